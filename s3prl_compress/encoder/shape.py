@@ -1,0 +1,275 @@
+"""What a speech encoder looks like: everything that a forward pass needs, without the weights.
+
+An `EncoderShape` is a file format (it stands in a checkpoint's `config.json`), so it is versioned
+and every field is explicit. A dense HuBERT is just one shape; a compressed one is another.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+FORMAT_VERSION = 1
+
+Family = Literal["hubert", "wav2vec2", "wavlm", "whisper_encoder"]
+LinearKind = Literal["dense", "low_rank", "shared", "sparse"]
+
+# The six linears of a Transformer layer, by the short names used throughout.
+LINEARS = ("q", "k", "v", "out", "fc1", "fc2")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LinearShape(_Frozen):
+    """How one linear is stored. Its two sizes follow from the layer it stands in."""
+
+    kind: LinearKind = "dense"
+    rank: int | None = Field(default=None, ge=0)
+    """low_rank: inner size r of `U (V x) + b`."""
+    centroids: int | None = Field(default=None, ge=1)
+    """shared: number K of centroid rows in `y = (C x + c)[a]`."""
+    nonzeros: int | None = Field(default=None, ge=0)
+    """sparse: number of stored weights."""
+
+    @model_validator(mode="after")
+    def _one_size_for_its_kind(self) -> LinearShape:
+        wanted = {"dense": None, "low_rank": "rank", "shared": "centroids", "sparse": "nonzeros"}
+        for name in ("rank", "centroids", "nonzeros"):
+            given = getattr(self, name) is not None
+            if given != (wanted[self.kind] == name):
+                state = "must not have" if given else "needs"
+                raise ValueError(f"a {self.kind} linear {state} `{name}`")
+        return self
+
+
+DENSE = LinearShape()
+
+
+class HeadShape(_Frozen):
+    """One attention head that is still there."""
+
+    original: int = Field(ge=0)
+    """Its number in the original model (WavLM's bias table and gates are per original head)."""
+    qk: int = Field(ge=0)
+    """Rows of q and of k that belong to it. 0 gives uniform attention."""
+    vo: int = Field(ge=0)
+    """Rows of v, and columns of out, that belong to it."""
+
+
+class LayerShape(_Frozen):
+    """One Transformer layer. No heads and 0 FFN units are legal: the biases remain."""
+
+    heads: tuple[HeadShape, ...]
+    ffn: int = Field(ge=0)
+    q: LinearShape = DENSE
+    k: LinearShape = DENSE
+    v: LinearShape = DENSE
+    out: LinearShape = DENSE
+    fc1: LinearShape = DENSE
+    fc2: LinearShape = DENSE
+
+    @property
+    def qk_size(self) -> int:
+        """Rows of q and of k over all heads."""
+        return sum(head.qk for head in self.heads)
+
+    @property
+    def vo_size(self) -> int:
+        """Rows of v, and columns of out, over all heads."""
+        return sum(head.vo for head in self.heads)
+
+    def sizes(self, linear: str, hidden: int) -> tuple[int, int]:
+        """Return (out features, in features) of one of `LINEARS`."""
+        return {
+            "q": (self.qk_size, hidden),
+            "k": (self.qk_size, hidden),
+            "v": (self.vo_size, hidden),
+            "out": (hidden, self.vo_size),
+            "fc1": (self.ffn, hidden),
+            "fc2": (hidden, self.ffn),
+        }[linear]
+
+
+class ConvShape(_Frozen):
+    """One layer of the convolutional front end."""
+
+    width: int = Field(ge=1)
+    kernel: int = Field(ge=1)
+    stride: int = Field(ge=1)
+
+
+class PositionConvShape(_Frozen):
+    """The grouped convolution over time that stands in for position embeddings."""
+
+    kernel: int = Field(ge=1)
+    groups: int = Field(ge=1)
+
+
+class RelativePositionShape(_Frozen):
+    """WavLM's bucketed relative position bias (the table belongs to layer 0, used by all)."""
+
+    buckets: int = Field(ge=4)
+    max_distance: int = Field(ge=2)
+
+
+class EncoderShape(_Frozen):
+    """Everything that a forward pass needs to know, except the weights."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    family: Family
+    hidden: int = Field(ge=1)
+    """Width D of the residual stream: no method changes it."""
+    convs: tuple[ConvShape, ...] = Field(min_length=1)
+    conv_norm: Literal["group", "layer"]
+    """group: a GroupNorm with one group per channel after the first conv only (base models);
+    layer: a LayerNorm over channels after every conv (large models)."""
+    conv_bias: bool
+    projection: bool = True
+    """False: fairseq's models without `post_extract_proj` (conv width equals hidden width)."""
+    pre_norm: bool
+    """True: LayerNorm before attention and FFN, and a last one at the end (large models)."""
+    original_heads: int = Field(ge=1)
+    head_size: int = Field(ge=1)
+    """Original head size: the attention scale stays `head_size ** -0.5` whatever is pruned."""
+    layer_norm_eps: float = Field(default=1e-5, gt=0)
+    position_conv: PositionConvShape | None = None
+    """None only for the family `whisper_encoder`."""
+    learned_positions: int | None = None
+    """Length of the position table: family `whisper_encoder` only."""
+    relative_position: RelativePositionShape | None = None
+    """Family `wavlm` only."""
+    layers: tuple[LayerShape, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> EncoderShape:
+        whisper = self.family == "whisper_encoder"
+        if (self.position_conv is None) != whisper:
+            raise ValueError(f"family {self.family}: position_conv is wrong")
+        if (self.learned_positions is not None) != whisper:
+            raise ValueError(f"family {self.family}: learned_positions is wrong")
+        if (self.relative_position is not None) != (self.family == "wavlm"):
+            raise ValueError(f"family {self.family}: relative_position is wrong")
+        if self.position_conv is not None and self.hidden % self.position_conv.groups:
+            raise ValueError("position_conv: groups must divide hidden")
+        if not self.projection and self.convs[-1].width != self.hidden:
+            raise ValueError("without a projection the last conv must be as wide as hidden")
+        for number, layer in enumerate(self.layers):
+            originals = [head.original for head in layer.heads]
+            if originals != sorted(set(originals)) or any(
+                original >= self.original_heads for original in originals
+            ):
+                raise ValueError(
+                    f"layer {number}: original head numbers must rise and stay below "
+                    f"{self.original_heads}"
+                )
+        return self
+
+    @property
+    def frame_stride(self) -> int:
+        """Samples from one frame to the next (320 for all published models)."""
+        stride = 1
+        for conv in self.convs:
+            stride *= conv.stride
+        return stride
+
+    def frames(self, samples: int) -> int:
+        """Number of frames that the convolutions make of `samples` samples."""
+        for conv in self.convs:
+            samples = (samples - conv.kernel) // conv.stride + 1 if samples >= conv.kernel else 0
+        return samples
+
+    @property
+    def minimum_samples(self) -> int:
+        """Fewest samples that give one frame (400 for all published models)."""
+        samples = 1
+        for conv in reversed(self.convs):
+            samples = (samples - 1) * conv.stride + conv.kernel
+        return samples
+
+
+def dense_layer(heads: int, head_size: int, ffn: int) -> LayerShape:
+    """Return a layer as published models have it."""
+    return LayerShape(
+        heads=tuple(HeadShape(original=n, qk=head_size, vo=head_size) for n in range(heads)),
+        ffn=ffn,
+    )
+
+
+def dense_shape(
+    family: Family,
+    *,
+    hidden: int = 768,
+    layers: int = 12,
+    heads: int = 12,
+    ffn: int = 3072,
+    conv_widths: tuple[int, ...] = (512,) * 7,
+    conv_kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2),
+    conv_strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2),
+    large: bool = False,
+    position_kernel: int = 128,
+    position_groups: int = 16,
+) -> EncoderShape:
+    """Return the shape of an uncompressed model; the defaults are those of the base models.
+
+    `large` switches on what the large models have: layer norm and biases in the convolutions,
+    and normalisation before attention and FFN. (WavLM's convolutions have no bias even there.)
+    """
+    if hidden % heads:
+        raise ValueError(f"hidden {hidden} is not divisible by heads {heads}")
+    return EncoderShape(
+        family=family,
+        hidden=hidden,
+        convs=tuple(
+            ConvShape(width=width, kernel=kernel, stride=stride)
+            for width, kernel, stride in zip(conv_widths, conv_kernels, conv_strides, strict=True)
+        ),
+        conv_norm="layer" if large else "group",
+        conv_bias=large and family != "wavlm",
+        pre_norm=large,
+        original_heads=heads,
+        head_size=hidden // heads,
+        position_conv=PositionConvShape(kernel=position_kernel, groups=position_groups),
+        relative_position=(
+            RelativePositionShape(buckets=320, max_distance=800) if family == "wavlm" else None
+        ),
+        layers=(dense_layer(heads, hidden // heads, ffn),) * layers,
+    )
+
+
+_LARGE = {"hidden": 1024, "layers": 24, "heads": 16, "ffn": 4096, "large": True}
+
+NAMED_SHAPES: dict[str, EncoderShape] = {
+    "hubert_base": dense_shape("hubert"),
+    "hubert_large": dense_shape("hubert", **_LARGE),  # type: ignore[arg-type]
+    "wav2vec2_base": dense_shape("wav2vec2"),
+    "wav2vec2_large": dense_shape("wav2vec2", **_LARGE),  # type: ignore[arg-type]
+    "wavlm_base": dense_shape("wavlm"),
+    "wavlm_large": dense_shape("wavlm", **_LARGE),  # type: ignore[arg-type]
+    # The speed benchmark's pruned shape: 4 heads, 700 FFN units and 384 conv channels.
+    "hubert_base_pruned": dense_shape("hubert", ffn=700, conv_widths=(384,) * 7).model_copy(
+        update={"layers": (dense_layer(4, 64, 700),) * 12}
+    ),
+    # Small enough for tests and the demo.
+    "hubert_small": dense_shape(
+        "hubert",
+        hidden=256,
+        layers=6,
+        heads=4,
+        ffn=1024,
+        conv_widths=(128,) * 7,
+    ),
+    "hubert_tiny": dense_shape(
+        "hubert",
+        hidden=32,
+        layers=2,
+        heads=4,
+        ffn=48,
+        conv_widths=(16,) * 7,
+        position_kernel=16,
+        position_groups=4,
+    ),
+}
+"""Shapes that commands and tests know by name (weights are never implied)."""

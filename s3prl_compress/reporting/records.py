@@ -1,0 +1,268 @@
+"""Result records: one typed, append-only JSON per cell. All that a report ever reads."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import InputError
+from ..files import write_atomically
+
+RECORD_VERSION = 1
+
+Engine = Literal["s3prl", "onepass"]
+Padding = Literal["independent", "fairseq"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Environment(_Record):
+    """Where a number was made: part of the number's identity."""
+
+    machine: str
+    """Processor or accelerator, in words."""
+    device: str
+    threads: int
+    python: str
+    packages: dict[str, str]
+    git_commit: str | None
+    git_dirty: bool | None
+    date: str
+    """UTC, ISO 8601."""
+
+
+class Cost(_Record):
+    """What an encoder costs, counted and not measured."""
+
+    parameters: int
+    """Numbers that the encoder stores, the pre-training or CTC head left out."""
+    nonzero_parameters: int
+    macs_32: int
+    """Multiply-adds over the leaderboard's 32 utterances at batch 1."""
+    bytes: int
+    """Size of the weights on disk."""
+
+
+class Upstream(_Record):
+    """Which encoder was measured."""
+
+    name: str
+    checkpoint_sha256: str
+    """`s3prl_compress.encoder.fingerprint` of the loaded encoder: its shape, flags and weights."""
+    source: str
+    """Folder, file or hub id, as given."""
+    base: str
+    """What it was made from, in words: a hub id, a file name, or "random weights (seed 0)"."""
+    random_weights: bool
+    """True: nothing was learned; its scores say nothing about compression."""
+    methods: tuple[str, ...] = ()
+    """Chain of methods with their settings, one line each."""
+    cost: Cost | None = None
+
+
+class Corpus(_Record):
+    """Which data was used."""
+
+    name: str
+    fingerprint: str
+    """sha256 over the sorted relative paths and contents' hashes."""
+    sizes: dict[str, int]
+    """Utterances per split (train, dev, test)."""
+    generated: bool = False
+    """True: synthetic speech, not comparable with published scores."""
+
+
+class RateResult(_Record):
+    """One learning rate that was tried."""
+
+    learning_rate: float
+    dev_score: float
+    """In the task's own unit (percent for accuracy), of the best dev evaluation."""
+    best_step: int
+
+
+class ScoreRecord(_Record):
+    """One cell: an upstream on a task, with one engine, padding, seed and set of settings."""
+
+    kind: Literal["score"] = "score"
+    record_version: Literal[1] = RECORD_VERSION
+    upstream: Upstream
+    task: str
+    task_version: int
+    variant: str
+    """Which declaration of the task ("official classes", "ten digits")."""
+    engine: Engine
+    padding: Padding
+    seed: int
+    recipe: str
+    """`smoke`, `official`, or a file's stem."""
+    settings: dict[str, Any]
+    """Every setting that can change the result."""
+    metric: str
+    """accuracy (percent)."""
+    higher_is_better: bool
+    score: float
+    standard_error: float
+    """Binomial, in the score's unit: 100 sqrt(p (1 - p) / n)."""
+    test_size: int
+    chance: float
+    """Share of the largest test class, in the score's unit."""
+    learning_rate: float
+    """The one chosen on dev."""
+    rates: tuple[RateResult, ...]
+    dev_score: float
+    corpus: Corpus
+    approximate: bool
+    """True where the engine's conditions for exactness did not hold."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know: stand-ins for silence, deviations from s3prl, random weights."""
+    predictions: str
+    """File name of the per-utterance predictions beside this record (file, truth, predicted)."""
+    seconds: dict[str, float] = Field(default_factory=dict)
+    """Wall time by stage."""
+    environment: Environment
+
+
+class BucketTiming(_Record):
+    """Speed on one of the four length buckets, or on all of them (`name` "all")."""
+
+    name: str
+    audio_seconds: float
+    batch_size: int
+    seconds: float
+    """Median time of one pass over the bucket."""
+    interquartile_range: float
+    rtfx: float
+    """Total audio over total time: higher is faster."""
+    against_seconds: float | None = None
+    against_interquartile_range: float | None = None
+    speedup: float | None = None
+    """Median of the paired ratios other / this: above 1 means faster than the other."""
+    interval: tuple[float, float] | None = None
+    """95 % bootstrap interval of that median."""
+
+
+class TimeRecord(_Record):
+    """Measured speed of an upstream, by itself or against another one in the same run."""
+
+    kind: Literal["time"] = "time"
+    record_version: Literal[1] = RECORD_VERSION
+    upstream: Upstream
+    against: Upstream | None
+    dtype: Literal["float32", "bfloat16"]
+    buckets: tuple[BucketTiming, ...]
+    """The four length buckets, then "all"."""
+    raw_seconds: dict[str, list[float]]
+    """Every time that was taken, by "<bucket>/this" and "<bucket>/against"."""
+    peak_memory_bytes: int
+    """Of a pass of its own, above what the process held before it."""
+    against_peak_memory_bytes: int | None
+    warnings: tuple[str, ...] = ()
+    environment: Environment
+
+
+Record = ScoreRecord | TimeRecord
+
+
+def environment(device: str) -> Environment:
+    """Describe the machine, the packages and the project's commit, for a record."""
+    import torch
+
+    names = ("torch", "torchaudio", "s3prl", "transformers", "numpy", "s3prl_compress")
+    commit, dirty = _git_state()
+    return Environment(
+        machine=(
+            torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
+        ),
+        device=device,
+        threads=torch.get_num_threads(),
+        python=platform.python_version(),
+        packages={name: _version(name) for name in names},
+        git_commit=commit,
+        git_dirty=dirty,
+        date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def write_record(record: Record, folder: Path, stem: str) -> Path:
+    """Write `<stem>.json` into `folder`, whole or not at all, and return its path."""
+    path = folder / f"{stem}.json"
+    write_atomically(path, record.model_dump_json(indent=2) + "\n")
+    return path
+
+
+def read_record(path: Path) -> Record:
+    """Read one record; an unreadable one is an `InputError` that names the file."""
+    import json
+
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        kinds: dict[str, type[ScoreRecord] | type[TimeRecord]] = {
+            "score": ScoreRecord,
+            "time": TimeRecord,
+        }
+        return kinds[data["kind"]].model_validate(data)
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: not a result record ({reason}); delete it or fix it") from error
+
+
+def read_records(folder: Path) -> Iterator[tuple[Path, Record]]:
+    """Yield every record below `folder`, in the order of their paths.
+
+    JSON files without a `kind` of ours are somebody else's and are passed over.
+    """
+    import json
+
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the one that `score --output` wrote to")
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            data = {"kind": "score"}  # broken: let read_record name it
+        if isinstance(data, dict) and data.get("kind") in ("score", "time"):
+            yield path, read_record(path)
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            model = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    return f"{model}, {os.cpu_count()} cores"
+
+
+def _git_state() -> tuple[str | None, bool | None]:
+    """Commit and dirty flag of the checkout that this package runs from, if it is one."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(Path(__file__).resolve().parent), *arguments],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
