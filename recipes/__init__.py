@@ -1,0 +1,1 @@
+"""Recipes: tasks at official and smoke settings, whole suites, the generated demo corpus."""

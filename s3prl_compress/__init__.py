@@ -1,0 +1,1 @@
+"""Speech encoders made smaller, registered as s3prl upstreams and scored on SUPERB."""

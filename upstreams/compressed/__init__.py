@@ -1,0 +1,1 @@
+"""The `compressed` upstream: any checkpoint folder of ours, or whatever `load` reads."""
