@@ -1,0 +1,214 @@
+"""What is asked of an upstream: the tasks' declarations, and the settings that they run with.
+
+A declaration is never edited once scores exist: a change is a new version. The settings come from
+`recipes/tasks/<task>.yaml`, which holds two of them (`smoke` and `official`), or from a file of
+the user's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ..errors import InputError
+from ..reporting.records import Engine, Padding
+
+ENGINES: tuple[Engine, ...] = ("onepass", "s3prl")
+SHIPPED = ("smoke", "official")
+"""The recipes that every task comes with."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A declaration: data, not code."""
+
+    name: str
+    version: int
+    """Part of a score's identity. A new version is a new declaration, never an edit."""
+    title: str
+    corpus: str
+    """Which corpus, and how it lies on disk, in words."""
+    metric: str
+    unit: str
+    higher_is_better: bool
+    s3prl: str
+    """The downstream's name in `s3prl.downstream`."""
+    head: str
+    """The trained part, in words."""
+    variants: tuple[str, ...]
+    """The corpora's variants that it takes: rows of different variants are never compared."""
+
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task(
+            name="ks",
+            version=1,
+            title="Keyword spotting",
+            corpus=(
+                "Speech Commands v0.01: <train>/<word>/<speaker>_nohash_<n>.wav, "
+                "<train>/_background_noise_/*.wav, <test>/<class>/*.wav"
+            ),
+            metric="accuracy",
+            unit="percent",
+            higher_is_better=True,
+            s3prl="speech_commands",
+            head=(
+                "softmax-weighted sum of all hidden states, linear to 256, mean over frames, "
+                "linear to the classes; no non-linearity"
+            ),
+            variants=("official", "digits"),
+        ),
+    )
+}
+"""The tasks, by the name that `--task` takes."""
+
+
+class Settings(BaseModel):
+    """Everything that a run of a task can be told; see the fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    total_steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    eval_step: int = Field(ge=1)
+    """Steps between two evaluations on dev; steps after the last one are never kept."""
+    learning_rates: tuple[float, ...] = Field(min_length=1)
+    """Each is tried; the best on dev is tested."""
+    optimizer: Literal["Adam"] = "Adam"
+    gradient_clipping: float = Field(default=1.0, gt=0)
+    """Largest norm of all trainable parameters' gradients together."""
+    projector_dim: int = Field(default=256, ge=1)
+    padding: Padding = "independent"
+    """Used where the caller names none."""
+    crops_per_file: int = Field(default=512, ge=1)
+    """onepass: evenly spaced 1 s crops that stand for a background file's random ones."""
+    num_workers: int = Field(default=0, ge=0)
+    """s3prl: processes that read audio. Does not change a result."""
+    seconds_per_batch: float = Field(default=64.0, gt=0)
+    """onepass: audio, padding included, that goes through the upstream at once. Does not change
+    a result beyond rounding."""
+
+    @model_validator(mode="after")
+    def _usable(self) -> Settings:
+        if any(rate <= 0 for rate in self.learning_rates):
+            raise ValueError("learning_rates must be above 0")
+        if len(set(self.learning_rates)) != len(self.learning_rates):
+            raise ValueError("learning_rates holds one rate twice")
+        if self.eval_step > self.total_steps:
+            raise ValueError(
+                f"eval_step {self.eval_step} is more than total_steps {self.total_steps}: "
+                "nothing would ever be evaluated"
+            )
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return every setting that can change the result, ready for JSON."""
+        return self.model_dump(mode="json", exclude={"num_workers", "seconds_per_batch"})
+
+
+def find_task(name: str) -> Task:
+    """Return the declaration of a task; an unknown name is an `InputError`."""
+    if name not in TASKS:
+        raise InputError(f"task {name}: not known; give one of {', '.join(sorted(TASKS))}")
+    return TASKS[name]
+
+
+def load_settings(task: str, recipe: str | Path, engine: Engine) -> tuple[Settings, str]:
+    """Return the settings of a recipe for an engine, and the recipe's name in records.
+
+    `recipe` is `smoke`, `official` or a YAML file. A file holds the keys of `Settings` directly
+    (not below `smoke:` or `official:`), may have `engines: {onepass: {...}, s3prl: {...}}` with
+    what differs for an engine, and may have `extends: smoke` or `extends: official`: then it
+    needs only those keys that differ. Its name is its stem. Whatever is wrong with a recipe is an
+    `InputError` that names the file and the key.
+    """
+    find_task(task)
+    if engine not in ENGINES:
+        raise InputError(f"engine {engine}: not known; give one of {', '.join(ENGINES)}")
+    shipped = resources.files("s3prl_compress.recipes").joinpath("tasks", f"{task}.yaml")
+    where, name = f"recipes/tasks/{task}.yaml", str(recipe)
+    if name in SHIPPED:
+        values = _section(_mapping(shipped.read_text("utf-8"), where), name, where, engine)
+    else:
+        path = Path(recipe)
+        where, name = str(path), path.stem
+        if name in SHIPPED:
+            raise InputError(
+                f"{where}: a recipe of one's own must not be called {name}; rename the file"
+            )
+        given = _mapping(_read(path), where)
+        base = given.pop("extends", None)
+        values = {}
+        if base is not None:
+            if base not in SHIPPED:
+                raise InputError(f"{where}: extends: {base}: must be smoke or official")
+            source = f"recipes/tasks/{task}.yaml"
+            values = _section(_mapping(shipped.read_text("utf-8"), source), base, source, engine)
+        for key in SHIPPED:
+            if key in given:
+                raise InputError(
+                    f"{where}: {key}: a recipe file holds the settings themselves; "
+                    f"remove this level (or write `extends: {key}`)"
+                )
+        values |= _for_engine(given, where, engine)
+    return _validate(values, where), name
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise InputError(
+            f"{path}: cannot read this recipe ({reason}); give smoke, official or a YAML file"
+        ) from error
+
+
+def _mapping(text: str, where: str) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{where}: not YAML ({reason}); correct it") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{where}: must hold settings as `key: value` lines")
+    return {str(key): value for key, value in data.items()}
+
+
+def _section(data: dict[str, Any], name: str, where: str, engine: Engine) -> dict[str, Any]:
+    if not isinstance(data.get(name), dict):
+        raise InputError(f"{where}: {name}: is missing")
+    return _for_engine(data[name], f"{where}: {name}", engine)
+
+
+def _for_engine(given: dict[str, Any], where: str, engine: Engine) -> dict[str, Any]:
+    """Merge what the section says for all engines with what it says for this one."""
+    values = dict(given)
+    overrides = values.pop("engines", None) or {}
+    if not isinstance(overrides, dict) or not set(overrides) <= set(ENGINES):
+        raise InputError(f"{where}: engines: must have only the keys {', '.join(ENGINES)}")
+    own = overrides.get(engine) or {}
+    if not isinstance(own, dict):
+        raise InputError(f"{where}: engines: {engine}: must hold `key: value` lines")
+    return values | own
+
+
+def _validate(values: dict[str, Any], where: str) -> Settings:
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(Settings.model_fields)
+        if first["type"] == "extra_forbidden":
+            reason = f"no such setting; there are {known}"
+        else:
+            reason = first["msg"].removeprefix("Value error, ")
+        raise InputError(": ".join(part for part in (where, key, reason) if part)) from error
