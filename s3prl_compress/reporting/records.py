@@ -5,18 +5,20 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import InputError
 from ..files import write_atomically
 
-RECORD_VERSION = 1
+RECORD_VERSION: Final = 1
 
 Engine = Literal["s3prl", "onepass"]
 Padding = Literal["independent", "fairseq"]
@@ -39,6 +41,8 @@ class Environment(_Record):
     git_dirty: bool | None
     date: str
     """UTC, ISO 8601."""
+    command: str = ""
+    """The command line that made it, where there was one."""
 
 
 class Cost(_Record):
@@ -168,6 +172,8 @@ class TimeRecord(_Record):
     """Of a pass of its own, above what the process held before it."""
     against_peak_memory_bytes: int | None
     warnings: tuple[str, ...] = ()
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """What makes two measurements comparable: lengths, batch size, what exactly was timed."""
     environment: Environment
 
 
@@ -181,9 +187,7 @@ def environment(device: str) -> Environment:
     names = ("torch", "torchaudio", "s3prl", "transformers", "numpy", "s3prl_compress")
     commit, dirty = _git_state()
     return Environment(
-        machine=(
-            torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
-        ),
+        machine=(torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()),
         device=device,
         threads=torch.get_num_threads(),
         python=platform.python_version(),
@@ -191,6 +195,7 @@ def environment(device: str) -> Environment:
         git_commit=commit,
         git_dirty=dirty,
         date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv[0] else "",
     )
 
 
@@ -213,7 +218,7 @@ def read_record(path: Path) -> Record:
         }
         return kinds[data["kind"]].model_validate(data)
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = _reason(error)
         raise InputError(f"{path}: not a result record ({reason}); delete it or fix it") from error
 
 
@@ -233,6 +238,16 @@ def read_records(folder: Path) -> Iterator[tuple[Path, Record]]:
             data = {"kind": "score"}  # broken: let read_record name it
         if isinstance(data, dict) and data.get("kind") in ("score", "time"):
             yield path, read_record(path)
+
+
+def _reason(error: Exception) -> str:
+    """Say in one line what is wrong with a record."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    if isinstance(error, KeyError):
+        return f"kind: {error.args[0]!r} is missing or unknown"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _version(name: str) -> str:
