@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 
 Family = Literal["hubert", "wav2vec2", "wavlm", "whisper_encoder"]
 LinearKind = Literal["dense", "low_rank", "shared", "sparse"]

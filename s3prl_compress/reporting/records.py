@@ -49,8 +49,9 @@ class Cost(_Record):
     """What an encoder costs, counted and not measured."""
 
     parameters: int
-    """Numbers that the encoder stores, the pre-training or CTC head left out."""
+    """Weights as they run: sparse linears with their zeros, no pre-training or CTC head."""
     nonzero_parameters: int
+    """Weights as they are stored: of sparse linears the non-zeros only."""
     macs_32: int
     """Multiply-adds over the leaderboard's 32 utterances at batch 1."""
     bytes: int

@@ -1,0 +1,242 @@
+"""The checkpoint folder: `config.json` and `model.safetensors`, strict and atomic.
+
+No pickle is written or read here. What goes to a model hub is this folder as it stands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..errors import InputError
+from ..files import folder_atomically
+from .head import CTCHead
+from .layers import HeadLayout
+from .linear import SharedLinear, SparseLinear, unpack_bits
+from .model import SpeechEncoder
+from .provenance import Provenance
+from .shape import EncoderShape
+
+FORMAT: Literal["s3prl_compress.encoder"] = "s3prl_compress.encoder"
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+class HeadConfig(BaseModel):
+    """The CTC head that a fine-tuned checkpoint brought along."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    vocabulary: tuple[str, ...]
+    blank: int
+
+
+class CheckpointConfig(BaseModel):
+    """What `config.json` holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["s3prl_compress.encoder"] = FORMAT
+    format_version: Literal[1] = 1
+    shape: EncoderShape
+    normalize: bool
+    """Bring each waveform to zero mean and unit variance first."""
+    sampling_rate: Literal[16000] = 16000
+    head: HeadConfig | None = None
+    provenance: Provenance
+
+
+def save_folder(encoder: SpeechEncoder, folder: str | Path) -> Path:
+    """Write a checkpoint folder, whole or not at all; an older checkpoint there is replaced.
+
+    Raises:
+        InputError: `folder` exists and is something else.
+    """
+    folder = Path(folder)
+    empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not empty and not is_checkpoint(folder):
+        raise InputError(f"{folder}: exists and is no checkpoint of ours; choose another name")
+    head = encoder.head
+    config = CheckpointConfig(
+        shape=encoder.shape,
+        normalize=encoder.normalize,
+        head=None if head is None else HeadConfig(vocabulary=head.vocabulary, blank=head.blank),
+        provenance=encoder.provenance,
+    )
+    with folder_atomically(folder) as temporary:
+        (temporary / CONFIG_FILE).write_text(
+            json.dumps(config.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8"
+        )
+        save_file(stored_tensors(encoder), temporary / WEIGHTS_FILE, metadata={"format": "pt"})
+    return folder
+
+
+def stored_tensors(encoder: SpeechEncoder) -> dict[str, Tensor]:
+    """Return the tensors as they stand on disk: assignments in the smallest integer that fits."""
+    stored = {}
+    for name, tensor in encoder.state_dict().items():
+        if tensor.dtype == torch.long:
+            tensor = tensor.to(torch.uint8 if len(tensor) <= 256 else torch.int32)
+        stored[name] = tensor.detach().cpu().contiguous().clone()
+    return stored
+
+
+def is_checkpoint(folder: str | Path) -> bool:
+    """Say whether `folder` holds a checkpoint of ours (whole or damaged)."""
+    try:
+        config = json.loads((Path(folder) / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("format") == FORMAT
+
+
+def read_config(folder: str | Path) -> CheckpointConfig:
+    """Read and check `config.json`.
+
+    Raises:
+        InputError: it is missing, somebody else's, or does not describe an encoder.
+    """
+    path = Path(folder) / CONFIG_FILE
+    try:
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error}); the file is damaged") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise InputError(f"{path}: not a checkpoint of ours (its format is not {FORMAT!r})")
+    if data.get("format_version") != 1:
+        raise InputError(
+            f"{path}: format version {data.get('format_version')!r}, this version reads 1; "
+            "update s3prl_compress"
+        )
+    try:
+        return CheckpointConfig.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: {where}: {first['msg']}") from error
+
+
+def load_folder(folder: str | Path) -> SpeechEncoder:
+    """Read a checkpoint folder, strictly.
+
+    Raises:
+        InputError: one line that names the file or the tensor: a truncated file, a tensor that
+            is missing, too many, or of another size than the shape says, a weight that is not
+            finite, an assignment out of range.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    path = folder / WEIGHTS_FILE
+    with torch.device("meta"):
+        encoder = SpeechEncoder(config.shape, normalize=config.normalize)
+        if config.head is not None:
+            encoder.head = CTCHead(config.shape.hidden, config.head.vocabulary, config.head.blank)
+    encoder.provenance = config.provenance
+    try:
+        with safe_open(path, framework="pt") as file:
+            given = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            check_tensors(encoder.state_dict(), given, str(path))
+            state = {name: file.get_tensor(name) for name in given}
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}); truncated or not safetensors"
+        ) from error
+    fill(encoder, state, str(path))
+    return encoder
+
+
+def fill(encoder: SpeechEncoder, state: Mapping[str, Tensor], where: str) -> None:
+    """Give a `meta` encoder its weights: float32, checked, and nothing initialised twice."""
+    tensors = {}
+    for name, expected in encoder.state_dict().items():
+        tensor = state[name]
+        if expected.dtype.is_floating_point:
+            if not tensor.dtype.is_floating_point:
+                raise InputError(f"{where}: tensor {name} is {tensor.dtype}, not floating point")
+            tensor = tensor.to(torch.float32)
+            if not torch.isfinite(tensor).all():
+                raise InputError(f"{where}: tensor {name} holds NaN or infinite weights")
+        elif tensor.dtype.is_floating_point:
+            raise InputError(f"{where}: tensor {name} is {tensor.dtype}, not an integer type")
+        tensors[name] = tensor.to(expected.dtype)
+    encoder.load_state_dict(tensors, strict=True, assign=True)
+    materialise_layouts(encoder)
+    _check_linears(encoder, where)
+
+
+def materialise_layouts(encoder: SpeechEncoder) -> None:
+    """Rebuild the index buffers that follow from the shape (they are not stored)."""
+    for module in encoder.modules():
+        if isinstance(module, HeadLayout):
+            module.build()
+
+
+def check_tensors(
+    expected: Mapping[str, Tensor], given: Mapping[str, tuple[int, ...]], where: str
+) -> None:
+    """Compare names and sizes; the first fault is named, the others are counted.
+
+    Raises:
+        InputError: a tensor is missing, too many, or of the wrong size.
+    """
+    missing = sorted(set(expected) - set(given))
+    surplus = sorted(set(given) - set(expected))
+    wrong = [
+        f"{name} is {list(given[name])}, the shape says {list(expected[name].shape)}"
+        for name in sorted(set(expected) & set(given))
+        if tuple(given[name]) != tuple(expected[name].shape)
+    ]
+    faults = (
+        [f"tensor {name} is missing" for name in missing]
+        + [f"tensor {name} does not belong" for name in surplus]
+        + [f"tensor {text}" for text in wrong]
+    )
+    if faults:
+        others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise InputError(f"{where}: {faults[0]}{others}")
+
+
+def _check_linears(encoder: SpeechEncoder, where: str) -> None:
+    for name, module in encoder.named_modules():
+        if isinstance(module, SharedLinear):
+            highest = int(module.assignment.max()) if len(module.assignment) else 0
+            lowest = int(module.assignment.min()) if len(module.assignment) else 0
+            if lowest < 0 or highest >= len(module.centroids):
+                raise InputError(
+                    f"{where}: tensor {name}.assignment points to centroid {highest} of "
+                    f"{len(module.centroids)}"
+                )
+        elif isinstance(module, SparseLinear):
+            size = module.in_features * module.out_features
+            ones = int(unpack_bits(module.bitmask, len(module.bitmask) * 8).sum())
+            inside = int(unpack_bits(module.bitmask, size).sum())
+            if ones != inside or inside != len(module.values):
+                raise InputError(
+                    f"{where}: tensor {name}.bitmask marks {ones} weights, "
+                    f"{len(module.values)} are stored"
+                )
+
+
+def fingerprint(encoder: SpeechEncoder) -> str:
+    """Return the sha256 over shape, normalisation flag and weights: an encoder's identity.
+
+    The history does not enter, nor does the padding (records and caches name it themselves).
+    """
+    digest = hashlib.sha256(encoder.shape.model_dump_json().encode())
+    digest.update(f"normalize={encoder.normalize}".encode())
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        data = tensor.detach().cpu().contiguous().flatten()
+        digest.update(data.view(torch.uint8).numpy().data if data.numel() else b"")
+    return digest.hexdigest()

@@ -1,0 +1,131 @@
+"""What an encoder costs: parameters, multiply-adds, bytes. Counted, never measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from ..reporting.records import Cost, Upstream
+from .checkpoint import fingerprint
+from .linear import SparseLinear
+from .model import SpeechEncoder
+from .shape import EncoderShape
+
+# Samples of the SUPERB leaderboard's 32 utterances (LibriSpeech test-clean), short to long;
+# only the lengths matter. Four buckets of eight.
+LEADERBOARD_SAMPLES = (
+    20560, 34560, 38480, 42560, 45600, 48720, 52000, 55120,
+    59120, 62720, 66400, 71200, 75200, 78640, 82800, 87520,
+    92720, 98560, 104400, 111120, 118480, 125040, 132720, 142640,
+    154000, 166720, 180880, 197920, 217920, 239280, 268160, 326000,
+)  # fmt: skip
+
+# The leaderboard's own figures for the dense models (data of 2022-04). Its parameter counts
+# include the pre-training head, which an upstream does not use.
+LEADERBOARD_COUNTS: dict[str, dict[str, float]] = {
+    "hubert_base": {"parameters": 94.68e6, "macs_32": 1669e9},
+    "hubert_large": {"parameters": 316.61e6, "macs_32": 4324e9},
+    "wav2vec2_base": {"parameters": 95.04e6, "macs_32": 1669e9},
+    "wav2vec2_large": {"parameters": 317.38e6, "macs_32": 4326e9},
+    "wavlm_base": {"parameters": 94.70e6, "macs_32": 1670e9},
+    "wavlm_large": {"parameters": 316.62e6, "macs_32": 4326e9},
+}
+
+
+def parameters(encoder: SpeechEncoder) -> int:
+    """Count the weights as they run: a sparse linear counts with its zeros, no head counts."""
+    zeros = sum(
+        module.in_features * module.out_features - len(module.values)
+        for module in encoder.modules()
+        if isinstance(module, SparseLinear)
+    )
+    return nonzero_parameters(encoder) + zeros
+
+
+def nonzero_parameters(encoder: SpeechEncoder) -> int:
+    """Count the stored weights: of a sparse linear the non-zeros only, no head counts.
+
+    Assignments of shared linears and bit masks are indices, not parameters: see `bytes`.
+    """
+    return sum(
+        parameter.numel()
+        for name, parameter in encoder.named_parameters()
+        if not name.startswith("head.")
+    )
+
+
+def stored_bytes(encoder: SpeechEncoder) -> int:
+    """Bytes of the weights on disk, indices and bit masks included, header and head left out."""
+    total = 0
+    for name, tensor in encoder.state_dict().items():
+        if name.startswith("head."):
+            continue
+        size = tensor.element_size()
+        if tensor.dtype == torch.long:  # assignments: see checkpoint.stored_tensors
+            size = 1 if len(tensor) <= 256 else 4
+        total += tensor.numel() * size
+    return total
+
+
+def macs(shape: EncoderShape, samples: Sequence[int] = LEADERBOARD_SAMPLES) -> int:
+    """Multiply-adds of forward passes at batch 1, one for each of the lengths `samples`.
+
+    Counted by torch's FlopCounterMode on the meta device. The counter knows no formula for the
+    CPU's fused attention and would silently leave it out (6 % of HuBERT-base at 10 s).
+    """
+    with torch.device("meta"):
+        encoder = SpeechEncoder(shape)
+    total = 0
+    for length, count in _count_by_value(samples).items():
+        counter = FlopCounterMode(display=False, custom_mapping=_attention_formula())
+        with torch.no_grad(), counter:
+            encoder([torch.empty(length, device="meta")])
+        total += count * (counter.get_total_flops() // 2)
+    return total
+
+
+def cost(encoder: SpeechEncoder | EncoderShape) -> Cost:
+    """Return all counts of an encoder, or of a shape without weights."""
+    if isinstance(encoder, EncoderShape):
+        with torch.device("meta"):
+            encoder = SpeechEncoder(encoder)
+    return Cost(
+        parameters=parameters(encoder),
+        nonzero_parameters=nonzero_parameters(encoder),
+        macs_32=macs(encoder.shape),
+        bytes=stored_bytes(encoder),
+    )
+
+
+def describe(encoder: SpeechEncoder, name: str, source: str) -> Upstream:
+    """Return what a record says of the encoder that was measured."""
+    return Upstream(
+        name=name,
+        checkpoint_sha256=fingerprint(encoder),
+        source=source,
+        base=encoder.provenance.base,
+        random_weights=encoder.provenance.random_weights,
+        methods=encoder.provenance.chain(),
+        cost=cost(encoder),
+    )
+
+
+def _count_by_value(samples: Sequence[int]) -> dict[int, int]:
+    return {length: list(samples).count(length) for length in samples}
+
+
+def _attention_formula() -> dict[Any, Any]:
+    def formula(
+        query: tuple[int, ...],
+        key: tuple[int, ...],
+        value: tuple[int, ...],
+        *rest: Any,
+        out_shape: Any = None,
+        **named: Any,
+    ) -> int:
+        return sdpa_flop_count(query, key, value)
+
+    return {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: formula}

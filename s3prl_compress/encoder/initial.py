@@ -1,0 +1,46 @@
+"""Encoders with random weights: for tests, benchmarks, and a demo without a download."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from .model import SpeechEncoder
+from .provenance import Provenance
+from .shape import EncoderShape
+
+
+def random_encoder(shape: EncoderShape, seed: int = 0, normalize: bool = False) -> SpeechEncoder:
+    """Return an encoder with weights drawn as the published models' were before training.
+
+    The same seed gives the same weights; torch's global generator is left as it was. The
+    provenance says that nothing was learned.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = SpeechEncoder(shape, normalize=normalize)
+        for module in encoder.modules():
+            _initialise(module)
+        nn.init.uniform_(encoder.masked_spec_embed)
+        positions = encoder.encoder.pos_conv_embed.conv
+        kernel, width = positions.kernel_size[0], positions.in_channels
+        weight = torch.randn(positions.weight.shape) * 2 * math.sqrt(1 / (kernel * width))
+        with torch.no_grad():
+            positions.weight = weight
+            nn.init.zeros_(positions.bias)
+    encoder.provenance = Provenance(base=f"random weights (seed {seed})", random_weights=True)
+    return encoder
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        if module.weight.numel():
+            nn.init.normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv1d) and not nn.utils.parametrize.is_parametrized(module):
+        nn.init.kaiming_normal_(module.weight)
+        if module.bias is not None:
+            bound = math.sqrt(module.groups / (module.in_channels * module.kernel_size[0]))
+            nn.init.uniform_(module.bias, -bound, bound)

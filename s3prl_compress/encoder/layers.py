@@ -1,0 +1,181 @@
+"""Transformer layers whose heads and units may have any sizes."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .activation import gelu
+from .linear import build_linear
+from .shape import EncoderShape
+
+
+class Attention(nn.Module):
+    """Self-attention over the heads that are left; WavLM's gated relative positions included."""
+
+    def __init__(self, shape: EncoderShape, index: int) -> None:
+        super().__init__()
+        layer = shape.layers[index]
+        self.heads = layer.heads
+        # The scale belongs to the original head size, whatever has been pruned since.
+        self.scale = shape.head_size**-0.5
+        self.q_proj = build_linear(layer.q, *layer.sizes("q", shape.hidden))
+        self.k_proj = build_linear(layer.k, *layer.sizes("k", shape.hidden))
+        self.v_proj = build_linear(layer.v, *layer.sizes("v", shape.hidden))
+        self.out_proj = build_linear(layer.out, *layer.sizes("out", shape.hidden))
+        # Fused attention wants one size for q, k and v of all heads; zeros change no product.
+        self.size = max((max(head.qk, head.vo) for head in layer.heads), default=0)
+        self.qk_layout = HeadLayout([head.qk for head in layer.heads], self.size)
+        self.vo_layout = HeadLayout([head.vo for head in layer.heads], self.size)
+        self.relative = shape.relative_position is not None
+        if self.relative:
+            self.original_heads, self.head_size = shape.original_heads, shape.head_size
+            self.gru_rel_pos_const = nn.Parameter(torch.ones(1, len(self.heads), 1, 1))
+            self.gru_rel_pos_linear = nn.Linear(shape.head_size, 8)
+            if index == 0:  # the table of layer 0 serves all layers, with heads of its own or not
+                assert shape.relative_position is not None
+                self.rel_attn_embed = nn.Embedding(
+                    shape.relative_position.buckets, shape.original_heads
+                )
+
+    @property
+    def position_table(self) -> Tensor:
+        """WavLM's table [buckets, original heads]; only layer 0 has it."""
+        return self.rel_attn_embed.weight
+
+    def forward(self, x: Tensor, mask: Tensor | None, position_bias: Tensor | None) -> Tensor:
+        """Attend within [batch, frames, hidden].
+
+        mask: True where a frame may be attended to, [batch, 1, 1, frames]; None for everywhere.
+        position_bias: WavLM's, [original heads, frames, frames].
+        """
+        if self.vo_layout.total == 0:
+            return self.out_proj(x[..., :0])
+        query = self.qk_layout.split(self.q_proj(x))
+        key = self.qk_layout.split(self.k_proj(x))
+        value = self.vo_layout.split(self.v_proj(x))
+        if position_bias is not None:
+            mask = self._gated_bias(x, mask, position_bias)
+        attended = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, scale=self.scale
+        )
+        return self.out_proj(self.vo_layout.merge(attended))
+
+    def _gated_bias(self, x: Tensor, mask: Tensor | None, position_bias: Tensor) -> Tensor:
+        """Gate the position bias by the layer's input (WavLM, arXiv 2110.13900, section 3.1)."""
+        originals = [head.original for head in self.heads]
+        batch, frames, _ = x.shape
+        per_head = x.view(batch, frames, self.original_heads, self.head_size)[:, :, originals]
+        gates = self.gru_rel_pos_linear(per_head.transpose(1, 2))
+        gates = torch.sigmoid(gates.view(batch, len(originals), frames, 2, 4).sum(-1))
+        update, reset = gates.split(1, dim=-1)  # [batch, heads, frames, 1] each
+        gate = update * (reset * self.gru_rel_pos_const - 1.0) + 2.0
+        bias = gate * position_bias[originals]
+        return bias if mask is None else bias.masked_fill(~mask, float("-inf"))
+
+
+class HeadLayout(nn.Module):
+    """Cuts the concatenated rows of all heads into [batch, heads, frames, size] and back.
+
+    Heads smaller than `size` are filled up with zeros.
+    """
+
+    index: Tensor
+    inverse: Tensor
+
+    def __init__(self, sizes: list[int], size: int) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.heads, self.size, self.total = len(sizes), size, sum(sizes)
+        self.first = sizes[0] if sizes else 0
+        self.uniform = len(set(sizes)) <= 1
+        self.build()
+
+    def build(self) -> None:
+        """Make the index buffers; again after the module was built without storage."""
+        if self.uniform:
+            return
+        # Position `total` is a column of zeros that `split` appends.
+        starts = [sum(self.sizes[:number]) for number in range(self.heads)]
+        index = [
+            start + offset if offset < own else self.total
+            for start, own in zip(starts, self.sizes, strict=True)
+            for offset in range(self.size)
+        ]
+        inverse = [position for position, row in enumerate(index) if row < self.total]
+        self.register_buffer("index", torch.tensor(index), persistent=False)
+        self.register_buffer("inverse", torch.tensor(inverse), persistent=False)
+
+    def split(self, x: Tensor) -> Tensor:
+        """Cut [batch, frames, rows] into [batch, heads, frames, size]."""
+        batch, frames, _ = x.shape
+        if self.uniform:
+            x = x.view(batch, frames, self.heads, self.first)
+            if self.first < self.size:
+                x = F.pad(x, (0, self.size - self.first))
+        else:
+            x = F.pad(x, (0, 1)).index_select(-1, self.index)
+            x = x.view(batch, frames, self.heads, self.size)
+        return x.transpose(1, 2)
+
+    def merge(self, x: Tensor) -> Tensor:
+        """Put [batch, heads, frames, size] together again: [batch, frames, rows]."""
+        x = x.transpose(1, 2)
+        if self.uniform:
+            return x[..., : self.first].reshape(*x.shape[:2], self.total)
+        return x.flatten(2).index_select(-1, self.inverse)
+
+
+class FeedForward(nn.Module):
+    """fc1, GELU, fc2."""
+
+    def __init__(self, shape: EncoderShape, index: int) -> None:
+        super().__init__()
+        layer = shape.layers[index]
+        self.intermediate_dense = build_linear(layer.fc1, *layer.sizes("fc1", shape.hidden))
+        self.output_dense = build_linear(layer.fc2, *layer.sizes("fc2", shape.hidden))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [batch, frames, hidden] to the same."""
+        return self.output_dense(gelu(self.intermediate_dense(x)))
+
+
+class TransformerLayer(nn.Module):
+    """Attention and FFN, each with a residual and a LayerNorm before (pre_norm) or after it."""
+
+    def __init__(self, shape: EncoderShape, index: int) -> None:
+        super().__init__()
+        self.pre_norm = shape.pre_norm
+        self.attention = Attention(shape, index)
+        self.layer_norm = nn.LayerNorm(shape.hidden, eps=shape.layer_norm_eps)
+        self.feed_forward = FeedForward(shape, index)
+        self.final_layer_norm = nn.LayerNorm(shape.hidden, eps=shape.layer_norm_eps)
+
+    def forward(self, x: Tensor, mask: Tensor | None, position_bias: Tensor | None) -> Tensor:
+        """Map [batch, frames, hidden] to the same."""
+        if self.pre_norm:
+            x = x + self.attention(self.layer_norm(x), mask, position_bias)
+            return x + self.feed_forward(self.final_layer_norm(x))
+        x = self.layer_norm(x + self.attention(x, mask, position_bias))
+        return self.final_layer_norm(x + self.feed_forward(x))
+
+
+def relative_position_bias(table: Tensor, frames: int, max_distance: int) -> Tensor:
+    """Return WavLM's position bias [heads, frames, frames] from its table [buckets, heads].
+
+    T5's bidirectional buckets (Raffel et al. 2020): half of them for each direction, exact up to
+    a quarter of all, logarithmic up to `max_distance`.
+    """
+    position = torch.arange(frames, device=table.device)
+    relative = position[None, :] - position[:, None]
+    half = table.shape[0] // 2
+    exact = half // 2
+    distance = relative.abs()
+    logarithmic = torch.log(distance.float() / exact) / math.log(max_distance / exact)
+    # The distance 0 gives -inf here; `where` never takes it.
+    far = (exact + logarithmic * (half - exact)).clamp(min=0, max=half - 1).long()
+    bucket = torch.where(distance < exact, distance, far) + (relative > 0).long() * half
+    return table[bucket].permute(2, 0, 1)

@@ -1,0 +1,154 @@
+"""The four ways in which a linear layer is stored: dense, low-rank, shared and sparse."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .cache import WeightCache
+from .shape import LinearShape
+
+
+class DenseLinear(nn.Linear):
+    """torch's linear, which may also have no input or no output features at all."""
+
+    def reset_parameters(self) -> None:
+        """Initialise as torch does; without inputs only the bias remains, at zero."""
+        if self.weight.numel():
+            super().reset_parameters()
+        elif self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+
+class LowRankLinear(nn.Module):
+    """`y = U (V x) + b` with V `factor_in` [r, in] and U `factor_out` [out, r]."""
+
+    def __init__(self, in_features: int, out_features: int, rank: int) -> None:
+        super().__init__()
+        self.factor_in = nn.Parameter(torch.zeros(rank, in_features))
+        self.factor_out = nn.Parameter(torch.zeros(out_features, rank))
+        self.bias = nn.Parameter(torch.zeros(out_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [..., in] to [..., out]."""
+        return F.linear(F.linear(x, self.factor_in), self.factor_out, self.bias)
+
+    def dense_weight(self) -> Tensor:
+        """Return the weight [out, in] that this linear stands for."""
+        return self.factor_out @ self.factor_in
+
+
+class SharedLinear(nn.Module):
+    """`y = (C x + c)[a]`: K centroid rows C with biases c, and an assignment a of every output."""
+
+    assignment: Tensor
+
+    def __init__(self, in_features: int, out_features: int, centroids: int) -> None:
+        super().__init__()
+        self.centroids = nn.Parameter(torch.zeros(centroids, in_features))
+        self.centroid_bias = nn.Parameter(torch.zeros(centroids))
+        self.register_buffer("assignment", torch.zeros(out_features, dtype=torch.long))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [..., in] to [..., out]."""
+        return F.linear(x, self.centroids, self.centroid_bias).index_select(-1, self.assignment)
+
+    def dense_weight(self) -> Tensor:
+        """Return the weight [out, in] that this linear stands for."""
+        return self.centroids[self.assignment]
+
+
+class SparseLinear(nn.Module):
+    """A linear whose non-zero weights are stored with a bit mask, and which runs dense.
+
+    The file shrinks with the number of non-zeros; the time of a forward pass does not.
+    """
+
+    bitmask: Tensor
+
+    def __init__(self, in_features: int, out_features: int, nonzeros: int) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = out_features
+        self.values = nn.Parameter(torch.zeros(nonzeros))
+        packed = (in_features * out_features + 7) // 8
+        self.register_buffer("bitmask", torch.zeros(packed, dtype=torch.uint8))
+        self.bias = nn.Parameter(torch.zeros(out_features))
+        self._cache = WeightCache()
+
+    @classmethod
+    def from_dense(cls, weight: Tensor, bias: Tensor) -> SparseLinear:
+        """Store the non-zeros of `weight` [out, in] in row-major order."""
+        mask = weight != 0
+        linear = cls(weight.shape[1], weight.shape[0], int(mask.sum()))
+        linear.values = nn.Parameter(weight.detach()[mask].clone())
+        linear.bitmask = pack_bits(mask.flatten())
+        linear.bias = nn.Parameter(bias.detach().clone())
+        return linear
+
+    def dense_weight(self) -> Tensor:
+        """Return the weight [out, in] with its zeros."""
+        mask = unpack_bits(self.bitmask, self.in_features * self.out_features)
+        flat = torch.zeros(len(mask), dtype=self.values.dtype, device=self.values.device)
+        return flat.masked_scatter(mask, self.values).view(self.out_features, self.in_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [..., in] to [..., out]."""
+        weight = self._cache.get(self.dense_weight, self.values, self.bitmask)
+        return F.linear(x, weight, self.bias)
+
+
+Linear = DenseLinear | LowRankLinear | SharedLinear | SparseLinear
+
+
+def build_linear(shape: LinearShape, out_features: int, in_features: int) -> Linear:
+    """Build the linear that `shape` describes, with weights still to be filled in."""
+    if shape.kind == "low_rank":
+        assert shape.rank is not None
+        return LowRankLinear(in_features, out_features, shape.rank)
+    if shape.kind == "shared":
+        assert shape.centroids is not None
+        return SharedLinear(in_features, out_features, shape.centroids)
+    if shape.kind == "sparse":
+        assert shape.nonzeros is not None
+        return SparseLinear(in_features, out_features, shape.nonzeros)
+    return DenseLinear(in_features, out_features)
+
+
+def linear_shape(linear: Linear) -> LinearShape:
+    """Return the shape of an existing linear: the inverse of `build_linear`."""
+    if isinstance(linear, LowRankLinear):
+        return LinearShape(kind="low_rank", rank=linear.factor_in.shape[0])
+    if isinstance(linear, SharedLinear):
+        return LinearShape(kind="shared", centroids=linear.centroids.shape[0])
+    if isinstance(linear, SparseLinear):
+        return LinearShape(kind="sparse", nonzeros=linear.values.shape[0])
+    return LinearShape()
+
+
+def dense_weight(linear: Linear) -> Tensor:
+    """Return the weight [out, in] that `linear` stands for, whatever its kind."""
+    return linear.weight if isinstance(linear, DenseLinear) else linear.dense_weight()
+
+
+def dense_bias(linear: Linear) -> Tensor:
+    """Return the bias [out] that `linear` stands for, whatever its kind."""
+    if isinstance(linear, SharedLinear):
+        return linear.centroid_bias[linear.assignment]
+    return linear.bias
+
+
+_BIT_VALUES = torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8)
+
+
+def pack_bits(mask: Tensor) -> Tensor:
+    """Pack a boolean vector into uint8, the first element in the lowest bit; zeros at the end."""
+    bits = F.pad(mask.to(torch.uint8), (0, -len(mask) % 8)).view(-1, 8)
+    return (bits * _BIT_VALUES.to(mask.device)).sum(dim=1, dtype=torch.uint8)
+
+
+def unpack_bits(packed: Tensor, length: int) -> Tensor:
+    """Return the boolean vector [length] that `pack_bits` packed."""
+    bits = packed.unsqueeze(1).bitwise_and(_BIT_VALUES.to(packed.device))
+    return bits.ne(0).flatten()[:length]

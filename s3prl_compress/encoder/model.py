@@ -1,0 +1,187 @@
+"""The speech encoder: HuBERT, wav2vec2 and WavLM in one forward pass over an `EncoderShape`.
+
+Torch only. Parameters have the names that Hugging Face gives them, so that published checkpoints
+load without a table of names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from ..errors import InputError
+from .front_end import FeatureExtractor, FeatureProjection, PositionConv
+from .head import CTCHead
+from .layers import TransformerLayer, relative_position_bias
+from .provenance import Provenance
+from .shape import EncoderShape
+
+Padding = Literal["independent", "fairseq"]
+PADDINGS: tuple[Padding, ...] = ("independent", "fairseq")
+
+SAMPLING_RATE = 16_000
+
+
+class TransformerStack(nn.Module):
+    """Positions and Transformer layers; returns the input of every layer, and the output."""
+
+    def __init__(self, shape: EncoderShape) -> None:
+        super().__init__()
+        self.pre_norm = shape.pre_norm
+        self.relative_position = shape.relative_position
+        self.pos_conv_embed = PositionConv(shape)
+        self.layer_norm = nn.LayerNorm(shape.hidden, eps=shape.layer_norm_eps)
+        self.layers = nn.ModuleList(
+            TransformerLayer(shape, index) for index in range(len(shape.layers))
+        )
+
+    def forward(self, x: Tensor, valid: Tensor | None) -> tuple[Tensor, ...]:
+        """Map [batch, frames, hidden] to L + 1 hidden states of that size.
+
+        valid: True where a frame is an utterance's own, [batch, frames]; None for everywhere.
+        """
+        mask = None
+        if valid is not None:
+            # The position conv looks across the end of an utterance: it must find zeros there.
+            x = x * valid.unsqueeze(-1)
+            mask = valid[:, None, None, :]
+        x = x + self.pos_conv_embed(x)
+        if not self.pre_norm:
+            x = self.layer_norm(x)
+        bias = None
+        if self.relative_position is not None:
+            first = self.layers[0]
+            assert isinstance(first, TransformerLayer)
+            table = first.attention.position_table
+            bias = relative_position_bias(table, x.shape[1], self.relative_position.max_distance)
+        states = []
+        for layer in self.layers:
+            states.append(x)
+            x = layer(x, mask, bias)
+        # As in fairseq and transformers 4: the last state of a pre-norm model is normalised.
+        states.append(self.layer_norm(x) if self.pre_norm else x)
+        return tuple(states)
+
+
+class SpeechEncoder(nn.Module):
+    """A self-supervised speech encoder of any shape.
+
+    Behaves the same in train and in eval mode: there is no dropout and no layer drop.
+
+    Args:
+        shape: sizes of everything.
+        normalize: bring each waveform to zero mean and unit variance first (what Hugging Face
+            calls `do_normalize` and fairseq `normalize`).
+        padding: "independent": an utterance's features do not depend on what it is batched with.
+            "fairseq": the masks and the GroupNorm of s3prl and fairseq, as the published SUPERB
+            rows had them; there the padding of a batch leaks into every feature.
+    """
+
+    def __init__(
+        self, shape: EncoderShape, *, normalize: bool = False, padding: Padding = "independent"
+    ) -> None:
+        super().__init__()
+        if shape.family == "whisper_encoder":
+            raise InputError(
+                "whisper_encoder: shapes of this family can be written and read, but the forward "
+                "pass is not built yet; use hubert, wav2vec2 or wavlm"
+            )
+        self.shape = shape
+        self.normalize = normalize
+        self.padding = padding
+        self.sampling_rate = SAMPLING_RATE
+        self.provenance = Provenance.unknown()
+        # Used in masked pre-training only; it belongs to every published checkpoint.
+        self.masked_spec_embed = nn.Parameter(torch.zeros(shape.hidden))
+        self.feature_extractor = FeatureExtractor(shape)
+        self.feature_projection = FeatureProjection(shape)
+        self.encoder = TransformerStack(shape)
+        self.head: CTCHead | None = None
+
+    @property
+    def padding(self) -> Padding:
+        """How the end of the shorter utterances of a batch is treated."""
+        return self._padding
+
+    @padding.setter
+    def padding(self, value: Padding) -> None:
+        if value not in PADDINGS:
+            raise InputError(f"padding {value!r}: choose one of {', '.join(PADDINGS)}")
+        self._padding: Padding = value
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return self.masked_spec_embed.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the weights."""
+        return self.masked_spec_embed.dtype
+
+    def forward(self, waveforms: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Encode utterances.
+
+        Args:
+            waveforms: 1-D tensors of samples at 16 kHz, of any lengths from 25 ms on.
+
+        Returns:
+            The hidden states, a tuple of L + 1 tensors [batch, frames, hidden]: state i is the
+            input of layer i, the last one is the output. And the number of frames of each
+            utterance, [batch], on the CPU; what lies behind them is padding.
+
+        Raises:
+            InputError: a waveform is not 1-D, or too short for one frame.
+        """
+        lengths = self._check(waveforms)
+        prepared = [waveform.to(self.device, self.dtype) for waveform in waveforms]
+        if self.normalize:
+            prepared = [F.layer_norm(waveform, waveform.shape) for waveform in prepared]
+        batch = pad_sequence(prepared, batch_first=True) if len(prepared) > 1 else prepared[0][None]
+        padded = len(set(lengths)) > 1
+        first_frames = None
+        if padded and self.padding == "independent":
+            conv = self.shape.convs[0]
+            first_frames = torch.tensor(
+                [(length - conv.kernel) // conv.stride + 1 for length in lengths],
+                device=self.device,
+            )
+        features = self.feature_extractor(batch, first_frames)
+        counts = torch.tensor(self._frame_counts(lengths, features.shape[1]), device="cpu")
+        x = self.feature_projection(features)
+        valid = None
+        if padded:
+            valid = torch.arange(x.shape[1], device=self.device) < counts.to(self.device)[:, None]
+        return self.encoder(x, valid), counts
+
+    def _check(self, waveforms: Sequence[Tensor]) -> list[int]:
+        if isinstance(waveforms, Tensor) or not len(waveforms):
+            raise InputError("the encoder takes a list of 1-D waveforms, with at least one in it")
+        for number, waveform in enumerate(waveforms):
+            if waveform.dim() != 1:
+                raise InputError(
+                    f"waveform {number} has {waveform.dim()} dimensions; give 1-D samples at "
+                    f"{SAMPLING_RATE} Hz"
+                )
+            if len(waveform) < self.shape.minimum_samples:
+                raise InputError(
+                    f"waveform {number} has {len(waveform)} samples; one frame needs "
+                    f"{self.shape.minimum_samples}"
+                )
+        return [len(waveform) for waveform in waveforms]
+
+    def _frame_counts(self, lengths: list[int], frames: int) -> list[int]:
+        """Return each utterance's frames, by the padding rule, for a batch of `frames` frames."""
+        if self.padding == "independent" or self.shape.family == "wav2vec2":
+            # fairseq's wav2vec2 counts frames by the convolutions too.
+            return [self.shape.frames(length) for length in lengths]
+        # HuBERT and WavLM in fairseq: the mask over samples is cut into as many equal chunks as
+        # there are frames; a frame is padding where its whole chunk is (forward_padding_mask).
+        longest = max(lengths)
+        chunk = (longest - longest % frames) // frames
+        return [min(-(-length // chunk), frames) for length in lengths]
