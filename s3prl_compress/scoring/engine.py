@@ -39,7 +39,7 @@ class EngineResult:
     """What an engine found out. The record is made from this and from nothing else."""
 
     predictions: list[tuple[str, str, str]]
-    """Per test utterance: file (relative to the test folder, "/" between), truth, predicted."""
+    """Per test utterance: file (its `Item.relative`), truth, predicted."""
     rates: tuple[RateResult, ...]
     """One per learning rate of the settings, in their order; dev scores in percent."""
     learning_rate: float
