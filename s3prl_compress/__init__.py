@@ -1,1 +1,45 @@
-"""Speech encoders made smaller, registered as s3prl upstreams and scored on SUPERB."""
+"""Speech encoders made smaller, registered as s3prl upstreams and scored on SUPERB.
+
+Five names do the work; they are imported on first use:
+
+    encoder = s3prl_compress.load("facebook/hubert-base-ls960")
+    smaller = s3prl_compress.compress(encoder, "clustering", sparsity=0.1)
+    s3prl_compress.save(smaller, "out/fold10")
+    s3prl_compress.score("out/fold10", task="ks", data="corpora/ks", output="results")
+    s3prl_compress.register()  # now s3prl.nn.S3PRLUpstream("compressed", path_or_url="out/fold10")
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .s3prl_bridge.torchaudio_stand_in import ensure_torchaudio
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .encoder import load, save
+    from .methods import compress
+    from .s3prl_bridge import register
+    from .scoring import score
+
+__all__ = ["__version__", "compress", "load", "register", "save", "score"]
+
+# Before anything imports transformers, which imports torchaudio on its way.
+ensure_torchaudio()
+
+_HOMES = {
+    "load": "encoder",
+    "save": "encoder",
+    "compress": "methods",
+    "score": "scoring",
+    "register": "s3prl_bridge",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value  # the module scoring.score and the function share a name
+    return value

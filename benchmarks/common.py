@@ -1,0 +1,27 @@
+"""What every benchmark shares: where a number was made, and a JSON file to keep it in."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from s3prl_compress.files import write_atomically
+from s3prl_compress.reporting.records import environment
+
+
+def write_result(output: Path | None, figures: Any, device: str = "cpu") -> None:
+    """Print the machine and, where `output` is given, write figures and environment to it."""
+    where = environment(device)
+    print(
+        f"\n{where.machine}, {where.threads} threads, torch {where.packages['torch']}, {where.date}"
+    )
+    if output is not None:
+        result = {
+            "command": " ".join(["python", *sys.argv]),
+            "environment": where.model_dump(),
+            "figures": figures,
+        }
+        write_atomically(output, json.dumps(result, indent=2) + "\n")
+        print(f"written: {output}")
