@@ -65,7 +65,7 @@ class CorpusCard(BaseModel):
     """True: synthetic speech."""
     classes: tuple[str, ...]
     source: dict[str, str]
-    """`table`: file name of the table it was prepared from; `sha256`: hash of that file."""
+    """`table`: file name of the table it was prepared from; `sha256`: of it and its recordings."""
 
 
 @dataclass(frozen=True)

@@ -17,19 +17,17 @@ class Faults:
     def __bool__(self) -> bool:
         return bool(self._counts)
 
-    def add(self, kind: str, example: str) -> None:
-        """Note one fault: `kind` in words without figures, `example` says which one it is."""
-        self._counts[kind] = self._counts.get(kind, 0) + 1
-        examples = self._examples.setdefault(kind, [])
-        if len(examples) < EXAMPLES:
-            examples.append(" ".join(example.split()))
+    def add(self, kind: str, example: str, *, count: int = 1) -> None:
+        """Note a fault: `kind` in words, `example` which one, `count` how many it stands for."""
+        self._counts[kind] = self._counts.get(kind, 0) + count
+        self._examples.setdefault(kind, []).append(" ".join(example.split()))
 
     def describe(self) -> str:
         """Return one line: kinds in the order of their first appearance, joined by "; "."""
         parts = []
-        for kind, count in self._counts.items():
-            more = ", ..." if count > EXAMPLES else ""
-            parts.append(f"{kind}: {count} ({', '.join(self._examples[kind])}{more})")
+        for kind, examples in self._examples.items():
+            shown = [*examples[:EXAMPLES], *(["..."] if len(examples) > EXAMPLES else [])]
+            parts.append(f"{kind}: {self._counts[kind]} ({', '.join(shown)})")
         return "; ".join(parts)
 
     def raise_if_any(self, subject: str, remedy: str) -> None:

@@ -33,6 +33,7 @@ from .corpus import (
 from .table import Row, read_table
 
 DEMO_NAME = "generated demo keywords"
+_REMEDY = "give another --output, or remove it"
 
 
 def prepare_ks(metadata: Path, output: Path, *, name: str | None = None) -> Path:
@@ -43,8 +44,9 @@ def prepare_ks(metadata: Path, output: Path, *, name: str | None = None) -> Path
     variant: SUPERB's twelve classes, or the ten digits without silence and unknown. `name` is
     what reports call the corpus; without it the name of the table's folder.
 
-    `output` appears whole or not at all. One that was prepared from the same table is left as
-    it is; any other content there is an `InputError`, as is every fault of the table.
+    `output` appears whole or not at all. One that was prepared from the same table and the same
+    recordings is left as it is; any other content there is an `InputError`, as is every fault of
+    the table.
     """
     metadata, output = Path(metadata), Path(output)
     return _prepare(metadata, output, name or metadata.resolve().parent.name, generated=False)
@@ -73,10 +75,16 @@ def speaker_id(speaker: str, split: Split) -> str:
 def _prepare(metadata: Path, output: Path, name: str, *, generated: bool) -> Path:
     if not metadata.is_file():
         raise InputError(f"{metadata}: no such table; give a csv file with one recording a line")
-    source = {"table": metadata.name, "sha256": hashlib.sha256(metadata.read_bytes()).hexdigest()}
-    if _already_there(output, source):
-        return output
+    _refuse_other_content(output)
     rows, variant = read_table(metadata)
+    source = {"table": metadata.name, "sha256": _source_hash(metadata, rows)}
+    if (output / CARD_FILE).is_file():
+        if read_card(output).source == source:
+            return output
+        raise InputError(
+            f"{output}: holds a corpus prepared from another table, or from other recordings; "
+            f"{_REMEDY}"
+        )
     card = CorpusCard(
         variant=variant,
         name=name,
@@ -91,16 +99,19 @@ def _prepare(metadata: Path, output: Path, name: str, *, generated: bool) -> Pat
     return output
 
 
-def _already_there(output: Path, source: dict[str, str]) -> bool:
-    """Whether `output` was prepared from this table. An empty folder may be filled."""
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
-        return False
-    remedy = "give another --output, or remove it"
-    if not (output / CARD_FILE).is_file():
-        raise InputError(f"{output}: exists and is no prepared corpus; {remedy}")
-    if read_card(output).source != source:
-        raise InputError(f"{output}: holds a corpus prepared from another table; {remedy}")
-    return True
+def _refuse_other_content(output: Path) -> None:
+    """Let pass what may be filled or looked into: nothing, an empty folder, a prepared corpus."""
+    free = not output.exists() or (output.is_dir() and not any(output.iterdir()))
+    if not free and not (output / CARD_FILE).is_file():
+        raise InputError(f"{output}: exists and is no prepared corpus; {_REMEDY}")
+
+
+def _source_hash(metadata: Path, rows: list[Row]) -> str:
+    """Hash the table and the contents of its recordings: what a corpus was made from."""
+    digest = hashlib.sha256(metadata.read_bytes())
+    for row in rows:
+        digest.update(hashlib.sha256(row.path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _targets(rows: list[Row]) -> list[tuple[Row, str]]:

@@ -120,7 +120,8 @@ def _check_labels(rows: list[Row], variant: Variant, faults: Faults) -> None:
     classes = CLASSES_OF_VARIANT[variant]
     strange = Counter(row.label for row in rows if row.label not in classes)
     for label, count in sorted(strange.items(), key=lambda pair: (-pair[1], pair[0])):
-        faults.add(f"label that is no class of the {variant} variant", f"{label} x {count}")
+        kind = f"label that is no class of the {variant} variant"
+        faults.add(kind, label if count == 1 else f"{label} x {count}", count=count)
     present = {(row.label, row.split) for row in rows}
     splits: tuple[Split, ...] = ("train", "dev", "test")
     for name in classes:
