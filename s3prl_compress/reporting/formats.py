@@ -1,0 +1,50 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+import math
+
+
+def count(number: float) -> str:
+    """Write a count with four significant digits: 94371712 is "94.37 M"."""
+    for unit, suffix in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(number) >= unit:
+            return f"{four_digits(number / unit)}{suffix}"
+    return f"{number:.0f}"
+
+
+def four_digits(number: float) -> str:
+    """Write a number with four significant digits and never with an exponent."""
+    if number == 0 or not math.isfinite(number):
+        return f"{number:.0f}"
+    decimals = max(0, 3 - math.floor(math.log10(abs(number))))
+    return f"{number:.{decimals}f}"
+
+
+def megabytes(size: float) -> str:
+    """Write a size in bytes as megabytes of 10^6 bytes."""
+    return f"{four_digits(size / 1e6)} MB"
+
+
+def learning_rate(rate: float) -> str:
+    """Write 0.001 as "1e-3"."""
+    mantissa, exponent = f"{rate:.3e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def percent(share: float) -> str:
+    """Write a share of a whole: 0.254 is "25 %"."""
+    return f"{share:.0%}".replace("%", " %") if share >= 0.1 else f"{100 * share:.1f} %"
+
+
+def signed(number: float, decimals: int) -> str:
+    """Write a difference with its sign (a real minus sign, and no sign at zero)."""
+    text = f"{abs(number):.{decimals}f}"
+    if float(text) == 0:
+        return text
+    return ("+" if number > 0 else "\N{MINUS SIGN}") + text
+
+
+def decimals_for(errors: list[float]) -> int:
+    """Return how many decimals scores with these standard errors deserve."""
+    return 1 if errors and min(errors) >= 0.5 else 2

@@ -1,0 +1,92 @@
+"""Placing the labels of a plot's points so that they cover nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Box = tuple[float, float, float, float]
+"""Left, bottom, right, top."""
+
+_DISTANCES = (5.0, 12.0, 22.0, 34.0, 48.0, 64.0)
+_DIRECTIONS = tuple(math.pi * turn / 8 for turn in (2, 6, 0, 8, 10, 14, 4, 12, 1, 7, 9, 15))
+_MARGIN = 2.0
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where a label goes: the lower left corner of its text."""
+
+    x: float
+    y: float
+    far: bool
+    """It stands so far from its point that a line has to lead there."""
+
+
+def place(
+    points: Sequence[tuple[float, float]],
+    sizes: Sequence[tuple[float, float]],
+    obstacles: Sequence[Box],
+    inside: Box,
+) -> list[Placed] | None:
+    """Return a place for each label, or None where one cannot be placed without covering.
+
+    `points` and `sizes` (width, height) are in the same units as `obstacles` (markers and error
+    bars) and `inside` (the axes). Greedy: labels with the most neighbours choose first, each takes
+    the nearest free place.
+    """
+    taken: list[Box] = list(obstacles)
+    placed: dict[int, Placed] = {}
+    for index in sorted(range(len(points)), key=lambda i: -_crowd(points, i)):
+        found = _free(points[index], sizes[index], taken, inside)
+        if found is None:
+            return None
+        box, placed[index] = found
+        taken.append(box)
+    return [placed[index] for index in range(len(points))]
+
+
+def _free(
+    point: tuple[float, float], size: tuple[float, float], taken: Sequence[Box], inside: Box
+) -> tuple[Box, Placed] | None:
+    for distance in _DISTANCES:
+        for angle in _DIRECTIONS:
+            box = _beside(point, size, distance, angle)
+            if _within(box, inside) and not any(_overlap(box, other) for other in taken):
+                return box, Placed(box[0], box[1], distance > _DISTANCES[1])
+    return None
+
+
+def _beside(
+    point: tuple[float, float], size: tuple[float, float], distance: float, angle: float
+) -> Box:
+    """Put a box so that its nearest edge is `distance` from the point, in the given direction."""
+    width, height = size
+    across, up = math.cos(angle), math.sin(angle)
+    x = point[0] + across * (distance + width / 2) - width / 2
+    y = point[1] + up * (distance + height / 2) - height / 2
+    return x, y, x + width, y + height
+
+
+def _crowd(points: Sequence[tuple[float, float]], index: int) -> float:
+    x, y = points[index]
+    return sum(1 / (1 + math.hypot(x - a, y - b)) for a, b in points)
+
+
+def _within(box: Box, outer: Box) -> bool:
+    return (
+        box[0] >= outer[0] + _MARGIN
+        and box[1] >= outer[1] + _MARGIN
+        and box[2] <= outer[2] - _MARGIN
+        and box[3] <= outer[3] - _MARGIN
+    )
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return (
+        one[0] < other[2] + _MARGIN
+        and other[0] < one[2] + _MARGIN
+        and one[1] < other[3] + _MARGIN
+        and other[1] < one[3] + _MARGIN
+    )

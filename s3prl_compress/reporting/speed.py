@@ -1,0 +1,170 @@
+"""Measured speed beside scores, and in a table of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from statistics import median
+from typing import Any
+
+import pandas
+
+from .records import BucketTiming, TimeRecord
+
+SPEED_COLUMNS = (
+    "rtfx",
+    "speedup",
+    "speedup_low",
+    "speedup_high",
+    "speedup_against",
+    "peak_memory_bytes",
+    "timing",
+)
+
+Identity = tuple[str, ...]
+
+
+def identity(record: TimeRecord) -> Identity:
+    """Return what two times must share to be compared."""
+    where = record.environment
+    settings = {
+        key: record.settings.get(key) for key in ("lengths", "timed", "numbers", "batch_size")
+    }
+    return (
+        where.machine,
+        where.device,
+        str(where.threads),
+        record.dtype,
+        where.packages.get("torch", ""),
+        json.dumps(settings, sort_keys=True),
+    )
+
+
+def identity_text(record: TimeRecord) -> str:
+    """Return the identity of a time in words."""
+    where = record.environment
+    lengths = record.settings.get("lengths")
+    utterances = f", {len(lengths)} utterances" if lengths else ""
+    threads = f"{where.threads} thread{'' if where.threads == 1 else 's'}"
+    return (
+        f"{where.machine}, {where.device}, {threads}, {record.dtype}, "
+        f"torch {where.packages.get('torch', 'unknown')}{utterances}"
+    )
+
+
+def attach_speed(rows: list[dict[str, Any]], records: Sequence[TimeRecord]) -> None:
+    """Fill in `SPEED_COLUMNS` of a block's rows, in place.
+
+    All figures are of the one identity that covers most rows (of several, the newest), since
+    times of different machines, threads or dtypes must not stand in one column.
+    """
+    groups: dict[Identity, list[TimeRecord]] = {}
+    for record in sorted(records, key=lambda record: record.environment.date, reverse=True):
+        groups.setdefault(identity(record), []).append(record)
+    for row in rows:
+        row.update(dict.fromkeys(SPEED_COLUMNS))
+    if not groups:
+        return
+    found = [
+        [_speed(row, _references(row, rows), group) for row in rows] for group in groups.values()
+    ]
+    best = max(found, key=lambda speeds: sum(speed is not None for speed in speeds))
+    for row, speed in zip(rows, best, strict=True):
+        if speed is not None:
+            row["notes"] = (*row["notes"], *speed.pop("notes"))
+            row.update(speed)
+
+
+def speed_tables(records: Iterable[TimeRecord]) -> list[tuple[str, pandas.DataFrame]]:
+    """Return (identity in words, one row per record) for every identity among the records."""
+    groups: dict[Identity, list[TimeRecord]] = {}
+    for record in sorted(records, key=lambda record: record.environment.date):
+        groups.setdefault(identity(record), []).append(record)
+    return [
+        (identity_text(group[0]), pandas.DataFrame([_line(record) for record in group]))
+        for _, group in sorted(groups.items())
+    ]
+
+
+def overall(record: TimeRecord) -> BucketTiming:
+    """Return the figures over all four buckets."""
+    return next(bucket for bucket in record.buckets if bucket.name == "all")
+
+
+def _references(row: dict[str, Any], rows: list[dict[str, Any]]) -> set[str]:
+    """Return the fingerprints of the block's untouched upstreams of this row's base."""
+    return {
+        other["checkpoint_sha256"]
+        for other in rows
+        if other["reference"] and other["base"] == row["base"]
+    }
+
+
+def _speed(
+    row: dict[str, Any], references: set[str], records: list[TimeRecord]
+) -> dict[str, Any] | None:
+    """Return a row's speed figures out of records of one identity, newest first."""
+    sha, name = row["checkpoint_sha256"], row["upstream"]
+    own = [record for record in records if record.upstream.checkpoint_sha256 == sha]
+    if not own:
+        return _speed_as_other(sha, records)
+
+    def preference(record: TimeRecord) -> tuple[bool, bool]:
+        against = record.against is not None and record.against.checkpoint_sha256 in references
+        return against, record.upstream.name == name
+
+    record = max(own, key=preference)
+    bucket = overall(record)
+    low, high = bucket.interval or (None, None)
+    notes = tuple(f"timing: {warning}" for warning in record.warnings)
+    if record.against is not None and record.against.checkpoint_sha256 not in references:
+        notes = (*notes, f"speed-up against {record.against.name}, not against this block's dense")
+    return {
+        "rtfx": bucket.rtfx,
+        "speedup": bucket.speedup,
+        "speedup_low": low,
+        "speedup_high": high,
+        "speedup_against": record.against.name if record.against else None,
+        "peak_memory_bytes": record.peak_memory_bytes,
+        "timing": identity_text(record),
+        "notes": notes,
+    }
+
+
+def _speed_as_other(sha: str, records: list[TimeRecord]) -> dict[str, Any] | None:
+    """Return the speed of an upstream that was only ever the other one of a comparison."""
+    seen = [
+        record
+        for record in records
+        if record.against is not None and record.against.checkpoint_sha256 == sha
+    ]
+    rates = [
+        bucket.audio_seconds / bucket.against_seconds
+        for bucket in map(overall, seen)
+        if bucket.against_seconds
+    ]
+    if not rates:
+        return None
+    memories = [record.against_peak_memory_bytes for record in seen]
+    return {
+        "rtfx": median(rates),
+        "peak_memory_bytes": memories[0],
+        "timing": identity_text(seen[0]),
+        "notes": (),
+    }
+
+
+def _line(record: TimeRecord) -> dict[str, Any]:
+    bucket = overall(record)
+    low, high = bucket.interval or (None, None)
+    return {
+        "upstream": record.upstream.name,
+        "against": record.against.name if record.against else None,
+        **{f"rtfx_{bucket.name}": bucket.rtfx for bucket in record.buckets},
+        "speedup": bucket.speedup,
+        "speedup_low": low,
+        "speedup_high": high,
+        "peak_memory_bytes": record.peak_memory_bytes,
+        "date": record.environment.date,
+        "notes": record.warnings,
+    }

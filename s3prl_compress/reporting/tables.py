@@ -1,0 +1,19 @@
+"""The leaderboard as CSV: one line per row, every figure at full precision."""
+
+from __future__ import annotations
+
+import pandas
+
+
+def csv(frame: pandas.DataFrame, speeds: list[tuple[str, pandas.DataFrame]]) -> str:
+    """Return `leaderboard.leaderboard`'s table as CSV; without scores, the speed tables instead.
+
+    Where each line came from (machine, versions, commit, date, command) stands in its own columns,
+    so that the file reads back with `pandas.read_csv` and nothing else.
+    """
+    if frame.empty:
+        parts = [table.assign(identity=identity) for identity, table in speeds]
+        frame = pandas.concat(parts, ignore_index=True)
+    flat = frame.assign(notes=["; ".join(notes) for notes in frame["notes"]])
+    text: str = flat.to_csv(index=False, lineterminator="\n")
+    return text
