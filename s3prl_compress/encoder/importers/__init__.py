@@ -1,1 +1,76 @@
-"""Placeholder docstring, replaced by the room's owner."""
+"""Checkpoints of other projects, recognised by their content, as encoders of ours.
+
+- folders and hub models of transformers: HuBERT, wav2vec2, WavLM, bare, pre-trained or with CTC;
+- s3prl's converted `.pt` files of these families;
+- torchaudio's and DPHuBERT's `{"config", "state_dict"}`.
+
+Pickles are read with `weights_only=True`, without exception.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError
+from ..checkpoint import is_checkpoint, load_folder
+from ..model import SpeechEncoder
+from . import s3prl_pt, torchaudio_pt
+from .foreign import Foreign, build_encoder
+from .hub import download, is_hub_id
+from .reading import read_pickle
+from .transformers_folder import read_folder
+
+__all__ = ["import_foreign"]
+
+ACCEPTED = (
+    "a folder of this package, a transformers folder or hub id of a hubert, wav2vec2 or wavlm "
+    "model, an s3prl-converted .pt, a torchaudio or DPHuBERT file with `config` and `state_dict`"
+)
+_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
+
+
+def import_foreign(source: str | Path, revision: str | None = None) -> SpeechEncoder:
+    """Read a checkpoint that another project wrote.
+
+    Args:
+        source: a folder, a file, or a hub id ("organisation/name").
+        revision: branch, tag or commit; for hub ids only.
+
+    Returns:
+        The encoder on the CPU in float32, with the CTC head of a fine-tuned model.
+
+    Raises:
+        InputError: nothing there, a model or a setting that is not supported, or a broken file;
+            the message names what was found.
+    """
+    name, path = str(source), Path(source)
+    commit = None
+    if not path.exists():
+        if not is_hub_id(name) or path.suffix in _SUFFIXES:
+            raise InputError(f"{name} does not exist; accepted are {ACCEPTED}")
+        path, commit = download(name, revision)
+        if is_checkpoint(path):
+            return load_folder(path)
+    return build_encoder(_read(path), base=name, revision=commit)
+
+
+def _read(path: Path) -> Foreign:
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InputError(f"the folder {path} has no config.json; accepted are {ACCEPTED}")
+        return read_folder(path)
+    if path.suffix not in _SUFFIXES:
+        raise InputError(f"{path} is a file ending in {path.suffix!r}; accepted are {ACCEPTED}")
+    content = read_pickle(path)
+    for module in (torchaudio_pt, s3prl_pt):
+        if isinstance(content, dict) and module.recognise(content):
+            return module.read_content(content, path)
+    raise InputError(f"{path} holds {_describe(content)}; accepted are {ACCEPTED}")
+
+
+def _describe(content: Any) -> str:
+    if not isinstance(content, dict):
+        return f"a {type(content).__name__}"
+    names = [str(key) for key in content][:4]
+    return f"a dictionary with {', '.join(names) or 'nothing'}{' ...' if len(content) > 4 else ''}"

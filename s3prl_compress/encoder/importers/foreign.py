@@ -1,0 +1,99 @@
+"""What every importer hands over, and the one place where an encoder is built from it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+from ..checkpoint import check_tensors, fill
+from ..head import CTCHead
+from ..model import SpeechEncoder
+from ..provenance import Provenance
+from ..shape import EncoderShape
+
+MASK_EMBEDDING = "masked_spec_embed"
+
+
+@dataclass
+class Foreign:
+    """A checkpoint of another project, in our terms."""
+
+    shape: EncoderShape
+    tensors: dict[str, Tensor]
+    """Under our (Hugging Face's) names, heads of pre-training left out."""
+    normalize: bool | None
+    """None: the checkpoint does not say."""
+    files: tuple[Path, ...]
+    """Those that the weights were read from, in order."""
+    head: CTCHead | None = None
+    libraries: tuple[str, ...] = ("torch",)
+    """Packages that read the files."""
+
+
+def build_encoder(foreign: Foreign, *, base: str, revision: str | None = None) -> SpeechEncoder:
+    """Build the encoder of `foreign`, without initialising or copying its weights.
+
+    Args:
+        foreign: what an importer read.
+        base: where it comes from, as the user named it.
+        revision: commit on the model hub.
+
+    Raises:
+        InputError: a tensor is missing, left over, misshapen or not finite.
+    """
+    normalize = foreign.normalize
+    if normalize is None:
+        warnings.warn(
+            f"{base} does not say whether waveforms are to be normalised; taken as no",
+            stacklevel=2,
+        )
+        normalize = False
+    with torch.device("meta"):
+        encoder = SpeechEncoder(foreign.shape, normalize=normalize)
+    # It has no part in the forward pass, and not every format stores it.
+    foreign.tensors.setdefault(MASK_EMBEDDING, torch.zeros(foreign.shape.hidden))
+    given = {name: tuple(tensor.shape) for name, tensor in foreign.tensors.items()}
+    check_tensors(encoder.state_dict(), given, base)
+    fill(encoder, foreign.tensors, base)
+    encoder.head = foreign.head
+    encoder.provenance = Provenance(
+        base=base,
+        base_revision=revision,
+        base_sha256=sha256(foreign.files),
+        packages={name: importlib.metadata.version(name) for name in foreign.libraries},
+    )
+    return encoder
+
+
+def ctc_head(weight: Tensor, bias: Tensor, vocabulary: tuple[str, ...], blank: int) -> CTCHead:
+    """Return the head with these weights: [symbols, hidden] and [symbols]."""
+    with torch.device("meta"):
+        head = CTCHead(weight.shape[1], vocabulary, blank)
+    head.load_state_dict(
+        {"linear.weight": weight.float(), "linear.bias": bias.float()}, assign=True
+    )
+    return head.requires_grad_(True)
+
+
+def sha256(files: tuple[Path, ...]) -> str:
+    """Return the SHA-256 of the files' bytes, one after the other."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def sizes_fit(hidden: int, heads: int, where: str) -> int:
+    """Return the head size of a model with these sizes."""
+    if heads < 1 or hidden % heads:
+        raise InputError(f"{where}: width {hidden} cannot be divided among {heads} heads")
+    return hidden // heads

@@ -1,0 +1,266 @@
+"""Folders that transformers wrote: HuBERT, wav2vec2 and WavLM, bare or with a head.
+
+The parameter names are ours already; what is done here is to turn `config.json` into a shape,
+to put the prefix and the heads away, and to refuse whatever the forward pass does not know.
+transformers itself is not imported.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from torch import Tensor
+
+from ...errors import InputError
+from ..head import CTCHead
+from ..shape import ConvShape, EncoderShape, PositionConvShape, RelativePositionShape, dense_layer
+from .foreign import Foreign, ctc_head, sizes_fit
+from .reading import read_json, read_pickle, read_safetensors, tensors_only
+
+_log = logging.getLogger(__name__)
+
+FAMILIES = ("hubert", "wav2vec2", "wavlm")
+
+# transformers' defaults for fields that an old config.json may lack.
+_DEFAULTS: dict[str, Any] = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "layer_norm_eps": 1e-5,
+    "feat_extract_norm": "group",
+    "conv_dim": (512,) * 7,
+    "conv_stride": (5, 2, 2, 2, 2, 2, 2),
+    "conv_kernel": (10, 3, 3, 3, 3, 2, 2),
+    "conv_bias": False,
+    "num_conv_pos_embeddings": 128,
+    "num_conv_pos_embedding_groups": 16,
+    "do_stable_layer_norm": False,
+    "num_buckets": 320,
+    "max_bucket_distance": 800,
+}
+
+# Fields that change the forward pass, with the one value that this package computes.
+_SUPPORTED: dict[str, Any] = {
+    "hidden_act": "gelu",
+    "feat_extract_activation": "gelu",
+    "feat_proj_layer_norm": True,
+    "conv_pos_batch_norm": False,
+    "add_adapter": False,
+    "adapter_attn_dim": None,
+    "pruned_heads": {},
+    "quantization_config": None,
+}
+
+# Of ForPreTraining, ForSequenceClassification, ForAudioFrameClassification and ForXVector.
+_DROPPED_HEADS = (
+    "quantizer",
+    "project_q",
+    "project_hid",
+    "projector",
+    "classifier",
+    "layer_weights",
+    "tdnn",
+    "objective",
+    "feature_extractor",  # ForXVector's; the encoder's own stands behind the family's prefix
+)
+
+_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+
+def read_folder(folder: Path) -> Foreign:
+    """Read a folder of transformers.
+
+    Raises:
+        InputError: another kind of model, a field that is not supported, or broken files.
+    """
+    config = read_json(folder / "config.json")
+    family = config.get("model_type")
+    if family not in FAMILIES:
+        raise InputError(
+            f"{folder}/config.json: model_type is {family!r}; supported are {', '.join(FAMILIES)}"
+        )
+    shape = _shape(config, folder / "config.json")
+    tensors, files = _read_weights(folder)
+    tensors, heads = _without_prefix(tensors, family)
+    tensors = {_weight_norm_name(name): tensor for name, tensor in tensors.items()}
+    head = _ctc_head(heads, config, folder)
+    reader = "safetensors" if files[0].suffix == ".safetensors" else "torch"
+    return Foreign(
+        shape=shape,
+        tensors=tensors,
+        normalize=_normalize(config, folder),
+        files=files,
+        head=head,
+        libraries=tuple(dict.fromkeys(("torch", reader))),
+    )
+
+
+def _shape(config: dict[str, Any], path: Path) -> EncoderShape:
+    for field, supported in _SUPPORTED.items():
+        value = config.get(field, supported)
+        if (value or supported) != supported or (supported is True and value is False):
+            raise InputError(
+                f"{path}: {field} is {value!r}, which this package cannot compute "
+                f"(only {supported!r})"
+            )
+    value = {name: config.get(name, default) for name, default in _DEFAULTS.items()}
+    convs = [value[name] for name in ("conv_dim", "conv_kernel", "conv_stride")]
+    if len({len(sizes) for sizes in convs}) != 1:
+        raise InputError(f"{path}: conv_dim, conv_kernel and conv_stride differ in length")
+    if value["feat_extract_norm"] not in ("group", "layer"):
+        raise InputError(
+            f"{path}: feat_extract_norm is {value['feat_extract_norm']!r}; known are 'group', "
+            "'layer'"
+        )
+    hidden, heads = value["hidden_size"], value["num_attention_heads"]
+    head_size = sizes_fit(hidden, heads, str(path))
+    try:
+        return EncoderShape(
+            family=config["model_type"],
+            hidden=hidden,
+            convs=tuple(
+                ConvShape(width=width, kernel=kernel, stride=stride)
+                for width, kernel, stride in zip(*convs, strict=True)
+            ),
+            conv_norm=cast(Literal["group", "layer"], value["feat_extract_norm"]),
+            conv_bias=value["conv_bias"],
+            pre_norm=value["do_stable_layer_norm"],
+            original_heads=heads,
+            head_size=head_size,
+            layer_norm_eps=value["layer_norm_eps"],
+            position_conv=PositionConvShape(
+                kernel=value["num_conv_pos_embeddings"],
+                groups=value["num_conv_pos_embedding_groups"],
+            ),
+            relative_position=(
+                RelativePositionShape(
+                    buckets=value["num_buckets"], max_distance=value["max_bucket_distance"]
+                )
+                if config["model_type"] == "wavlm"
+                else None
+            ),
+            layers=(dense_layer(heads, head_size, value["intermediate_size"]),)
+            * value["num_hidden_layers"],
+        )
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} describes no possible model: {reason}") from error
+
+
+def _read_weights(folder: Path) -> tuple[dict[str, Tensor], tuple[Path, ...]]:
+    found = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
+    if found is None:
+        raise InputError(f"{folder} has no weights; looked for {', '.join(_WEIGHTS)}")
+    files = (found,)
+    if found.suffix == ".json":
+        shards = read_json(found).get("weight_map", {}).values()
+        if any(Path(shard).name != shard for shard in shards):
+            raise InputError(f"{found} names files outside of its folder")
+        files = tuple(folder / shard for shard in sorted(set(shards)))
+        missing = [path.name for path in files if not path.is_file()]
+        if missing or not files:
+            raise InputError(f"{found}: the weights file {missing or '(none listed)'} is missing")
+    tensors: dict[str, Tensor] = {}
+    for path in files:
+        if path.suffix == ".safetensors":
+            tensors.update(read_safetensors(path))
+        else:
+            tensors.update(tensors_only(read_pickle(path), str(path)))
+    return tensors, files
+
+
+def _without_prefix(
+    tensors: dict[str, Tensor], family: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the encoder's tensors under their bare names, and those of a CTC head."""
+    prefix = f"{family}."
+    if not any(name.startswith(prefix) for name in tensors):
+        return tensors, {}
+    inner: dict[str, Tensor] = {}
+    heads: dict[str, Tensor] = {}
+    dropped = []
+    for name, tensor in tensors.items():
+        if name.startswith(prefix):
+            inner[name.removeprefix(prefix)] = tensor
+        elif name.startswith("lm_head."):
+            heads[name.removeprefix("lm_head.")] = tensor
+        elif name.split(".")[0] in _DROPPED_HEADS:
+            dropped.append(name)
+        else:
+            inner[name] = tensor  # left for the strict check to name
+    if dropped:
+        _log.debug("heads left out: %s", ", ".join(dropped))
+    return inner, heads
+
+
+def _weight_norm_name(name: str) -> str:
+    """Translate the names that `torch.nn.utils.weight_norm` gave before torch 2."""
+    for old, new in (("weight_g", "original0"), ("weight_v", "original1")):
+        if name.endswith(f"conv.{old}"):
+            return name.removesuffix(old) + f"parametrizations.weight.{new}"
+    return name
+
+
+def _ctc_head(heads: dict[str, Tensor], config: dict[str, Any], folder: Path) -> CTCHead | None:
+    if not heads:
+        return None
+    if set(heads) != {"weight", "bias"}:
+        raise InputError(f"{folder}: lm_head has {sorted(heads)} instead of weight and bias")
+    if not (folder / "vocab.json").is_file():
+        warnings.warn(
+            f"{folder} has a CTC head but no vocab.json, so the head is left out", stacklevel=2
+        )
+        return None
+    vocabulary = _vocabulary(folder, len(heads["bias"]))
+    blank = config.get("pad_token_id", 0)  # transformers' CTC blank
+    if not isinstance(blank, int) or not 0 <= blank < len(vocabulary):
+        raise InputError(
+            f"{folder}/config.json: pad_token_id, the CTC blank, is {blank!r}; the vocabulary has "
+            f"{len(vocabulary)} symbols"
+        )
+    expected = (len(vocabulary), config.get("hidden_size", _DEFAULTS["hidden_size"]))
+    if heads["weight"].shape != expected:
+        raise InputError(
+            f"{folder}: tensor lm_head.weight has shape {list(heads['weight'].shape)} where "
+            f"{list(expected)} is due"
+        )
+    return ctc_head(heads["weight"], heads["bias"], vocabulary, blank)
+
+
+def _vocabulary(folder: Path, size: int) -> tuple[str, ...]:
+    """Return the symbols by number, of `vocab.json` and `added_tokens.json` together."""
+    numbers = read_json(folder / "vocab.json")
+    if (folder / "added_tokens.json").is_file():
+        numbers.update(read_json(folder / "added_tokens.json"))
+    if not all(isinstance(number, int) for number in numbers.values()):
+        raise InputError(
+            f"{folder}/vocab.json is no plain table from symbol to number (several languages?)"
+        )
+    symbols = {number: symbol for symbol, number in numbers.items()}
+    if sorted(symbols) != list(range(size)) or len(symbols) != len(numbers):
+        raise InputError(
+            f"{folder}/vocab.json numbers {len(numbers)} symbols; the CTC head has {size} outputs"
+        )
+    return tuple(symbols[number] for number in range(size))
+
+
+def _normalize(config: dict[str, Any], folder: Path) -> bool | None:
+    """Return what the folder says of normalisation; transformers 5 nests it one level deeper."""
+    places: list[dict[str, Any]] = []
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        if (folder / name).is_file():
+            content = read_json(folder / name)
+            places += [content, content.get("feature_extractor") or {}]
+    for place in (*places, config):
+        if isinstance(place, dict) and isinstance(place.get("do_normalize"), bool):
+            return place["do_normalize"]
+    return None
