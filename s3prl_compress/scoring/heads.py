@@ -103,7 +103,7 @@ class HeadSweep:
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Give every head these weights (as `state` returns them); Adam's state stays."""
         for name, part in zip(_PARTS, self._split(self.flat), strict=True):
-            part.copy_(state[name].expand_as(part))
+            part.copy_(state[name].detach().expand_as(part))
 
     def _split(self, flat: Tensor) -> list[Tensor]:
         sizes = [math.prod(shape) for shape in self._shapes]

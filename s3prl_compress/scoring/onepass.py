@@ -85,7 +85,7 @@ def draw_batches(
     """
     number = {name: index for index, name in enumerate(corpus.classes)}
     labels = [number[item.label] for item in plan.items["train"]]
-    labels += [number[SILENCE]] * len(plan.background)
+    labels += [number[SILENCE] for _ in plan.background]
     if len(labels) < batch_size:
         raise InputError(
             f"{corpus.root}: {len(labels)} training utterances are not one batch of {batch_size}; "

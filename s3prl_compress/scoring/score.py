@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from ..encoder import SpeechEncoder, describe, is_checkpoint, load, save
+from ..encoder import PADDINGS, SpeechEncoder, describe, is_checkpoint, load, save
 from ..errors import InputError
 from ..files import write_atomically
 from ..reporting import records
@@ -76,9 +76,11 @@ def score(
     device = _device(device)
     if seed < 0:
         raise InputError(f"seed {seed}: must not be below 0")
+    padding = padding or settings.padding
+    if padding not in PADDINGS:
+        raise InputError(f"padding {padding}: choose one of {', '.join(PADDINGS)}")
     corpus = open_corpus(Path(data))
     check_corpus(corpus)
-    padding = padding or settings.padding
     encoder = source if isinstance(source, SpeechEncoder) else load(source, padding=padding)
     upstream = _describe(encoder, source, name)
     settings = settings.model_copy(update={"padding": padding})
