@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from s3prl_compress.encoder import (
+    NAMED_SHAPES,
+    CTCHead,
+    HeadShape,
+    LayerShape,
+    LinearShape,
+    MethodStep,
+    SpeechEncoder,
+    fingerprint,
+    load,
+    random_encoder,
+    save,
+)
+from s3prl_compress.encoder.linear import SharedLinear, SparseLinear
+from s3prl_compress.errors import InputError
+
+TINY = NAMED_SHAPES["hubert_tiny"]
+WEIGHT = "encoder.layers.1.feed_forward.output_dense.weight"
+
+
+def mixed() -> SpeechEncoder:
+    """One encoder with every kind of linear, unequal heads, and a CTC head."""
+    layer = LayerShape(
+        heads=(HeadShape(original=0, qk=3, vo=8), HeadShape(original=2, qk=5, vo=2)),
+        ffn=20,
+        v=LinearShape(kind="low_rank", rank=2),
+        out=LinearShape(kind="shared", centroids=3),
+        fc1=LinearShape(kind="sparse", nonzeros=11),
+    )
+    shape = TINY.model_copy(update={"layers": (layer, TINY.layers[1])})
+    encoder = random_encoder(shape, normalize=True)
+    for module in encoder.modules():
+        if isinstance(module, SharedLinear):
+            module.assignment.copy_(torch.arange(len(module.assignment)) % 3)
+            torch.nn.init.normal_(module.centroids)
+        elif isinstance(module, SparseLinear):
+            dense = torch.zeros(20, 32)
+            dense.view(-1)[torch.randperm(640)[:11]] = 1.5
+            layer_one = encoder.encoder.layers[0].feed_forward
+            layer_one.intermediate_dense = SparseLinear.from_dense(dense, torch.ones(20))
+    encoder.head = CTCHead(32, ("<pad>", "A", "B"), 0)
+    step = MethodStep(method="by_hand", settings={"a": 1}, version="0", git_commit=None, date="now")
+    encoder.provenance = encoder.provenance.after(step)
+    return encoder
+
+
+def test_everything_comes_back(tmp_path: Path) -> None:
+    encoder = mixed()
+    folder = save(encoder, tmp_path / "model")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "config.json",
+        "model",
+        "model.safetensors",
+    ]
+    again = load(folder)
+    assert again.shape == encoder.shape
+    assert again.provenance == encoder.provenance
+    assert again.normalize
+    assert fingerprint(again) == fingerprint(encoder)
+    assert again.head is not None
+    assert again.head.vocabulary == ("<pad>", "A", "B")
+    waveforms = [torch.randn(4000), torch.randn(2000)]
+    for one, other in zip(encoder(waveforms)[0], again(waveforms)[0], strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_checkpoint_may_be_replaced_and_nothing_else(tmp_path: Path) -> None:
+    save(random_encoder(TINY, seed=0), tmp_path / "model")
+    save(random_encoder(TINY, seed=1), tmp_path / "model")
+    assert fingerprint(load(tmp_path / "model")) == fingerprint(random_encoder(TINY, seed=1))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    thesis = tmp_path / "thesis"
+    thesis.mkdir()
+    (thesis / "chapter1.tex").write_text("...")
+    with pytest.raises(InputError, match="no checkpoint of ours"):
+        save(random_encoder(TINY), thesis)
+    assert [path.name for path in thesis.iterdir()] == ["chapter1.tex"]
+
+
+def test_a_failed_write_leaves_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(random_encoder(TINY, seed=0), tmp_path / "model")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("s3prl_compress.encoder.checkpoint.save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        save(random_encoder(TINY, seed=1), tmp_path / "model")
+    assert fingerprint(load(tmp_path / "model")) == fingerprint(random_encoder(TINY, seed=0))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def edit_config(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    data = json.loads((folder / "config.json").read_text())
+    change(data)
+    (folder / "config.json").write_text(json.dumps(data))
+
+
+def edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    state = load_file(folder / "model.safetensors")
+    change(state)
+    save_file(state, folder / "model.safetensors")
+
+
+def truncate(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def poison(value: float) -> Callable[[dict[str, torch.Tensor]], None]:
+    def change(state: dict[str, torch.Tensor]) -> None:
+        state[WEIGHT].view(-1)[3] = value
+
+    return change
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "truncated": (truncate, "model.safetensors"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors"),
+    "no safetensors": (lambda f: (f / "model.safetensors").write_text("hello"), "safetensors"),
+    "too many": (
+        lambda f: edit_weights(f, lambda s: s.update(stranger=torch.ones(2))),
+        "tensor stranger does not belong",
+    ),
+    "missing": (lambda f: edit_weights(f, lambda s: s.pop(WEIGHT)), f"tensor {WEIGHT} is missing"),
+    "misshapen": (
+        lambda f: edit_weights(f, lambda s: s.update({WEIGHT: torch.ones(3, 3)})),
+        rf"tensor {WEIGHT} is \[3, 3\]",
+    ),
+    "integers": (
+        lambda f: edit_weights(f, lambda s: s.update({WEIGHT: s[WEIGHT].long()})),
+        f"tensor {WEIGHT} is torch.int64",
+    ),
+    "nan": (lambda f: edit_weights(f, poison(math.nan)), f"tensor {WEIGHT} holds NaN"),
+    "infinite": (lambda f: edit_weights(f, poison(math.inf)), f"tensor {WEIGHT} holds NaN or inf"),
+    "a lying shape": (
+        lambda f: edit_config(f, lambda c: c["shape"]["layers"][1].update(ffn=7)),
+        "the shape says",
+    ),
+    "an impossible shape": (
+        lambda f: edit_config(f, lambda c: c["shape"].update(hidden=0)),
+        "shape.hidden",
+    ),
+    "a later format": (lambda f: edit_config(f, lambda c: c.update(format_version=9)), "version 9"),
+    "an unknown key": (lambda f: edit_config(f, lambda c: c.update(extra=1)), "extra"),
+    "an assignment out of range": (
+        lambda f: edit_weights(
+            f, lambda s: s["encoder.layers.0.attention.out_proj.assignment"].fill_(3)
+        ),
+        "out_proj.assignment points to centroid 3 of 3",
+    ),
+    "a wrong bit mask": (
+        lambda f: edit_weights(
+            f, lambda s: s["encoder.layers.0.feed_forward.intermediate_dense.bitmask"].fill_(255)
+        ),
+        "bitmask marks 640 weights, 11 are stored",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", sorted(DAMAGE))
+def test_damage_is_one_line_that_names_the_culprit(damage: str, tmp_path: Path) -> None:
+    folder = save(mixed(), tmp_path / "model")
+    break_it, message = DAMAGE[damage]
+    break_it(folder)
+    with pytest.raises(InputError, match=message) as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+def test_a_folder_of_something_else_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("...")
+    with pytest.raises(InputError, match=str(tmp_path)) as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="padding"):
+        load(tmp_path, padding="zeros")  # type: ignore[arg-type]
+
+
+def test_no_pickle_is_written(tmp_path: Path) -> None:
+    folder = save(mixed(), tmp_path / "model")
+    for path in folder.iterdir():
+        assert path.read_bytes()[:2] not in (b"PK", b"\x80\x02"), path
+
+
+def test_the_fingerprint_is_of_shape_flag_and_weights() -> None:
+    encoder = random_encoder(TINY)
+    same = fingerprint(encoder)
+    encoder.provenance = mixed().provenance
+    encoder.padding = "fairseq"
+    assert fingerprint(encoder) == same
+    assert fingerprint(random_encoder(TINY, normalize=True)) != same
+    with torch.no_grad():
+        encoder.get_parameter(WEIGHT).view(-1)[0] += 1e-3
+    assert fingerprint(encoder) != same

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from s3prl_compress.encoder import (
+    LEADERBOARD_COUNTS,
+    LEADERBOARD_SAMPLES,
+    NAMED_SHAPES,
+    cost,
+    describe,
+    macs,
+    random_encoder,
+    save,
+)
+from s3prl_compress.encoder.linear import SparseLinear
+from s3prl_compress.encoder.shape import EncoderShape
+
+from .test_checkpoint import mixed
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("hubert_base", 94_371_712), ("hubert_large", 315_438_720)]
+)
+def test_published_models_cost_what_the_leaderboard_says(name: str, parameters: int) -> None:
+    counted = cost(NAMED_SHAPES[name])
+    assert counted.parameters == counted.nonzero_parameters == parameters
+    assert counted.macs_32 == pytest.approx(LEADERBOARD_COUNTS[name]["macs_32"], rel=3e-3)
+    assert counted.bytes == 4 * parameters
+
+
+def test_the_lengths_are_the_leaderboards() -> None:
+    assert len(LEADERBOARD_SAMPLES) == 32
+    assert list(LEADERBOARD_SAMPLES) == sorted(LEADERBOARD_SAMPLES)
+
+
+def by_hand(shape: EncoderShape, samples: int) -> int:
+    """Multiply-adds of a dense shape, from the textbook formulas."""
+    total, inputs, frames = 0, 1, samples
+    for conv in shape.convs:
+        frames = (frames - conv.kernel) // conv.stride + 1
+        total += frames * conv.width * inputs * conv.kernel
+        inputs = conv.width
+    total += frames * inputs * shape.hidden
+    assert shape.position_conv is not None
+    surplus = 1 - shape.position_conv.kernel % 2
+    total += (
+        (frames + surplus) * shape.hidden**2 // shape.position_conv.groups
+    ) * shape.position_conv.kernel
+    for layer in shape.layers:
+        total += frames * shape.hidden * (2 * layer.qk_size + 2 * layer.vo_size + 2 * layer.ffn)
+        total += frames**2 * (layer.qk_size + layer.vo_size)
+    return total
+
+
+@pytest.mark.parametrize("name", ["hubert_base", "hubert_base_pruned", "wav2vec2_large"])
+def test_attention_and_position_convolution_are_counted(name: str) -> None:
+    shape = NAMED_SHAPES[name]
+    # The counter also sees the first convolution's window statistics, which no paper counts.
+    assert macs(shape, [160_000]) == pytest.approx(by_hand(shape, 160_000), rel=1e-3)
+
+
+def test_hubert_base_at_ten_seconds() -> None:
+    assert macs(NAMED_SHAPES["hubert_base"], [160_000]) == pytest.approx(74.067e9, rel=1e-4)
+
+
+def test_equal_lengths_are_counted_once_each() -> None:
+    shape = NAMED_SHAPES["hubert_tiny"]
+    assert macs(shape, [4000, 4000, 6000]) == 2 * macs(shape, [4000]) + macs(shape, [6000])
+
+
+def test_every_kind_of_linear_counts_as_it_is_stored(tmp_path: Path) -> None:
+    encoder = mixed()
+    counted = cost(encoder)
+    sparse = encoder.encoder.layers[0].feed_forward.intermediate_dense
+    assert isinstance(sparse, SparseLinear)
+    assert counted.parameters - counted.nonzero_parameters == 20 * 32 - len(sparse.values)
+    stored = save(encoder, tmp_path / "model") / "model.safetensors"
+    head = sum(tensor.numel() * 4 for tensor in encoder.head.parameters())  # type: ignore[union-attr]
+    overhead = 8 + int.from_bytes(stored.read_bytes()[:8], "little")
+    assert counted.bytes == stored.stat().st_size - overhead - head
+
+
+def test_a_description_says_what_was_measured() -> None:
+    encoder = random_encoder(NAMED_SHAPES["hubert_tiny"], seed=3)
+    upstream = describe(encoder, "tiny", "in memory")
+    assert upstream.random_weights
+    assert upstream.base == "random weights (seed 3)"
+    assert upstream.cost is not None
+    assert upstream.cost.parameters == sum(p.numel() for p in encoder.parameters())
+    assert torch.is_grad_enabled()

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from s3prl_compress.encoder.shape import (
+    NAMED_SHAPES,
+    EncoderShape,
+    HeadShape,
+    LayerShape,
+    LinearShape,
+    dense_shape,
+)
+
+
+@pytest.mark.parametrize("name", sorted(NAMED_SHAPES))
+def test_a_shape_survives_json(name: str) -> None:
+    shape = NAMED_SHAPES[name]
+    assert EncoderShape.model_validate(json.loads(shape.model_dump_json())) == shape
+
+
+@pytest.mark.parametrize(
+    ("samples", "frames"), [(399, 0), (400, 1), (719, 1), (720, 2), (16_000, 49), (160_000, 499)]
+)
+def test_frames_follow_the_convolutions(samples: int, frames: int) -> None:
+    shape = NAMED_SHAPES["hubert_base"]
+    assert shape.frames(samples) == frames
+    assert shape.minimum_samples == 400
+    assert shape.frame_stride == 320
+
+
+def test_whisper_shapes_can_be_written_before_the_forward_pass_exists() -> None:
+    data = NAMED_SHAPES["hubert_tiny"].model_dump(mode="json")
+    data |= {"family": "whisper_encoder", "position_conv": None, "learned_positions": 1500}
+    assert EncoderShape.model_validate(data).learned_positions == 1500
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"family": "conformer"},
+        {"position_conv": None},
+        {"learned_positions": 1500},
+        {"relative_position": {"buckets": 320, "max_distance": 800}},
+        {"format_version": 2},
+        {"layers": []},
+        {"unheard_of": 1},
+        {"projection": False},
+        {"position_conv": {"kernel": 16, "groups": 5}},
+    ],
+)
+def test_a_shape_that_contradicts_itself_is_refused(change: dict[str, object]) -> None:
+    data = NAMED_SHAPES["hubert_tiny"].model_dump(mode="json") | change
+    with pytest.raises(ValidationError):
+        EncoderShape.model_validate(data)
+
+
+def test_heads_keep_their_original_numbers_in_order() -> None:
+    def shape(*originals: int) -> EncoderShape:
+        heads = tuple(HeadShape(original=number, qk=8, vo=8) for number in originals)
+        layer = LayerShape(heads=heads, ffn=4)
+        return EncoderShape.model_validate(
+            NAMED_SHAPES["hubert_tiny"].model_dump() | {"layers": (layer,)}
+        )
+
+    assert [head.original for head in shape(0, 3).layers[0].heads] == [0, 3]
+    for wrong in ((1, 0), (1, 1), (4,)):
+        with pytest.raises(ValidationError, match="original head numbers"):
+            shape(*wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"kind": "low_rank"}, {"kind": "dense", "rank": 3}, {"kind": "shared", "nonzeros": 3}],
+)
+def test_a_linear_has_the_size_of_its_kind_and_no_other(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="linear"):
+        LinearShape.model_validate(wrong)
+
+
+def test_hidden_must_divide_into_heads() -> None:
+    with pytest.raises(ValueError, match="divisible"):
+        dense_shape("hubert", hidden=30, heads=4)
