@@ -67,7 +67,9 @@ def main(folder: Path) -> int:
     try:
         result = _run(task, folder)
     except InputError as error:
-        write_atomically(folder / "error.txt", f"{error}\n")
+        # A reader process's error arrives with its traceback; the last line is the message.
+        line = str(error).strip().splitlines()[-1].rpartition("InputError: ")[2]
+        write_atomically(folder / "error.txt", f"{line}\n")
         return 2
     write_atomically(folder / "result.json", result.model_dump_json(indent=1) + "\n")
     return 0

@@ -1,0 +1,150 @@
+"""s3prl's own command line with our upstreams in it.
+
+    python -m s3prl_compress.run_downstream -m train -u compressed -k out/fold10 \
+        -d speech_commands -p out/ks -g fairseq \
+        -o "config.downstream_expert.datarc.speech_commands_root=DIR,,\
+config.downstream_expert.datarc.speech_commands_test_root=DIR"
+
+The flags are those of `s3prl.run_downstream`. Three things are made easier: `-g` takes the padding
+as a word (`independent` or `fairseq`); without `-c`, keyword spotting gets SUPERB's settings (the
+wheel of s3prl holds no configs); without `--device`, the CPU is taken where there is no GPU.
+
+Only ever a process of its own: s3prl's `main` replaces `builtins.isinstance`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import runpy
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+
+from .errors import InputError
+
+_TRAIN_ROOT = "config.downstream_expert.datarc.speech_commands_root"
+_TEST_ROOT = "config.downstream_expert.datarc.speech_commands_test_root"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run s3prl's command line; return the exit status, 2 for a mistake in the input."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with tempfile.TemporaryDirectory(prefix="s3prl_compress_") as scratch:
+            _run(_completed(given, Path(scratch)))
+        return 0
+    except InputError as error:
+        print(f"run_downstream: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(arguments: list[str]) -> None:
+    from .s3prl_bridge.registration import register
+
+    register()
+    sys.argv = ["s3prl_compress.run_downstream", *arguments]
+    runpy.run_module("s3prl.run_downstream", run_name="__main__")
+
+
+def _completed(given: list[str], scratch: Path) -> list[str]:
+    """Check what can be checked before s3prl's slow start, and fill in what s3prl lacks."""
+    flags = _read(given)
+    if flags is None:
+        return given  # s3prl's usage
+    _check_upstream(flags)
+    extra = _device(flags)
+    if not _resumes(flags):
+        extra += _config(flags, scratch)
+    return [*given, *extra]
+
+
+def _read(given: list[str]) -> argparse.Namespace | None:
+    """Read the flags that matter here; None where s3prl's parser will refuse or show its help."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=True, exit_on_error=False)
+    names = {
+        "mode": "-m", "override": "-o", "past_exp": "-e", "config": "-c", "downstream": "-d",
+        "upstream": "-u", "upstream_ckpt": "-k", "expname": "-n", "expdir": "-p",
+    }  # fmt: skip
+    for name, short in names.items():
+        parser.add_argument(short, f"--{name}")
+    parser.add_argument("--device")
+    parser.add_argument("-a", "--auto_resume", action="store_true")
+    parser.add_argument("-h", "--help", action="store_true")
+    try:
+        flags, _ = parser.parse_known_args(given)
+    except (argparse.ArgumentError, SystemExit):
+        return None
+    return None if flags.help or flags.mode is None else flags
+
+
+def _check_upstream(flags: argparse.Namespace) -> None:
+    if flags.upstream != "compressed" or _resumes(flags):
+        return
+    if not flags.upstream_ckpt:
+        raise InputError("-u compressed: no checkpoint; add -k FOLDER (or a hub id)")
+    path = Path(flags.upstream_ckpt)
+    # One slash at most may be a hub id; everything else is a path.
+    if not path.exists() and (path.is_absolute() or len(path.parts) != 2 or path.parts[0] == ".."):
+        raise InputError(f"-k {path}: no such file or folder; give a checkpoint folder or hub id")
+
+
+def _device(flags: argparse.Namespace) -> list[str]:
+    import torch
+
+    if flags.device is None and not torch.cuda.is_available():
+        print("run_downstream: no GPU found, adding --device cpu", file=sys.stderr)
+        return ["--device", "cpu"]
+    if flags.device == "cpu":
+        # s3prl's evaluation enters torch.cuda.device(args.device) wherever there is a GPU.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    return []
+
+
+def _resumes(flags: argparse.Namespace) -> bool:
+    if flags.past_exp:
+        return True
+    folder = Path(flags.expdir or f"result/downstream/{flags.expname}")
+    return bool(flags.auto_resume and [*folder.glob("states-*.ckpt")])
+
+
+def _config(flags: argparse.Namespace, scratch: Path) -> list[str]:
+    """Return `-c FILE` where s3prl's default file is not there."""
+    if flags.config and not Path(flags.config).is_file():
+        raise InputError(f"-c {flags.config}: no such file; give s3prl's experiment config")
+    if flags.config or flags.downstream is None:
+        return []
+    default = Path("downstream") / flags.downstream / "config.yaml"
+    if default.is_file():
+        return []
+    if flags.downstream != "speech_commands":
+        raise InputError(
+            f"-d {flags.downstream}: s3prl's wheel holds no configs; add -c FILE (in s3prl's "
+            f"repository: s3prl/downstream/{flags.downstream}/config.yaml)"
+        )
+    override = flags.override or ""
+    missing = [name for name in (_TRAIN_ROOT, _TEST_ROOT) if name not in override]
+    if missing:
+        raise InputError(
+            "-d speech_commands: say where the corpus lies, with -c FILE or with "
+            f'-o "{",,".join(f"{name}=DIR" for name in missing)}"'
+        )
+    file = scratch / "speech_commands.yaml"
+    file.write_text(yaml.safe_dump(_official_keyword_config()), encoding="utf-8")
+    print("run_downstream: no -c given, taking SUPERB's settings", file=sys.stderr)
+    return ["-c", str(file)]
+
+
+def _official_keyword_config() -> dict[str, object]:
+    from .s3prl_bridge.config import keyword_config
+    from .scoring.task import load_settings
+
+    settings, _ = load_settings("ks", "official", "s3prl")
+    # The two roots come from -o; "test" among the splits as in s3prl's own file.
+    return keyword_config(settings, "", "", settings.learning_rates[0], splits=("dev", "test"))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
+from s3prl_compress.run_downstream import main
+
+pytestmark = pytest.mark.s3prl
+
+DATA = "config.downstream_expert.datarc"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["-u", "compressed", "-d", "speech_commands"], "-u compressed: no checkpoint"),
+        (["-u", "compressed", "-k", "/no/such", "-d", "asr"], "-k /no/such: no such file"),
+        (["-u", "hubert", "-d", "asr"], "-d asr: s3prl's wheel holds no configs"),
+        (["-u", "hubert", "-d", "speech_commands"], "say where the corpus lies"),
+        (["-u", "hubert", "-d", "asr", "-c", "no.yaml"], "-c no.yaml: no such file"),
+    ],
+)
+def test_mistakes_are_said_in_one_line_before_s3prl_starts(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["-m", "train", "-p", "unused", "--device", "cuda", *flags]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+def test_keyword_spotting_from_the_command_line(tiny_corpus: Path, tmp_path: Path) -> None:
+    save(random_encoder(NAMED_SHAPES["hubert_tiny"]), tmp_path / "tiny")
+    override = ",,".join(
+        (
+            f"{DATA}.speech_commands_root={tiny_corpus / 'speech_commands'}",
+            f"{DATA}.speech_commands_test_root={tiny_corpus / 'speech_commands_test'}",
+            f"{DATA}.num_workers=0",
+            f"{DATA}.batch_size=8",
+            "config.runner.total_steps=4",
+            "config.runner.eval_step=2",
+            "config.runner.save_step=2",
+        )
+    )
+    flags = ["-m", "train", "-u", "compressed", "-k", str(tmp_path / "tiny"), "-g", "fairseq"]
+    flags += ["-d", "speech_commands", "-p", "experiment", "-o", override, "--device", "cpu"]
+    done = _run(flags, tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    log = (tmp_path / "experiment" / "log.log").read_text()
+    assert "dev at step 4" in log
+    assert "test at step 4" in log
+    assert len((tmp_path / "experiment" / "test_predict.txt").read_text().splitlines()) == 48
+
+
+def test_a_wrong_flag_gives_s3prls_own_usage(tmp_path: Path) -> None:
+    done = _run(["-m", "dance"], tmp_path)
+    assert done.returncode == 2
+    assert "invalid choice: 'dance'" in done.stderr
+    assert "UPSTREAM_FEATURE_SELECTION" in done.stderr
+
+
+def _run(flags: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "s3prl_compress.run_downstream", *flags]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

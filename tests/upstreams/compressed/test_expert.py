@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from s3prl_compress.encoder import dense_shape, random_encoder, save
+from s3prl_compress.errors import InputError
+
+pytestmark = pytest.mark.s3prl
+
+SECONDS = (0.15, 3.0, 0.4689, 1.0, 0.144, 2.0013)
+TINY: dict[str, Any] = {
+    "hidden": 32, "layers": 2, "heads": 4, "ffn": 48, "conv_widths": (16,) * 7,
+    "position_kernel": 16, "position_groups": 4,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["base", "large"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Group norm (base) and layer norm (large)."""
+    shape = dense_shape("hubert", **TINY, large=request.param == "large")
+    path = tmp_path_factory.mktemp("expert") / request.param
+    return save(random_encoder(shape, seed=1), path)
+
+
+@pytest.fixture(scope="module")
+def waves() -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(round(16_000 * s), generator=generator) for s in SECONDS]
+
+
+def _expert(folder: Path, *arguments: Any, **options: Any) -> Any:
+    from s3prl_compress.upstreams.compressed.expert import UpstreamExpert
+
+    return UpstreamExpert(str(folder), *arguments, **options)
+
+
+def _pooled(expert: Any, waves: list[Tensor]) -> Tensor:
+    """Means per utterance, by s3prl's own Featurizer and MeanPooling."""
+    from s3prl.downstream.model import MeanPooling
+    from s3prl.upstream.interfaces import Featurizer
+
+    featurizer = Featurizer(expert, upstream_device="cpu")
+    with torch.no_grad():
+        features = featurizer(waves, expert(waves))
+        lengths = torch.tensor([len(feature) for feature in features])
+        padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
+        return MeanPooling()(padded, lengths)[0]
+
+
+def test_means_are_the_same_alone_and_in_a_batch(folder: Path, waves: list[Tensor]) -> None:
+    expert = _expert(folder)
+    together = _pooled(expert, waves)
+    alone = torch.cat([_pooled(expert, [wave]) for wave in waves])
+    assert (together - alone).abs().max() <= 1e-4 * alone.abs().max()
+
+
+def test_every_utterance_has_the_frames_that_s3prl_takes(folder: Path, waves: list[Tensor]) -> None:
+    expert = _expert(folder)
+    result = expert(waves)
+    states = result["hidden_states"]
+    assert len(states) == 3
+    assert {state.shape for state in states} == {(len(waves), 150, 32)}
+    assert result["last_hidden_state"] is states[-1]
+    assert all(bool(state.isfinite().all()) for state in states)
+    for wave in waves:
+        assert expert([wave])["last_hidden_state"].shape == (1, round(len(wave) / 320), 32)
+
+
+def test_train_mode_equals_eval_mode(folder: Path, waves: list[Tensor]) -> None:
+    expert = _expert(folder)
+    with torch.no_grad():
+        first = expert.train()(waves)["hidden_states"]
+        second = expert.eval()(waves)["hidden_states"]
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_padding_comes_from_a_keyword_a_word_or_a_file(
+    folder: Path, waves: list[Tensor], tmp_path: Path
+) -> None:
+    file = tmp_path / "padding.yaml"
+    file.write_text("padding: fairseq\n")
+    given: list[dict[str, Any]] = [
+        {"padding": "fairseq"}, {"model_config": "fairseq"}, {"model_config": str(file)}
+    ]  # fmt: skip
+    for options in given:
+        expert = _expert(folder, refresh=False, **options)
+        assert expert.encoder.padding == "fairseq"
+        # The convolutions' own number of frames for the longest, as s3prl's upstreams.
+        assert expert(waves)["last_hidden_state"].shape[1] == 149
+    assert _expert(folder, "independent").encoder.padding == "independent"
+    assert _expert(folder, None).encoder.padding == "independent"
+
+
+def test_wrong_input_is_said_in_one_line(folder: Path, tmp_path: Path) -> None:
+    from s3prl_compress.upstreams.compressed.hubconf import compressed
+
+    with pytest.raises(InputError, match="no checkpoint"):
+        compressed()
+    with pytest.raises(InputError, match="model config zeros: neither independent nor fairseq"):
+        _expert(folder, "zeros")
+    file = tmp_path / "wrong.yaml"
+    for content, message in (("padding: zeros", "'zeros' is no padding"), ("a: 1", "one line")):
+        file.write_text(content)
+        with pytest.raises(InputError, match=message):
+            _expert(folder, str(file))
+
+
+def test_gradients_reach_the_encoder(folder: Path) -> None:
+    expert = _expert(folder)
+    expert([torch.randn(4000), torch.randn(900)])["last_hidden_state"].sum().backward()
+    assert any(parameter.grad is not None for parameter in expert.parameters())
