@@ -27,7 +27,9 @@ def transformers_model(weights: dict[str, torch.Tensor], device: str) -> Forward
     """Return transformers' HubertModel (SDPA) with the same weights."""
     from transformers import HubertConfig, HubertModel
 
-    model = HubertModel(HubertConfig(attn_implementation="sdpa")).eval()
+    config = HubertConfig()
+    config._attn_implementation = "sdpa"
+    model = HubertModel(config).eval()
     model.load_state_dict(weights)
     model.to(device)
     return lambda waveforms: model(torch.stack(waveforms), output_hidden_states=True)
@@ -52,7 +54,7 @@ def main() -> None:
 
     dense = random_encoder(NAMED_SHAPES["hubert_base"]).eval().to(arguments.device)
     pruned = random_encoder(NAMED_SHAPES["hubert_base_pruned"]).eval().to(arguments.device)
-    sides = {
+    sides: dict[str, Forward] = {
         "transformers": transformers_model(dense.state_dict(), arguments.device),
         "dense": dense,
         "pruned": pruned,
