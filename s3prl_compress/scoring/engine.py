@@ -11,7 +11,7 @@ from ..reporting.records import Padding, RateResult
 
 if TYPE_CHECKING:
     from ..encoder import SpeechEncoder
-    from .corpus import KeywordCorpus
+    from .corpus import Item, KeywordCorpus
     from .task import Settings
 
 
@@ -39,7 +39,8 @@ class EngineResult:
     """What an engine found out. The record is made from this and from nothing else."""
 
     predictions: list[tuple[str, str, str]]
-    """Per test utterance: file (its `Item.relative`), truth, predicted."""
+    """Per test utterance, in the order of the corpus: file (relative to the test folder, "/"
+    between: `utterance_name`), truth, predicted."""
     rates: tuple[RateResult, ...]
     """One per learning rate of the settings, in their order; dev scores in percent."""
     learning_rate: float
@@ -54,4 +55,10 @@ class EngineResult:
     """Wall time by stage."""
 
 
-Engine = Callable[[Job], EngineResult]
+RunJob = Callable[[Job], EngineResult]
+"""What every engine is."""
+
+
+def utterance_name(corpus: KeywordCorpus, item: Item) -> str:
+    """Return the name of a test utterance in predictions: `<class>/<file>`."""
+    return item.path.relative_to(corpus.test_root).as_posix()

@@ -90,7 +90,7 @@ def load_features(
     padding: Padding,
     cache: Path,
     device: str = "cpu",
-    seconds_per_batch: float = 64.0,
+    seconds_per_batch: float = 16.0,
     policy: CachePolicy = CachePolicy.REUSE,
 ) -> Features:
     """Return the features of a corpus, from `cache` where they are there already.

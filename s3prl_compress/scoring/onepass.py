@@ -28,7 +28,7 @@ from tqdm import tqdm
 from ..errors import InputError
 from ..reporting.records import RateResult
 from .corpus import SILENCE, KeywordCorpus
-from .engine import EngineResult, Job
+from .engine import EngineResult, Job, utterance_name
 from .features import Features, Plan, load_features
 from .heads import HeadSweep
 
@@ -58,7 +58,7 @@ def run(job: Job) -> EngineResult:
     chosen = max(rates, key=lambda rate: rate.dev_score)  # the first one where two tie
     return EngineResult(
         predictions=[
-            (item.relative, item.label, names[index])
+            (utterance_name(job.corpus, item), item.label, names[index])
             for item, index in zip(plan.items["test"], predicted.tolist(), strict=True)
         ],
         rates=rates,
@@ -155,7 +155,7 @@ def _train(
     heads = len(settings.learning_rates)
     best: list[tuple[float, int, dict[str, Tensor]]] = [(-1.0, 0, {})] * heads
     description = f"heads ({heads} rate{'s' if heads > 1 else ''})"
-    for step in tqdm(range(1, settings.total_steps + 1), desc=description, leave=False):
+    for step in tqdm(range(1, settings.total_steps + 1), description, leave=False, delay=1):
         rows, labels = next(batches)
         sweep.update(features.values[rows].to(job.device), labels.to(job.device))
         if step % settings.eval_step == 0:

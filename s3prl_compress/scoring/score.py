@@ -22,7 +22,7 @@ from ..reporting import records
 from ..reporting.records import Padding, ScoreRecord, Upstream
 from . import metrics
 from .corpus import KeywordCorpus, check_corpus, open_corpus
-from .engine import Engine, EngineResult, Job
+from .engine import EngineResult, Job, RunJob, utterance_name
 from .task import Settings, Task, find_task, load_settings
 
 _ENGINE_MODULES = {
@@ -65,7 +65,8 @@ def score(
         device: as torch names it; cuda where there is one, else the CPU.
         padding: the recipe's if None.
         name: of the upstream in tables; by default the last part of `source`.
-        force: run the cell even if its record is there.
+        force: run the cell from its start even if its record is there. Features are kept: they
+            are known by their content.
         cache: folder of features, to share them between output folders.
 
     Raises:
@@ -89,6 +90,8 @@ def score(
     if not force and (finished := finished_record(output, stem)) is not None:
         return finished
     work = output / WORK_FOLDER / stem
+    if force:  # an engine must not find its own finished work there
+        shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
     job = Job(
         encoder=encoder,
@@ -101,7 +104,7 @@ def score(
         device=device,
         cache=Path(cache) if cache is not None else None,
     )
-    run: Engine = importlib.import_module(_ENGINE_MODULES[engine]).run
+    run: RunJob = importlib.import_module(_ENGINE_MODULES[engine]).run
     started = time.perf_counter()
     result = run(job)
     total = time.perf_counter() - started
@@ -212,9 +215,9 @@ def _notes(corpus: KeywordCorpus, upstream: Upstream) -> list[str]:
 
 
 def _check_predictions(corpus: KeywordCorpus, result: EngineResult) -> None:
-    """Every test utterance once, with its own label: otherwise an engine is wrong, not the user."""
-    expected = sorted((item.relative, item.label) for item in corpus.items("test"))
-    given = sorted((file, truth) for file, truth, _ in result.predictions)
+    """Every test utterance once, in order, with its label: else the engine is wrong."""
+    expected = [(utterance_name(corpus, item), item.label) for item in corpus.items("test")]
+    given = [(file, truth) for file, truth, _ in result.predictions]
     if given != expected:
         raise RuntimeError(
             f"the engine predicted {len(given)} utterances that are not the {len(expected)} of "

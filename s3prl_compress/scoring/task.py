@@ -91,7 +91,7 @@ class Settings(BaseModel):
     """onepass: evenly spaced 1 s crops that stand for a background file's random ones."""
     num_workers: int = Field(default=0, ge=0)
     """s3prl: processes that read audio. Does not change a result."""
-    seconds_per_batch: float = Field(default=64.0, gt=0)
+    seconds_per_batch: float = Field(default=16.0, gt=0)
     """onepass: audio, padding included, that goes through the upstream at once. Does not change
     a result beyond rounding."""
 

@@ -63,7 +63,9 @@ def with_settings(job: Job, **changes: Any) -> Job:
 def test_every_test_utterance_is_predicted_and_every_rate_reported(
     result: EngineResult, corpus: KeywordCorpus
 ) -> None:
-    expected = [(item.relative, item.label) for item in corpus.items("test")]
+    expected = [
+        (f"{item.path.parent.name}/{item.path.name}", item.label) for item in corpus.items("test")
+    ]
     assert [row[:2] for row in result.predictions] == expected
     assert {row[2] for row in result.predictions} <= set(corpus.classes)
     assert [rate.learning_rate for rate in result.rates] == [1e-2, 1e-4]

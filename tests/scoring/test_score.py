@@ -80,7 +80,7 @@ def test_a_cell_leaves_a_record_and_its_predictions(
         header, *rows = list(csv.reader(file))
     assert header == ["file", "truth", "predicted"]
     assert len(rows) == record.test_size == 48
-    assert all((arguments["data"] / row[0]).is_file() for row in rows)
+    assert all((arguments["data"] / "speech_commands_test" / row[0]).is_file() for row in rows)
     share = sum(row[1] == row[2] for row in rows) / len(rows)
     assert record.score == pytest.approx(100 * share)
     assert record.standard_error == pytest.approx(100 * math.sqrt(share * (1 - share) / 48))
