@@ -26,6 +26,11 @@ def megabytes(size: float) -> str:
     return f"{four_digits(size / 1e6)} MB"
 
 
+def giga(number: float) -> str:
+    """Write multiply-adds in G, as the leaderboard does, however many or few they are."""
+    return f"{four_digits(number / 1e9)} G"
+
+
 def learning_rate(rate: float) -> str:
     """Write 0.001 as "1e-3"."""
     mantissa, exponent = f"{rate:.3e}".split("e")

@@ -99,7 +99,7 @@ def _row(records: list[ScoreRecord]) -> dict[str, Any]:
         "standard_error": error,
         "higher_is_better": first.higher_is_better,
         "difference": None,
-        "seeds": " ".join(str(record.seed) for record in records),
+        "seeds": ", ".join(str(record.seed) for record in records),
         "seed_count": len(records),
         "seed_spread": spread,
         "learning_rate": " ".join(

@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from .notes import GENERATED_SPEECH, RANDOM_WEIGHTS
 from .plot import cost_plots, series_of
@@ -44,7 +44,7 @@ class Block:
     table: Table
     plots: tuple[Markup, ...] = ()
     legend: tuple[Legend, ...] = ()
-    chance: bool = False
+    caption: str = ""
 
 
 def page(tables: Sequence[Table], speeds: Sequence[Table], origins: Sequence[Origin]) -> str:
@@ -66,19 +66,30 @@ def page(tables: Sequence[Table], speeds: Sequence[Table], origins: Sequence[Ori
         origins=origins,
         css=Markup(_packaged("page.css")),
         script=Markup(_packaged("page.js")),
+        breakable=_breakable,
         zip=zip,
     )
 
 
 def _block(table: Table, number: int) -> Block:
-    plots = tuple(Markup(svg) for svg in cost_plots(table.rows, f"plot-{number}"))
+    plots = cost_plots(table.rows, f"plot-{number}")
     series = series_of(table.rows)
-    legend = [Legend(_symbol(_DENSE), "dense")] if any(r["reference"] for r in table.rows) else []
+    dense = any(row["reference"] for row in table.rows)
+    legend = [Legend(_symbol(_DENSE), "dense")] if dense else []
     legend += [
         Legend(_symbol(f'<g fill="var(--series-{index + 1})">{_SYMBOLS[index]}</g>'), name)
         for name, index in series.items()
     ]
-    return Block(table, plots, tuple(legend), any('-chance">' in plot for plot in plots))
+    chance = any('-chance">' in svg for svg in plots.svgs)
+    caption = [
+        "Bars are one standard error.",
+        "The dashed line is the dense upstream." if dense else "",
+        "The dotted line is chance." if chance else "",
+        "Numbers are the rows of the table." if plots.numbered else "",
+        "Further up and further left is better.",
+    ]
+    svgs = tuple(Markup(svg) for svg in plots.svgs)
+    return Block(table, svgs, tuple(legend), " ".join(filter(None, caption)))
 
 
 def _symbol(shape: str) -> Markup:
@@ -104,6 +115,11 @@ def _warnings(tables: Sequence[Table]) -> list[str]:
     return [
         text[0].upper() + text[1:] + "." for key, text in flags if any(row[key] for row in rows)
     ]
+
+
+def _breakable(text: str) -> Markup:
+    """Let a method's settings start on a new line rather than break in a word."""
+    return Markup(escape(text).replace("(", Markup("(<wbr>")))
 
 
 def _packaged(name: str) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import matplotlib
@@ -15,29 +13,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from . import formats
 from .labels import Box, place
+from .svg import INK, MUTED, RULE, SERIES, SERIES_COLOURS, STYLE, svg
 
-SERIES = 6
-"""Colours and markers there are, for methods; more methods begin again."""
-
-# Colours that nobody would choose: each is replaced by a variable of the page's style sheet.
-_INK, _MUTED, _RULE = "#010101", "#020202", "#030303"
-_VARIABLES = {_INK: "--ink", _MUTED: "--muted", _RULE: "--rule"}
-_SERIES_COLOURS = [f"#0400{number:02x}" for number in range(1, SERIES + 1)]
-_VARIABLES |= {colour: f"--series-{n}" for n, colour in enumerate(_SERIES_COLOURS, start=1)}
 _MARKERS = ("o", "s", "^", "D", "v", "P")
-
-_STYLE: Any = {
-    "svg.fonttype": "none",
-    "font.family": "DejaVu Sans",  # wider than what browsers use: labels never meet
-    "font.size": 8,
-    "axes.edgecolor": _RULE,
-    "axes.labelcolor": _INK,
-    "text.color": _INK,
-    "xtick.color": _MUTED,
-    "ytick.color": _MUTED,
-}
 
 
 @dataclass(frozen=True)
@@ -46,6 +25,15 @@ class CostAxis:
 
     key: str
     label: str
+    units: tuple[tuple[float, str], ...] = ()
+    """Sizes and names of the units that its ticks may be in, largest first."""
+
+    def unit(self, largest: float) -> tuple[float, str]:
+        """Return the unit for an axis that ends at `largest`: its size, and the axis label."""
+        for size, name in self.units:
+            if largest >= size:
+                return size, f"{self.label} ({name})"
+        return 1.0, self.label
 
     def value(self, row: dict[str, Any]) -> float | None:
         """Return a row's cost, None where it is not known."""
@@ -55,8 +43,8 @@ class CostAxis:
 
 
 COSTS = (
-    CostAxis("parameters", "parameters"),
-    CostAxis("macs_32", "multiply-adds, 32 utterances"),
+    CostAxis("parameters", "parameters", ((1e6, "millions"), (1e3, "thousands"))),
+    CostAxis("macs_32", "multiply-adds, 32 utterances", ((1e9, "G"), (1e6, "M"))),
     CostAxis("milliseconds", "milliseconds per second of audio"),
 )
 
@@ -74,22 +62,65 @@ def series_of(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
     return {name: number % SERIES for number, name in enumerate(names)}
 
 
-def cost_plots(rows: Sequence[dict[str, Any]], prefix: str) -> list[str]:
-    """Return an SVG for every cost that at least two of the rows have.
+@dataclass(frozen=True)
+class Plots:
+    """The drawings of one block."""
 
-    `prefix` keeps the ids apart from those of other drawings on the page.
+    svgs: tuple[str, ...]
+    numbered: bool
+    """Points carry the numbers of the table's rows, names having had no room."""
+
+
+def cost_plots(rows: Sequence[dict[str, Any]], prefix: str) -> Plots:
+    """Draw the score against every cost that at least two of the rows have.
+
+    The points carry the upstreams' names; where these do not fit into every plot, the names
+    without what all begin with; else the rows' numbers. `prefix` keeps the ids apart from those
+    of other drawings on the page.
     """
-    plots = []
-    for axis in COSTS:
-        known = [row for row in rows if axis.value(row) is not None]
-        if len(known) > 1:
-            plots.append(_svg(_figure(known, axis, series_of(rows)), f"{prefix}-{axis.key}", known))
-    return plots
+    known = {axis: [row for row in rows if axis.value(row) is not None] for axis in COSTS}
+    drawn = {axis: some for axis, some in known.items() if len(some) > 1}
+    ways = (
+        {row["row"]: row["upstream"] for row in rows},
+        _without_common_start(rows),
+        {row["row"]: str(row["row"]) for row in rows},
+    )
+    for words in ways:
+        figures = [_figure(some, axis, series_of(rows), words) for axis, some in drawn.items()]
+        if all(fits for _, fits in figures):
+            break
+    svgs = (
+        svg(figure, f"{prefix}-{axis.key}", some)
+        for (axis, some), (figure, _) in zip(drawn.items(), figures, strict=True)
+    )
+    return Plots(tuple(svgs), words is ways[-1])
 
 
-def _figure(rows: Sequence[dict[str, Any]], axis: CostAxis, series: dict[str, int]) -> Figure:
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(4.3, 3.3), dpi=72, layout="constrained")
+def _without_common_start(rows: Sequence[dict[str, Any]]) -> dict[int, str]:
+    """Shorten "base-fold10" to "fold10" where all compressed rows' names begin so.
+
+    Names stay whole where the rest would be a bare number: that could be taken for a row's.
+    """
+    names = [row["upstream"] for row in rows if not row["reference"]]
+    cut = 0
+    for match in re.finditer(r"[-_./ ]", names[0] if names else ""):
+        start = names[0][: match.end()]
+        rests = [name[match.end() :] for name in names]
+        if all(name.startswith(start) for name in names) and not any(map(_is_number, rests)):
+            cut = match.end()
+    return {row["row"]: row["upstream"][0 if row["reference"] else cut :] for row in rows}
+
+
+def _is_number(text: str) -> bool:
+    return not re.search(r"[^\W\d_]", text)
+
+
+def _figure(
+    rows: Sequence[dict[str, Any]], axis: CostAxis, series: dict[str, int], words: dict[int, str]
+) -> tuple[Figure, bool]:
+    """Return the drawing, and whether its labels found room."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.2, 3.4), dpi=72, layout="constrained")
         canvas = FigureCanvasAgg(figure)  # measures texts; the SVG is written from it
         axes = figure.add_subplot()
         costs = [axis.value(row) or 0.0 for row in rows]
@@ -98,16 +129,16 @@ def _figure(rows: Sequence[dict[str, Any]], axis: CostAxis, series: dict[str, in
         _scales(axes, rows, costs, axis)
         canvas.draw()
         figure.set_layout_engine("none")  # what is placed below must stay where it is
-        _labels(canvas, axes, rows, costs)
-        return figure
+        fits = _labels(canvas, axes, rows, costs, [words[row["row"]] for row in rows])
+        return figure, fits
 
 
 def _point(axes: Axes, row: dict[str, Any], cost: float, series: dict[str, int]) -> None:
     number = series.get(method_of(row), 0)
     dense = row["reference"]
-    colour = _INK if dense else _SERIES_COLOURS[number]
+    colour = INK if dense else SERIES_COLOURS[number]
     if dense:
-        axes.axhline(row["score"], color=_MUTED, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+        axes.axhline(row["score"], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     drawn = axes.errorbar(
         [cost],
         [row["score"]],
@@ -132,7 +163,7 @@ def _scales(
     axes.set_ylim(low - room, high + room)
     chance = rows[0]["chance"]
     if low - room < chance < high + room:
-        axes.axhline(chance, color=_MUTED, linewidth=0.8, linestyle=":", zorder=1, gid="chance")
+        axes.axhline(chance, color=MUTED, linewidth=0.8, linestyle=":", zorder=1, gid="chance")
     spread = (max(costs) - min(costs)) or max(costs) or 1.0
     if min(costs) > 0 and max(costs) / min(costs) > 20:
         axes.set_xscale("log")
@@ -142,53 +173,51 @@ def _scales(
     else:
         axes.set_xlim(max(0.0, min(costs) - 0.16 * spread), max(costs) + 0.16 * spread)
         axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+    size, label = axis.unit(max(costs))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / size:g}"))
+    axes.set_xlabel(label)
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.grid(True, color=_RULE, linewidth=0.5, alpha=0.5, zorder=0)
+    axes.grid(True, color=RULE, linewidth=0.5, alpha=0.5, zorder=0)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.set_xlabel(axis.label)
     axes.set_ylabel(rows[0]["metric"])
 
 
-def _tick(value: float) -> str:
-    text = formats.count(value) if value >= 1000 else f"{value:g}"
-    return re.sub(r"(\.\d*?)0+(?=\D|$)", r"\1", text).replace(". ", " ").rstrip(".")
-
-
 def _labels(
-    canvas: FigureCanvasAgg, axes: Axes, rows: Sequence[dict[str, Any]], costs: Sequence[float]
-) -> None:
-    """Write each point's name beside it, or, where names do not fit, each one's row number."""
+    canvas: FigureCanvasAgg,
+    axes: Axes,
+    rows: Sequence[dict[str, Any]],
+    costs: Sequence[float],
+    words: Sequence[str],
+) -> bool:
+    """Write each point's word beside it; False, and none written, where there is no room."""
     to_pixels = axes.transData.transform
     points = [tuple(to_pixels((cost, row["score"]))) for row, cost in zip(rows, costs, strict=True)]
+    frame = axes.get_window_extent()
+    inside = (frame.x0, frame.y0, frame.x1, frame.y1)
     obstacles: list[Box] = []
     for row, cost, (x, y) in zip(rows, costs, points, strict=True):
         top = to_pixels((cost, row["score"] + row["standard_error"]))[1]
         obstacles += [(x - 4, y - 4, x + 4, y + 4), (x - 2, 2 * y - top, x + 2, top)]
-    frame = axes.get_window_extent()
-    inside = (frame.x0, frame.y0, frame.x1, frame.y1)
+        if row["reference"]:
+            obstacles.append((frame.x0, y - 1, frame.x1, y + 1))
     figure, renderer = canvas.figure, canvas.get_renderer()
-    for words in ([row["upstream"] for row in rows], [str(row["row"]) for row in rows]):
-        texts = [figure.text(0, 0, word, fontsize=7.5) for word in words]
-        boxes = [text.get_window_extent(renderer) for text in texts]
-        places = place(points, [(box.width, box.height) for box in boxes], obstacles, inside)
-        if places is not None or words[0] == str(rows[0]["row"]):
-            break
+    texts = [figure.text(0, 0, word, fontsize=8.5, parse_math=False) for word in words]
+    boxes = [text.get_window_extent(renderer) for text in texts]
+    places = place(points, [(box.width, box.height) for box in boxes], obstacles, inside)
+    if places is None:
         for text in texts:
             text.remove()
-    if places is None:  # hundreds of points: hover text and the table have to do
-        for text in texts:
-            text.remove()
-        return
+        return False
     back = figure.transFigure.inverted().transform
     for text, found, box, point in zip(texts, places, boxes, points, strict=True):
         x, y = back((found.x - box.x0, found.y - box.y0))
         text.set_position((float(x), float(y)))
         if found.far:
             _leader(figure, point, (found.x, found.y, found.x + box.width, found.y + box.height))
+    return True
 
 
 def _leader(figure: Figure, point: tuple[float, ...], box: Box) -> None:
@@ -198,37 +227,4 @@ def _leader(figure: Figure, point: tuple[float, ...], box: Box) -> None:
     nearest = (min(max(point[0], box[0]), box[2]), min(max(point[1], box[1]), box[3]))
     back = figure.transFigure.inverted().transform
     (x0, y0), (x1, y1) = back((point[0], point[1])), back(nearest)
-    figure.add_artist(Line2D([x0, x1], [y0, y1], color=_MUTED, linewidth=0.6, zorder=2))
-
-
-def _svg(figure: Figure, prefix: str, rows: Sequence[dict[str, Any]]) -> str:
-    """Write the figure as an element of a page: own ids, the page's colours, hover text."""
-    target = io.StringIO()
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": prefix}):
-        figure.savefig(target, format="svg", transparent=True, metadata={"Date": None})
-    text = target.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    opening, rest = text.split(">", 1)  # inline, an element needs no namespaces and no size
-    text = re.sub(r'\s(xmlns(:\w+)?|version|width|height)="[^"]*"', "", opening) + ">" + rest
-    text = text.replace("xlink:href", "href")
-    text = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{prefix}-", text)
-    for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, f"var({variable})")
-    for row in rows:
-        opening = f'<g id="{prefix}-point-{row["row"]}">'
-        text = text.replace(opening, f"{opening}<title>{escape(_hover(row))}</title>")
-    label = escape(f"{rows[0]['metric']} against {prefix.rsplit('-', 1)[-1]}", quote=True)
-    return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
-
-
-def _hover(row: dict[str, Any]) -> str:
-    lines = [
-        row["upstream"],
-        row["methods"] or "dense",
-        f"{row['metric']} {row['score']:.2f} \N{PLUS-MINUS SIGN} {row['standard_error']:.2f}",
-        f"engine {row['engine']}, padding {row['padding']}, seeds {row['seeds']}, "
-        f"learning rate {row['learning_rate']}",
-        f"{row['date']}, {row['machine']}",
-    ]
-    return "\n".join(lines)
+    figure.add_artist(Line2D([x0, x1], [y0, y1], color=MUTED, linewidth=0.6, zorder=2))

@@ -92,8 +92,7 @@ SCORE_COLUMNS = (
         below="95 % interval",
     ),
     Column("learning_rate", "learning rate", "chosen on dev"),
-    Column("engine", "engine", numeric=False),
-    Column("padding", "padding", numeric=False),
+    Column("engine", "engine", "below it, the padding rule", numeric=False, below="padding"),
     Column("seeds", "seeds", "one run per seed; the score is their mean", numeric=False),
 )
 
@@ -152,11 +151,11 @@ def _score_table(rows: list[dict[str, Any]]) -> Table:
     if timings:
         shared.append(f"RTFx and speed-up: {timings[0]}")
     return Table(
-        title=f"{TASK_TITLES.get(first['task'], first['task'])}, {first['metric']}",
+        title=f"{TASK_TITLES.get(first['task'], first['task'])}: {first['engine']} engine, "
+        f"{first['padding']} padding",
         facts=(
+            f"{first['metric']}",
             f"task {first['task']} v{first['task_version']}, {first['variant']}",
-            f"engine {first['engine']}",
-            f"padding {first['padding']}",
             f"recipe {first['recipe']}",
             f"corpus {first['corpus']} ({first['corpus_fingerprint'][:8]})",
             f"{first['test_size']} test utterances",
@@ -187,7 +186,9 @@ def _score_cell(
     if key == "learning_rate":
         rates = [float(rate) for rate in value.split()]
         return Cell(" ".join(map(formats.learning_rate, rates)), "", rates[0])
-    if key in ("row", "engine", "padding"):
+    if key == "engine":
+        return Cell(value, row["padding"], value)
+    if key == "row":
         return Cell(str(value), "", value)
     if value is None:
         return Cell("1" if key == "speedup" and row["reference"] and row["rtfx"] else "\N{EN DASH}")
@@ -197,8 +198,8 @@ def _score_cell(
         return Cell(formats.four_digits(value), "", value)
     whole = None if reference is None or reference is row else reference[key]
     below = formats.percent(value / whole) if whole and key != "nonzero_parameters" else ""
-    text = formats.megabytes(value) if key == "bytes" else formats.count(value)
-    return Cell(text, below, value)
+    write = {"bytes": formats.megabytes, "macs_32": formats.giga}.get(key, formats.count)
+    return Cell(write(value), below, value)
 
 
 def _speed_cell(key: str, row: dict[str, Any]) -> Cell:
