@@ -1,1 +1,16 @@
-"""Placeholder docstring, replaced by the room's owner."""
+"""How an encoder is made smaller: one file per published method, and the registry."""
+
+from .registry import MethodConfig, MethodInfo, available, compress, register
+from .surgery import HeadSelection, LayerSelection, Selection, select_units
+
+__all__ = [
+    "HeadSelection",
+    "LayerSelection",
+    "MethodConfig",
+    "MethodInfo",
+    "Selection",
+    "available",
+    "compress",
+    "register",
+    "select_units",
+]

@@ -1,0 +1,131 @@
+"""Groups of interchangeable channels: FFN units, head dimensions, convolution channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..encoder.linear import dense_weight
+from ..encoder.model import SpeechEncoder
+from ..encoder.shape import EncoderShape
+from .rebuild import get_linear
+from .surgery import HeadSelection, LayerSelection, Selection
+
+UnitKind = Literal["ffn", "qk", "vo", "conv"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels that can stand for one another: of one FFN, one head, or one convolution."""
+
+    kind: UnitKind
+    layer: int
+    """Number of the Transformer layer, or of the convolution."""
+    head: int | None
+    """Place among the layer's heads; None unless the kind is qk or vo."""
+    start: int
+    """Its first row in the matrix that it stands in."""
+    size: int
+
+
+def groups_of(shape: EncoderShape, kinds: Sequence[UnitKind]) -> list[Group]:
+    """Return all groups of some kinds that can lose a channel and keep at least one."""
+    groups = []
+    for number, layer in enumerate(shape.layers):
+        if "ffn" in kinds:
+            groups.append(Group("ffn", number, None, 0, layer.ffn))
+        qk = vo = 0
+        for position, head in enumerate(layer.heads):
+            if "qk" in kinds:
+                groups.append(Group("qk", number, position, qk, head.qk))
+            if "vo" in kinds:
+                groups.append(Group("vo", number, position, vo, head.vo))
+            qk, vo = qk + head.qk, vo + head.vo
+    if "conv" in kinds:
+        # Without a projection the last convolution is as wide as the residual stream.
+        convs = shape.convs if shape.projection else shape.convs[:-1]
+        groups += [Group("conv", n, None, 0, conv.width) for n, conv in enumerate(convs)]
+    return [group for group in groups if group.size > 1]
+
+
+def bundles_of(groups: Sequence[Group]) -> list[list[int]]:
+    """Put the heads of one layer that have one size together, as positions in `groups`.
+
+    They then keep one size: fused attention pads heads to the largest, so that unequal heads
+    would cost time and save none.
+    """
+    bundles: dict[tuple[UnitKind, int, int], list[int]] = {}
+    for position, group in enumerate(groups):
+        bundles.setdefault((group.kind, group.layer, group.size), []).append(position)
+    return list(bundles.values())
+
+
+def selection_of(shape: EncoderShape, kept: Mapping[Group, Sequence[int]]) -> Selection:
+    """Return the selection that keeps `kept` of some groups and all of the others."""
+    found = {(group.kind, group.layer, group.head): units for group, units in kept.items()}
+
+    def units(kind: UnitKind, layer: int, head: int | None, size: int) -> tuple[int, ...]:
+        return tuple(found.get((kind, layer, head), range(size)))
+
+    return Selection(
+        layers=tuple(
+            LayerSelection(
+                heads=tuple(
+                    HeadSelection(
+                        position,
+                        units("qk", number, position, head.qk),
+                        units("vo", number, position, head.vo),
+                    )
+                    for position, head in enumerate(layer.heads)
+                ),
+                ffn=units("ffn", number, None, layer.ffn),
+            )
+            for number, layer in enumerate(shape.layers)
+        ),
+        convs=tuple(
+            units("conv", number, None, conv.width) for number, conv in enumerate(shape.convs)
+        ),
+    )
+
+
+def importance(encoder: SpeechEncoder, group: Group) -> Tensor:
+    """Return the weight of each channel of a group [size]: norm going in times norm coming out.
+
+    Where a norm layer stands right behind a convolution, its scale takes the place of the
+    convolution's own norm, which it would cancel.
+    """
+    if group.kind == "conv":
+        return _conv_importance(encoder, group.layer)
+    first, second = {"ffn": ("fc1", "fc2"), "qk": ("q", "k"), "vo": ("v", "out")}[group.kind]
+    rows = slice(group.start, group.start + group.size)
+    going_in = dense_weight(get_linear(encoder, group.layer, first))[rows].norm(dim=1)
+    other = dense_weight(get_linear(encoder, group.layer, second))
+    return going_in * (
+        other[rows].norm(dim=1) if group.kind == "qk" else other[:, rows].norm(dim=0)
+    )
+
+
+def _conv_importance(encoder: SpeechEncoder, number: int) -> Tensor:
+    layers = encoder.feature_extractor.conv_layers
+    layer = layers[number]
+    norm = getattr(layer, "layer_norm", None)
+    going_in = (
+        layer.conv.weight.flatten(1).norm(dim=1)  # type: ignore[union-attr, operator]
+        if norm is None
+        else norm.weight.abs()
+    )
+    if number + 1 < len(layers):
+        following = layers[number + 1].conv.weight.transpose(0, 1).flatten(1)  # type: ignore[union-attr, operator]
+        return going_in * following.norm(dim=1)
+    projection = encoder.feature_projection.projection
+    scale = encoder.feature_projection.layer_norm.weight.abs()
+    return going_in * scale * (1 if projection is None else projection.weight.norm(dim=0))
+
+
+def weakest_first(values: Tensor) -> list[int]:
+    """Return the positions of `values` [n] from the smallest to the largest, ties in order."""
+    return torch.argsort(values.detach().double().cpu(), stable=True).tolist()

@@ -1,0 +1,196 @@
+"""Low rank: a linear becomes the product of two small ones, by truncated SVD."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+from tqdm import tqdm
+
+from ..encoder.cost import nonzero_parameters
+from ..encoder.linear import Linear, LowRankLinear, SharedLinear, dense_bias, dense_weight
+from ..encoder.model import SpeechEncoder
+from .activations import INPUT_OF, second_moments
+from .audio import waveforms
+from .budget import Counts, RemovalOrder, meet_target
+from .rebuild import get_linear, low_rank_linear, rebuild
+from .registry import MethodConfig, register
+from .settings import ALL_LINEARS, LinearNames, Sparsity
+from .surgery import stored_weights
+
+
+class LowRankConfig(MethodConfig):
+    """Settings of low rank."""
+
+    sparsity: Sparsity = 0.1
+    """Fraction of the parameters that the encoder stores which goes."""
+    allocation: Literal["energy", "uniform"] = "energy"
+    """energy: every matrix loses the same fraction of its energy (its squared singular values);
+    uniform: the same fraction of its rank."""
+    audio: Path | None = None
+    """Folder of speech whose activations weight the error; without one all inputs count alike."""
+    audio_seconds: float = Field(default=120.0, gt=0)
+    """Most seconds of it to use."""
+    damping: float = Field(default=1e-3, gt=0)
+    """Added to the activations' second moments, as a fraction of their mean diagonal."""
+    linears: LinearNames = ALL_LINEARS
+    """Which of the six linears."""
+    seed: int = Field(default=0, ge=0)
+    """Of the choice of files."""
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """The singular values of a linear, and the basis of its smaller side."""
+
+    values: NDArray[np.float64]
+    """Falling, [min(out, in)]."""
+    basis: Tensor
+    """Singular vectors of that side, as columns, float32."""
+    scale: Tensor | None
+    """Lower Cholesky factor of the inputs' second moments; None without activations, and where
+    the basis is that of the outputs."""
+
+
+@register("low_rank")
+def low_rank(encoder: SpeechEncoder, config: LowRankConfig) -> SpeechEncoder:
+    """Replace linears by two factors, the truncated SVD; needs no training.
+
+    Acts on the six linears where they are dense, sparse or low-rank already; shared ones are left
+    alone. A linear stays as it is where factors would store no less: r (m + n) >= m n. The
+    singular values that go are those below one threshold for all matrices, in energy or in rank.
+    With `audio`, the error that is least is that of the outputs on this speech, not that of the
+    weights: the SVD is of W S, where S S^T is the second moment of the inputs.
+
+    Reference:
+        Wang, Zhang: unstructured pruning and low rank factorisation of self-supervised speech
+        models, IEEE JSTSP 18(6), 2024, doi 10.1109/JSTSP.2024.3433616; here without its
+        training. Activations: Wang et al.: SVD-LLM, ICLR 2025, arXiv 2403.07378.
+    """
+    places = [
+        (number, name)
+        for number in range(len(encoder.shape.layers))
+        for name in config.linears
+        if not isinstance(get_linear(encoder, number, name), SharedLinear)
+        and min(encoder.shape.layers[number].sizes(name, encoder.shape.hidden)) > 1
+    ]
+    moments = _moments(encoder, config)
+    spectra: dict[tuple[int, str], Spectrum] = {}
+    for number, name in tqdm(places, desc="singular values", file=sys.stderr, leave=False):
+        moment = moments.get((number, INPUT_OF[name]))
+        linear = get_linear(encoder, number, name)
+        spectra[number, name] = spectrum(dense_weight(linear), moment, config.damping)
+        if name in ("out", "fc1", "fc2"):  # v comes last of those that see q's input
+            moments.pop((number, name), None)
+    moments.clear()
+    counts = _choose(encoder, config, spectra)
+    linears: dict[tuple[int, str], Linear] = {}
+    for (place, own), gone in zip(spectra.items(), counts.tolist(), strict=True):
+        linear = get_linear(encoder, *place)
+        rank = len(own.values) - gone
+        if _factored(linear, rank) < stored_weights(linear, None, None):
+            factor_in, factor_out = truncate(dense_weight(linear), own, rank)
+            linears[place] = low_rank_linear(factor_in, factor_out, dense_bias(linear))
+    return rebuild(encoder, linears)
+
+
+def spectrum(weight: Tensor, moment: Tensor | None, damping: float = 1e-3) -> Spectrum:
+    """Return the singular values of W, or of W S where S S^T is the damped `moment` [in, in].
+
+    From the eigenvalues of the Gram matrix of the smaller side, in float64: as exact as float32
+    needs it, and several times as fast as an SVD of a 4096 x 1024 matrix.
+    """
+    matrix = weight.detach().double()
+    scale = None
+    if moment is not None:
+        damped = moment.double()
+        mean = damped.diagonal().mean().clamp(min=torch.finfo(torch.float32).tiny)
+        damped = damped + damping * mean * torch.eye(len(damped), device=damped.device)
+    if matrix.shape[0] <= matrix.shape[1]:
+        gram = matrix @ matrix.t() if moment is None else matrix @ damped @ matrix.t()
+    else:
+        if moment is not None:
+            factor = torch.linalg.cholesky(damped)
+            matrix, scale = matrix @ factor, factor.float()
+        gram = matrix.t() @ matrix
+    squares, basis = torch.linalg.eigh((gram + gram.t()) / 2)
+    values = squares.flip(0).clamp(min=0).sqrt().cpu().numpy()
+    return Spectrum(values, basis.flip(1).float(), scale)
+
+
+def truncate(weight: Tensor, own: Spectrum, rank: int) -> tuple[Tensor, Tensor]:
+    """Return the factors [r, in] and [out, r] of the best approximation of rank `rank`.
+
+    Eckart and Young 1936, for W S: with the left singular vectors U of W S it is
+    `U (U^T W S) S^-1 = U (U^T W)`, so that S need not be inverted; with the right ones V it is
+    `(W S V) (V^T S^-1)`.
+    """
+    basis = own.basis[:, :rank]
+    if weight.shape[0] <= weight.shape[1]:
+        return basis.t() @ weight, basis
+    if own.scale is None:
+        return basis.t(), weight @ basis
+    inverse = torch.linalg.solve_triangular(own.scale.double().t(), basis.double(), upper=True)
+    return inverse.t().to(weight.dtype), (weight @ own.scale) @ basis
+
+
+def _moments(encoder: SpeechEncoder, config: LowRankConfig) -> dict[tuple[int, str], Tensor]:
+    if config.audio is None:
+        return {}
+    speech = waveforms(
+        config.audio,
+        seconds=config.audio_seconds,
+        sampling_rate=encoder.sampling_rate,
+        minimum_samples=encoder.shape.minimum_samples,
+        seed=config.seed,
+    )
+    return second_moments(encoder, speech, config.linears, config.audio_seconds)
+
+
+def _choose(
+    encoder: SpeechEncoder, config: LowRankConfig, spectra: dict[tuple[int, str], Spectrum]
+) -> Counts:
+    """Return how many singular values of each linear go."""
+    total = nonzero_parameters(encoder)
+    linears = [get_linear(encoder, *place) for place in spectra]
+    now = [stored_weights(linear, None, None) for linear in linears]
+    ranks = [len(own.values) for own in spectra.values()]
+
+    def stored(counts: Counts) -> int:
+        after = (
+            min(_factored(linear, rank - gone), before)
+            for linear, rank, gone, before in zip(linears, ranks, counts.tolist(), now, strict=True)
+        )
+        return total - sum(now) + sum(after)
+
+    order = RemovalOrder([_keys(own, config.allocation) for own in spectra.values()])
+    return meet_target("low_rank", config.sparsity, total, order, stored)
+
+
+def _factored(linear: Linear, rank: int) -> int:
+    """Count what a linear stores as two factors, the bias included."""
+    outputs, inputs = _sizes(linear)
+    return rank * (outputs + inputs) + outputs
+
+
+def _sizes(linear: Linear) -> tuple[int, int]:
+    if isinstance(linear, LowRankLinear):
+        return linear.factor_out.shape[0], linear.factor_in.shape[1]
+    assert not isinstance(linear, SharedLinear)
+    return linear.out_features, linear.in_features
+
+
+def _keys(own: Spectrum, allocation: str) -> NDArray[np.float64]:
+    """Return what has been lost when 1, 2, ... all but one singular values have gone."""
+    size = len(own.values)
+    if allocation == "uniform":
+        return np.arange(1, size) / size
+    lost = np.cumsum(np.square(own.values[::-1]))
+    return (lost / lost[-1])[:-1] if lost[-1] > 0 else np.zeros(size - 1)

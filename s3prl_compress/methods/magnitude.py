@@ -1,0 +1,201 @@
+"""Magnitude pruning: of single weights, or of whole channels."""
+
+from __future__ import annotations
+
+import sys
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import model_validator
+from torch import Tensor
+from tqdm import tqdm
+
+from ..encoder.cost import nonzero_parameters
+from ..encoder.linear import DenseLinear, Linear, SparseLinear, dense_bias, dense_weight
+from ..encoder.model import SpeechEncoder
+from ..encoder.shape import LINEARS
+from ..errors import InputError
+from .budget import TOLERANCE, Counts, RemovalOrder, meet_target
+from .channels import (
+    Group,
+    bundles_of,
+    groups_of,
+    importance,
+    selection_of,
+    weakest_first,
+)
+from .rebuild import get_linear, rebuild
+from .registry import MethodConfig, register
+from .settings import Sparsity, UnitNames
+from .surgery import Selection, select_units, stored_after
+
+
+class MagnitudeConfig(MethodConfig):
+    """Settings of magnitude pruning."""
+
+    sparsity: Sparsity = 0.1
+    """Fraction of the parameters that the encoder stores which goes."""
+    granularity: Literal["weight", "channel"] = "channel"
+    """weight: single weights become zero, the file shrinks and no time is saved;
+    channel: whole channels go, and the encoder is really smaller."""
+    scope: Literal["layer", "global"] = "layer"
+    """layer: the same fraction everywhere; global: one threshold for the whole encoder."""
+    units: UnitNames = ("ffn", "qk", "vo")
+    """Granularity channel: ffn (FFN units), qk and vo (dimensions inside heads), conv."""
+
+    @model_validator(mode="after")
+    def _units_need_channels(self) -> MagnitudeConfig:
+        if self.granularity == "weight" and self.units != ("ffn", "qk", "vo"):
+            raise ValueError("units go with granularity 'channel' only")
+        return self
+
+
+@register("magnitude")
+def magnitude(encoder: SpeechEncoder, config: MagnitudeConfig) -> SpeechEncoder:
+    """Drop the weights, or the channels, of least magnitude.
+
+    weight: prunable are the weights of the six linears of every layer, where they are dense or
+    sparse; low-rank and shared linears are left alone. Scope layer takes the same fraction of
+    every such linear (of its non-zeros, if it is sparse already).
+
+    channel: prunable are FFN units, (q, k) and (v, out) dimensions inside the heads, and the
+    convolutions' channels if asked for; each FFN, head and convolution keeps at least one. A
+    channel's magnitude is the norm of its row times the norm of the next matrix's column (for
+    (q, k) of both rows). Scope layer takes the same fraction of every FFN, head and
+    convolution; global compares magnitudes over the whole encoder, each divided by the mean of
+    its kind, since those of different kinds have no common unit. Linears of any kind shrink.
+
+    Reference:
+        Han, Pool, Tran, Dally: Learning both weights and connections for efficient neural
+        networks, NeurIPS 2015 (weight). Li, Kadav, Durdanovic, Samet, Graf: Pruning filters for
+        efficient ConvNets, ICLR 2017 (channel).
+    """
+    if config.granularity == "weight":
+        return _prune_weights(encoder, config)
+    return select_units(encoder, choose_channels(encoder, config))
+
+
+def choose_channels(encoder: SpeechEncoder, config: MagnitudeConfig) -> Selection:
+    """Return the channels that stay."""
+    groups = groups_of(encoder.shape, config.units)
+    values = [
+        importance(encoder, group)
+        for group in tqdm(groups, desc="magnitudes", file=sys.stderr, leave=False)
+    ]
+    queues, keys = _queues(groups, values, config)
+    ranked = [weakest_first(own) for own in values]
+
+    def select(counts: Counts) -> Selection:
+        kept = {
+            groups[position]: sorted(ranked[position][gone:])
+            for queue, gone in zip(queues, counts.tolist(), strict=True)
+            for position in queue
+        }
+        return selection_of(encoder.shape, kept)
+
+    counts = meet_target(
+        "magnitude",
+        config.sparsity,
+        nonzero_parameters(encoder),
+        RemovalOrder(keys),
+        lambda counts: stored_after(encoder, select(counts)),
+    )
+    return select(counts)
+
+
+def _queues(
+    groups: list[Group], values: list[Tensor], config: MagnitudeConfig
+) -> tuple[list[list[int]], list[np.ndarray]]:
+    """Return which groups lose channels together, and the key of each of their steps."""
+    if config.scope == "layer":
+        queues = bundles_of(groups)
+        sizes = [groups[queue[0]].size for queue in queues]
+        return queues, [np.arange(1, size) / size for size in sizes]
+    mean = {
+        kind: torch.cat([v for g, v in zip(groups, values, strict=True) if g.kind == kind]).mean()
+        for kind in {group.kind for group in groups}
+    }
+    keys = [
+        np.sort((own / mean[group.kind]).double().cpu().numpy())[:-1]
+        for group, own in zip(groups, values, strict=True)
+    ]
+    return [[position] for position in range(len(groups))], keys
+
+
+def _prune_weights(encoder: SpeechEncoder, config: MagnitudeConfig) -> SpeechEncoder:
+    """Return the encoder with its smallest weights at zero."""
+    prunable = {
+        (number, name): linear
+        for number in range(len(encoder.shape.layers))
+        for name in LINEARS
+        if isinstance(linear := get_linear(encoder, number, name), DenseLinear | SparseLinear)
+    }
+    sizes = {place: nonzeros(linear) for place, linear in prunable.items()}
+    present, total = sum(sizes.values()), nonzero_parameters(encoder)
+    # Zeros that a dense linear stores already are dropped for nothing.
+    stored = total - sum(
+        linear.weight.numel() - sizes[place]
+        for place, linear in prunable.items()
+        if isinstance(linear, DenseLinear)
+    )
+    kept = present - (stored - round(total * (1 - config.sparsity)))
+    if kept < 0 and -kept > TOLERANCE * total:
+        raise InputError(
+            f"method magnitude: sparsity {config.sparsity:g} cannot be reached on this encoder, "
+            f"where it can remove at most {1 - (stored - present) / total:.3f} of the parameters"
+        )
+    kept = min(max(kept, 0), present)
+    if config.scope == "global":
+        threshold, ties = kth_largest(list(prunable.values()), kept)
+    linears: dict[tuple[int, str], Linear] = {}
+    for place, linear in tqdm(prunable.items(), desc="magnitude", file=sys.stderr, leave=False):
+        weight = dense_weight(linear)
+        if config.scope == "layer":
+            threshold, ties = kth_largest([linear], round(sizes[place] * kept / max(present, 1)))
+        strength = weight.abs().float()
+        mask = strength > threshold
+        equal = ((strength == threshold) & (strength > 0)).flatten().nonzero().flatten()[:ties]
+        ties -= len(equal)
+        mask.view(-1)[equal] = True
+        linears[place] = SparseLinear.from_dense(weight * mask, dense_bias(linear))
+    return rebuild(encoder, linears)
+
+
+def nonzeros(linear: DenseLinear | SparseLinear) -> int:
+    """Count the weights of a linear that are not zero."""
+    if isinstance(linear, SparseLinear):
+        return int(torch.count_nonzero(linear.values))
+    return int(torch.count_nonzero(linear.weight))
+
+
+def kth_largest(linears: list[DenseLinear | SparseLinear], count: int) -> tuple[float, int]:
+    """Return the `count`-th largest magnitude, and how many weights of exactly that size to take.
+
+    By bisection over the bit patterns of float32, which rise with the number they stand for:
+    31 counts, exact, and nothing is copied or sorted (a sort of 300 million weights would take
+    gigabytes).
+    """
+    if count == 0:
+        return float("inf"), 0
+
+    def above(threshold: float) -> int:
+        return sum(int((_strength(linear) > threshold).sum()) for linear in linears)
+
+    low, high = 0, int(np.float32(np.finfo(np.float32).max).view(np.int32))
+    while low < high:  # the smallest value with fewer than `count` weights above it
+        middle = (low + high) // 2
+        if above(_float(middle)) < count:
+            high = middle
+        else:
+            low = middle + 1
+    return _float(low), count - above(_float(low))
+
+
+def _strength(linear: DenseLinear | SparseLinear) -> Tensor:
+    stored = linear.values if isinstance(linear, SparseLinear) else linear.weight
+    return stored.detach().abs().float()
+
+
+def _float(bits: int) -> float:
+    return float(np.int32(bits).view(np.float32))

@@ -1,0 +1,110 @@
+"""A new encoder from an old one, with some of its linears and tensors replaced."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..encoder.checkpoint import materialise_layouts
+from ..encoder.linear import DenseLinear, Linear, LowRankLinear, SharedLinear, linear_shape
+from ..encoder.model import SpeechEncoder
+from ..encoder.shape import ConvShape, EncoderShape, LayerShape
+
+LINEAR_PATHS = {
+    "q": "attention.q_proj",
+    "k": "attention.k_proj",
+    "v": "attention.v_proj",
+    "out": "attention.out_proj",
+    "fc1": "feed_forward.intermediate_dense",
+    "fc2": "feed_forward.output_dense",
+}
+"""Where the six linears stand inside a Transformer layer."""
+
+
+def linear_name(layer: int, name: str) -> str:
+    """Return the full module name of one of the six linears of a layer."""
+    return f"encoder.layers.{layer}.{LINEAR_PATHS[name]}"
+
+
+def get_linear(encoder: SpeechEncoder, layer: int, name: str) -> Linear:
+    """Return one of the six linears of a layer, of whatever kind."""
+    return encoder.get_submodule(linear_name(layer, name))  # type: ignore[return-value]
+
+
+def dense_linear(weight: Tensor, bias: Tensor) -> DenseLinear:
+    """Return a dense linear with copies of `weight` [out, in] and `bias` [out]."""
+    with torch.device("meta"):
+        linear = DenseLinear(weight.shape[1], weight.shape[0])
+    linear.weight = _parameter(weight)
+    linear.bias = _parameter(bias)
+    return linear
+
+
+def low_rank_linear(factor_in: Tensor, factor_out: Tensor, bias: Tensor) -> LowRankLinear:
+    """Return `y = factor_out (factor_in x) + bias` with copies of [r, in], [out, r] and [out]."""
+    linear = LowRankLinear(0, 0, 0)
+    linear.factor_in = _parameter(factor_in)
+    linear.factor_out = _parameter(factor_out)
+    linear.bias = _parameter(bias)
+    return linear
+
+
+def shared_linear(centroids: Tensor, centroid_bias: Tensor, assignment: Tensor) -> SharedLinear:
+    """Return `y = (C x + c)[a]` with copies of [K, in], [K] and [out]."""
+    linear = SharedLinear(0, 0, 0)
+    linear.centroids = _parameter(centroids)
+    linear.centroid_bias = _parameter(centroid_bias)
+    linear.assignment = assignment.detach().clone().to(torch.long)
+    return linear
+
+
+def rebuild(
+    encoder: SpeechEncoder,
+    linears: Mapping[tuple[int, str], Linear],
+    *,
+    layers: Sequence[LayerShape] | None = None,
+    convs: Sequence[ConvShape] | None = None,
+    tensors: Mapping[str, Tensor] | None = None,
+) -> SpeechEncoder:
+    """Return a new encoder; nothing of it is shared with the old one.
+
+    Args:
+        encoder: where everything comes from that is not named below; left as it is.
+        linears: new linears by (layer, one of q, k, v, out, fc1, fc2).
+        layers: head and FFN sizes of all layers, where they change; the kinds of the linears
+            are filled in here.
+        convs: shapes of all convolutions, where they change.
+        tensors: any other tensors that change, by their names in the state dictionary.
+    """
+    new_layers = list(layers if layers is not None else encoder.shape.layers)
+    state = {name: tensor for name, tensor in encoder.state_dict().items() if not _of_head(name)}
+    for (layer, name), linear in linears.items():
+        new_layers[layer] = new_layers[layer].model_copy(update={name: linear_shape(linear)})
+        prefix = linear_name(layer, name) + "."
+        state = {key: tensor for key, tensor in state.items() if not key.startswith(prefix)}
+        state.update({prefix + key: tensor for key, tensor in linear.state_dict().items()})
+    state.update(tensors or {})
+    update = {"layers": tuple(new_layers), "convs": tuple(convs or encoder.shape.convs)}
+    # Through a dump, so that the shape's own checks run.
+    shape = EncoderShape.model_validate(encoder.shape.model_copy(update=update).model_dump())
+    with torch.device("meta"):
+        result = SpeechEncoder(shape, normalize=encoder.normalize, padding=encoder.padding)
+    copies = {name: tensor.detach().clone() for name, tensor in state.items()}
+    result.load_state_dict(copies, strict=True, assign=True)
+    materialise_layouts(result)
+    result.to(encoder.device)
+    result.head = copy.deepcopy(encoder.head)
+    result.sampling_rate = encoder.sampling_rate
+    result.provenance = encoder.provenance
+    return result.train(encoder.training)
+
+
+def _parameter(tensor: Tensor) -> nn.Parameter:
+    return nn.Parameter(tensor.detach().clone().contiguous())
+
+
+def _of_head(name: str) -> bool:
+    return name.startswith("head.")

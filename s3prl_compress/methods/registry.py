@@ -1,0 +1,206 @@
+"""The registry of compression methods, and the one function that runs them."""
+
+from __future__ import annotations
+
+import datetime
+import importlib
+import inspect
+import subprocess
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..encoder.model import SpeechEncoder
+from ..encoder.provenance import MethodStep
+from ..errors import InputError
+from ..version import __version__
+
+ENTRY_POINT_GROUP = "s3prl_compress.methods"
+"""Another package names a module here that registers its methods when it is imported."""
+
+Needs = Literal["nothing", "audio", "transcribed_audio"]
+
+_BUILT_IN = ("magnitude", "clustering", "low_rank")
+
+
+class MethodConfig(BaseModel):
+    """Base of a method's settings: each one a typed field with a default and a docstring."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+Method = Callable[[SpeechEncoder, Any], SpeechEncoder]
+MethodFunction = TypeVar("MethodFunction", bound=Method)
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """What there is to know about a method before it runs."""
+
+    name: str
+    needs: Needs
+    """What it needs beside the encoder."""
+    summary: str
+    """First line of its docstring."""
+    reference: str
+    """Its paper: the docstring's section `Reference:` on one line; empty without one."""
+    config: type[MethodConfig]
+    """Its settings."""
+    function: Method
+
+    def defaults(self) -> dict[str, Any]:
+        """Return the settings that have a default, with it, in words that JSON can hold."""
+        return {
+            name: field.get_default(call_default_factory=True)
+            for name, field in self.config.model_fields.items()
+            if not field.is_required()
+        }
+
+
+_methods: dict[str, MethodInfo] = {}
+_failed: dict[str, str] = {}
+
+
+def register(name: str, needs: Needs = "nothing") -> Callable[[MethodFunction], MethodFunction]:
+    """Register a method: a function of an encoder and its settings that returns a new encoder.
+
+    The second argument's annotation, a `MethodConfig`, says which settings there are. The
+    function must leave the encoder that it is given as it is.
+
+    Raises:
+        ValueError: the name is taken, or the function has another form.
+    """
+    if needs not in get_args(Needs):
+        raise ValueError(f"method {name}: needs {needs!r} is none of {get_args(Needs)}")
+
+    def decorate(function: MethodFunction) -> MethodFunction:
+        known = _methods.get(name)
+        if known is not None and _origin(known.function) != _origin(function):
+            raise ValueError(f"method {name} is already registered by {_origin(known.function)}")
+        summary, reference = _docstring(function)
+        _methods[name] = MethodInfo(name, needs, summary, reference, _config(function), function)
+        return function
+
+    return decorate
+
+
+def available() -> dict[str, MethodInfo]:
+    """Return every method by name: those of this package and of all installed ones."""
+    _import_methods()
+    return dict(sorted(_methods.items()))
+
+
+def compress(encoder: SpeechEncoder, method: str = "clustering", **settings: Any) -> SpeechEncoder:
+    """Return a smaller encoder; the given one stays as it is.
+
+    Args:
+        encoder: of any shape, compressed or not: methods can follow one another.
+        method: one of `available()`.
+        settings: the method's own; see `available()[method].config`.
+
+    Raises:
+        InputError: no such method or setting, a value that is not allowed, or a target that
+            the method cannot reach on this encoder.
+    """
+    info = _find(method)
+    config = _validate(info, settings)
+    with torch.no_grad():
+        result = info.function(encoder, config)
+    step = MethodStep(
+        method=method,
+        settings=config.model_dump(mode="json"),
+        version=__version__,
+        git_commit=_git_commit(),
+        date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    )
+    result.provenance = encoder.provenance.after(step)
+    return result
+
+
+def _find(method: str) -> MethodInfo:
+    methods = available()
+    if method not in methods:
+        broken = f" ({method} failed to import: {_failed[method]})" if method in _failed else ""
+        raise InputError(f"no method {method!r}{broken}; there are: {', '.join(methods)}")
+    return methods[method]
+
+
+def _validate(info: MethodInfo, settings: dict[str, Any]) -> MethodConfig:
+    try:
+        return info.config.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        setting = str(first["loc"][0]) if first["loc"] else ""
+        if first["type"] == "extra_forbidden":
+            names = ", ".join(info.config.model_fields) or "none"
+            reason = f"no setting {setting!r}; there are: {names}"
+        elif first["type"] == "missing":
+            reason = f"setting {setting!r} must be given"
+        elif setting:
+            reason = f"setting {setting!r} is {first['input']!r}: {first['msg']}"
+        else:
+            reason = first["msg"]
+        raise InputError(f"method {info.name}: {reason}") from error
+
+
+def _config(function: Method) -> type[MethodConfig]:
+    parameters = list(inspect.signature(function).parameters)
+    hints = get_type_hints(function)
+    config = hints.get(parameters[1]) if len(parameters) == 2 else None
+    if not (isinstance(config, type) and issubclass(config, MethodConfig)):
+        raise ValueError(
+            f"{_origin(function)}: a method takes an encoder and its settings, the latter "
+            "annotated with a subclass of MethodConfig"
+        )
+    return config
+
+
+def _docstring(function: Method) -> tuple[str, str]:
+    text = inspect.getdoc(function) or ""
+    summary = text.split("\n", 1)[0].rstrip(".")
+    if "Reference:" not in text:
+        return summary, ""
+    paragraph = text.split("Reference:", 1)[1].split("\n\n", 1)[0]
+    return summary, " ".join(paragraph.split())
+
+
+def _origin(function: Method) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def _import_methods() -> None:
+    for name in _BUILT_IN:
+        importlib.import_module(f"{__package__}.{name}")
+    for entry in metadata.entry_points(group=ENTRY_POINT_GROUP):
+        if entry.value in _failed.values() or entry.name in _failed:
+            continue
+        try:
+            entry.load()
+        except Exception as error:  # somebody else's code: it must not take ours down
+            _failed[entry.name] = f"{type(error).__name__}: {error}"
+            warnings.warn(
+                f"methods of {entry.value} are left out: {_failed[entry.name]}", stacklevel=3
+            )
+
+
+@lru_cache(maxsize=1)
+def _git_commit() -> str | None:
+    """Return the commit of the checkout that this package runs from, if it is one."""
+    file = Path(__file__).resolve()
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(file.parent), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", file.name)  # not an environment inside another's
+        return git("rev-parse", "HEAD")
+    except (OSError, subprocess.CalledProcessError):
+        return None

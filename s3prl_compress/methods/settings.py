@@ -1,0 +1,34 @@
+"""Types of settings that several methods share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from .channels import UnitKind
+
+Sparsity = Annotated[float, Field(gt=0, lt=1)]
+"""Fraction of the parameters that the given encoder stores (no head counted) which goes."""
+
+LinearName = Literal["q", "k", "v", "out", "fc1", "fc2"]
+
+
+def _split(value: Any) -> Any:
+    """Let a command line write `ffn,qk`."""
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _each_once(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value or len(set(value)) < len(value):
+        raise ValueError("name at least one, and each only once")
+    return value
+
+
+LinearNames = Annotated[tuple[LinearName, ...], BeforeValidator(_split), AfterValidator(_each_once)]
+UnitNames = Annotated[tuple[UnitKind, ...], BeforeValidator(_split), AfterValidator(_each_once)]
+HiddenUnitNames = Annotated[
+    tuple[Literal["ffn", "qk", "vo"], ...], BeforeValidator(_split), AfterValidator(_each_once)
+]
+
+ALL_LINEARS: tuple[LinearName, ...] = ("q", "k", "v", "out", "fc1", "fc2")

@@ -1,0 +1,288 @@
+"""Shrinking: an encoder that really is without the units that a `Selection` leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..encoder.cost import nonzero_parameters
+from ..encoder.linear import (
+    Linear,
+    LowRankLinear,
+    SharedLinear,
+    SparseLinear,
+    dense_bias,
+    dense_weight,
+    unpack_bits,
+)
+from ..encoder.model import SpeechEncoder
+from ..encoder.shape import LINEARS, EncoderShape, HeadShape, LayerShape
+from ..errors import InputError
+from .rebuild import dense_linear, get_linear, low_rank_linear, rebuild, shared_linear
+
+
+@dataclass(frozen=True)
+class HeadSelection:
+    """What is kept of one attention head."""
+
+    position: int
+    """Its place among the heads that the encoder has now."""
+    qk: tuple[int, ...]
+    """Rows of its q and k that stay, counted inside the head, rising."""
+    vo: tuple[int, ...]
+    """Rows of its v, and columns of its out, that stay, counted inside the head, rising."""
+
+
+@dataclass(frozen=True)
+class LayerSelection:
+    """What is kept of one Transformer layer; a head that is not listed goes altogether."""
+
+    heads: tuple[HeadSelection, ...]
+    ffn: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is kept of an encoder: units by number, in rising order, for every layer."""
+
+    layers: tuple[LayerSelection, ...]
+    convs: tuple[tuple[int, ...], ...]
+    """Output channels of each convolution that stay."""
+
+    @classmethod
+    def everything(cls, shape: EncoderShape) -> Selection:
+        """Return the selection that leaves nothing out."""
+        return cls(
+            layers=tuple(
+                LayerSelection(
+                    heads=tuple(
+                        HeadSelection(position, tuple(range(head.qk)), tuple(range(head.vo)))
+                        for position, head in enumerate(layer.heads)
+                    ),
+                    ffn=tuple(range(layer.ffn)),
+                )
+                for layer in shape.layers
+            ),
+            convs=tuple(tuple(range(conv.width)) for conv in shape.convs),
+        )
+
+
+def select_units(encoder: SpeechEncoder, selection: Selection) -> SpeechEncoder:
+    """Return a new encoder that has only the selected units.
+
+    It computes what the given one computes with the other units masked to zero, where a
+    LayerNorm over masked channels takes its statistics over those that are left. Linears keep
+    their kind, except that low-rank factors which no longer pay, and shared rows which are all
+    different, become dense. WavLM's position table stays whole in layer 0.
+
+    Raises:
+        InputError: the selection does not fit the encoder's shape.
+    """
+    check_selection(encoder.shape, selection)
+    linears: dict[tuple[int, str], Linear] = {}
+    layers: list[LayerShape] = []
+    tensors: dict[str, Tensor] = {}
+    for number, (layer, kept) in enumerate(
+        zip(encoder.shape.layers, selection.layers, strict=True)
+    ):
+        index = _indices(layer, kept, encoder.device)
+        for name in LINEARS:
+            rows, columns = index[name]
+            if rows is not None or columns is not None:
+                linears[number, name] = select_linear(
+                    get_linear(encoder, number, name), rows, columns
+                )
+        heads = tuple(
+            HeadShape(
+                original=layer.heads[head.position].original, qk=len(head.qk), vo=len(head.vo)
+            )
+            for head in kept.heads
+        )
+        layers.append(layer.model_copy(update={"heads": heads, "ffn": len(kept.ffn)}))
+        if encoder.shape.relative_position is not None:
+            name = f"encoder.layers.{number}.attention.gru_rel_pos_const"
+            positions = [head.position for head in kept.heads]
+            tensors[name] = encoder.get_parameter(name)[:, positions]
+    convs = [
+        conv.model_copy(update={"width": len(kept_channels)})
+        for conv, kept_channels in zip(encoder.shape.convs, selection.convs, strict=True)
+    ]
+    tensors.update(_conv_tensors(encoder, selection.convs))
+    return rebuild(encoder, linears, layers=layers, convs=convs, tensors=tensors)
+
+
+def stored_after(encoder: SpeechEncoder, selection: Selection) -> int:
+    """Count the parameters that `select_units` would leave, without building anything."""
+    total = nonzero_parameters(encoder)
+    for number, (layer, kept) in enumerate(
+        zip(encoder.shape.layers, selection.layers, strict=True)
+    ):
+        index = _indices(layer, kept, encoder.device)
+        for name in LINEARS:
+            rows, columns = index[name]
+            linear = get_linear(encoder, number, name)
+            total += stored_weights(linear, rows, columns) - stored_weights(linear, None, None)
+        if encoder.shape.relative_position is not None:
+            total -= len(layer.heads) - len(kept.heads)
+    new = [len(channels) for channels in selection.convs]
+    old = [conv.width for conv in encoder.shape.convs]
+    return total + _conv_parameters(encoder.shape, new) - _conv_parameters(encoder.shape, old)
+
+
+def select_linear(linear: Linear, rows: Tensor | None, columns: Tensor | None) -> Linear:
+    """Return the linear with some output rows and input columns only; None keeps them all."""
+    if isinstance(linear, LowRankLinear):
+        factor_out = _take(linear.factor_out, rows, 0)
+        factor_in = _take(linear.factor_in, columns, 1)
+        bias = _take(linear.bias, rows, 0)
+        if factors_pay(factor_in.shape[0], factor_out.shape[0], factor_in.shape[1]):
+            return low_rank_linear(factor_in, factor_out, bias)
+        return dense_linear(factor_out @ factor_in, bias)
+    if isinstance(linear, SharedLinear):
+        used, assignment = torch.unique(_take(linear.assignment, rows, 0), return_inverse=True)
+        centroids = _take(linear.centroids[used], columns, 1)
+        bias = linear.centroid_bias[used]
+        if len(used) < len(assignment):
+            return shared_linear(centroids, bias, assignment)
+        return dense_linear(centroids[assignment], bias[assignment])
+    weight = _take(_take(dense_weight(linear), rows, 0), columns, 1)
+    bias = _take(dense_bias(linear), rows, 0)
+    if isinstance(linear, SparseLinear):
+        return SparseLinear.from_dense(weight, bias)
+    return dense_linear(weight, bias)
+
+
+def stored_weights(linear: Linear, rows: Tensor | None, columns: Tensor | None) -> int:
+    """Count what `select_linear` would store, the bias included."""
+    if isinstance(linear, LowRankLinear):
+        outputs = len(linear.factor_out) if rows is None else len(rows)
+        inputs = linear.factor_in.shape[1] if columns is None else len(columns)
+        rank = len(linear.factor_in)
+        if rows is None and columns is None:
+            return rank * (outputs + inputs) + outputs
+        return min(rank * (outputs + inputs), outputs * inputs) + outputs
+    if isinstance(linear, SharedLinear):
+        inputs = linear.centroids.shape[1] if columns is None else len(columns)
+        if rows is None and columns is None:
+            return len(linear.centroids) * (inputs + 1)
+        return len(torch.unique(_take(linear.assignment, rows, 0))) * (inputs + 1)
+    outputs = linear.out_features if rows is None else len(rows)
+    inputs = linear.in_features if columns is None else len(columns)
+    if isinstance(linear, SparseLinear):
+        if rows is None and columns is None:
+            return len(linear.values) + outputs
+        mask = unpack_bits(linear.bitmask, linear.in_features * linear.out_features)
+        mask = mask.view(linear.out_features, linear.in_features)
+        return int(_take(_take(mask, rows, 0), columns, 1).sum()) + outputs
+    return outputs * inputs + outputs
+
+
+def factors_pay(rank: int, outputs: int, inputs: int) -> bool:
+    """Say whether two factors of this rank are smaller than the matrix itself."""
+    return rank * (outputs + inputs) < outputs * inputs
+
+
+def check_selection(shape: EncoderShape, selection: Selection) -> None:
+    """Compare a selection with the shape that it is for.
+
+    Raises:
+        InputError: it names layers, heads or units that are not there, or not in rising order.
+    """
+    if (len(selection.layers), len(selection.convs)) != (len(shape.layers), len(shape.convs)):
+        raise InputError(
+            f"selection: {len(selection.layers)} layers and {len(selection.convs)} convolutions, "
+            f"the encoder has {len(shape.layers)} and {len(shape.convs)}"
+        )
+    for number, (layer, kept) in enumerate(zip(shape.layers, selection.layers, strict=True)):
+        where = f"selection, layer {number}"
+        _check_units(f"{where}, ffn", kept.ffn, layer.ffn)
+        _check_units(f"{where}, heads", [head.position for head in kept.heads], len(layer.heads))
+        for head in kept.heads:
+            original = layer.heads[head.position]
+            _check_units(f"{where}, head {head.position}, qk", head.qk, original.qk)
+            _check_units(f"{where}, head {head.position}, vo", head.vo, original.vo)
+    for number, (conv, channels) in enumerate(zip(shape.convs, selection.convs, strict=True)):
+        _check_units(f"selection, conv {number}", channels, conv.width)
+        if not channels:
+            raise InputError(f"selection, conv {number}: at least one channel must stay")
+    if not shape.projection and len(selection.convs[-1]) < shape.convs[-1].width:
+        raise InputError(
+            "selection: this model has no projection after its convolutions, so that the last "
+            "one must keep all its channels"
+        )
+
+
+def _check_units(where: str, units: Sequence[int], size: int) -> None:
+    if list(units) != sorted(set(units)) or (len(units) and not 0 <= units[0] <= units[-1] < size):
+        raise InputError(f"{where}: units must rise and lie within 0 to {size - 1}")
+
+
+Index = tuple["Tensor | None", "Tensor | None"]
+
+
+def _indices(layer: LayerShape, kept: LayerSelection, device: torch.device) -> dict[str, Index]:
+    """Return rows and columns that stay, for each of the six linears; None for all of them."""
+    qk_starts = _starts([head.qk for head in layer.heads])
+    vo_starts = _starts([head.vo for head in layer.heads])
+    qk = _tensor([qk_starts[h.position] + d for h in kept.heads for d in h.qk], device)
+    vo = _tensor([vo_starts[h.position] + d for h in kept.heads for d in h.vo], device)
+    ffn = _tensor(list(kept.ffn), device)
+    some_qk = None if len(qk) == layer.qk_size else qk
+    some_vo = None if len(vo) == layer.vo_size else vo
+    some_ffn = None if len(ffn) == layer.ffn else ffn
+    return {
+        "q": (some_qk, None),
+        "k": (some_qk, None),
+        "v": (some_vo, None),
+        "out": (None, some_vo),
+        "fc1": (some_ffn, None),
+        "fc2": (None, some_ffn),
+    }
+
+
+def _conv_tensors(encoder: SpeechEncoder, kept: tuple[tuple[int, ...], ...]) -> dict[str, Tensor]:
+    """Return the tensors of the front end that lose channels."""
+    state = encoder.state_dict()
+    tensors: dict[str, Tensor] = {}
+    inputs: Tensor | None = None
+    for number, (conv, channels) in enumerate(zip(encoder.shape.convs, kept, strict=True)):
+        outputs = None if len(channels) == conv.width else _tensor(channels, encoder.device)
+        prefix = f"feature_extractor.conv_layers.{number}."
+        for name in ("conv.weight", "conv.bias", "layer_norm.weight", "layer_norm.bias"):
+            if prefix + name in state:
+                tensors[prefix + name] = _take(state[prefix + name], outputs, 0)
+        tensors[prefix + "conv.weight"] = _take(tensors[prefix + "conv.weight"], inputs, 1)
+        inputs = outputs
+    for name in ("layer_norm.weight", "layer_norm.bias"):
+        tensors["feature_projection." + name] = _take(
+            state["feature_projection." + name], inputs, 0
+        )
+    if encoder.shape.projection:
+        name = "feature_projection.projection.weight"
+        tensors[name] = _take(state[name], inputs, 1)
+    return tensors
+
+
+def _conv_parameters(shape: EncoderShape, widths: list[int]) -> int:
+    """Count the front end's parameters that depend on the widths of the convolutions."""
+    total, inputs = 0, 1
+    for number, (conv, width) in enumerate(zip(shape.convs, widths, strict=True)):
+        normed = shape.conv_norm == "layer" or number == 0
+        total += width * (inputs * conv.kernel + int(shape.conv_bias) + 2 * int(normed))
+        inputs = width
+    return total + inputs * (2 + (shape.hidden if shape.projection else 0))
+
+
+def _starts(sizes: list[int]) -> list[int]:
+    return [sum(sizes[:number]) for number in range(len(sizes))]
+
+
+def _tensor(numbers: Sequence[int], device: torch.device) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.long, device=device)
+
+
+def _take(tensor: Tensor, index: Tensor | None, dimension: int) -> Tensor:
+    return tensor if index is None else tensor.index_select(dimension, index)
