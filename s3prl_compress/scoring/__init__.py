@@ -1,7 +1,8 @@
 """What an encoder is worth: tasks, corpora, the one-pass engine, and `score`."""
 
+from .cell import record_path
 from .corpus import KeywordCorpus, check_corpus, open_corpus
-from .score import record_path, score
+from .score import score
 from .task import TASKS, Settings, Task, load_settings
 
 __all__ = [

@@ -186,6 +186,22 @@ def test_an_engine_that_leaves_out_an_utterance_is_caught(
         score(**arguments)
 
 
+@pytest.mark.s3prl
+def test_both_engines_leave_records_of_the_same_utterances(
+    arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    recipe = tmp_path / "short.yaml"
+    recipe.write_text("extends: smoke\ntotal_steps: 4\neval_step: 2\n", encoding="utf-8")
+    files = []
+    for engine in ("onepass", "s3prl"):
+        record = score(**{**arguments, "recipe": recipe}, engine=engine)  # type: ignore[arg-type]
+        assert (record.engine, record.padding, record.test_size) == (engine, "independent", 48)
+        with open(arguments["output"] / record.predictions, encoding="utf-8") as file:
+            files.append([row[:2] for row in csv.reader(file)])
+    assert files[0] == files[1]
+    assert list(arguments["output"].rglob("model.safetensors")) == []  # no copy is left
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

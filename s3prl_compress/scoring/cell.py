@@ -1,0 +1,144 @@
+"""A cell's identity, whether it is finished, and its record."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import InputError
+from ..files import write_atomically
+from ..reporting import records
+from ..reporting.records import ScoreRecord, Upstream
+from . import metrics
+from .corpus import KeywordCorpus
+from .engine import EngineResult, Job, utterance_name
+from .task import Settings, Task
+
+
+def cell_stem(
+    upstream: Upstream,
+    corpus: KeywordCorpus,
+    task: Task,
+    settings: Settings,
+    engine: records.Engine,
+    seed: int,
+) -> str:
+    """Return the file stem of a cell: readable parts, then a hash of all that it is made of."""
+    identity = {
+        "task": task.name,
+        "task_version": task.version,
+        "checkpoint": upstream.checkpoint_sha256,
+        "corpus": corpus.fingerprint(),
+        "settings": settings.identity(),
+        "engine": engine,
+        "padding": settings.padding,
+        "seed": seed,
+    }
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    name = re.sub(r"[^\w.+-]+", "-", upstream.name).strip("-.") or "upstream"
+    return f"{name}.{task.name}.{engine}.{settings.padding}.seed{seed}.{digest[:8]}"
+
+
+def finished_record(output: Path, stem: str) -> ScoreRecord | None:
+    """Return the record of a cell that is complete: readable, with all of its predictions."""
+    path = output / f"{stem}.json"
+    if not path.is_file():
+        return None
+    try:
+        record = records.read_record(path)
+        if not isinstance(record, ScoreRecord):
+            return None
+        with open(output / record.predictions, newline="", encoding="utf-8") as file:
+            rows = sum(1 for _ in csv.reader(file)) - 1
+    except (InputError, OSError, UnicodeDecodeError):
+        return None
+    return record if rows == record.test_size else None
+
+
+def record_path(record: ScoreRecord, output: str | Path) -> Path:
+    """Return where `score` wrote this record, or found it."""
+    return Path(output) / f"{record.predictions.removesuffix('.csv')}.json"
+
+
+def make_record(
+    job: Job,
+    result: EngineResult,
+    upstream: Upstream,
+    task: Task,
+    engine: records.Engine,
+    recipe: str,
+    stem: str,
+    total_seconds: float,
+) -> ScoreRecord:
+    """Turn an engine's result into a record; the score is counted here, from the predictions."""
+    _check_predictions(job.corpus, result)
+    truth = [row[1] for row in result.predictions]
+    accuracy = metrics.accuracy(truth, [row[2] for row in result.predictions])
+    return ScoreRecord(
+        upstream=upstream,
+        task=task.name,
+        task_version=task.version,
+        variant=job.corpus.variant,
+        engine=engine,
+        padding=job.padding,
+        seed=job.seed,
+        recipe=recipe,
+        settings=job.settings.identity(),
+        metric=f"{task.metric} ({task.unit})",
+        higher_is_better=task.higher_is_better,
+        score=accuracy,
+        standard_error=metrics.binomial_standard_error(accuracy, len(truth)),
+        test_size=len(truth),
+        chance=metrics.chance(truth),
+        learning_rate=result.learning_rate,
+        rates=result.rates,
+        dev_score=result.dev_score,
+        corpus=job.corpus.record(),
+        approximate=result.approximate,
+        notes=(*_notes(job.corpus, upstream), *result.notes),
+        predictions=f"{stem}.csv",
+        seconds={**result.seconds, "total": total_seconds},
+        environment=records.environment(job.device),
+    )
+
+
+def write_cell(record: ScoreRecord, result: EngineResult, output: Path) -> Path:
+    """Write the predictions, then the record: where there is a record, the cell is whole."""
+    write_atomically(output / record.predictions, _csv(result.predictions))
+    return records.write_record(record, output, record.predictions.removesuffix(".csv"))
+
+
+def _notes(corpus: KeywordCorpus, upstream: Upstream) -> list[str]:
+    notes = []
+    if upstream.random_weights:
+        notes.append(
+            "The upstream's base has random weights: nothing was learned, so its scores say "
+            "nothing about compression."
+        )
+    if corpus.generated:
+        notes.append("The corpus is generated speech: not comparable with published scores.")
+    return notes
+
+
+def _check_predictions(corpus: KeywordCorpus, result: EngineResult) -> None:
+    """Every test utterance once, in order, with its label: else the engine is wrong."""
+    expected = [(utterance_name(corpus, item), item.label) for item in corpus.items("test")]
+    given = [(file, truth) for file, truth, _ in result.predictions]
+    if given != expected:
+        raise RuntimeError(
+            f"the engine predicted {len(given)} utterances that are not the {len(expected)} of "
+            f"the test split (first ones: {given[:1]} and {expected[:1]})"
+        )
+
+
+def _csv(predictions: Sequence[tuple[str, str, str]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("file", "truth", "predicted"))
+    writer.writerows(predictions)
+    return text.getvalue()
