@@ -77,10 +77,10 @@ def main(folder: Path) -> int:
 
 def _run(task: ChildTask, folder: Path) -> ChildResult:
     from .mends import mend
-    from .registration import register
+    from .registration import register_alone
 
     start = time.perf_counter()
-    register()
+    register_alone()
     from . import keyword_spotting
     from .runner import SeededRunner, arguments, quieten
 
