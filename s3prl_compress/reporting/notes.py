@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 
 from .records import ScoreRecord
 
-RANDOM_WEIGHTS = "random weights: scores say nothing about compression"
-GENERATED_SPEECH = "generated speech: not comparable with published scores"
-APPROXIMATE = "\N{ALMOST EQUAL TO} approximate: the engine's conditions for exactness did not hold"
+RANDOM_WEIGHTS = "Random weights: scores say nothing about compression."
+GENERATED_SPEECH = "Generated speech: not comparable with published scores."
+APPROXIMATE = (
+    "Approximate (\N{ALMOST EQUAL TO}): the engine's conditions for exactness did not hold."
+)
 
 
 def notes_of(records: Iterable[ScoreRecord]) -> tuple[str, ...]:
@@ -21,11 +23,13 @@ def notes_of(records: Iterable[ScoreRecord]) -> tuple[str, ...]:
     if any(record.corpus.generated for record in records):
         implied.append((GENERATED_SPEECH, "generated"))
     if any(record.approximate for record in records):
-        implied.append((APPROXIMATE, "approximate:"))
+        implied.append((APPROXIMATE, "approximate"))
     missing = [note for note, word in implied if not any(word in other.lower() for other in given)]
     recipe = records[0].recipe
     if recipe != "official":
-        missing.append(f"recipe {recipe}, not the official settings: see the settings in a record")
+        missing.append(
+            f"Recipe {recipe}, not the official settings: not comparable with published scores."
+        )
     return (*missing, *given)
 
 

@@ -112,9 +112,7 @@ def _warnings(tables: Sequence[Table]) -> list[str]:
     """Say above everything else what must not be overlooked."""
     rows = [row for table in tables for row in table.rows]
     flags = (("random_weights", RANDOM_WEIGHTS), ("generated_speech", GENERATED_SPEECH))
-    return [
-        text[0].upper() + text[1:] + "." for key, text in flags if any(row[key] for row in rows)
-    ]
+    return [text for key, text in flags if any(row[key] for row in rows)]
 
 
 def _breakable(text: str) -> Markup:

@@ -116,9 +116,12 @@ def _speed(
     record = max(own, key=preference)
     bucket = overall(record)
     low, high = bucket.interval or (None, None)
-    notes = tuple(f"timing: {warning}" for warning in record.warnings)
+    notes = tuple(f"Timing: {warning}." for warning in record.warnings)
     if record.against is not None and record.against.checkpoint_sha256 not in references:
-        notes = (*notes, f"speed-up against {record.against.name}, not against this block's dense")
+        notes = (
+            *notes,
+            f"Speed-up against {record.against.name}, not this block's dense upstream.",
+        )
     return {
         "rtfx": bucket.rtfx,
         "speedup": bucket.speedup,

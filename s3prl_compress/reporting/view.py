@@ -127,7 +127,7 @@ def speed_table(identity: str, frame: pandas.DataFrame) -> Table:
         ),
         Column("peak_memory_bytes", "peak memory", "of a forward pass, weights not counted"),
     )
-    shared, own, marks = footnotes([tuple(row["notes"]) for row in rows])
+    shared, own, marks = footnotes([tuple(f"{n}." for n in row["notes"]) for row in rows])
     lines = tuple(
         Line(tuple(_speed_cell(column.key, row) for column in columns), mark)
         for row, mark in zip(rows, marks, strict=True)
@@ -149,7 +149,7 @@ def _score_table(rows: list[dict[str, Any]]) -> Table:
         lines.append(Line(cells, mark, bool(row["reference"])))
     timings = list(dict.fromkeys(row["timing"] for row in rows if row["timing"]))
     if timings:
-        shared.append(f"RTFx and speed-up: {timings[0]}")
+        shared.append(f"RTFx and speed-up: {timings[0]}.")
     return Table(
         title=f"{TASK_TITLES.get(first['task'], first['task'])}: {first['engine']} engine, "
         f"{first['padding']} padding",

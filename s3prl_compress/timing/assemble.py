@@ -66,15 +66,18 @@ def _timing(times: Times, name: str, audio_seconds: float, batch_size: int) -> B
 
 
 def _warnings(times: Times) -> Iterator[str]:
-    """Say what makes the figures less than they look."""
-    for key, values in times.items():
-        if is_noisy(values):
-            bucket, side = key.split("/")
-            whose = "" if side == "this" else " of the other encoder"
-            share = interquartile_range(values) / median(values)
+    """Say what makes the figures less than they look, in one line a side."""
+    for side, whose in (("this", ""), ("against", " of the other encoder")):
+        noisy = {
+            key.split("/")[0]: interquartile_range(values) / median(values)
+            for key, values in times.items()
+            if key.endswith(f"/{side}") and is_noisy(values)
+        }
+        if noisy:
+            buckets = ", ".join(f"{name} {share:.0%}" for name, share in noisy.items())
             yield (
-                f"{bucket}{whose}: the interquartile range is {share:.0%} of the median "
-                f"(above {NOISY:.0%}): repeat on a quieter machine or with more repeats"
+                f"the interquartile range{whose} is above {NOISY:.0%} of the median ({buckets}): "
+                "repeat on a quieter machine or with more repeats"
             )
     pairs = len(next(iter(times.values())))
     if pairs < _ROUGH_BELOW:

@@ -40,7 +40,7 @@ def test_a_thing_against_itself_is_about_as_fast(record: TimeRecord) -> None:
     assert overall.interval is not None
     low, high = overall.interval
     # A wide margin around the interval: the machine may be busy, and 5 % of intervals miss.
-    assert low * 0.8 < 1 < high * 1.25
+    assert low * 0.5 < 1 < high * 2
     assert low <= overall.speedup <= high
 
 
@@ -116,6 +116,7 @@ def test_a_noisy_machine_is_warned_about() -> None:
     from s3prl_compress.timing.assemble import _warnings
 
     quiet, noisy = [1.0] * 6, [1.0, 1.0, 1.2, 1.2, 1.4, 1.4]
-    warnings = list(_warnings({"short/this": quiet, "short/against": noisy}))
+    times = {"short/this": quiet, "short/against": noisy, "long/against": noisy}
+    warnings = list(_warnings(times))
     assert len(warnings) == 1
-    assert warnings[0].startswith("short of the other encoder: the interquartile range is")
+    assert "of the other encoder is above 10% of the median (short 25%, long 25%)" in warnings[0]
