@@ -1,0 +1,63 @@
+"""The peers of `benchmarks/peers.py` (a folder of scripts, no package), small."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from s3prl_compress.encoder import EncoderShape, SpeechEncoder, dense_shape, random_encoder
+
+_PATH = Path(__file__).parents[2] / "benchmarks" / "peers.py"
+_spec = importlib.util.spec_from_file_location("benchmark_peers", _PATH)
+assert _spec is not None
+assert _spec.loader is not None
+peers = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(peers)
+
+TOLERANCE = 1e-4  # of each state's largest value
+
+VARIANTS = [
+    (family, large) for family in ("hubert", "wav2vec2", "wavlm") for large in (False, True)
+]
+NAMES = [f"{family}-{'large' if large else 'base'}" for family, large in VARIANTS]
+
+
+def small_shape(family: str, large: bool, **sizes: object) -> EncoderShape:
+    """Two layers with the published kernels, and widths that tell every axis apart."""
+    return dense_shape(
+        family,  # type: ignore[arg-type]
+        **{
+            "hidden": 48,
+            "layers": 2,
+            "heads": 4,
+            "ffn": 80,
+            "conv_widths": (24, 28, 32, 36, 40, 44, 56),
+            "large": large,
+            **sizes,
+        },  # type: ignore[arg-type]
+    )
+
+
+def small_encoder(family: str, large: bool, normalize: bool = False) -> SpeechEncoder:
+    """An encoder of that shape all of whose weights matter."""
+    encoder = random_encoder(small_shape(family, large), normalize=normalize).eval()
+    peers.randomise(encoder)
+    return encoder
+
+
+def noise(*lengths: int, seed: int = 0) -> list[Tensor]:
+    """Utterances of these lengths with an offset and a loudness of their own."""
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        0.05 * (number + 1) * (torch.randn(length, generator=generator) + 0.3)
+        for number, length in enumerate(lengths)
+    ]
+
+
+def states_of(encoder: SpeechEncoder, waveforms: list[Tensor]) -> list[Tensor]:
+    """The L + 1 hidden states of a batch."""
+    with torch.no_grad():
+        return list(encoder(waveforms)[0])
