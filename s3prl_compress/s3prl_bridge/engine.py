@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -131,9 +132,15 @@ def _child(run: _Run, job: Job, *, test: bool) -> ChildResult:
     (run.folder / "error.txt").unlink(missing_ok=True)
     log = run.folder / "child.log"
     command = [sys.executable, "-m", "s3prl_compress.s3prl_bridge.child", str(run.folder)]
+    # Threads that spin while they wait make small steps 15 times slower on a busy machine.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ
     with log.open("a", encoding="utf-8") as output:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
         )
         try:
             _watch(process, run, job.settings.total_steps)

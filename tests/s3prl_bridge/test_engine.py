@@ -122,7 +122,7 @@ def test_another_seed_is_another_run(job: Job, result: EngineResult, tmp_path: P
 
 
 def test_a_killed_run_is_resumed_and_says_so(job: Job, tmp_path: Path) -> None:
-    long = Settings(**SETTINGS.model_dump() | {"total_steps": 300, "eval_step": 10})
+    long = Settings(**SETTINGS.model_dump() | {"total_steps": 150, "eval_step": 10})
     long_job = dataclasses.replace(job, settings=long, work=tmp_path / "killed")
     (run,) = engine._plan(long_job)
     (run.folder / "task.json").write_text(run.task.model_dump_json())
@@ -138,10 +138,10 @@ def test_a_killed_run_is_resumed_and_says_so(job: Job, tmp_path: Path) -> None:
     assert len(result.predictions) == 48
     (note,) = [note for note in result.notes if "resumed at step" in note]
     step = int(note.partition("resumed at step ")[2].partition(":")[0])
-    assert 10 <= step < 300
+    assert 10 <= step < 150
     lines = _log(long_job.work).splitlines()
     assert [line for line in lines if line.startswith(f"dev at step {step + 10}:")]
-    assert [line for line in lines if line.startswith("dev at step 300:")]
+    assert [line for line in lines if line.startswith("dev at step 150:")]
 
 
 def test_ten_digits_are_a_declared_variant(
