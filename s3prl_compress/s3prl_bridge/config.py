@@ -14,7 +14,9 @@ from typing import Any
 from ..scoring.task import Settings
 
 _LOG_STEP = 100
-"""s3prl's own: training accuracy is written this often (and before every evaluation)."""
+"""s3prl's own: training accuracy is written this often."""
+_SAVE_STEP = 1000
+"""s3prl's own."""
 
 
 def keyword_config(
@@ -41,9 +43,10 @@ def keyword_config(
             "gradient_accumulate_steps": 1,
             "log_step": min(_LOG_STEP, settings.eval_step),
             "eval_step": settings.eval_step,
-            # With every evaluation, so that a resumed run and its best checkpoint agree.
-            "save_step": settings.eval_step,
-            "max_keep": 1,
+            "save_step": _save_step(settings.eval_step),
+            # s3prl removes the oldest before it writes the newest: with one, a kill in between
+            # would lose the whole run.
+            "max_keep": 2,
             "eval_dataloaders": list(splits),
         },
         "optimizer": {
@@ -65,3 +68,8 @@ def keyword_config(
             },
         },
     }
+
+
+def _save_step(eval_step: int) -> int:
+    """Save at every evaluation, so that a resumed run and its best checkpoint agree."""
+    return _SAVE_STEP if eval_step % _SAVE_STEP == 0 else eval_step

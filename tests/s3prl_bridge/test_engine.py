@@ -161,7 +161,7 @@ def test_wrong_audio_is_one_line_and_anything_else_shows_the_log(
     shutil.copytree(tiny_corpus, root)
     wrong = sorted((root / "speech_commands_test" / "yes").glob("*.wav"))[0]
     soundfile.write(wrong, torch.zeros(4000).numpy(), 8000)
-    quick = Settings(**SETTINGS.model_dump() | {"total_steps": 2, "eval_step": 2})
+    quick = Settings(**SETTINGS.model_dump() | {"total_steps": 2, "eval_step": 2, "num_workers": 2})
     wrong_job = dataclasses.replace(
         job, corpus=open_corpus(root), settings=quick, work=tmp_path / "wrong"
     )

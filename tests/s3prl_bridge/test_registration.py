@@ -56,3 +56,9 @@ def test_a_shipped_upstream_needs_no_checkpoint(
         assert len(hub.hubert_tiny_random()([torch.randn(800)])["hidden_states"]) == 3
     finally:
         del hub.hubert_tiny_random
+
+
+def test_the_small_hub_never_replaces_the_real_one() -> None:
+    registration.register()
+    with pytest.raises(RuntimeError, match="before the first import"):
+        registration.register_alone()
