@@ -58,12 +58,10 @@ def test_equals_transformers_with_other_sizes(kernel: int, tmp_path: Path) -> No
 
 
 @pytest.mark.s3prl
-@pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize(("family", "large"), VARIANTS, ids=NAMES)
-def test_equals_s3prl_on_padded_batches(
-    family: str, large: bool, normalize: bool, tmp_path: Path
-) -> None:
+def test_equals_s3prl_on_padded_batches(family: str, large: bool, tmp_path: Path) -> None:
     mend()
+    normalize = large  # as published
     shape = small_shape(family, large)
     path = peers.s3prl_file(shape, tmp_path / "model.pt", normalize)
     expert = peers.s3prl_expert(family, path)
@@ -104,8 +102,11 @@ def test_the_two_mask_rules_of_s3prl(family: str, large: bool, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize(("family", "large"), VARIANTS, ids=NAMES)
+@pytest.mark.parametrize(
+    ("family", "large"), [("hubert", False), ("hubert", True), ("wavlm", False), ("wavlm", True)]
+)
 def test_alone_equals_in_any_batch(family: str, large: bool, normalize: bool) -> None:
+    """Without s3prl's masks, wav2vec2 is the same network as HuBERT."""
     encoder = small_encoder(family, large, normalize)
 
     @settings(max_examples=8, deadline=None, derandomize=True)
