@@ -1,0 +1,347 @@
+"""The command line: plain functions. Their signatures are the options, their docstrings the help.
+
+Heavy imports stand inside the functions, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from . import console
+from .console import Answer, Command, table
+from .errors import InputError
+from .outputs import check_checkpoint_output, check_folder_output, pick_device, use_threads
+
+
+def ls(
+    kind: Literal["methods", "tasks", "engines", "upstreams", "shapes", "recipes"],
+    name: str | None = None,
+    *,
+    verbose: bool = False,
+) -> Answer:
+    """List what there is: methods, tasks, engines, upstreams, shapes or recipes.
+
+    Args:
+        kind: what to list
+        name: only this one, with all that there is to say about it
+        verbose: all of them with all that there is to say
+    """
+    from .listing import LISTINGS
+
+    return LISTINGS[kind](name, verbose)
+
+
+def inspect(model: str, *, device: str | None = None, threads: int | None = None) -> Answer:
+    """Show an encoder's parameters, multiply-adds, shape and history.
+
+    Args:
+        model: a folder of ours, a transformers folder, an s3prl .pt, a hub id, or the name of a
+            shape (see `ls shapes`), which needs no weights
+        device: where the weights are loaded; cuda where there is one, else cpu
+        threads: CPU threads
+    """
+    use_threads(threads)
+    place = pick_device(device)
+    from .inspection import inspect_model, inspection_rows
+
+    figures = inspect_model(model, place)
+    return Answer(figures, table(inspection_rows(figures)))
+
+
+def random(shape: str, *, output: str, seed: int = 0) -> Answer:
+    """Write a checkpoint with random weights, to try the tool without a download.
+
+    Nothing was learned in it: its scores say nothing about compression, and say so.
+
+    Args:
+        shape: name of a shape, see `ls shapes`
+        output: folder of the checkpoint
+        seed: of the weights
+    """
+    folder = check_checkpoint_output(output)
+    from .encoder import NAMED_SHAPES, cost, random_encoder, save
+
+    if shape not in NAMED_SHAPES:
+        raise InputError(f"no shape {shape!r}; there are: {', '.join(NAMED_SHAPES)}")
+    encoder = random_encoder(NAMED_SHAPES[shape], seed)
+    save(encoder, folder)
+    figures = {"output": output, "seed": seed, "random_weights": True} | cost(encoder).model_dump()
+    return Answer(
+        figures,
+        f"{shape} with random weights (seed {seed}), {figures['parameters']:,} parameters: "
+        f"{output}",
+        (
+            f"next: s3prl-compress compress {output} "
+            "--method clustering --sparsity 0.1 --output DIR",
+        ),
+    )
+
+
+def compress(
+    model: str,
+    *,
+    method: str,
+    output: str,
+    device: str | None = None,
+    threads: int | None = None,
+    **settings: str,
+) -> Answer:
+    """Make an encoder smaller and write it as a checkpoint folder.
+
+    The method's own settings are further options: `ls methods NAME` shows them, and so does this
+    help where it is asked together with `--method NAME`. Methods can follow one another: the
+    output of one is a MODEL for the next.
+
+    Args:
+        model: a folder of ours, a transformers folder, an s3prl .pt, or a hub id
+        method: name of a method, see `ls methods`
+        output: folder of the new checkpoint; one that is there is replaced
+        device: where it is computed; cuda where there is one, else cpu
+        threads: CPU threads
+    """
+    use_threads(threads)
+    place, folder = pick_device(device), check_checkpoint_output(output)
+    from . import compression
+
+    figures = compression.compress_to(model, folder, method, settings, place)
+    return Answer(
+        figures,
+        compression.comparison(figures),
+        (
+            f"checkpoint: {output}",
+            f"next: s3prl-compress time {output} --against {model}",
+            f"      s3prl-compress score {output} --task ks --data DIR",
+        ),
+    )
+
+
+def prepare(task: Literal["ks"], metadata: str, *, output: str) -> Answer:
+    """Bring a table of recordings into the layout that the engines read.
+
+    Args:
+        task: name of a task, see `ls tasks`
+        metadata: csv file with the columns file, label, speaker, split (train, valid, test); or
+            the word demo, for the generated speech that comes with this package
+        output: folder of the corpus; left as it is where it holds this very corpus
+    """
+    check_folder_output(output)
+    from .scoring.corpora import corpus_figures, prepare_corpus
+
+    figures = corpus_figures(prepare_corpus(metadata, Path(output)))
+    sizes = ", ".join(f"{count} {split}" for split, count in figures["sizes"].items())
+    return Answer(
+        figures,
+        f"{figures['name']} ({figures['variant']}, {len(figures['classes'])} classes): {sizes}",
+        (
+            f"corpus: {output}",
+            f"next: s3prl-compress score MODEL --task {task} --data {output}",
+        ),
+    )
+
+
+def score(
+    model: str,
+    *,
+    data: str,
+    task: str = "ks",
+    engine: Literal["onepass", "s3prl"] = "onepass",
+    recipe: str = "smoke",
+    output: str = "results",
+    seed: int = 0,
+    padding: Literal["independent", "fairseq"] | None = None,
+    name: str | None = None,
+    force: bool = False,
+    cache: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> Answer:
+    """Score an encoder on a task; a cell that is already in the output is not run again.
+
+    Args:
+        model: a folder of ours, a transformers folder, an s3prl .pt, or a hub id
+        data: folder of the corpus, see `prepare`
+        task: name of a task, see `ls tasks`
+        engine: see `ls engines`
+        recipe: smoke, official, or a YAML file
+        output: folder of records
+        seed: of the head's weights and of the batches
+        padding: of shorter utterances in a batch; the recipe's by default
+        name: of the upstream in tables
+        force: run the cell even where its record is there
+        cache: folder of features, to share them between output folders
+        device: where it is computed; cuda where there is one, else cpu
+        threads: CPU threads
+    """
+    use_threads(threads)
+    place, folder = pick_device(device), check_folder_output(output)
+    from .scoring import record_path
+    from .scoring import score as score_cell
+    from .scoring.summary import score_figures, score_line
+
+    record = score_cell(
+        model,
+        task,
+        data=data,
+        output=folder,
+        engine=engine,
+        recipe=recipe,
+        seed=seed,
+        device=place,
+        padding=padding,
+        name=name,
+        force=force,
+        cache=cache,
+    )
+    path = record_path(record, folder)
+    hints = (f"record: {path}", f"next: s3prl-compress report {output}")
+    return Answer(score_figures(record, path), score_line(record), hints)
+
+
+def time(
+    model: str,
+    *,
+    against: str | None = None,
+    output: str | None = None,
+    repeats: int = 10,
+    warmup: int = 2,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    batch_size: int = 1,
+    utterances_per_bucket: int | None = None,
+    name: str | None = None,
+    against_name: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> Answer:
+    """Measure an encoder's speed, by itself or side by side with another one.
+
+    Args:
+        model: a folder of ours, a transformers folder, an s3prl .pt, or a hub id
+        against: the one to compare with, normally the dense upstream
+        output: folder of records; without it the figures are only printed
+        repeats: rounds that count, at least 3
+        warmup: rounds before them that do not count
+        dtype: of weights and waveforms
+        batch_size: above 1, throughput in batches of this many is measured, too
+        utterances_per_bucket: only so many of each bucket's eight, for a quick look
+        name: of the upstream in tables
+        against_name: the same for the other one
+        device: where it is computed; cuda where there is one, else cpu
+        threads: CPU threads
+    """
+    place = pick_device(device)
+    folder = None if output is None else check_folder_output(output)
+    from .timing import summary, time_table, time_upstreams, write_time_record
+
+    record = time_upstreams(
+        model,
+        against,
+        name=name,
+        against_name=against_name,
+        repeats=repeats,
+        warmup=warmup,
+        threads=threads,
+        dtype=dtype,
+        device=place,
+        batch_size=batch_size,
+        utterances_per_bucket=utterances_per_bucket,
+    )
+    path = None if folder is None else write_time_record(record, folder)
+    figures = summary(record) | {"record": None if path is None else str(path)}
+    kept = (f"record: {path}", f"next: s3prl-compress report {output}")
+    hints = ("to keep the figures: add --output DIR",) if path is None else kept
+    return Answer(figures, time_table(record), hints)
+
+
+def run(
+    suite: str,
+    *,
+    output: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> Answer:
+    """Run a whole suite: upstreams x tasks x engines x seeds, timing, and the report.
+
+    Started again, it goes on: whatever is complete in the output folder is not done again. A
+    cell that fails does not stop the others; the exit code is 1 then.
+
+    Args:
+        suite: YAML file, or the name of a packaged one, such as demo
+        output: folder, in place of the one that the file names
+        device: in place of the file's; cuda where there is one, else cpu
+        threads: CPU threads, in place of the file's
+    """
+    from .suite import run_suite
+
+    return run_suite(suite, output=output, device=device, threads=threads)
+
+
+def report(folder: str, *, output: str | None = None) -> Answer:
+    """Write leaderboard.md, leaderboard.csv and leaderboard.html from a folder of records.
+
+    Args:
+        folder: where `score` and `time` wrote; searched through and through
+        output: folder for the three files; by default the same
+    """
+    if output is not None:
+        check_folder_output(output)
+    from .reporting import report as publish
+
+    paths = [str(path) for path in publish(folder, output)]
+    return Answer({"files": paths}, "\n".join(paths), (f"open: {paths[-1]}",))
+
+
+def _settings_of_method(argv: Sequence[str]) -> dict[str, str]:
+    """Return the settings of the method that `--method` names, as options of `compress`."""
+    named = [
+        part.partition("=")[2] or following
+        for part, following in zip(argv, [*argv[1:], ""], strict=True)
+        if part.partition("=")[0] == "--method"
+    ]
+    if not named or named[-1].startswith("--"):
+        return {}
+    from .compression import find_method
+    from .listing import setting_helps
+
+    return setting_helps(find_method(named[-1]).config)
+
+
+COMMANDS: dict[str, Command] = {
+    "ls": Command(ls, ("ls methods", "ls methods clustering", "ls tasks --json")),
+    "inspect": Command(inspect, ("inspect hubert_base --json", "inspect out/fold10")),
+    "random": Command(random, ("random hubert_small --seed 0 --output out/random_small",)),
+    "compress": Command(
+        compress,
+        (
+            "compress MODEL --method clustering --sparsity 0.1 --output out/fold10",
+            "compress out/fold10 --method low_rank --help",
+        ),
+        extra=_settings_of_method,
+    ),
+    "prepare": Command(
+        prepare,
+        (
+            "prepare ks METADATA.csv --output corpora/ks",
+            "prepare ks demo --output corpora/demo",
+        ),
+    ),
+    "score": Command(
+        score,
+        (
+            "score out/fold10 --task ks --data corpora/ks --engine onepass --recipe smoke "
+            "--output results/",
+        ),
+    ),
+    "time": Command(time, ("time out/fold10 --against MODEL --output results/",)),
+    "run": Command(run, ("run recipes/demo.yaml", "run demo --output out/demo")),
+    "report": Command(report, ("report results/",)),
+}
+"""What the console script knows, in the order in which it is used."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the console script; returns the exit code."""
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    return console.run(COMMANDS, argv)

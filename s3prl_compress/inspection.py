@@ -1,0 +1,107 @@
+"""What an encoder is and costs, as `inspect` shows it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from .encoder import (
+    LEADERBOARD_COUNTS,
+    NAMED_SHAPES,
+    EncoderShape,
+    SpeechEncoder,
+    cost,
+    fingerprint,
+    load,
+)
+from .encoder.shape import LINEARS
+
+
+def inspect_model(model: str, device: str = "cpu") -> dict[str, Any]:
+    """Return an encoder's counts, shape and history under stable keys, ready for JSON.
+
+    `model` is what `load` takes, or the name of a shape: then no weights are needed, and the
+    leaderboard's own counts (with the pre-training head) stand beside ours.
+    """
+    if model in NAMED_SHAPES and not Path(model).exists():
+        shape = NAMED_SHAPES[model]
+        board = LEADERBOARD_COUNTS.get(model, {})
+        return {
+            "model": model,
+            **cost(shape).model_dump(),
+            **{f"board_{key}": round(value) for key, value in board.items()},
+            **shape_facts(shape),
+            "weights": False,
+        }
+    encoder = load(model, device=device)
+    return {
+        "model": model,
+        **cost(encoder).model_dump(),
+        **shape_facts(encoder.shape),
+        "weights": True,
+        **encoder_facts(encoder),
+    }
+
+
+def shape_facts(shape: EncoderShape) -> dict[str, Any]:
+    """Return what a person asks first about a shape."""
+    layers = shape.layers
+    kinds = Counter(getattr(layer, name).kind for layer in layers for name in LINEARS)
+    return {
+        "family": shape.family,
+        "hidden": shape.hidden,
+        "layers": len(layers),
+        "heads": [len(layer.heads) for layer in layers],
+        "qk_sizes": [layer.qk_size for layer in layers],
+        "vo_sizes": [layer.vo_size for layer in layers],
+        "ffn_units": [layer.ffn for layer in layers],
+        "conv_channels": [conv.width for conv in shape.convs],
+        "linears": dict(kinds),
+    }
+
+
+def encoder_facts(encoder: SpeechEncoder) -> dict[str, Any]:
+    """Return what only an encoder with weights has: flags, head, history, identity."""
+    history = encoder.provenance
+    return {
+        "normalize": encoder.normalize,
+        "ctc_vocabulary": None if encoder.head is None else len(encoder.head.vocabulary),
+        "base": history.base,
+        "base_revision": history.base_revision,
+        "random_weights": history.random_weights,
+        "methods": list(history.chain()),
+        "sha256": fingerprint(encoder),
+        "provenance": history.model_dump(mode="json"),
+    }
+
+
+def inspection_rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the figures as (name, words) for a terminal."""
+    rows = []
+    for key, value in figures.items():
+        if key == "provenance" or value is None:
+            continue
+        if isinstance(value, bool):
+            text = "yes" if value else "no"
+        elif isinstance(value, int):
+            text = f"{value:,}"
+        elif isinstance(value, dict):
+            text = ", ".join(f"{name} {count}" for name, count in value.items())
+        elif isinstance(value, list):
+            text = _run_lengths(value)
+        else:
+            text = str(value)
+        rows.append((key.replace("_", " "), text))
+    return rows
+
+
+def _run_lengths(values: list[Any]) -> str:
+    """Write equal neighbours once: `12 x 3072`."""
+    runs: list[tuple[Any, int]] = []
+    for value in values:
+        if runs and runs[-1][0] == value:
+            runs[-1] = (value, runs[-1][1] + 1)
+        else:
+            runs.append((value, 1))
+    return ", ".join(f"{count} x {value}" if count > 1 else str(value) for value, count in runs)

@@ -1,0 +1,40 @@
+"""A score record as a terminal and `--json` show it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..reporting.records import ScoreRecord
+
+
+def score_figures(record: ScoreRecord, path: Path) -> dict[str, Any]:
+    """Return the record's main figures under stable keys, ready for JSON."""
+    return {
+        "task": record.task,
+        "engine": record.engine,
+        "padding": record.padding,
+        "recipe": record.recipe,
+        "seed": record.seed,
+        "score": record.score,
+        "standard_error": record.standard_error,
+        "metric": record.metric,
+        "test_size": record.test_size,
+        "chance": record.chance,
+        "learning_rate": record.learning_rate,
+        "dev_score": record.dev_score,
+        "approximate": record.approximate,
+        "notes": list(record.notes),
+        "record": str(path),
+    }
+
+
+def score_line(record: ScoreRecord) -> str:
+    """Return the score with its error and conditions, and the notes, a line each."""
+    first = (
+        f"{record.upstream.name}: {record.task} {record.metric} {record.score:.2f} "
+        f"\N{PLUS-MINUS SIGN} {record.standard_error:.2f} on {record.test_size} utterances "
+        f"(chance {record.chance:.2f}; {record.engine}, padding {record.padding}, "
+        f"recipe {record.recipe}, seed {record.seed}, learning rate {record.learning_rate:g})"
+    )
+    return "\n".join([first, *(f"note: {note}" for note in record.notes)])
