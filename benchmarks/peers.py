@@ -157,11 +157,13 @@ def largest_difference(ours: list[Tensor], theirs: list[Tensor]) -> float:
     """Return the largest difference over all states, each relative to its largest value.
 
     Raises:
-        ValueError: the numbers or the sizes of the states differ.
+        ValueError: the numbers or the sizes of the states differ, or a value is not finite.
     """
     sizes = [[tuple(state.shape) for state in states] for states in (ours, theirs)]
     if sizes[0] != sizes[1]:
         raise ValueError(f"hidden states of sizes {sizes[0]} and {sizes[1]}")
+    if not all(bool(torch.isfinite(state).all()) for state in (*ours, *theirs)):
+        raise ValueError("a hidden state holds NaN or infinity")
     return max(
         float((one - other).abs().max() / other.abs().max())
         for one, other in zip(ours, theirs, strict=True)
