@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
+
+_LONG_METHODS = 60  # characters
 
 
 def count(number: float) -> str:
@@ -53,3 +56,10 @@ def signed(number: float, decimals: int) -> str:
 def decimals_for(errors: list[float]) -> int:
     """Return how many decimals scores with these standard errors deserve."""
     return 1 if errors and min(errors) >= 0.5 else 2
+
+
+def short_methods(text: str) -> str:
+    """Keep the first two settings of each method of a long chain: "fold(a=1, b=2, ...)"."""
+    if len(text) <= _LONG_METHODS:
+        return text
+    return re.sub(r"\(((?:[^,()]+, ){2})[^()]*\)", "(\\1\N{HORIZONTAL ELLIPSIS})", text)

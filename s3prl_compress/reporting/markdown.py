@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .formats import short_methods
 from .provenance import Origin
 from .view import Cell, Column, Line, Table
 
@@ -30,9 +31,21 @@ def _section(table: Table) -> str:
         *(_line(_cells(table.columns, line)) for line in table.lines),
         "",
         *(f"- {_escape(note)}" for note in table.notes),
+        *_full_methods(table),
         *(f"- <sup>{letter}</sup> {_escape(note)}" for letter, note in table.footnotes),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _full_methods(table: Table) -> list[str]:
+    """Spell out below the table what its cells cut short."""
+    cells = [
+        cell
+        for line in table.lines
+        for column, cell in zip(table.columns, line.cells, strict=True)
+        if column.key == "upstream" and short_methods(cell.below) != cell.below
+    ]
+    return [f"- {_escape(cell.text)}: {_escape(cell.below)}" for cell in cells]
 
 
 def _cells(columns: Sequence[Column], line: Line) -> list[str]:
@@ -43,7 +56,8 @@ def _cells(columns: Sequence[Column], line: Line) -> list[str]:
             text = f"**{text}**" if line.reference else text
             text += f" <sup>{line.marks}</sup>" if line.marks else ""
         if column.below:
-            cells += [text, _escape(cell.below)]
+            below = short_methods(cell.below) if column.key == "upstream" else cell.below
+            cells += [text, _escape(below)]
         else:
             cells.append(text + _in_brackets(cell))
     return cells

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
+from .formats import short_methods
 from .notes import GENERATED_SPEECH, RANDOM_WEIGHTS
 from .plot import cost_plots, series_of
 from .provenance import Origin
@@ -67,6 +68,7 @@ def page(tables: Sequence[Table], speeds: Sequence[Table], origins: Sequence[Ori
         css=Markup(_packaged("page.css")),
         script=Markup(_packaged("page.js")),
         breakable=_breakable,
+        short=short_methods,
         zip=zip,
     )
 
@@ -82,7 +84,8 @@ def _block(table: Table, number: int) -> Block:
     ]
     chance = any('-chance">' in svg for svg in plots.svgs)
     caption = [
-        "Bars are one standard error.",
+        "Upright bars are one standard error.",
+        "Level bars are 95 % intervals." if "relative_time" in "".join(plots.svgs) else "",
         "The dashed line is the dense upstream." if dense else "",
         "The dotted line is chance." if chance else "",
         "Numbers are the rows of the table." if plots.numbered else "",

@@ -13,46 +13,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from .costs import CostAxis, drawable
 from .labels import Box, place
 from .svg import INK, MUTED, RULE, SERIES, SERIES_COLOURS, STYLE, svg
 
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
-@dataclass(frozen=True)
-class CostAxis:
-    """A cost that a score can be drawn against."""
-
-    key: str
-    label: str
-    units: tuple[tuple[float, str], ...] = ()
-    """Sizes and names of the units that its ticks may be in, largest first."""
-
-    def unit(self, largest: float) -> tuple[float, str]:
-        """Return the unit for an axis that ends at `largest`: its size, and the axis label."""
-        for size, name in self.units:
-            if largest >= size:
-                return size, f"{self.label} ({name})"
-        return 1.0, self.label
-
-    def value(self, row: dict[str, Any]) -> float | None:
-        """Return a row's cost, None where it is not known."""
-        if self.key == "milliseconds":
-            return None if not row.get("rtfx") else 1000 / row["rtfx"]
-        return None if row.get(self.key) is None else float(row[self.key])
-
-
-COSTS = (
-    CostAxis("parameters", "parameters", ((1e6, "millions"), (1e3, "thousands"))),
-    CostAxis("macs_32", "multiply-adds, 32 utterances", ((1e9, "G"), (1e6, "M"))),
-    CostAxis("milliseconds", "milliseconds per second of audio"),
-)
-
-
 def method_of(row: dict[str, Any]) -> str:
     """Return the names of a row's methods without their settings; "dense" without any."""
-    steps = [step for step in re.split(r" \+ ", row["methods"]) if step]
-    names = [match.group() for step in steps if (match := re.match(r"[A-Za-z_][\w-]*", step))]
+    names = re.findall(r"(?:^| \+ )([A-Za-z_][\w-]*)(?=\(|$| \+ )", row["methods"])
     return " + ".join(names) or "dense"
 
 
@@ -78,8 +48,7 @@ def cost_plots(rows: Sequence[dict[str, Any]], prefix: str) -> Plots:
     without what all begin with; else the rows' numbers. `prefix` keeps the ids apart from those
     of other drawings on the page.
     """
-    known = {axis: [row for row in rows if axis.value(row) is not None] for axis in COSTS}
-    drawn = {axis: some for axis, some in known.items() if len(some) > 1}
+    drawn = drawable(rows)
     ways = (
         {row["row"]: row["upstream"] for row in rows},
         _without_common_start(rows),
@@ -125,15 +94,21 @@ def _figure(
         axes = figure.add_subplot()
         costs = [axis.value(row) or 0.0 for row in rows]
         for row, cost in zip(rows, costs, strict=True):
-            _point(axes, row, cost, series)
+            _point(axes, row, cost, axis.interval(row), series)
         _scales(axes, rows, costs, axis)
         canvas.draw()
         figure.set_layout_engine("none")  # what is placed below must stay where it is
-        fits = _labels(canvas, axes, rows, costs, [words[row["row"]] for row in rows])
+        fits = _labels(canvas, axes, rows, axis, [words[row["row"]] for row in rows])
         return figure, fits
 
 
-def _point(axes: Axes, row: dict[str, Any], cost: float, series: dict[str, int]) -> None:
+def _point(
+    axes: Axes,
+    row: dict[str, Any],
+    cost: float,
+    interval: tuple[float, float] | None,
+    series: dict[str, int],
+) -> None:
     number = series.get(method_of(row), 0)
     dense = row["reference"]
     colour = INK if dense else SERIES_COLOURS[number]
@@ -143,6 +118,7 @@ def _point(axes: Axes, row: dict[str, Any], cost: float, series: dict[str, int])
         [cost],
         [row["score"]],
         yerr=[row["standard_error"]],
+        xerr=None if interval is None else [[cost - interval[0]], [interval[1] - cost]],
         color=colour,
         marker="D" if dense else _MARKERS[number],
         markersize=6,
@@ -164,6 +140,8 @@ def _scales(
     chance = rows[0]["chance"]
     if low - room < chance < high + room:
         axes.axhline(chance, color=MUTED, linewidth=0.8, linestyle=":", zorder=1, gid="chance")
+    ends = [end for row in rows for end in axis.interval(row) or ()]
+    costs = [*costs, *ends]
     spread = (max(costs) - min(costs)) or max(costs) or 1.0
     if min(costs) > 0 and max(costs) / min(costs) > 20:
         axes.set_xscale("log")
@@ -189,11 +167,12 @@ def _labels(
     canvas: FigureCanvasAgg,
     axes: Axes,
     rows: Sequence[dict[str, Any]],
-    costs: Sequence[float],
+    axis: CostAxis,
     words: Sequence[str],
 ) -> bool:
     """Write each point's word beside it; False, and none written, where there is no room."""
     to_pixels = axes.transData.transform
+    costs = [axis.value(row) or 0.0 for row in rows]
     points = [tuple(to_pixels((cost, row["score"]))) for row, cost in zip(rows, costs, strict=True)]
     frame = axes.get_window_extent()
     inside = (frame.x0, frame.y0, frame.x1, frame.y1)
@@ -201,6 +180,9 @@ def _labels(
     for row, cost, (x, y) in zip(rows, costs, points, strict=True):
         top = to_pixels((cost, row["score"] + row["standard_error"]))[1]
         obstacles += [(x - 4, y - 4, x + 4, y + 4), (x - 2, 2 * y - top, x + 2, top)]
+        if (interval := axis.interval(row)) is not None:
+            left, right = (to_pixels((end, row["score"]))[0] for end in interval)
+            obstacles.append((left, y - 2, right, y + 2))
         if row["reference"]:
             obstacles.append((frame.x0, y - 1, frame.x1, y + 1))
     figure, renderer = canvas.figure, canvas.get_renderer()

@@ -17,9 +17,14 @@ SPEED_COLUMNS = (
     "speedup_low",
     "speedup_high",
     "speedup_against",
+    "relative_time",
+    "relative_time_low",
+    "relative_time_high",
     "peak_memory_bytes",
     "timing",
 )
+
+NOISY_TIMES = "Its timing comes with a warning: see the speed table."
 
 Identity = tuple[str, ...]
 
@@ -56,7 +61,8 @@ def attach_speed(rows: list[dict[str, Any]], records: Sequence[TimeRecord]) -> N
     """Fill in `SPEED_COLUMNS` of a block's rows, in place.
 
     All figures are of the one identity that covers most rows (of several, the newest), since
-    times of different machines, threads or dtypes must not stand in one column.
+    times of different machines, threads or dtypes must not stand in one column. `relative_time`
+    is the share of the time of the block's untouched upstream, from pairs of one run.
     """
     groups: dict[Identity, list[TimeRecord]] = {}
     for record in sorted(records, key=lambda record: record.environment.date, reverse=True):
@@ -73,6 +79,8 @@ def attach_speed(rows: list[dict[str, Any]], records: Sequence[TimeRecord]) -> N
         if speed is not None:
             row["notes"] = (*row["notes"], *speed.pop("notes"))
             row.update(speed)
+            if row["reference"]:
+                row["relative_time"] = 1.0
 
 
 def speed_tables(records: Iterable[TimeRecord]) -> list[tuple[str, pandas.DataFrame]]:
@@ -116,13 +124,13 @@ def _speed(
     record = max(own, key=preference)
     bucket = overall(record)
     low, high = bucket.interval or (None, None)
-    notes = tuple(f"Timing: {warning}." for warning in record.warnings)
-    if record.against is not None and record.against.checkpoint_sha256 not in references:
-        notes = (
-            *notes,
-            f"Speed-up against {record.against.name}, not this block's dense upstream.",
-        )
+    notes: tuple[str, ...] = (NOISY_TIMES,) if record.warnings else ()
+    paired = record.against is not None and record.against.checkpoint_sha256 in references
+    if record.against is not None and not paired:
+        other = record.against.name
+        notes = (*notes, f"Speed-up against {other}, not this block's dense upstream.")
     return {
+        **(_relative(bucket) if paired else {}),
         "rtfx": bucket.rtfx,
         "speedup": bucket.speedup,
         "speedup_low": low,
@@ -131,6 +139,16 @@ def _speed(
         "peak_memory_bytes": record.peak_memory_bytes,
         "timing": identity_text(record),
         "notes": notes,
+    }
+
+
+def _relative(bucket: BucketTiming) -> dict[str, float | None]:
+    """Return the time as a share of dense's: the paired ratio turned round."""
+    low, high = bucket.interval or (None, None)
+    return {
+        "relative_time": 1 / bucket.speedup if bucket.speedup else None,
+        "relative_time_low": 1 / high if high else None,
+        "relative_time_high": 1 / low if low else None,
     }
 
 

@@ -149,7 +149,10 @@ def _score_table(rows: list[dict[str, Any]]) -> Table:
         lines.append(Line(cells, mark, bool(row["reference"])))
     timings = list(dict.fromkeys(row["timing"] for row in rows if row["timing"]))
     if timings:
-        shared.append(f"RTFx and speed-up: {timings[0]}.")
+        shared.append(
+            f"RTFx and speed-up: {timings[0]}. The speed-up is of pairs in one run; RTFx is not, "
+            "so it also holds what else the machine did."
+        )
     return Table(
         title=f"{TASK_TITLES.get(first['task'], first['task'])}: {first['engine']} engine, "
         f"{first['padding']} padding",

@@ -81,7 +81,12 @@ def test_times_join_by_checkpoint_even_under_another_name() -> None:
     assert frame.loc["small", "speedup"] == 2.5
     assert frame.loc["small", "rtfx"] == pytest.approx(50)
     assert frame.loc["small", "speedup_against"] == "dense"
+    assert frame.loc["small", "relative_time"] == pytest.approx(1 / 2.5)
+    assert (
+        frame.loc["small", "relative_time_low"] < 1 / 2.5 < frame.loc["small"]["relative_time_high"]
+    )
     # The dense one was timed as the other of that run.
+    assert frame.loc["dense", "relative_time"] == 1
     assert frame.loc["dense", "rtfx"] == pytest.approx(20)
 
 
@@ -106,6 +111,7 @@ def test_a_speed_up_against_something_else_says_so() -> None:
     stranger = upstream("stranger")
     frame = leaderboard([score(DENSE, 96.0), score(SMALL, 90.0), timing(SMALL, stranger)])
     notes = frame.set_index("upstream").loc["small", "notes"]
+    assert frame["relative_time"].isna().all()
     assert any("Speed-up against stranger" in note for note in notes)
 
 
