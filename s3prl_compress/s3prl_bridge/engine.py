@@ -14,7 +14,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -24,7 +23,7 @@ from ..encoder import fingerprint, save
 from ..errors import InputError
 from ..files import write_atomically
 from ..reporting.records import RateResult
-from ..scoring.engine import EngineResult, Job
+from ..scoring.engine import EngineResult, Job, utterance_name
 from .child import ChildResult, ChildTask
 from .config import keyword_config
 
@@ -41,7 +40,7 @@ NOTES = (
 
 
 def run(job: Job) -> EngineResult:
-    """Train and test with s3prl's runner; see `Engine`.
+    """Train and test with s3prl's runner; see `RunJob`.
 
     Every learning rate is trained; the one with the best dev accuracy is tested. Raises
     `InputError` for what the user can mend, `RuntimeError` with the end of the child's log for
@@ -195,10 +194,7 @@ def _read_result(path: Path) -> ChildResult | None:
 def _predictions(job: Job, result: ChildResult) -> list[tuple[str, str, str]]:
     """Check s3prl's test set against the corpus, file by file."""
     found = {file: (truth, predicted) for file, truth, predicted in result.predictions or []}
-    wanted: dict[str, Any] = {
-        item.path.relative_to(job.corpus.test_root).as_posix(): item.label
-        for item in job.corpus.items("test")
-    }
+    wanted = {utterance_name(job.corpus, item): item.label for item in job.corpus.items("test")}
     if {file: truth for file, (truth, _) in found.items()} != wanted:
         raise RuntimeError(
             f"s3prl's test set ({len(found)} files) is not that of {job.corpus.test_root} "
