@@ -8,17 +8,16 @@ transformers itself is not imported.
 from __future__ import annotations
 
 import logging
-import warnings
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from torch import Tensor
 
 from ...errors import InputError
-from ..head import CTCHead
 from ..shape import ConvShape, EncoderShape, PositionConvShape, RelativePositionShape, dense_layer
-from .foreign import Foreign, ctc_head, sizes_fit
+from .foreign import Foreign, sizes_fit
 from .reading import read_json, read_pickle, read_safetensors, tensors_only
+from .transformers_ctc import read_head
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +91,7 @@ def read_folder(folder: Path) -> Foreign:
     tensors, files = _read_weights(folder)
     tensors, heads = _without_prefix(tensors, family)
     tensors = {_weight_norm_name(name): tensor for name, tensor in tensors.items()}
-    head = _ctc_head(heads, config, folder)
+    head = read_head(heads, config, shape.hidden, folder)
     reader = "safetensors" if files[0].suffix == ".safetensors" else "torch"
     return Foreign(
         shape=shape,
@@ -208,49 +207,6 @@ def _weight_norm_name(name: str) -> str:
         if name.endswith(f"conv.{old}"):
             return name.removesuffix(old) + f"parametrizations.weight.{new}"
     return name
-
-
-def _ctc_head(heads: dict[str, Tensor], config: dict[str, Any], folder: Path) -> CTCHead | None:
-    if not heads:
-        return None
-    if set(heads) != {"weight", "bias"}:
-        raise InputError(f"{folder}: lm_head has {sorted(heads)} instead of weight and bias")
-    if not (folder / "vocab.json").is_file():
-        warnings.warn(
-            f"{folder} has a CTC head but no vocab.json, so the head is left out", stacklevel=2
-        )
-        return None
-    vocabulary = _vocabulary(folder, len(heads["bias"]))
-    blank = config.get("pad_token_id", 0)  # transformers' CTC blank
-    if not isinstance(blank, int) or not 0 <= blank < len(vocabulary):
-        raise InputError(
-            f"{folder}/config.json: pad_token_id, the CTC blank, is {blank!r}; the vocabulary has "
-            f"{len(vocabulary)} symbols"
-        )
-    expected = (len(vocabulary), config.get("hidden_size", _DEFAULTS["hidden_size"]))
-    if heads["weight"].shape != expected:
-        raise InputError(
-            f"{folder}: tensor lm_head.weight has shape {list(heads['weight'].shape)} where "
-            f"{list(expected)} is due"
-        )
-    return ctc_head(heads["weight"], heads["bias"], vocabulary, blank)
-
-
-def _vocabulary(folder: Path, size: int) -> tuple[str, ...]:
-    """Return the symbols by number, of `vocab.json` and `added_tokens.json` together."""
-    numbers = read_json(folder / "vocab.json")
-    if (folder / "added_tokens.json").is_file():
-        numbers.update(read_json(folder / "added_tokens.json"))
-    if not all(isinstance(number, int) for number in numbers.values()):
-        raise InputError(
-            f"{folder}/vocab.json is no plain table from symbol to number (several languages?)"
-        )
-    symbols = {number: symbol for symbol, number in numbers.items()}
-    if sorted(symbols) != list(range(size)) or len(symbols) != len(numbers):
-        raise InputError(
-            f"{folder}/vocab.json numbers {len(numbers)} symbols; the CTC head has {size} outputs"
-        )
-    return tuple(symbols[number] for number in range(size))
 
 
 def _normalize(config: dict[str, Any], folder: Path) -> bool | None:

@@ -1,0 +1,70 @@
+"""The CTC head of a folder of transformers, and the vocabulary beside it."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ...errors import InputError
+from ..head import CTCHead
+from .foreign import ctc_head
+from .reading import read_json
+
+
+def read_head(
+    heads: dict[str, Tensor], config: dict[str, Any], hidden: int, folder: Path
+) -> CTCHead | None:
+    """Return the head with its vocabulary; None where the folder has either not.
+
+    Args:
+        heads: what `lm_head` holds, empty for models without.
+        config: the folder's config.json.
+        hidden: width of the encoder.
+        folder: where vocab.json stands.
+
+    Raises:
+        InputError: head, vocabulary and configuration do not fit each other.
+    """
+    if not heads:
+        return None
+    if set(heads) != {"weight", "bias"}:
+        raise InputError(f"{folder}: lm_head has {sorted(heads)} instead of weight and bias")
+    if not (folder / "vocab.json").is_file():
+        warnings.warn(
+            f"{folder} has a CTC head but no vocab.json, so the head is left out", stacklevel=2
+        )
+        return None
+    vocabulary = _vocabulary(folder, len(heads["bias"]))
+    blank = config.get("pad_token_id", 0)  # transformers' CTC blank
+    if not isinstance(blank, int) or not 0 <= blank < len(vocabulary):
+        raise InputError(
+            f"{folder}/config.json: pad_token_id, the CTC blank, is {blank!r}; the vocabulary has "
+            f"{len(vocabulary)} symbols"
+        )
+    expected = (len(vocabulary), hidden)
+    if heads["weight"].shape != expected:
+        raise InputError(
+            f"{folder}: tensor lm_head.weight has shape {list(heads['weight'].shape)} where "
+            f"{list(expected)} is due"
+        )
+    return ctc_head(heads["weight"], heads["bias"], vocabulary, blank)
+
+
+def _vocabulary(folder: Path, size: int) -> tuple[str, ...]:
+    """Return the symbols by number, of `vocab.json` and `added_tokens.json` together."""
+    numbers = read_json(folder / "vocab.json")
+    if (folder / "added_tokens.json").is_file():
+        numbers.update(read_json(folder / "added_tokens.json"))
+    if not all(isinstance(number, int) for number in numbers.values()):
+        raise InputError(
+            f"{folder}/vocab.json is no plain table from symbol to number (several languages?)"
+        )
+    symbols = {number: symbol for symbol, number in numbers.items()}
+    if sorted(symbols) != list(range(size)) or len(symbols) != len(numbers):
+        raise InputError(
+            f"{folder}/vocab.json numbers {len(numbers)} symbols; the CTC head has {size} outputs"
+        )
+    return tuple(symbols[number] for number in range(size))
