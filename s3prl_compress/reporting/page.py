@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -12,7 +13,7 @@ from markupsafe import Markup, escape
 
 from .formats import short_methods
 from .notes import GENERATED_SPEECH, RANDOM_WEIGHTS
-from .plot import cost_plots, series_of
+from .plot import cost_plots, look, series_of
 from .provenance import Origin
 from .view import Table
 
@@ -78,10 +79,10 @@ def _block(table: Table, number: int) -> Block:
     series = series_of(table.rows)
     dense = any(row["reference"] for row in table.rows)
     legend = [Legend(_symbol(_DENSE), "dense")] if dense else []
-    legend += [
-        Legend(_symbol(f'<g fill="var(--series-{index + 1})">{_SYMBOLS[index]}</g>'), name)
-        for name, index in series.items()
-    ]
+    for name, index in series.items():
+        hue, marker = look(index)
+        shape = f'<g fill="var(--series-{hue + 1})">{_SYMBOLS[marker]}</g>'
+        legend.append(Legend(_symbol(shape), name))
     chance = any('-chance">' in svg for svg in plots.svgs)
     caption = [
         "Upright bars are one standard error.",
@@ -119,8 +120,8 @@ def _warnings(tables: Sequence[Table]) -> list[str]:
 
 
 def _breakable(text: str) -> Markup:
-    """Let a method's settings start on a new line rather than break in a word."""
-    return Markup(escape(text).replace("(", Markup("(<wbr>")))
+    """Let a line end after an underscore or a bracket rather than in a word."""
+    return Markup(re.sub(r"([_(])", r"\1<wbr>", str(escape(text))))
 
 
 def _packaged(name: str) -> str:

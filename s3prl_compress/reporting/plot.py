@@ -29,7 +29,12 @@ def method_of(row: dict[str, Any]) -> str:
 def series_of(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
     """Number the methods among the rows from 0, in alphabetical order; dense is none of them."""
     names = sorted({method_of(row) for row in rows} - {"dense"})
-    return {name: number % SERIES for number, name in enumerate(names)}
+    return {name: number for number, name in enumerate(names)}
+
+
+def look(number: int) -> tuple[int, int]:
+    """Return the colour and the marker of a method's number: 36 pairs before one comes again."""
+    return number % SERIES, (number + number // SERIES) % SERIES
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,10 @@ def cost_plots(rows: Sequence[dict[str, Any]], prefix: str) -> Plots:
         {row["row"]: str(row["row"]) for row in rows},
     )
     for words in ways:
-        figures = [_figure(some, axis, series_of(rows), words) for axis, some in drawn.items()]
+        figures = [
+            _figure(some, axis, series_of(rows), words, _score_range(rows))
+            for axis, some in drawn.items()
+        ]
         if all(fits for _, fits in figures):
             break
     svgs = (
@@ -85,7 +93,11 @@ def _is_number(text: str) -> bool:
 
 
 def _figure(
-    rows: Sequence[dict[str, Any]], axis: CostAxis, series: dict[str, int], words: dict[int, str]
+    rows: Sequence[dict[str, Any]],
+    axis: CostAxis,
+    series: dict[str, int],
+    words: dict[int, str],
+    scores: tuple[float, float],
 ) -> tuple[Figure, bool]:
     """Return the drawing, and whether its labels found room."""
     with matplotlib.rc_context(STYLE):
@@ -95,7 +107,7 @@ def _figure(
         costs = [axis.value(row) or 0.0 for row in rows]
         for row, cost in zip(rows, costs, strict=True):
             _point(axes, row, cost, axis.interval(row), series)
-        _scales(axes, rows, costs, axis)
+        _scales(axes, rows, costs, axis, scores)
         canvas.draw()
         figure.set_layout_engine("none")  # what is placed below must stay where it is
         fits = _labels(canvas, axes, rows, axis, [words[row["row"]] for row in rows])
@@ -111,7 +123,8 @@ def _point(
 ) -> None:
     number = series.get(method_of(row), 0)
     dense = row["reference"]
-    colour = INK if dense else SERIES_COLOURS[number]
+    hue, marker = look(number)
+    colour = INK if dense else SERIES_COLOURS[hue]
     if dense:
         axes.axhline(row["score"], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     drawn = axes.errorbar(
@@ -120,7 +133,7 @@ def _point(
         yerr=[row["standard_error"]],
         xerr=None if interval is None else [[cost - interval[0]], [interval[1] - cost]],
         color=colour,
-        marker="D" if dense else _MARKERS[number],
+        marker="D" if dense else _MARKERS[marker],
         markersize=6,
         markerfacecolor="none" if dense else colour,
         elinewidth=1.0,
@@ -130,15 +143,24 @@ def _point(
     drawn.lines[0].set_gid(f"point-{row['row']}")
 
 
-def _scales(
-    axes: Axes, rows: Sequence[dict[str, Any]], costs: Sequence[float], axis: CostAxis
-) -> None:
+def _score_range(rows: Sequence[dict[str, Any]]) -> tuple[float, float]:
+    """Return the ends of the score axis, the same for every plot of a block."""
     low = min(row["score"] - row["standard_error"] for row in rows)
     high = max(row["score"] + row["standard_error"] for row in rows)
     room = 0.18 * ((high - low) or 1.0)
-    axes.set_ylim(low - room, high + room)
+    return low - room, high + room
+
+
+def _scales(
+    axes: Axes,
+    rows: Sequence[dict[str, Any]],
+    costs: Sequence[float],
+    axis: CostAxis,
+    scores: tuple[float, float],
+) -> None:
+    axes.set_ylim(*scores)
     chance = rows[0]["chance"]
-    if low - room < chance < high + room:
+    if scores[0] < chance < scores[1]:
         axes.axhline(chance, color=MUTED, linewidth=0.8, linestyle=":", zorder=1, gid="chance")
     ends = [end for row in rows for end in axis.interval(row) or ()]
     costs = [*costs, *ends]
@@ -157,7 +179,7 @@ def _scales(
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.grid(True, color=RULE, linewidth=0.5, alpha=0.5, zorder=0)
     axes.set_axisbelow(True)
-    axes.tick_params(length=0)
+    axes.tick_params(which="both", length=0)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.set_ylabel(rows[0]["metric"])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from s3prl_compress.reporting.formats import short_methods
-from s3prl_compress.reporting.plot import _without_common_start, method_of, series_of
+from s3prl_compress.reporting.plot import _without_common_start, look, method_of, series_of
 
 
 def _row(number: int, name: str, methods: str, reference: bool = False) -> dict[str, object]:
@@ -35,6 +35,11 @@ def test_methods_without_their_settings(methods: str, name: str) -> None:
 def test_every_method_has_a_colour_and_dense_none() -> None:
     rows = [_row(n, "x", method) for n, method in enumerate(("b(x=1)", "", "a(x=2)", "b(x=3)"))]
     assert series_of(rows) == {"a": 0, "b": 1}
+
+
+def test_many_methods_never_look_the_same() -> None:
+    assert len({look(number) for number in range(36)}) == 36
+    assert look(0) == (0, 0)
 
 
 def test_names_lose_what_they_share_but_never_become_numbers() -> None:

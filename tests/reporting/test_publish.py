@@ -114,7 +114,7 @@ def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
     page = (tmp_path / "leaderboard.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page
     assert "<b>bold" not in page
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;|$x^2$" in page
+    assert "&lt;script&gt;alert(<wbr>1)&lt;/script&gt;|$x^2$" in page
     text = (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
     assert r"\<script\>alert(1)\</script\>\|$x^2$" in text
 
