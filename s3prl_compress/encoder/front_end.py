@@ -45,6 +45,10 @@ class FeatureExtractor(nn.Module):
             ConvLayer(shape, index) for index in range(len(shape.convs))
         )
         self.group_norm = shape.conv_norm == "group"
+        # Behind GELU and before a LayerNorm: it folds into neither.
+        self.scale = (
+            nn.Parameter(torch.ones(shape.convs[-1].width)) if shape.feature_scale else None
+        )
 
     def forward(self, waveforms: Tensor, first_frames: Tensor | None) -> Tensor:
         """Map waveforms [batch, samples] to features [batch, frames, width].
@@ -59,7 +63,8 @@ class FeatureExtractor(nn.Module):
             x = first(waveforms.unsqueeze(1))
         for layer in others:
             x = layer(x)
-        return x.transpose(1, 2)
+        x = x.transpose(1, 2)
+        return x if self.scale is None else x * self.scale
 
 
 def group_normed_conv(waveforms: Tensor, layer: nn.Module, frames: Tensor | None) -> Tensor:

@@ -129,6 +129,8 @@ class EncoderShape(_Frozen):
     conv_bias: bool
     projection: bool = True
     """False: fairseq's models without `post_extract_proj` (conv width equals hidden width)."""
+    feature_scale: bool = False
+    """True: a factor per channel behind the last convolution (DPHuBERT's soft mask)."""
     pre_norm: bool
     """True: LayerNorm before attention and FFN, and a last one at the end (large models)."""
     original_heads: int = Field(ge=1)

@@ -561,7 +561,7 @@ def _dphubert(config: dict[str, Any], wavlm: bool, **changes: Any) -> dict[str, 
 @pytest.mark.parametrize("wavlm", [False, True])
 @pytest.mark.parametrize("large", [False, True])
 def test_dphubert_files(large: bool, wavlm: bool, tmp_path: Path) -> None:
-    """Pruned equals silenced in torchaudio's model; the old weight norm, the mask of ones."""
+    """Pruned equals silenced in torchaudio's model; old weight norm, soft mask."""
     config, model = _torchaudio(large, wavlm)
     tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for layer in range(2):
@@ -584,9 +584,16 @@ def test_dphubert_files(large: bool, wavlm: bool, tmp_path: Path) -> None:
     theirs = _torchaudio_states(model, waveforms[0])
     assert peers.largest_difference(states_of(encoder, waveforms)[1:], theirs) <= TOLERANCE
 
-    tensors["feature_extractor.dummy_weight"][3] = 0.5
+    mask = torch.linspace(0.2, 1.0, 56)
+    tensors["feature_extractor.dummy_weight"] = mask
+    model.feature_extractor.register_forward_hook(  # type: ignore[union-attr]
+        lambda _module, _inputs, output: (output[0] * mask, output[1])
+    )
     torch.save(content, path)
-    _refused(path, "feature_extractor.dummy_weight")
+    encoder = load(path)
+    assert encoder.shape.feature_scale
+    theirs = _torchaudio_states(model, waveforms[0])
+    assert peers.largest_difference(states_of(encoder, waveforms)[1:], theirs) <= TOLERANCE
     torch.save(
         content | {"config": content["config"] | {"encoder_prune_attention_layer": True}}, path
     )

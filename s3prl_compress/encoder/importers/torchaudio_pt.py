@@ -72,9 +72,12 @@ def read_content(content: dict[str, Any], path: Path) -> Foreign:
     except (KeyError, TypeError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: its `config` describes no possible model: {reason}") from error
-    _drop_feature_mask(tensors, path)
+    mask = _feature_mask(tensors)
     head = _head(tensors, content.get("labels"), path)
     tensors = dict(pair for name in list(tensors) for pair in _rename(name, tensors.pop(name)))
+    if mask is not None:
+        shape = shape.model_copy(update={"feature_scale": True})
+        tensors["feature_extractor.scale"] = mask
     for index, layer in enumerate(shape.layers):
         _complete(tensors, shape, index, layer)
     return Foreign(
@@ -152,17 +155,10 @@ def _of_layer(value: Any, index: int) -> Any:
     return value[index] if isinstance(value, list | tuple) else value
 
 
-def _drop_feature_mask(tensors: dict[str, Tensor], path: Path) -> None:
-    """Put DPHuBERT's soft mask of the last convolution away.
-
-    The LayerNorm that follows undoes a common factor, but not one per channel.
-    """
+def _feature_mask(tensors: dict[str, Tensor]) -> Tensor | None:
+    """Take DPHuBERT's soft mask of the last convolution out; None where it changes nothing."""
     mask = tensors.pop("feature_extractor.dummy_weight", None)
-    if mask is not None and not torch.equal(mask, torch.ones_like(mask)):
-        raise InputError(
-            f"{path}: tensor feature_extractor.dummy_weight is a soft mask that differs from 1, "
-            "which this package cannot compute"
-        )
+    return None if mask is None or torch.equal(mask, torch.ones_like(mask)) else mask
 
 
 def _head(tensors: dict[str, Tensor], labels: Any, path: Path) -> CTCHead | None:
