@@ -30,7 +30,9 @@ def random_encoder(shape: EncoderShape, seed: int = 0, normalize: bool = False) 
         with torch.no_grad():
             positions.weight = weight
             nn.init.zeros_(positions.bias)
-    encoder.provenance = Provenance(base=f"random weights (seed {seed})", random_weights=True)
+    # Reports take upstreams of one base for relatives, so the base names the shape too.
+    base = f"random weights (seed {seed}; {shape.family}, {len(shape.layers)} x {shape.hidden})"
+    encoder.provenance = Provenance(base=base, random_weights=True)
     return encoder
 
 

@@ -91,7 +91,7 @@ def test_a_description_says_what_was_measured() -> None:
     encoder = random_encoder(NAMED_SHAPES["hubert_tiny"], seed=3)
     upstream = describe(encoder, "tiny", "in memory")
     assert upstream.random_weights
-    assert upstream.base == "random weights (seed 3)"
+    assert upstream.base == "random weights (seed 3; hubert, 2 x 32)"
     assert upstream.cost is not None
     assert upstream.cost.parameters == sum(p.numel() for p in encoder.parameters())
     assert torch.is_grad_enabled()
