@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..encoder.cost import nonzero_parameters
-from ..encoder.linear import DenseLinear, Linear, dense_bias, dense_weight
+from ..encoder.linear import Linear, dense_bias, dense_weight
 from ..encoder.model import SpeechEncoder
 from .budget import Counts, RemovalOrder, meet_target
 from .channels import bundles_of, groups_of, selection_of
@@ -21,7 +21,7 @@ from .kmeans import Start, WardTree, centroids, cluster, ward_tree
 from .rebuild import get_linear, rebuild, shared_linear
 from .registry import MethodConfig, register
 from .settings import ALL_LINEARS, HiddenUnitNames, LinearNames, Sparsity
-from .surgery import stored_after
+from .surgery import stored_after, stored_weights
 
 
 class ClusteringConfig(MethodConfig):
@@ -61,8 +61,9 @@ def clustering(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncode
     """Cluster channels by k-means and keep one of each cluster; needs no data and no training.
 
     fold acts on FFN units, on v and out inside a head, and on q and k together inside a head,
-    where both matrices are dense or low-rank; share on the linears that are dense. Others are
-    left alone. At least one channel stays of each. The heads of one layer keep one size. With
+    where both matrices are dense or low-rank, and leaves others alone; share on linears of any
+    kind, where that stores less. At least one channel stays of each. Heads of one layer that
+    have one size keep one size. With
     the mixed allocation D_l(K), inertia over total inertia, is at most one and the same
     distortion in every matrix.
 
@@ -119,8 +120,7 @@ def _share(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncoder:
         (number, name)
         for number in range(len(encoder.shape.layers))
         for name in config.linears
-        if isinstance(get_linear(encoder, number, name), DenseLinear)
-        and min(encoder.shape.layers[number].sizes(name, encoder.shape.hidden)) > 1
+        if min(encoder.shape.layers[number].sizes(name, encoder.shape.hidden)) > 1
     ]
     trees = [
         ward_tree(_rows(encoder, *place))
@@ -131,21 +131,28 @@ def _share(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncoder:
         [encoder.shape.layers[n].sizes(name, encoder.shape.hidden)[1] + 1 for n, name in places],
         dtype=np.int64,
     )
+    height = np.array([tree.size for tree in trees], dtype=np.int64)
+    now = np.array([stored_weights(get_linear(encoder, *place), None, None) for place in places])
+
+    def shared(counts: Counts) -> Counts:
+        return (height - counts) * width
+
     counts = meet_target(
         "clustering",
         config.sparsity,
         total,
         RemovalOrder([_keys([tree], config) for tree in trees]),
-        lambda counts: total - int(counts @ width),
+        lambda counts: total - int((now - np.minimum(now, shared(counts))).sum()),
     )
+    pays = shared(counts) < now
     linears: dict[tuple[int, str], Linear] = {}
-    for place, tree, gone in tqdm(
-        list(zip(places, trees, counts.tolist(), strict=True)),
+    for place, tree, gone, less in tqdm(
+        list(zip(places, trees, counts.tolist(), pays.tolist(), strict=True)),
         desc="k-means",
         file=sys.stderr,
         leave=False,
     ):
-        if gone:
+        if less:
             rows = _rows(encoder, *place)
             start = tree if config.start == "ward" else None
             labels = cluster(

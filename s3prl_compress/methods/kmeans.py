@@ -81,7 +81,7 @@ def cluster(rows: Tensor, clusters: int, *, tree: WardTree | None, steps: int, s
 
     Args:
         rows: what is clustered.
-        clusters: K; fewer come back where there are fewer distinct rows.
+        clusters: K; fewer come back where random rows are duplicates.
         tree: Ward tree to start from, or None for K random rows.
         steps: most of Lloyd's steps; 0 leaves the cut as it is.
         seed: of the random start.
@@ -102,6 +102,8 @@ def cluster(rows: Tensor, clusters: int, *, tree: WardTree | None, steps: int, s
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # few steps, or duplicate rows
         found = means.fit(points).labels_
+    if tree is not None and len(np.unique(found)) < clusters:
+        return labels  # among duplicates k-means empties clusters: the cut has all that are asked
     return np.unique(found, return_inverse=True)[1].astype(np.int64)
 
 

@@ -63,8 +63,8 @@ class Spectrum:
 def low_rank(encoder: SpeechEncoder, config: LowRankConfig) -> SpeechEncoder:
     """Replace linears by two factors, the truncated SVD; needs no training.
 
-    Acts on the six linears where they are dense, sparse or low-rank already; shared ones are left
-    alone. A linear stays as it is where factors would store no less: r (m + n) >= m n. The
+    Acts on the six linears, of whatever kind they are. A linear stays as it is where factors
+    would store no less, for a dense one r (m + n) >= m n. The
     singular values that go are those below one threshold for all matrices, in energy or in rank.
     With `audio`, the error that is least is that of the outputs on this speech, not that of the
     weights: the SVD is of W S, where S S^T is the second moment of the inputs.
@@ -78,8 +78,7 @@ def low_rank(encoder: SpeechEncoder, config: LowRankConfig) -> SpeechEncoder:
         (number, name)
         for number in range(len(encoder.shape.layers))
         for name in config.linears
-        if not isinstance(get_linear(encoder, number, name), SharedLinear)
-        and min(encoder.shape.layers[number].sizes(name, encoder.shape.hidden)) > 1
+        if min(encoder.shape.layers[number].sizes(name, encoder.shape.hidden)) > 1
     ]
     moments = _moments(encoder, config)
     spectra: dict[tuple[int, str], Spectrum] = {}
@@ -183,7 +182,8 @@ def _factored(linear: Linear, rank: int) -> int:
 def _sizes(linear: Linear) -> tuple[int, int]:
     if isinstance(linear, LowRankLinear):
         return linear.factor_out.shape[0], linear.factor_in.shape[1]
-    assert not isinstance(linear, SharedLinear)
+    if isinstance(linear, SharedLinear):
+        return len(linear.assignment), linear.centroids.shape[1]
     return linear.out_features, linear.in_features
 
 

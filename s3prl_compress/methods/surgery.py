@@ -43,6 +43,14 @@ class LayerSelection:
     heads: tuple[HeadSelection, ...]
     ffn: tuple[int, ...]
 
+    def keeping(
+        self, *, heads: tuple[HeadSelection, ...] | None = None, ffn: tuple[int, ...] | None = None
+    ) -> LayerSelection:
+        """Return this selection with other heads or other FFN units."""
+        return LayerSelection(
+            heads=self.heads if heads is None else heads, ffn=self.ffn if ffn is None else ffn
+        )
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -67,6 +75,18 @@ class Selection:
                 for layer in shape.layers
             ),
             convs=tuple(tuple(range(conv.width)) for conv in shape.convs),
+        )
+
+    def keeping(
+        self,
+        *,
+        layers: tuple[LayerSelection, ...] | None = None,
+        convs: tuple[tuple[int, ...], ...] | None = None,
+    ) -> Selection:
+        """Return this selection with other layers or other convolutions."""
+        return Selection(
+            layers=self.layers if layers is None else layers,
+            convs=self.convs if convs is None else convs,
         )
 
 
@@ -256,10 +276,11 @@ def _conv_tensors(encoder: SpeechEncoder, kept: tuple[tuple[int, ...], ...]) -> 
                 tensors[prefix + name] = _take(state[prefix + name], outputs, 0)
         tensors[prefix + "conv.weight"] = _take(tensors[prefix + "conv.weight"], inputs, 1)
         inputs = outputs
-    for name in ("layer_norm.weight", "layer_norm.bias"):
-        tensors["feature_projection." + name] = _take(
-            state["feature_projection." + name], inputs, 0
-        )
+    names = ["feature_projection.layer_norm.weight", "feature_projection.layer_norm.bias"]
+    if encoder.shape.feature_scale:
+        names.append("feature_extractor.scale")
+    for name in names:
+        tensors[name] = _take(state[name], inputs, 0)
     if encoder.shape.projection:
         name = "feature_projection.projection.weight"
         tensors[name] = _take(state[name], inputs, 1)
@@ -273,7 +294,8 @@ def _conv_parameters(shape: EncoderShape, widths: list[int]) -> int:
         normed = shape.conv_norm == "layer" or number == 0
         total += width * (inputs * conv.kernel + int(shape.conv_bias) + 2 * int(normed))
         inputs = width
-    return total + inputs * (2 + (shape.hidden if shape.projection else 0))
+    per_feature = 2 + int(shape.feature_scale) + (shape.hidden if shape.projection else 0)
+    return total + inputs * per_feature
 
 
 def _starts(sizes: list[int]) -> list[int]:

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from s3prl_compress.errors import InputError
+from s3prl_compress.methods.audio import read_audio, waveforms
+
+
+def tone(path: Path, rate: int, seconds: float, channels: int = 1) -> None:
+    time = np.arange(int(rate * seconds)) / rate
+    samples = 0.5 * np.sin(2 * np.pi * 440 * time)
+    soundfile.write(path, np.stack([samples] * channels, axis=1), rate)
+
+
+def give(folder: Path, seconds: float = 100, seed: int = 0) -> list[torch.Tensor]:
+    return list(
+        waveforms(folder, seconds=seconds, sampling_rate=16_000, minimum_samples=400, seed=seed)
+    )
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
+@pytest.mark.parametrize("rate", [8000, 16_000, 44_100])
+def test_any_rate_and_format_is_read(tmp_path: Path, suffix: str, rate: int) -> None:
+    tone(tmp_path / f"a.{suffix}", rate, 1.0, channels=2)
+    samples = read_audio(tmp_path / f"a.{suffix}", 16_000)
+    assert samples.dtype == torch.float32
+    assert len(samples) == 16_000
+    spectrum = torch.fft.rfft(samples).abs()
+    assert int(spectrum.argmax()) == 440
+
+
+def test_long_files_are_cut_and_the_total_is_kept_to(tmp_path: Path) -> None:
+    tone(tmp_path / "long.wav", 16_000, 20)
+    tone(tmp_path / "short.wav", 16_000, 0.01)
+    assert sorted(len(part) for part in give(tmp_path)) == [80_000, 240_000]
+    assert sum(len(part) for part in give(tmp_path, seconds=3)) == 48_000
+
+
+def test_the_choice_of_files_follows_the_seed(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    for number in range(6):
+        tone(tmp_path / "below" / f"{number}.wav", 16_000, 0.1 + 0.1 * number)
+    orders = [[len(part) for part in give(tmp_path, seed=seed)] for seed in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[2])
+
+
+def test_what_is_wrong_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        give(tmp_path / "nothing")
+    with pytest.raises(InputError, match="no audio in it"):
+        give(tmp_path)
+    tone(tmp_path / "short.wav", 16_000, 0.01)
+    with pytest.raises(InputError, match="no file in it is as long as 400 samples"):
+        give(tmp_path)
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    with pytest.raises(InputError, match=r"broken\.wav: cannot be read as audio"):
+        give(tmp_path)

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, macs, random_encoder
+from s3prl_compress.encoder.cost import nonzero_parameters, parameters, stored_bytes
+from s3prl_compress.encoder.linear import DenseLinear, SparseLinear, dense_weight
+from s3prl_compress.methods import compress
+from s3prl_compress.methods.channels import groups_of, importance
+from s3prl_compress.methods.magnitude import kth_largest
+from s3prl_compress.methods.rebuild import get_linear
+
+from .small import reached, small_encoder, speech, states
+
+PLACES = [(layer, name) for layer in range(2) for name in ("q", "k", "v", "out", "fc1", "fc2")]
+
+
+@pytest.fixture(scope="module")
+def tiny() -> SpeechEncoder:
+    return random_encoder(NAMED_SHAPES["hubert_tiny"])
+
+
+@pytest.mark.parametrize("sparsity", [0.02, 0.1, 0.3, 0.5])
+@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize("granularity", ["weight", "channel"])
+def test_targets_are_met(
+    tiny: SpeechEncoder, granularity: str, scope: str, sparsity: float
+) -> None:
+    smaller = compress(tiny, "magnitude", granularity=granularity, scope=scope, sparsity=sparsity)
+    assert abs(reached(smaller, tiny) - sparsity) <= 0.01
+    if granularity == "weight":
+        assert parameters(smaller) == parameters(tiny)
+    else:
+        assert parameters(smaller) == nonzero_parameters(smaller)
+        assert macs(smaller.shape, [16_000]) < macs(tiny.shape, [16_000])
+    assert stored_bytes(smaller) < stored_bytes(tiny)
+
+
+def test_a_global_threshold_drops_exactly_the_smallest_weights(tiny: SpeechEncoder) -> None:
+    smaller = compress(tiny, "magnitude", granularity="weight", scope="global", sparsity=0.4)
+    before = torch.cat([dense_weight(get_linear(tiny, *place)).flatten() for place in PLACES])
+    after = torch.cat([dense_weight(get_linear(smaller, *place)).flatten() for place in PLACES])
+    kept = int((after != 0).sum())
+    threshold = before.abs().sort(descending=True).values[kept - 1]
+    assert torch.equal(after, torch.where(before.abs() >= threshold, before, 0.0))
+
+
+def test_scope_layer_gives_every_linear_the_same_sparsity(tiny: SpeechEncoder) -> None:
+    smaller = compress(tiny, "magnitude", granularity="weight", sparsity=0.4)
+    density = []
+    for place in PLACES:
+        linear = get_linear(smaller, *place)
+        assert isinstance(linear, SparseLinear)
+        density.append(len(linear.values) / (linear.in_features * linear.out_features))
+    assert max(density) - min(density) < 0.002
+
+
+def test_a_second_pruning_goes_on_where_the_first_ended(tiny: SpeechEncoder) -> None:
+    once = compress(tiny, "magnitude", granularity="weight", scope="global", sparsity=0.36)
+    half = compress(tiny, "magnitude", granularity="weight", scope="global", sparsity=0.2)
+    twice = compress(half, "magnitude", granularity="weight", scope="global", sparsity=0.2)
+    for place in PLACES:
+        one, other = get_linear(once, *place), get_linear(twice, *place)
+        assert ((dense_weight(one) != 0) != (dense_weight(other) != 0)).sum() <= 1
+
+
+@given(st.lists(st.sampled_from([0.0, -1.0, 1.0, 2.5, -3e-20, 1e30]), min_size=1), st.data())
+def test_the_kth_largest_is_numpys(values: list[float], data: st.DataObject) -> None:
+    linear = DenseLinear(len(values), 1)
+    linear.weight = torch.nn.Parameter(torch.tensor([values]))
+    count = data.draw(st.integers(1, len(values)))
+    threshold, ties = kth_largest([linear], count)
+    ranked = np.sort(np.abs(np.float32(values)))[::-1]
+    assert threshold == ranked[count - 1]
+    assert ties == count - (ranked > threshold).sum()
+
+
+def test_the_weakest_units_go_and_the_others_stay_as_they_are() -> None:
+    encoder = small_encoder()
+    with torch.no_grad():
+        for layer in range(2):
+            get_linear(encoder, layer, "fc1").weight[[1, 4]] *= 1e-3  # type: ignore[union-attr, index, operator]
+    # Two units of two layers, each a row with its bias and a column.
+    sparsity = 2 * 2 * (24 + 1 + 24) / nonzero_parameters(encoder)
+    smaller = compress(encoder, "magnitude", sparsity=sparsity, units="ffn")
+    weight = get_linear(encoder, 0, "fc1").weight[[0, 2, 3, 5, 6, 7, 8, 9]]  # type: ignore[union-attr, index]
+    assert smaller.shape.layers[0].ffn == 8
+    assert torch.equal(dense_weight(get_linear(smaller, 0, "fc1")), weight)
+
+
+def test_heads_of_a_layer_keep_one_size_in_scope_layer(tiny: SpeechEncoder) -> None:
+    smaller = compress(tiny, "magnitude", sparsity=0.3)
+    for layer in smaller.shape.layers:
+        assert len({(head.qk, head.vo) for head in layer.heads}) == 1
+
+
+@torch.no_grad()
+def test_importance_is_the_product_of_both_norms() -> None:
+    encoder = small_encoder()
+    group = next(g for g in groups_of(encoder.shape, ("vo",)) if (g.layer, g.head) == (1, 2))
+    value = dense_weight(get_linear(encoder, 1, "v"))[16:24]
+    out = dense_weight(get_linear(encoder, 1, "out"))[:, 16:24]
+    expected = [float(value[d].norm() * out[:, d].norm()) for d in range(8)]
+    assert importance(encoder, group).tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_convolutions_shrink_when_asked_for(layer_norm: bool) -> None:
+    encoder = small_encoder(layer_norm=layer_norm)
+    smaller = compress(encoder, "magnitude", sparsity=0.06, units="conv", scope="global")
+    assert sum(conv.width for conv in smaller.shape.convs) < 40
+    assert abs(reached(smaller, encoder) - 0.06) <= 0.01
+    assert all(torch.isfinite(state).all() for state in states(smaller, speech(3000))[0])
