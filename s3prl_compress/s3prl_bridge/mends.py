@@ -11,6 +11,8 @@ import importlib
 import logging
 import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -214,16 +216,15 @@ def _importable(name: str) -> bool:
 
 
 def _stand_in(name: str, **attributes: Any) -> bool:
-    """Put a module with these attributes where `name` cannot be imported."""
+    """Put a module with these attributes where `name` cannot be imported.
+
+    Only that module, without its parents: `from a.b import c` finds it, and whoever asks whether
+    the package `a` is installed (transformers does, for librosa) still hears that it is not.
+    """
     if _importable(name):
         return False
-    parts = name.split(".")
-    for depth in range(len(parts), 0, -1):
-        module = ModuleType(".".join(parts[:depth]), "Stand-in by s3prl_compress.")
-        if depth == len(parts):
-            module.__dict__.update(attributes)
-        else:
-            child = sys.modules[".".join(parts[: depth + 1])]
-            module.__dict__.update({parts[depth]: child, "__path__": []})
-        sys.modules[module.__name__] = module
+    module = module_from_spec(ModuleSpec(name, loader=None))
+    module.__doc__ = "Stand-in by s3prl_compress."
+    module.__dict__.update(attributes)
+    sys.modules[name] = module
     return True
