@@ -43,8 +43,8 @@ def mend() -> list[str]:
 def torchaudio_extension() -> bool:
     """`import torchaudio` fails beside a torch that it was not built for.
 
-    Where: every module of s3prl that reads audio, and transformers >= 5. Since torch 2.12 with
-    torchaudio 2.11, the last on PyPI.
+    Where: every module of s3prl that reads audio, and transformers >= 5. With torchaudio 2.11, the
+    last on PyPI, beside a CPU build of torch or a build for another CUDA version.
     """
     return ensure_torchaudio()
 
