@@ -109,9 +109,9 @@ def spectrum(weight: Tensor, moment: Tensor | None, damping: float = 1e-3) -> Sp
     matrix = weight.detach().double()
     scale = None
     if moment is not None:
-        damped = moment.double()
+        damped = moment.to(torch.float64, copy=True)
         mean = damped.diagonal().mean().clamp(min=torch.finfo(torch.float32).tiny)
-        damped = damped + damping * mean * torch.eye(len(damped), device=damped.device)
+        damped.diagonal().add_(damping * mean)
     if matrix.shape[0] <= matrix.shape[1]:
         gram = matrix @ matrix.t() if moment is None else matrix @ damped @ matrix.t()
     else:
@@ -131,13 +131,16 @@ def truncate(weight: Tensor, own: Spectrum, rank: int) -> tuple[Tensor, Tensor]:
     `U (U^T W S) S^-1 = U (U^T W)`, so that S need not be inverted; with the right ones V it is
     `(W S V) (V^T S^-1)`.
     """
-    basis = own.basis[:, :rank]
-    if weight.shape[0] <= weight.shape[1]:
-        return basis.t() @ weight, basis
-    if own.scale is None:
-        return basis.t(), weight @ basis
-    inverse = torch.linalg.solve_triangular(own.scale.double().t(), basis.double(), upper=True)
-    return inverse.t().to(weight.dtype), (weight @ own.scale) @ basis
+    basis, matrix = own.basis[:, :rank], weight.float()
+    if matrix.shape[0] <= matrix.shape[1]:
+        factor_in, factor_out = basis.t() @ matrix, basis
+    elif own.scale is None:
+        factor_in, factor_out = basis.t(), matrix @ basis
+    else:
+        root = own.scale.double()
+        inverse = torch.linalg.solve_triangular(root.t(), basis.double(), upper=True)
+        factor_in, factor_out = inverse.t().float(), (matrix @ own.scale) @ basis
+    return factor_in.to(weight.dtype), factor_out.to(weight.dtype)
 
 
 def _moments(encoder: SpeechEncoder, config: LowRankConfig) -> dict[tuple[int, str], Tensor]:

@@ -73,27 +73,35 @@ def rebuild(
 
     Args:
         encoder: where everything comes from that is not named below; left as it is.
-        linears: new linears by (layer, one of q, k, v, out, fc1, fc2).
+        linears: new linears by (layer, one of q, k, v, out, fc1, fc2); their tensors are taken
+            over, so that they must not be those of `encoder`.
         layers: head and FFN sizes of all layers, where they change; the kinds of the linears
             are filled in here.
         convs: shapes of all convolutions, where they change.
         tensors: any other tensors that change, by their names in the state dictionary.
     """
     new_layers = list(layers if layers is not None else encoder.shape.layers)
-    state = {name: tensor for name, tensor in encoder.state_dict().items() if not _of_head(name)}
+    new: dict[str, Tensor] = {}
     for (layer, name), linear in linears.items():
         new_layers[layer] = new_layers[layer].model_copy(update={name: linear_shape(linear)})
-        prefix = linear_name(layer, name) + "."
-        state = {key: tensor for key, tensor in state.items() if not key.startswith(prefix)}
-        state.update({prefix + key: tensor for key, tensor in linear.state_dict().items()})
-    state.update(tensors or {})
+        path = linear_name(layer, name)
+        new.update(
+            {f"{path}.{key}": tensor.detach() for key, tensor in linear.state_dict().items()}
+        )
+    replaced = {linear_name(*place) for place in linears}
+    kept = {
+        name: tensor
+        for name, tensor in encoder.state_dict().items()
+        if not _of_head(name) and name.rpartition(".")[0] not in replaced
+    }
+    kept.update(tensors or {})
+    new.update({name: tensor.detach().clone() for name, tensor in kept.items()})
     update = {"layers": tuple(new_layers), "convs": tuple(convs or encoder.shape.convs)}
     # Through a dump, so that the shape's own checks run.
     shape = EncoderShape.model_validate(encoder.shape.model_copy(update=update).model_dump())
     with torch.device("meta"):
         result = SpeechEncoder(shape, normalize=encoder.normalize, padding=encoder.padding)
-    copies = {name: tensor.detach().clone() for name, tensor in state.items()}
-    result.load_state_dict(copies, strict=True, assign=True)
+    result.load_state_dict(new, strict=True, assign=True)
     materialise_layouts(result)
     result.to(encoder.device)
     result.head = copy.deepcopy(encoder.head)

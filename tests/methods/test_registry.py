@@ -98,6 +98,16 @@ def test_a_broken_package_does_not_take_ours_down(monkeypatch: pytest.MonkeyPatc
         ("magnitude", {"units": ""}, "method magnitude: setting 'units'"),
         ("low_rank", {"linears": ["q", "q"]}, "each only once"),
         ("low_rank", {"audio": "no/such/folder"}, "no/such/folder: no such folder"),
+        (
+            "magnitude",
+            {"granularity": "weight", "units": "conv"},
+            "units go with granularity 'chan",
+        ),
+        (
+            "magnitude",
+            {"granularity": "weight", "sparsity": 0.99},
+            "cannot be reached .* at most 0",
+        ),
         ("magnitude", {"sparsity": 0.99}, "0.99 cannot be reached on this encoder.* at most 0"),
     ],
 )
@@ -105,6 +115,20 @@ def test_what_is_wrong_is_said_in_one_line(method: str, settings: dict, message:
     with pytest.raises(InputError, match=message) as raised:
         compress(small_encoder(), method, **settings)
     assert "\n" not in str(raised.value)
+
+
+def test_a_method_that_returns_its_input_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_methods", dict(registry._methods))
+
+    @register("nothing")
+    def nothing(encoder: SpeechEncoder, config: MethodConfig) -> SpeechEncoder:
+        return encoder
+
+    encoder = small_encoder()
+    result = compress(encoder, "nothing")
+    assert encoder.provenance.steps == ()
+    assert [step.method for step in result.provenance.steps] == ["nothing"]
+    assert fingerprint(result) == fingerprint(encoder)
 
 
 def test_a_name_is_taken_once_and_a_method_has_its_form(monkeypatch: pytest.MonkeyPatch) -> None:
