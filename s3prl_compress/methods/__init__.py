@@ -1,7 +1,8 @@
 """How an encoder is made smaller: one file per published method, and the registry."""
 
 from .registry import MethodConfig, MethodInfo, available, compress, register
-from .surgery import HeadSelection, LayerSelection, Selection, select_units
+from .selection import HeadSelection, LayerSelection, Selection
+from .surgery import select_units
 
 __all__ = [
     "HeadSelection",

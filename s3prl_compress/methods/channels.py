@@ -13,7 +13,7 @@ from ..encoder.linear import dense_weight
 from ..encoder.model import SpeechEncoder
 from ..encoder.shape import EncoderShape
 from .rebuild import get_linear
-from .surgery import HeadSelection, LayerSelection, Selection
+from .selection import HeadSelection, LayerSelection, Selection
 
 UnitKind = Literal["ffn", "qk", "vo", "conv"]
 

@@ -63,14 +63,13 @@ def clustering(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncode
     fold acts on FFN units, on v and out inside a head, and on q and k together inside a head,
     where both matrices are dense or low-rank, and leaves others alone; share on linears of any
     kind, where that stores less. At least one channel stays of each. Heads of one layer that
-    have one size keep one size. With
-    the mixed allocation D_l(K), inertia over total inertia, is at most one and the same
-    distortion in every matrix.
+    have one size keep one size. With the mixed allocation D_l(K), inertia over total inertia, is
+    at most one and the same distortion in every matrix.
 
     Reference:
-        Xu et al.: parameter clustering of speech foundation models, Interspeech 2026, arXiv
-        2606.11836. After its published text; the two forms, Ward's tree as the start and the
-        distortion rule are this package's own.
+        After Xu et al., Interspeech 2026, arXiv 2606.11836 (channel-wise parameter clustering by
+        k-means, mixed sparsity). The two forms, Ward's tree as the start and the distortion rule
+        are this package's own.
     """
     return _fold(encoder, config) if config.form == "fold" else _share(encoder, config)
 

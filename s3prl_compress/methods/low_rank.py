@@ -64,15 +64,15 @@ def low_rank(encoder: SpeechEncoder, config: LowRankConfig) -> SpeechEncoder:
     """Replace linears by two factors, the truncated SVD; needs no training.
 
     Acts on the six linears, of whatever kind they are. A linear stays as it is where factors
-    would store no less, for a dense one r (m + n) >= m n. The
-    singular values that go are those below one threshold for all matrices, in energy or in rank.
-    With `audio`, the error that is least is that of the outputs on this speech, not that of the
-    weights: the SVD is of W S, where S S^T is the second moment of the inputs.
+    would store no less, for a dense one r (m + n) >= m n. The singular values that go are those
+    below one threshold for all matrices, in energy or in rank. With `audio`, the error that is
+    least is that of the outputs on this speech, not that of the weights: the SVD is of W S,
+    where S S^T is the second moment of the inputs.
 
     Reference:
-        Wang, Zhang: unstructured pruning and low rank factorisation of self-supervised speech
-        models, IEEE JSTSP 18(6), 2024, doi 10.1109/JSTSP.2024.3433616; here without its
-        training. Activations: Wang et al.: SVD-LLM, ICLR 2025, arXiv 2403.07378.
+        Wang, Zhang: Unstructured pruning and low rank factorisation of self-supervised
+        pre-trained speech models, IEEE JSTSP 18(6), 2024, doi 10.1109/JSTSP.2024.3433616; here
+        without its training. Activations: Wang et al.: SVD-LLM, ICLR 2025, arXiv 2403.07378.
     """
     places = [
         (number, name)

@@ -27,8 +27,9 @@ from .channels import (
 )
 from .rebuild import get_linear, rebuild
 from .registry import MethodConfig, register
+from .selection import Selection
 from .settings import Sparsity, UnitNames
-from .surgery import Selection, select_units, stored_after
+from .surgery import select_units, stored_after
 
 
 class MagnitudeConfig(MethodConfig):
