@@ -1,0 +1,26 @@
+# Nothing is needed before these but a clone and Python 3.10 or later.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint install
+
+# The whole path, offline, in a few minutes: out/demo/leaderboard.html.
+demo: .venv/.installed
+	$(BIN)/s3prl-compress run recipes/demo.yaml
+
+# With SPEECH_DATA=folder the tests on real speech run, too.
+test: .venv/.installed
+	$(BIN)/python -m pytest
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: .venv/.installed
+
+# The stamp comes last, so that a half-made environment is made again.
+.venv/.installed: setup.cfg constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -c constraints.txt -e '.[test]'
+	touch $@

@@ -1,0 +1,172 @@
+"""A suite's YAML file: its keys, and reading it with one clear line for each mistake."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import InputError
+from .reporting.records import Engine, Padding
+
+
+class _Recipe(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class RandomUpstream(_Recipe):
+    """Random weights: for demos and tests."""
+
+    shape: str
+    """Name of a shape, see `s3prl-compress ls shapes`."""
+    seed: int = Field(default=0, ge=0)
+
+
+class UpstreamEntry(_Recipe):
+    """One upstream: exactly one of `source`, `random` and `from`."""
+
+    name: str = Field(pattern=r"^[\w.+-]+$")
+    """In tables, and of its folder below the output."""
+    source: str | None = None
+    """A folder of ours, a transformers folder, an s3prl .pt, or a hub id."""
+    random: RandomUpstream | None = None
+    base: str | None = Field(default=None, alias="from")
+    """`from`: name of an upstream further up, which `method` makes smaller."""
+    method: str | None = None
+    settings: dict[str, Any] = {}
+    """Of the method."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> UpstreamEntry:
+        if sum(origin is not None for origin in (self.source, self.random, self.base)) != 1:
+            raise ValueError("give exactly one of source, random and from")
+        if (self.method is not None) != (self.base is not None):
+            raise ValueError("from and method go together")
+        if self.settings and self.method is None:
+            raise ValueError("settings go with from and method")
+        return self
+
+
+class TaskEntry(_Recipe):
+    """One task for all upstreams."""
+
+    task: str
+    data: str
+    """A corpus folder, a table for `prepare`, or `demo`."""
+    recipe: str = "smoke"
+    """smoke, official, or a YAML file; its path is seen from the suite's own folder."""
+    engines: tuple[Engine, ...] = Field(default=("onepass",), min_length=1)
+    padding: Padding | None = None
+
+
+class TimeEntry(_Recipe):
+    """Timing of every upstream."""
+
+    against: str | None = None
+    """Name of the upstream that the others are compared with."""
+    threads: int | None = Field(default=None, ge=1)
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    repeats: int = Field(default=10, ge=3)
+    warmup: int = Field(default=2, ge=0)
+    batch_size: int = Field(default=1, ge=1)
+    utterances_per_bucket: int | None = Field(default=None, ge=1)
+
+
+class Suite(_Recipe):
+    """Upstreams x tasks x engines x seeds, timing, and a report."""
+
+    output: str
+    """Folder of everything that is written; seen, as data and sources are, from the folder in
+    which the command runs."""
+    upstreams: tuple[UpstreamEntry, ...] = Field(min_length=1)
+    tasks: tuple[TaskEntry, ...] = ()
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    time: TimeEntry | None = None
+    device: str | None = None
+    threads: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Suite:
+        known: list[str] = []
+        for entry in self.upstreams:
+            if entry.name in known:
+                raise ValueError(f"upstreams: the name {entry.name} is there twice")
+            if entry.base is not None and entry.base not in known:
+                raise ValueError(
+                    f"upstreams: {entry.name}: from: there is no {entry.base} further up"
+                )
+            known.append(entry.name)
+        if self.time is not None and self.time.against not in (None, *known):
+            raise ValueError(f"time: against: there is no upstream {self.time.against}")
+        return self
+
+
+def find_suite(name: str) -> Path:
+    """Return a suite's file: a path, or the name of a packaged one ("demo").
+
+    Raises:
+        InputError: there is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    packaged = Path(str(resources.files("s3prl_compress.recipes")))
+    if path.suffix == "" or path.parent == Path("recipes"):
+        found = packaged / f"{path.stem}.yaml"
+        if found.is_file():
+            return found
+    known = ", ".join(sorted(file.stem for file in packaged.glob("*.yaml")))
+    raise InputError(f"{name}: no such file, and no packaged suite; there are: {known}")
+
+
+def read_suite(path: Path) -> Suite:
+    """Read and check a suite; task recipes come back as paths that can be opened from here.
+
+    Raises:
+        InputError: one line with the file and the key.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); give a YAML file") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    try:
+        suite = Suite.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_first_fault(error)}") from error
+    tasks = [_with_recipe_path(entry, path) for entry in suite.tasks]
+    return suite.model_copy(update={"tasks": tuple(tasks)})
+
+
+def _with_recipe_path(entry: TaskEntry, suite: Path) -> TaskEntry:
+    from .scoring.task import SHIPPED
+
+    if entry.recipe in SHIPPED:
+        return entry
+    return entry.model_copy(update={"recipe": str(suite.parent / entry.recipe)})
+
+
+def _first_fault(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        reason = f"no such key; there are {', '.join(_keys_beside(first['loc']))}"
+    return ": ".join(part for part in (where, reason) if part)
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that may stand where a wrong one stood."""
+    models: dict[str, type[BaseModel]] = {
+        "upstreams": UpstreamEntry,
+        "tasks": TaskEntry,
+        "time": TimeEntry,
+    }
+    model: type[BaseModel] = models.get(str(location[0]), Suite) if len(location) > 1 else Suite
+    if "random" in location[:-1]:
+        model = RandomUpstream
+    return [field.alias or name for name, field in model.model_fields.items()]

@@ -1,0 +1,89 @@
+"""A suite's upstreams: loaded, drawn or made smaller, and kept below the output folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .encoder import NAMED_SHAPES, SpeechEncoder, fingerprint, load, random_encoder, save
+from .errors import InputError
+from .files import write_atomically
+from .methods import compress
+from .suite_recipe import UpstreamEntry
+from .version import __version__
+
+
+def make_upstream(
+    entry: UpstreamEntry, made: dict[str, SpeechEncoder], folder: Path, device: str
+) -> tuple[SpeechEncoder, bool]:
+    """Return an entry's encoder on the CPU, and whether it lay there already.
+
+    What was drawn or compressed is kept in `folder/<name>`; `<name>.json` beside it says of what
+    it was made, so that it is made again as soon as base, method, settings or version change.
+
+    Args:
+        entry: what to make.
+        made: the encoders of the entries further up, by name.
+        folder: where to keep them.
+        device: where a method computes.
+
+    Raises:
+        InputError: a source, shape, method or setting that cannot be used.
+    """
+    if entry.source is not None:
+        return load(entry.source), False
+    recipe = _recipe(entry, made)
+    place, card = folder / entry.name, folder / f"{entry.name}.json"
+    kept = _kept(place, card, recipe)
+    if kept is not None:
+        return kept, True
+    encoder = _make(entry, made, device)
+    card.unlink(missing_ok=True)
+    save(encoder, place)
+    text = json.dumps({"recipe": recipe, "sha256": fingerprint(encoder)}, indent=2)
+    write_atomically(card, text + "\n")
+    return encoder, False
+
+
+def upstream_source(entry: UpstreamEntry, folder: Path) -> str:
+    """Return what `load` takes for an entry that was made."""
+    return entry.source if entry.source is not None else str(folder / entry.name)
+
+
+def _make(entry: UpstreamEntry, made: dict[str, SpeechEncoder], device: str) -> SpeechEncoder:
+    if entry.random is not None:
+        if entry.random.shape not in NAMED_SHAPES:
+            raise InputError(
+                f"no shape {entry.random.shape!r}; there are: {', '.join(NAMED_SHAPES)}"
+            )
+        return random_encoder(NAMED_SHAPES[entry.random.shape], entry.random.seed).eval()
+    assert entry.base is not None  # the recipe's own check
+    assert entry.method is not None
+    base = made[entry.base].to(device)
+    smaller = compress(base, entry.method, **entry.settings)
+    made[entry.base] = base.to("cpu")
+    return smaller.to("cpu").eval()
+
+
+def _recipe(entry: UpstreamEntry, made: dict[str, SpeechEncoder]) -> dict[str, Any]:
+    """Return everything that decides what comes out, ready for JSON."""
+    recipe: dict[str, Any] = {"version": __version__}
+    if entry.random is not None:
+        return recipe | {"random": entry.random.model_dump()}
+    assert entry.base is not None  # the recipe's own check
+    settings = json.loads(json.dumps(entry.settings, default=str))
+    base = fingerprint(made[entry.base])
+    return recipe | {"base": base, "method": entry.method, "settings": settings}
+
+
+def _kept(place: Path, card: Path, recipe: dict[str, Any]) -> SpeechEncoder | None:
+    """Return the encoder that lies there if it was made by this recipe and is unchanged."""
+    try:
+        written = json.loads(card.read_text(encoding="utf-8"))
+        if written["recipe"] != recipe:
+            return None
+        encoder = load(place)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return encoder if fingerprint(encoder) == written["sha256"] else None
