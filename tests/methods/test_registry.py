@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from s3prl_compress.encoder import CTCHead, SpeechEncoder, fingerprint
+from s3prl_compress.encoder import CTCHead, SpeechEncoder, fingerprint, load, save
 from s3prl_compress.errors import InputError
 from s3prl_compress.methods import MethodConfig, available, compress, register, registry
 
@@ -178,6 +178,16 @@ def test_the_same_settings_give_the_same_encoder(method: str, settings: dict) ->
     encoder = small_encoder()
     twice = [fingerprint(compress(encoder, method, **settings)) for _ in range(2)]
     assert twice[0] == twice[1]
+
+
+@pytest.mark.parametrize(("method", "settings"), ONE_OF_EACH)
+def test_every_result_survives_a_checkpoint_folder(
+    method: str, settings: dict, tmp_path: Path
+) -> None:
+    smaller = compress(small_encoder("wavlm"), method, sparsity=0.2, **settings)
+    again = load(save(smaller, tmp_path / "smaller"))
+    assert fingerprint(again) == fingerprint(smaller)
+    assert again.provenance == smaller.provenance
 
 
 # Folding fills sparse and shared matrices up again, and single weights of two factors or of shared
