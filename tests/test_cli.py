@@ -1,0 +1,235 @@
+"""The command line, in process where that is possible."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s3prl_compress import cli
+from s3prl_compress.console import TRACEBACK_VARIABLE
+
+QUICK = Path(__file__).parent / "quick.yaml"
+TIME_FLAGS = ("--repeats", "3", "--warmup", "0", "--utterances-per-bucket", "1")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "tiny"
+    assert cli.main(["random", "hubert_tiny", "--output", str(folder)]) == 0
+    return folder
+
+
+def figures(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> dict[str, Any]:
+    capsys.readouterr()
+    assert cli.main([*map(str, arguments), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert isinstance(answer, dict)
+    return answer
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    capsys.readouterr()
+    assert cli.main([*map(str, arguments)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("shape", "parameters", "macs"),
+    [("hubert_base", 94371712, 1669e9), ("hubert_large", 315438720, 4324e9)],
+)
+def test_inspect_of_a_shape_gives_the_boards_counts(
+    capsys: pytest.CaptureFixture[str], shape: str, parameters: int, macs: float
+) -> None:
+    answer = figures(capsys, "inspect", shape)
+    assert answer["parameters"] == answer["nonzero_parameters"] == parameters
+    assert answer["macs_32"] == pytest.approx(macs, rel=0.003)
+    assert answer["bytes"] == 4 * parameters
+    assert answer["board_macs_32"] == macs
+    assert answer["board_parameters"] > parameters
+
+
+def test_inspect_of_a_checkpoint_shows_its_history(
+    capsys: pytest.CaptureFixture[str], checkpoint: Path
+) -> None:
+    answer = figures(capsys, "inspect", checkpoint)
+    assert answer["random_weights"] is True
+    assert answer["methods"] == []
+    assert answer["parameters"] == figures(capsys, "inspect", "hubert_tiny")["parameters"]
+    assert cli.main(["inspect", str(checkpoint)]) == 0
+    assert answer["base"] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["methods", "tasks", "engines", "upstreams", "shapes", "recipes"])
+def test_ls(capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    listed = figures(capsys, "ls", kind)[kind]
+    first = listed[0]["name"]
+    assert cli.main(["ls", kind]) == 0
+    assert first in capsys.readouterr().out
+    assert figures(capsys, "ls", kind, first)[kind][0]["name"] == first
+    assert cli.main(["ls", kind, "--verbose"]) == 0
+    assert "no-such-name" in complaint(capsys, "ls", kind, "no-such-name")
+
+
+def test_ls_of_a_method_shows_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["ls", "methods", "clustering"]) == 0
+    out = capsys.readouterr().out
+    assert "--sparsity" in out
+    assert "fold|share" in out
+    assert "Interspeech" in out
+
+
+def test_compress(capsys: pytest.CaptureFixture[str], checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / "fold10"
+    answer = figures(
+        capsys,
+        *("compress", checkpoint, "--method", "clustering", "--sparsity", "0.1"),
+        *("--output", output, "--threads", "1"),
+    )
+    assert answer["parameters"] == pytest.approx(0.9 * answer["before"]["parameters"], rel=0.01)
+    assert answer["settings"]["sparsity"] == 0.1
+    assert figures(capsys, "inspect", output)["parameters"] == answer["parameters"]
+
+
+def test_methods_follow_one_another(
+    capsys: pytest.CaptureFixture[str], checkpoint: Path, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    channels = ("--method", "magnitude", "--units", "ffn,qk", "--sparsity=0.1")
+    figures(capsys, "compress", checkpoint, *channels, "--output", first)
+    figures(capsys, "compress", first, "--method", "low_rank", "--output", second)
+    methods = figures(capsys, "inspect", second)["methods"]
+    assert [line.partition("(")[0] for line in methods] == ["magnitude", "low_rank"]
+
+
+def test_help_of_compress_shows_the_methods_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["compress", "--method", "clustering", "--help"])
+    assert stopped.value.code == 0
+    out = capsys.readouterr().out
+    assert "--sparsity" in out
+    assert "ls methods NAME" in out
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_help_has_an_example(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([name, "--help"])
+    assert stopped.value.code == 0
+    out = capsys.readouterr().out
+    assert f"  s3prl-compress {name} " in out
+    assert "--json" in out
+
+
+def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in cli.COMMANDS)
+
+
+def test_prepare_of_the_demo(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    answer = figures(capsys, "prepare", "ks", "demo", "--output", tmp_path / "demo")
+    assert answer["sizes"] == {"train": 345, "dev": 115, "test": 240}
+    assert answer["generated"] is True
+    assert len(answer["classes"]) == 12
+
+
+def test_score_time_and_report(
+    capsys: pytest.CaptureFixture[str], checkpoint: Path, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    command = ("score", checkpoint, "--task", "ks", "--data", tiny_corpus, "--recipe", QUICK)
+    answer = figures(capsys, *command, "--output", results, "--threads", "1")
+    assert answer["task"] == "ks"
+    assert answer["engine"] == "onepass"
+    assert answer["padding"] == "independent"
+    assert 0 <= answer["score"] <= 100
+    assert answer["standard_error"] >= 0
+    assert answer["test_size"] == 48
+    assert answer["learning_rate"] in (1e-2, 1e-3)
+    assert Path(answer["record"]).is_file()
+    written = Path(answer["record"]).stat().st_mtime_ns
+    assert figures(capsys, *command, "--output", results) == answer
+    assert Path(answer["record"]).stat().st_mtime_ns == written
+
+    timed = figures(
+        capsys, "time", checkpoint, "--against", checkpoint, *TIME_FLAGS, "--output", results
+    )
+    assert timed["rtfx"] > 0
+    assert timed["interval"][0] <= timed["speedup"] <= timed["interval"][1]
+    assert Path(timed["record"]).is_file()
+
+    files = figures(capsys, "report", results)["files"]
+    assert [Path(file).name for file in files] == [
+        "leaderboard.md",
+        "leaderboard.csv",
+        "leaderboard.html",
+    ]
+    assert all(Path(file).is_file() for file in files)
+
+
+def test_bad_input_is_one_line(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    checkpoint: Path,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.delenv(TRACEBACK_VARIABLE, raising=False)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "notes.txt").write_text("mine")
+    to = ("--output", tmp_path / "out")
+    compress = ("compress", checkpoint, "--method", "clustering")
+    assert "no command 'compres'" in complaint(capsys, "compres")
+    assert "model" in complaint(capsys, "inspect")
+    assert "--nope" in complaint(capsys, "inspect", checkpoint, "--nope", "1")
+    assert "does not exist" in complaint(capsys, "inspect", tmp_path / "nothing.pt")
+    assert "--sparsity" in complaint(capsys, *compress, "--sprsity", "0.1", *to)
+    assert "less than 1" in complaint(capsys, *compress, "--sparsity", "2", *to)
+    assert "clustering" in complaint(capsys, "compress", checkpoint, "--method", "x", *to)
+    assert str(other) in complaint(capsys, *compress, "--output", other)
+    assert "is a file" in complaint(capsys, *compress, "--output", other / "notes.txt" / "deeper")
+    assert "threads 0" in complaint(capsys, "inspect", checkpoint, "--threads", "0")
+    assert "cpu or cuda" in complaint(capsys, "inspect", checkpoint, "--device", "abacus")
+    assert "no such" in complaint(capsys, "report", tmp_path / "nothing")
+    assert "no shape" in complaint(capsys, "random", "hubert_huge", *to)
+    assert "engine" in complaint(capsys, "score", checkpoint, "--data", other, "--engine", "x")
+    assert (other / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_traceback_only_where_it_is_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert cli.main(["inspect", str(tmp_path / "no.pt"), "--traceback"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+    monkeypatch.setenv(TRACEBACK_VARIABLE, "1")
+    assert cli.main(["inspect", str(tmp_path / "no.pt")]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_ctrl_c(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("s3prl_compress.inspection.inspect_model", interrupted)
+    assert cli.main(["inspect", "hubert_tiny"]) == 130
+    assert "goes on" in capsys.readouterr().err
+
+
+def test_exit_code_and_no_traceback_of_the_real_process(tmp_path: Path) -> None:
+    code = "import sys; from s3prl_compress.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "inspect", str(tmp_path / "nothing.pt")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
