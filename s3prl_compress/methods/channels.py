@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..encoder.linear import dense_weight
@@ -52,16 +54,39 @@ def groups_of(shape: EncoderShape, kinds: Sequence[UnitKind]) -> list[Group]:
     return [group for group in groups if group.size > 1]
 
 
-def bundles_of(groups: Sequence[Group]) -> list[list[int]]:
-    """Put the heads of one layer that have one size together, as positions in `groups`.
+@dataclass(frozen=True)
+class Queue:
+    """Groups of one size that lose channels together, in steps."""
 
-    They then keep one size: fused attention pads heads to the largest, so that unequal heads
-    would cost time and save none.
+    positions: tuple[int, ...]
+    """Of its groups, in the list that they come from."""
+    gone: NDArray[np.int64]
+    """How many channels each of them has lost after 1, 2, ... steps."""
+
+    def lost(self, steps: int) -> int:
+        """Return how many channels each group has lost after some steps."""
+        return int(self.gone[steps - 1]) if steps else 0
+
+
+def queues_of(groups: Sequence[Group], multiple: int, *, heads_together: bool) -> list[Queue]:
+    """Return in which steps groups lose channels, so that their sizes become multiples.
+
+    heads_together: the heads of one layer that have one size keep one size. Fused attention pads
+    heads to the largest, so that unequal heads would cost time and save none.
     """
-    bundles: dict[tuple[UnitKind, int, int], list[int]] = {}
+    bundles: dict[tuple[object, ...], list[int]] = {}
     for position, group in enumerate(groups):
-        bundles.setdefault((group.kind, group.layer, group.size), []).append(position)
-    return list(bundles.values())
+        head = None if heads_together else group.head
+        bundles.setdefault((group.kind, group.layer, group.size, head), []).append(position)
+    return [
+        Queue(tuple(positions), _losses(groups[positions[0]].size, multiple))
+        for positions in bundles.values()
+    ]
+
+
+def _losses(size: int, multiple: int) -> NDArray[np.int64]:
+    left = range(size - 1, 0, -1)
+    return np.array([size - count for count in left if count % multiple == 0], dtype=np.int64)
 
 
 def selection_of(shape: EncoderShape, kept: Mapping[Group, Sequence[int]]) -> Selection:

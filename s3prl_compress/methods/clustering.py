@@ -15,12 +15,12 @@ from ..encoder.cost import nonzero_parameters
 from ..encoder.linear import Linear, dense_bias, dense_weight
 from ..encoder.model import SpeechEncoder
 from .budget import Counts, RemovalOrder, meet_target
-from .channels import bundles_of, groups_of, selection_of
+from .channels import groups_of, queues_of, selection_of
 from .fold import can_fold, channel_rows, fold_units
 from .kmeans import Start, WardTree, centroids, cluster, ward_tree
 from .rebuild import get_linear, rebuild, shared_linear
 from .registry import MethodConfig, register
-from .settings import ALL_LINEARS, HiddenUnitNames, LinearNames, Sparsity
+from .settings import ALL_LINEARS, HiddenUnitNames, LinearNames, Multiple, Sparsity
 from .surgery import stored_after, stored_weights
 
 
@@ -38,6 +38,9 @@ class ClusteringConfig(MethodConfig):
     uniform: the same fraction of the channels everywhere."""
     units: HiddenUnitNames = ("ffn", "qk", "vo")
     """Form fold: ffn (FFN units), qk and vo (dimensions inside each head)."""
+    multiple: Multiple = 1
+    """Form fold: sizes that change become multiples of this. 8 is faster; fewer targets can be
+    met exactly."""
     linears: LinearNames = ALL_LINEARS
     """Form share: which of the six linears."""
     start: Start = "ward"
@@ -49,8 +52,8 @@ class ClusteringConfig(MethodConfig):
 
     @model_validator(mode="after")
     def _settings_of_the_form(self) -> ClusteringConfig:
-        if self.form == "share" and self.units != ("ffn", "qk", "vo"):
-            raise ValueError("units go with form 'fold' only; form 'share' has linears")
+        if self.form == "share" and (self.units != ("ffn", "qk", "vo") or self.multiple > 1):
+            raise ValueError("units and multiple go with form 'fold' only; 'share' has linears")
         if self.form == "fold" and self.linears != ALL_LINEARS:
             raise ValueError("linears go with form 'share' only; form 'fold' has units")
         return self
@@ -76,18 +79,21 @@ def clustering(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncode
 
 def _fold(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncoder:
     groups = [g for g in groups_of(encoder.shape, config.units) if can_fold(encoder, g)]
-    queues = bundles_of(groups)
+    queues = queues_of(groups, config.multiple, heads_together=True)
     trees = [
         ward_tree(channel_rows(encoder, group))
         for group in tqdm(groups, desc="distances", file=sys.stderr, leave=False)
     ]
-    keys = [_keys([trees[position] for position in queue], config) for queue in queues]
+    keys = [
+        _keys([trees[position] for position in queue.positions], config)[queue.gone - 1]
+        for queue in queues
+    ]
 
     def left(counts: Counts) -> dict[int, int]:
         return {
-            position: groups[position].size - gone
-            for queue, gone in zip(queues, counts.tolist(), strict=True)
-            for position in queue
+            position: groups[position].size - queue.lost(steps)
+            for queue, steps in zip(queues, counts.tolist(), strict=True)
+            for position in queue.positions
         }
 
     counts = meet_target(

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import model_validator
 from torch import Tensor
 from tqdm import tqdm
@@ -19,16 +20,17 @@ from ..errors import InputError
 from .budget import TOLERANCE, Counts, RemovalOrder, meet_target
 from .channels import (
     Group,
-    bundles_of,
+    Queue,
     groups_of,
     importance,
+    queues_of,
     selection_of,
     weakest_first,
 )
 from .rebuild import get_linear, rebuild
 from .registry import MethodConfig, register
 from .selection import Selection
-from .settings import Sparsity, UnitNames
+from .settings import Multiple, Sparsity, UnitNames
 from .surgery import select_units, stored_after
 
 
@@ -44,11 +46,16 @@ class MagnitudeConfig(MethodConfig):
     """layer: the same fraction everywhere; global: one threshold for the whole encoder."""
     units: UnitNames = ("ffn", "qk", "vo")
     """Granularity channel: ffn (FFN units), qk and vo (dimensions inside heads), conv."""
+    multiple: Multiple = 1
+    """Granularity channel: sizes that change become multiples of this. 8 is faster; fewer
+    targets can be met exactly."""
 
     @model_validator(mode="after")
     def _units_need_channels(self) -> MagnitudeConfig:
-        if self.granularity == "weight" and self.units != ("ffn", "qk", "vo"):
-            raise ValueError("units go with granularity 'channel' only")
+        if self.granularity == "weight" and (
+            self.units != ("ffn", "qk", "vo") or self.multiple > 1
+        ):
+            raise ValueError("units and multiple go with granularity 'channel' only")
         return self
 
 
@@ -84,14 +91,15 @@ def choose_channels(encoder: SpeechEncoder, config: MagnitudeConfig) -> Selectio
         importance(encoder, group)
         for group in tqdm(groups, desc="magnitudes", file=sys.stderr, leave=False)
     ]
-    queues, keys = _queues(groups, values, config)
+    queues = queues_of(groups, config.multiple, heads_together=config.scope == "layer")
+    keys = _keys(queues, groups, values, config)
     ranked = [weakest_first(own) for own in values]
 
     def select(counts: Counts) -> Selection:
         kept = {
-            groups[position]: sorted(ranked[position][gone:])
-            for queue, gone in zip(queues, counts.tolist(), strict=True)
-            for position in queue
+            groups[position]: sorted(ranked[position][queue.lost(steps) :])
+            for queue, steps in zip(queues, counts.tolist(), strict=True)
+            for position in queue.positions
         }
         return selection_of(encoder.shape, kept)
 
@@ -105,23 +113,22 @@ def choose_channels(encoder: SpeechEncoder, config: MagnitudeConfig) -> Selectio
     return select(counts)
 
 
-def _queues(
-    groups: list[Group], values: list[Tensor], config: MagnitudeConfig
-) -> tuple[list[list[int]], list[np.ndarray]]:
-    """Return which groups lose channels together, and the key of each of their steps."""
+def _keys(
+    queues: list[Queue], groups: list[Group], values: list[Tensor], config: MagnitudeConfig
+) -> list[NDArray[np.float64]]:
+    """Return the key of each step of each queue: the largest of what is gone by then."""
     if config.scope == "layer":
-        queues = bundles_of(groups)
-        sizes = [groups[queue[0]].size for queue in queues]
-        return queues, [np.arange(1, size) / size for size in sizes]
+        return [queue.gone / groups[queue.positions[0]].size for queue in queues]
     mean = {
         kind: torch.cat([v for g, v in zip(groups, values, strict=True) if g.kind == kind]).mean()
         for kind in {group.kind for group in groups}
     }
-    keys = [
-        np.sort((own / mean[group.kind]).double().cpu().numpy())[:-1]
-        for group, own in zip(groups, values, strict=True)
-    ]
-    return [[position] for position in range(len(groups))], keys
+    keys = []
+    for queue in queues:
+        (position,) = queue.positions
+        ranked = (values[position] / mean[groups[position].kind]).double().sort().values
+        keys.append(ranked.cpu().numpy()[queue.gone - 1])
+    return keys
 
 
 def _prune_weights(encoder: SpeechEncoder, config: MagnitudeConfig) -> SpeechEncoder:

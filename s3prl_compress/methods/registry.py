@@ -141,15 +141,16 @@ def _validate(info: MethodInfo, settings: dict[str, Any]) -> MethodConfig:
     except ValidationError as error:
         first = error.errors()[0]
         setting = str(first["loc"][0]) if first["loc"] else ""
+        message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             names = ", ".join(info.config.model_fields) or "none"
             reason = f"no setting {setting!r}; there are: {names}"
         elif first["type"] == "missing":
             reason = f"setting {setting!r} must be given"
         elif setting:
-            reason = f"setting {setting!r} is {first['input']!r}: {first['msg']}"
+            reason = f"setting {setting!r} is {first['input']!r}: {message}"
         else:
-            reason = first["msg"]
+            reason = message
         raise InputError(f"method {info.name}: {reason}") from error
 
 

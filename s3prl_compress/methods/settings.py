@@ -11,6 +11,8 @@ from .channels import UnitKind
 Sparsity = Annotated[float, Field(gt=0, lt=1)]
 """Fraction of the parameters that the given encoder stores (no head counted) which goes."""
 
+Multiple = Annotated[int, Field(ge=1)]
+
 LinearName = Literal["q", "k", "v", "out", "fc1", "fc2"]
 
 

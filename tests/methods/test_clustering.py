@@ -157,3 +157,13 @@ def test_the_random_start_is_another_clustering_of_the_same_size(tiny: SpeechEnc
     assert ward.shape == random.shape
     one, other = (dense_weight(get_linear(encoder, 0, "fc1")) for encoder in (ward, random))
     assert not torch.equal(one, other)
+
+
+def test_sizes_become_multiples() -> None:
+    encoder = random_encoder(NAMED_SHAPES["hubert_small"])
+    smaller = compress(encoder, sparsity=0.15, multiple=8)
+    assert abs(reached(smaller, encoder) - 0.15) <= 0.01
+    sizes = {head.vo for layer in smaller.shape.layers for head in layer.heads}
+    sizes |= {layer.ffn for layer in smaller.shape.layers}
+    assert len(sizes) > 1
+    assert all(size % 8 == 0 for size in sizes)

@@ -115,3 +115,13 @@ def test_convolutions_shrink_when_asked_for(layer_norm: bool) -> None:
     assert sum(conv.width for conv in smaller.shape.convs) < 40
     assert abs(reached(smaller, encoder) - 0.06) <= 0.01
     assert all(torch.isfinite(state).all() for state in states(smaller, speech(3000))[0])
+
+
+def test_sizes_become_multiples() -> None:
+    encoder = random_encoder(NAMED_SHAPES["hubert_small"])
+    smaller = compress(encoder, "magnitude", sparsity=0.15, multiple=8)
+    assert abs(reached(smaller, encoder) - 0.15) <= 0.01
+    sizes = {head.vo for layer in smaller.shape.layers for head in layer.heads}
+    sizes |= {layer.ffn for layer in smaller.shape.layers}
+    assert len(sizes) > 1
+    assert all(size % 8 == 0 for size in sizes)

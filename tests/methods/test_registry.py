@@ -93,7 +93,7 @@ def test_a_broken_package_does_not_take_ours_down(monkeypatch: pytest.MonkeyPatc
         ("clustering", {"sparsty": 0.1}, "method clustering: no setting 'sparsty'; there are: sp"),
         ("clustering", {"sparsity": 1.5}, "method clustering: setting 'sparsity' is 1.5: .*less"),
         ("clustering", {"form": "both"}, "setting 'form' is 'both': .*'fold' or 'share'"),
-        ("clustering", {"form": "share", "units": "ffn"}, "units go with form 'fold' only"),
+        ("clustering", {"form": "share", "units": "ffn"}, "units and multiple go with form 'fold'"),
         ("magnitude", {"units": "ffn,head"}, "method magnitude: setting 'units' is 'head': .*'vo'"),
         ("magnitude", {"units": ""}, "method magnitude: setting 'units'"),
         ("low_rank", {"linears": ["q", "q"]}, "each only once"),
@@ -101,7 +101,7 @@ def test_a_broken_package_does_not_take_ours_down(monkeypatch: pytest.MonkeyPatc
         (
             "magnitude",
             {"granularity": "weight", "units": "conv"},
-            "units go with granularity 'chan",
+            "magnitude: units and multiple go with gran",
         ),
         (
             "magnitude",
