@@ -99,7 +99,10 @@ def torchaudio_load() -> bool:
     is there and works.
     """
     torchaudio = importlib.import_module("torchaudio")
-    if not hasattr(torchaudio, "load_with_torchcodec") or _importable("torchcodec"):
+    # Before 2.9 there was `torchaudio._backend`, which reads by soundfile itself.
+    if torchaudio.load is audio.load or _importable("torchaudio._backend"):
+        return False
+    if _importable("torchcodec"):
         return False
     torchaudio.__dict__.update(load=audio.load, save=audio.save)
     return True
