@@ -1,0 +1,61 @@
+"""The README's commands run as they stand there.
+
+Blocks marked `console` or `bash` are run line by line in an empty folder: those lines that start
+with `s3prl-compress`, in their order, since later ones use what earlier ones wrote. Blocks marked
+`text`, or not at all, need a download or change the machine, and are not run.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from s3prl_compress import cli
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+
+# What a command names in the README, and what the test gives it: the same path, in less time.
+SUBSTITUTES = {
+    "--recipe smoke": f"--recipe {Path(__file__).parent / 'quick.yaml'}",
+    "run recipes/demo.yaml": f"run {Path(__file__).parent / 'small_suite.yaml'}",
+    "run demo": f"run {Path(__file__).parent / 'small_suite.yaml'}",
+}
+
+
+def commands(text: str) -> list[str]:
+    """Return the lines of console and bash blocks that call our program."""
+    found = []
+    for block in re.findall(r"^```(?:console|bash)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            line = line.strip().removeprefix("$ ").partition("  #")[0]
+            if line.startswith("s3prl-compress "):
+                found.append(line)
+    return found
+
+
+def test_the_parser_finds_commands() -> None:
+    text = (
+        "```console\n$ s3prl-compress ls tasks  # what there is\nls\n```\n"
+        "```text\ns3prl-compress ls no\n```\n"
+        "```bash\ns3prl-compress inspect \\\n  hubert_base\n```\n"
+    )
+    assert [line.split() for line in commands(text)] == [
+        ["s3prl-compress", "ls", "tasks"],
+        ["s3prl-compress", "inspect", "hubert_base"],
+    ]
+
+
+def test_the_commands_of_the_readme_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = commands(README.read_text(encoding="utf-8"))
+    assert {line.split()[1] for line in lines} >= {"compress", "score", "time", "report"}
+    for line in lines:
+        for given, substitute in SUBSTITUTES.items():
+            line = line.replace(given, substitute)
+        assert cli.main(shlex.split(line)[1:]) == 0, f"{line}\n{capsys.readouterr().err}"

@@ -1,0 +1,57 @@
+"""Every recipe that is shipped can be loaded, and everything that it names exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import s3prl_compress.recipes
+
+from s3prl_compress.encoder import NAMED_SHAPES
+from s3prl_compress.methods import available
+from s3prl_compress.scoring import TASKS, load_settings
+from s3prl_compress.scoring.task import ENGINES, SHIPPED
+from s3prl_compress.suite_recipe import read_suite
+
+FOLDER = Path(s3prl_compress.recipes.__file__).parent
+FILES = sorted(FOLDER.rglob("*.yaml"))
+SUITES = [path for path in FILES if path.parent == FOLDER]
+OF_TASKS = [path for path in FILES if path.parent == FOLDER / "tasks"]
+
+
+def test_every_recipe_is_looked_at() -> None:
+    assert SUITES
+    assert OF_TASKS
+    assert set(FILES) == {*SUITES, *OF_TASKS}
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_suite(path: Path) -> None:
+    suite = read_suite(path)
+    for entry in suite.upstreams:
+        assert entry.random is None or entry.random.shape in NAMED_SHAPES
+        if entry.method is not None:
+            available()[entry.method].config.model_validate(entry.settings)
+    for task in suite.tasks:
+        for engine in task.engines:
+            settings, _ = load_settings(task.task, task.recipe, engine)
+            assert settings.total_steps >= settings.eval_step
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("path", OF_TASKS, ids=lambda path: path.stem)
+def test_settings_of_a_task(path: Path, engine: str) -> None:
+    task = path.stem.partition("_")[0]
+    assert task in TASKS
+    for recipe in SHIPPED if path.stem in TASKS else [path]:
+        settings, name = load_settings(task, recipe, engine)  # type: ignore[arg-type]
+        assert settings.learning_rates
+        assert name == (recipe if isinstance(recipe, str) else recipe.stem)
+
+
+def test_the_demo_is_what_it_says() -> None:
+    suite = read_suite(FOLDER / "demo.yaml")
+    assert suite.output == "out/demo"
+    assert sum(entry.method is not None for entry in suite.upstreams) >= 4
+    assert {engine for task in suite.tasks for engine in task.engines} == set(ENGINES)
+    assert suite.time is not None
