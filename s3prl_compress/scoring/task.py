@@ -90,7 +90,8 @@ class Settings(BaseModel):
     crops_per_file: int = Field(default=512, ge=1)
     """onepass: evenly spaced 1 s crops that stand for a background file's random ones."""
     num_workers: int = Field(default=0, ge=0)
-    """s3prl: processes that read audio. Does not change a result."""
+    """s3prl: processes that read audio. They draw the silence crops too, so a run changes with
+    their number; onepass has none."""
     seconds_per_batch: float = Field(default=16.0, gt=0)
     """onepass: audio, padding included, that goes through the upstream at once. Does not change
     a result beyond rounding."""
@@ -110,7 +111,7 @@ class Settings(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """Return every setting that can change the result, ready for JSON."""
-        return self.model_dump(mode="json", exclude={"num_workers", "seconds_per_batch"})
+        return self.model_dump(mode="json", exclude={"seconds_per_batch"})
 
 
 def find_task(name: str) -> Task:

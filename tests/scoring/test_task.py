@@ -117,7 +117,7 @@ def test_unknown_names_say_which_there_are(tmp_path: Path) -> None:
 
 def test_identity_leaves_out_what_cannot_change_a_result(tmp_path: Path) -> None:
     first, _ = load_settings("ks", recipe(tmp_path), "onepass")
-    second, _ = load_settings("ks", recipe(tmp_path, num_workers=3), "onepass")
+    second, _ = load_settings("ks", recipe(tmp_path, seconds_per_batch=8), "onepass")
     third, _ = load_settings("ks", recipe(tmp_path, projector_dim=3), "onepass")
     assert first.identity() == second.identity()
     assert first.identity() != third.identity()

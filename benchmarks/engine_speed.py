@@ -1,0 +1,197 @@
+"""What the two engines cost: a training step at HuBERT-base size, a sweep, and complete runs.
+
+    python benchmarks/engine_speed.py --data DIR --output out/engine_speed.json
+
+1. A step of keyword spotting at HuBERT-base size, batch 32 x 1 s: s3prl's own modules with the
+   upstream in them, against the one-pass engine's heads on stored means.
+2. The same with 7 learning rates at once, and what the sweep adds to a whole run.
+3. An extrapolation to the official schedule on Speech Commands v0.01. Labelled as such: nothing
+   of that size is run here.
+4. With `--data DIR` (a prepared corpus): one complete run of both engines with a small upstream.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import write_result
+from torch import Tensor
+
+import s3prl_compress
+from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
+from s3prl_compress.encoder.frames import superb_frames
+from s3prl_compress.scoring.heads import HeadSweep
+from s3prl_compress.timing.statistics import median
+
+BATCH, CLASSES, RATE = 32, 12, 16_000
+RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+
+# The official schedule: steps, and Speech Commands v0.01 with its test set, as s3prl splits it.
+OFFICIAL_STEPS, OFFICIAL_EVALUATIONS = 200_000, 40
+OFFICIAL_CLIPS = {"train": 51_094, "dev": 6_798, "test": 3_081}
+OFFICIAL_CROPS = 6 * 512  # background files, crops of each
+
+
+def timed(step: Callable[[], Any], repeats: int, warmup: int) -> float:
+    """Return the median seconds of `step`."""
+    times = []
+    for number in range(warmup + repeats):
+        start = time.perf_counter()
+        step()
+        if number >= warmup:
+            times.append(time.perf_counter() - start)
+    return median(times)
+
+
+def s3prl_step(folder: Path) -> Callable[[], Any]:
+    """Return one step of s3prl's own keyword spotting, as its runner makes it."""
+    s3prl_compress.register()
+    from s3prl import hub
+    from s3prl.downstream.model import UtteranceLevel
+    from s3prl.upstream.interfaces import Featurizer
+    from torch.nn.utils.rnn import pad_sequence
+
+    upstream = hub.compressed(ckpt=str(folder))
+    featurizer = Featurizer(upstream, upstream_device="cpu")
+    projector = torch.nn.Linear(featurizer.output_dim, 256)
+    model = UtteranceLevel(256, CLASSES)
+    parameters = [*featurizer.parameters(), *projector.parameters(), *model.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=1e-4)
+    waveforms = [0.1 * torch.randn(RATE) for _ in range(BATCH)]
+    labels = torch.randint(CLASSES, (BATCH,))
+
+    def step() -> None:
+        with torch.no_grad():
+            states = upstream(waveforms)
+        features = featurizer(waveforms, states)
+        lengths = torch.tensor([len(one) for one in features])
+        logits, _ = model(projector(pad_sequence(features, batch_first=True)), lengths)
+        torch.nn.functional.cross_entropy(logits, labels).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def onepass_step(rates: tuple[float, ...], values: Tensor) -> Callable[[], Any]:
+    """Return one step of the one-pass engine on stored means [utterances, layers, width]."""
+    sweep = HeadSweep(values.shape[1], values.shape[2], CLASSES, rates)
+    labels = torch.randint(CLASSES, (len(values),))
+
+    def step() -> None:
+        rows = torch.randint(len(values), (BATCH,))
+        sweep.update(values[rows], labels[rows])
+
+    return step
+
+
+def steps(repeats: int) -> dict[str, float]:
+    """Measure the steps at HuBERT-base size, and the features of one second of audio."""
+    shape = NAMED_SHAPES["hubert_base"]
+    encoder = random_encoder(shape).eval()
+    with tempfile.TemporaryDirectory() as folder:
+        step = s3prl_step(save(encoder, Path(folder) / "base"))
+        official = timed(step, repeats, 1)
+    values = torch.randn(2048, len(shape.layers) + 1, shape.hidden)
+    waveforms = [0.1 * torch.randn(RATE) for _ in range(BATCH)]
+
+    def features() -> None:
+        with torch.no_grad():
+            states, counts = encoder(waveforms)
+            [state.mean(1) for state in superb_frames(states, counts, [RATE] * BATCH)]
+
+    return {
+        "s3prl_step": official,
+        "onepass_step": timed(onepass_step(RATES[2:3], values), 300, 50),
+        "onepass_sweep_step": timed(onepass_step(RATES, values), 300, 50),
+        "features_per_clip": timed(features, repeats, 1) / BATCH,
+    }
+
+
+def extrapolate(measured: dict[str, float]) -> dict[str, float]:
+    """Multiply the measured steps up to the official schedule; hours."""
+    clips = OFFICIAL_CLIPS
+    evaluated = OFFICIAL_EVALUATIONS * clips["dev"] + clips["test"]
+    per_clip = measured["s3prl_step"] / BATCH  # an upper bound: evaluation has no backward
+    s3prl = OFFICIAL_STEPS * measured["s3prl_step"] + evaluated * per_clip
+    features = (sum(clips.values()) + OFFICIAL_CROPS) * measured["features_per_clip"]
+    one = features + OFFICIAL_STEPS * measured["onepass_step"]
+    seven = features + OFFICIAL_STEPS * measured["onepass_sweep_step"]
+    return {
+        "s3prl_hours": s3prl / 3600,
+        "onepass_hours": one / 3600,
+        "onepass_sweep_hours": seven / 3600,
+        "sweep_over_one_rate": seven / one,
+    }
+
+
+def complete_runs(data: Path) -> dict[str, Any]:
+    """Run both engines from checkpoint to score with a small upstream, smoke recipe."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = save(random_encoder(NAMED_SHAPES["hubert_small"]), Path(temporary) / "small")
+        found = {}
+        for engine in ("onepass", "s3prl"):
+            start = time.perf_counter()
+            record = s3prl_compress.score(
+                folder, "ks", data=data, engine=engine, recipe="smoke", output=temporary
+            )
+            found[engine] = {
+                "seconds": time.perf_counter() - start,
+                "score": record.score,
+                "standard_error": record.standard_error,
+                "learning_rates": len(record.rates),
+                "steps": record.settings["total_steps"],
+                "stages": record.seconds,
+            }
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="a corpus that `prepare ks` made")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+
+    measured = steps(arguments.repeats)
+    official = extrapolate(measured)
+    one, seven = measured["onepass_step"], measured["onepass_sweep_step"]
+    print(
+        f"\nOne training step, HuBERT-base size, batch {BATCH} x 1 s, median:\n"
+        f"  s3prl      {measured['s3prl_step']:8.3f} s\n"
+        f"  one-pass   {1e3 * one:8.3f} ms    {measured['s3prl_step'] / one:.0f} x less\n"
+        f"  one-pass, {len(RATES)} rates  {1e3 * seven:.3f} ms: the heads cost {seven / one:.2f} x "
+        "one rate\n"
+        f"  features   {1e3 * measured['features_per_clip']:8.1f} ms per clip, once\n\n"
+        f"EXTRAPOLATED, not run: the official schedule ({OFFICIAL_STEPS} steps, Speech Commands "
+        f"v0.01):\n"
+        f"  s3prl, one rate      {official['s3prl_hours']:8.1f} h\n"
+        f"  one-pass, one rate   {official['onepass_hours']:8.2f} h\n"
+        f"  one-pass, {len(RATES)} rates    {official['onepass_sweep_hours']:8.2f} h: "
+        f"{official['sweep_over_one_rate']:.2f} x one rate, features and heads (wanted: at most "
+        "1.5)"
+    )
+    figures: dict[str, Any] = {"steps": measured, "extrapolated": official}
+    if arguments.data is not None:
+        runs = complete_runs(arguments.data)
+        figures["complete_runs"] = runs
+        print(f"\nComplete runs on {arguments.data.name}, hubert_small with random weights, smoke:")
+        for engine, run in runs.items():
+            print(
+                f"  {engine:8} {run['seconds']:6.1f} s, {run['learning_rates']} learning rate(s), "
+                f"{run['steps']} steps: accuracy {run['score']:.1f} +- {run['standard_error']:.1f}"
+            )
+    write_result(arguments.output, figures)
+
+
+if __name__ == "__main__":
+    main()
