@@ -5,7 +5,7 @@ The distortion curve D(K), inertia over total inertia, comes from one Ward tree 
 once where k-means would have to run for each. A cut through the tree is also the start of
 Lloyd's steps: at the few merges that a mild compression makes, it finds the rows that lie next
 to each other, duplicates first, which random rows as a start cannot; and a 4096 x 1025 matrix
-costs one matrix product and about a second, k-means++ at K = 3686 some 50.
+costs a matrix product and about a second of clustering, a k-means++ start at K = 3686 some 50.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class WardTree:
 
 
 def ward_tree(rows: Tensor) -> WardTree:
-    """Build the Ward tree of `rows` [n, d]; memory 12 n^2 bytes."""
+    """Build the Ward tree of `rows` [n, d]; memory about 40 n^2 bytes."""
     points = rows.detach().double()
     squares = points.square().sum(dim=1)
     gram = points @ points.t()
