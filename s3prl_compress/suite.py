@@ -17,6 +17,7 @@ from pathlib import Path
 
 from .console import Answer
 from .encoder import SpeechEncoder, fingerprint
+from .encoder.cost import parameters
 from .errors import InputError
 from .files import write_atomically
 from .outputs import check_folder_output, pick_device, use_threads
@@ -136,7 +137,9 @@ def _upstream(run: _Run, entry: UpstreamEntry) -> str:
     encoder, kept = make_upstream(entry, run.encoders, run.upstreams, run.device)
     run.encoders[entry.name] = encoder
     run.done_before += kept
-    words = "random weights" if encoder.provenance.random_weights else "ready"
+    words = f"{parameters(encoder):,} parameters"
+    if encoder.provenance.random_weights:
+        words += ", of random weights"
     return f"{words}, done before" if kept else words
 
 
