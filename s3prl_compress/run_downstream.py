@@ -19,9 +19,12 @@ import os
 import runpy
 import sys
 import tempfile
+from functools import partialmethod
 from pathlib import Path
+from typing import Any
 
 import yaml
+from tqdm import tqdm
 
 from .errors import InputError
 
@@ -45,6 +48,9 @@ def _run(arguments: list[str]) -> None:
     from .s3prl_bridge.registration import register
 
     register()
+    # s3prl counts its steps by its progress bar: disabled (TQDM_DISABLE) it would never end.
+    bar: Any = tqdm
+    bar.__init__ = partialmethod(tqdm.__init__, disable=False)
     sys.argv = ["s3prl_compress.run_downstream", *arguments]
     runpy.run_module("s3prl.run_downstream", run_name="__main__")
 

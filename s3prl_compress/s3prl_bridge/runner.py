@@ -133,7 +133,8 @@ class _Progress(tqdm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._overall = kwargs.get("desc") == "overall"
         self._written = 0.0
-        super().__init__(*args, **kwargs | {"file": self.nowhere})
+        # Runner counts its steps by this bar: disabled (TQDM_DISABLE) it would never end.
+        super().__init__(*args, **kwargs | {"file": self.nowhere, "disable": False})
 
     def update(self, n: float | None = 1) -> bool | None:
         if self._overall and time.monotonic() - self._written > 0.3:

@@ -37,6 +37,14 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _no_bars() -> Iterator[None]:
+    """s3prl counts its steps by a progress bar: without bars it must end all the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TQDM_DISABLE", "1")
+        yield
+
+
 @pytest.fixture(scope="module")
 def job(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
     folder = tmp_path_factory.mktemp("engine")
