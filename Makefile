@@ -1,6 +1,8 @@
 # Nothing is needed before these but a clone and Python 3.10 or later.
 PYTHON ?= python3
 BIN := .venv/bin
+# Threads that wait sleep: where cores are shared, spinning ones make everything many times slower.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo test lint install
 
