@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from . import console
-from .console import Answer, Command, table
+from .commands import console
+from .commands.console import Answer, Command, table
 from .errors import InputError
 from .outputs import check_checkpoint_output, check_folder_output, pick_device, use_threads
 
@@ -29,7 +29,7 @@ def ls(
         name: only this one, with all that there is to say about it
         verbose: all of them with all that there is to say
     """
-    from .listing import LISTINGS
+    from .commands.listing import LISTINGS
 
     return LISTINGS[kind](name, verbose)
 
@@ -45,7 +45,7 @@ def inspect(model: str, *, device: str | None = None, threads: int | None = None
     """
     use_threads(threads)
     place = pick_device(device)
-    from .inspection import inspect_model, inspection_rows
+    from .commands.inspection import inspect_model, inspection_rows
 
     figures = inspect_model(model, place)
     return Answer(figures, table(inspection_rows(figures)))
@@ -104,7 +104,7 @@ def compress(
     """
     use_threads(threads)
     place, folder = pick_device(device), check_checkpoint_output(output)
-    from . import compression
+    from .commands import compression
 
     figures = compression.compress_to(model, folder, method, settings, place)
     return Answer(
@@ -302,8 +302,8 @@ def _settings_of_method(argv: Sequence[str]) -> dict[str, str]:
     ]
     if not named or named[-1].startswith("--"):
         return {}
-    from .compression import find_method
-    from .listing import setting_helps
+    from .commands.compression import find_method
+    from .commands.listing import setting_helps
 
     return setting_helps(find_method(named[-1]).config)
 

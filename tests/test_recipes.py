@@ -11,7 +11,7 @@ from s3prl_compress.encoder import NAMED_SHAPES
 from s3prl_compress.methods import available
 from s3prl_compress.scoring import TASKS, load_settings
 from s3prl_compress.scoring.task import ENGINES, SHIPPED
-from s3prl_compress.suite_recipe import read_suite
+from s3prl_compress.suite.recipe import read_suite
 
 FOLDER = Path(s3prl_compress.recipes.__file__).parent
 FILES = sorted(FOLDER.rglob("*.yaml"))

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from s3prl_compress import cli, suite_upstreams
+from s3prl_compress import cli
 from s3prl_compress.encoder import load
 from s3prl_compress.errors import InputError
 from s3prl_compress.reporting.records import read_records
-from s3prl_compress.suite import FAILURES_FILE, run_suite
-from s3prl_compress.suite_recipe import UpstreamEntry, find_suite, read_suite
+from s3prl_compress.suite import FAILURES_FILE, run_suite, upstreams
+from s3prl_compress.suite.recipe import UpstreamEntry, find_suite, read_suite
 
 QUICK = Path(__file__).parent / "quick.yaml"
 
@@ -108,15 +108,15 @@ def test_a_changed_checkpoint_is_made_again(tmp_path: Path) -> None:
     other = UpstreamEntry.model_validate(
         {"name": "a", "random": {"shape": "hubert_tiny", "seed": 1}}
     )
-    encoder, kept = suite_upstreams.make_upstream(drawn, {}, tmp_path, "cpu")
+    encoder, kept = upstreams.make_upstream(drawn, {}, tmp_path, "cpu")
     assert not kept
-    assert suite_upstreams.make_upstream(drawn, {}, tmp_path, "cpu")[1]
+    assert upstreams.make_upstream(drawn, {}, tmp_path, "cpu")[1]
     weights = tmp_path / "a" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4])
-    assert not suite_upstreams.make_upstream(drawn, {}, tmp_path, "cpu")[1]
+    assert not upstreams.make_upstream(drawn, {}, tmp_path, "cpu")[1]
     again = load(tmp_path / "a").state_dict()
     assert all((again[name] == tensor).all() for name, tensor in encoder.state_dict().items())
-    assert not suite_upstreams.make_upstream(other, {}, tmp_path, "cpu")[1]
+    assert not upstreams.make_upstream(other, {}, tmp_path, "cpu")[1]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
 
 from ..errors import InputError
@@ -22,6 +23,8 @@ from ..reporting.records import Padding
 
 if TYPE_CHECKING:
     from .runner import SeededRunner
+
+_LOCK_SECONDS = 60
 
 
 class ChildTask(BaseModel):
@@ -65,7 +68,13 @@ def main(folder: Path) -> int:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     torch.set_num_threads(task.threads)
     try:
-        result = _run(task, folder)
+        # A child whose parent was killed ends at its next step: until then the folder is its own.
+        with FileLock(folder / "lock", timeout=_LOCK_SECONDS):
+            result = _run(task, folder)
+    except Timeout:
+        line = f"{folder}: another process works in this folder; wait for it, or end it"
+        write_atomically(folder / "error.txt", f"{line}\n")
+        return 2
     except InputError as error:
         # A reader process's error arrives with its traceback; the last line is the message.
         line = str(error).strip().splitlines()[-1].rpartition("InputError: ")[2]

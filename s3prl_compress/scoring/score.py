@@ -7,10 +7,9 @@ import shutil
 import time
 from pathlib import Path
 
-import torch
-
 from ..encoder import PADDINGS, SpeechEncoder, describe, is_checkpoint, load, save
 from ..errors import InputError
+from ..outputs import pick_device
 from ..reporting.records import Engine, Padding, ScoreRecord, Upstream
 from .cell import cell_stem, finished_record, make_record, write_cell
 from .corpus import check_corpus, open_corpus
@@ -66,7 +65,7 @@ def score(
     """
     declaration = find_task(task)
     settings, recipe_name = load_settings(task, recipe, engine)
-    device = _device(device)
+    device = pick_device(device)
     if seed < 0:
         raise InputError(f"seed {seed}: must not be below 0")
     padding = padding or settings.padding
@@ -120,17 +119,3 @@ def _checkpoint(encoder: SpeechEncoder, source: str | Path | SpeechEncoder, work
     if not isinstance(source, SpeechEncoder) and is_checkpoint(source):
         return Path(source)
     return save(encoder, work / "upstream")
-
-
-def _device(device: str | None) -> str:
-    if device is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise InputError(
-            f"device {device}: torch knows no such device; give cpu or cuda"
-        ) from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device {device}: torch finds no CUDA device here; give cpu")
-    return device

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from ..errors import InputError
+from ..outputs import pick_device
 from ..reporting.records import TimeRecord, environment, write_record
 from .assemble import make_record
 from .loop import Forward, interleaved, one_pass
@@ -68,7 +69,7 @@ def time_upstreams(
     from ..encoder import describe
 
     _check(repeats, warmup, threads, dtype, batch_size)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = pick_device(device)
     given = {"this": source} if against is None else {"this": source, "against": against}
     names = {"this": name, "against": against_name}
     with _threads(threads):

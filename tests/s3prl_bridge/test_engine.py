@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 import soundfile
 import torch
+from filelock import FileLock
 
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
 from s3prl_compress.errors import InputError
-from s3prl_compress.s3prl_bridge import engine
+from s3prl_compress.s3prl_bridge import child, engine
 from s3prl_compress.scoring.corpus import open_corpus
 from s3prl_compress.scoring.engine import EngineResult, Job
 from s3prl_compress.scoring.task import Settings
@@ -180,3 +181,15 @@ def test_wrong_audio_is_one_line_and_anything_else_shows_the_log(
     with pytest.raises(RuntimeError, match="no_such_device") as failure:
         engine.run(broken)
     assert "child.log" in str(failure.value)
+
+
+def test_two_processes_never_share_a_folder(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = engine._plan(dataclasses.replace(job, work=tmp_path))[0].task
+    (tmp_path / "task.json").write_text(task.model_dump_json())
+    monkeypatch.setattr(child, "_LOCK_SECONDS", 0.1)
+    with FileLock(tmp_path / "lock"):
+        assert child.main(tmp_path) == 2
+    assert "another process works in this folder" in (tmp_path / "error.txt").read_text()
+    assert not (tmp_path / "result.json").exists()

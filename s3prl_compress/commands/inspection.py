@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from .encoder import (
+from ..encoder import (
     LEADERBOARD_COUNTS,
     NAMED_SHAPES,
     EncoderShape,
@@ -15,7 +15,7 @@ from .encoder import (
     fingerprint,
     load,
 )
-from .encoder.shape import LINEARS
+from ..encoder.shape import LINEARS
 
 
 def inspect_model(model: str, device: str = "cpu") -> dict[str, Any]:

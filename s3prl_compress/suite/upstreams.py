@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .encoder import NAMED_SHAPES, SpeechEncoder, fingerprint, load, random_encoder, save
-from .errors import InputError
-from .files import write_atomically
-from .methods import compress
-from .suite_recipe import UpstreamEntry
-from .version import __version__
+from ..encoder import NAMED_SHAPES, SpeechEncoder, fingerprint, load, random_encoder, save
+from ..errors import InputError
+from ..files import write_atomically
+from ..methods import compress
+from ..version import __version__
+from .recipe import UpstreamEntry
 
 
 def make_upstream(

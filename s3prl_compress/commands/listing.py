@@ -9,13 +9,13 @@ from importlib import resources
 from importlib.abc import Traversable
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError
 from .console import Answer, table
-from .errors import InputError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from .methods import MethodInfo
+    from ..methods import MethodInfo
 
 ENGINES = {
     "onepass": "each utterance through the upstream once, heads trained on stored means; minutes",
@@ -27,7 +27,7 @@ Listing = Callable[[str | None, bool], Answer]
 
 def list_methods(name: str | None, verbose: bool) -> Answer:
     """List compression methods; one of them, or all when verbose, with the settings."""
-    from .methods import available
+    from ..methods import available
 
     known = available()
     chosen = known if name is None else {name: _chosen(name, known, "method")}
@@ -46,7 +46,7 @@ def list_tasks(name: str | None, verbose: bool) -> Answer:
     """List the tasks; one of them, or all when verbose, with corpus and head."""
     from dataclasses import asdict
 
-    from .scoring import TASKS
+    from ..scoring import TASKS
 
     chosen = TASKS if name is None else {name: _chosen(name, TASKS, "task")}
     figures = {"tasks": [asdict(task) for task in chosen.values()]}
@@ -81,7 +81,7 @@ def list_upstreams(name: str | None, verbose: bool) -> Answer:
 
 def list_shapes(name: str | None, verbose: bool) -> Answer:
     """List the shapes that `inspect` and `random` know by name; weights are never implied."""
-    from .encoder import NAMED_SHAPES
+    from ..encoder import NAMED_SHAPES
 
     chosen = NAMED_SHAPES if name is None else {name: _chosen(name, NAMED_SHAPES, "shape")}
     rows = [(key, shape.family, len(shape.layers), shape.hidden) for key, shape in chosen.items()]

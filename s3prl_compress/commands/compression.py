@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..encoder import SpeechEncoder, cost, load, save
+from ..errors import InputError
+from ..methods import MethodInfo, available, compress
 from .console import table
-from .encoder import SpeechEncoder, cost, load, save
-from .errors import InputError
-from .methods import MethodInfo, available, compress
 
 
 def compress_to(

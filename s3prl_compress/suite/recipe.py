@@ -9,8 +9,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .errors import InputError
-from .reporting.records import Engine, Padding
+from ..errors import InputError
+from ..reporting.records import Engine, Padding
 
 
 class _Recipe(BaseModel):
@@ -143,7 +143,7 @@ def read_suite(path: Path) -> Suite:
 
 
 def _with_recipe_path(entry: TaskEntry, suite: Path) -> TaskEntry:
-    from .scoring.task import SHIPPED
+    from ..scoring.task import SHIPPED
 
     if entry.recipe in SHIPPED:
         return entry

@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-from .errors import InputError
-from .version import __version__
+from ..errors import InputError
+from ..version import __version__
 
 PROGRAM = "s3prl-compress"
 TRACEBACK_VARIABLE = "S3PRL_COMPRESS_TRACEBACK"

@@ -15,20 +15,20 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-from .console import Answer
-from .encoder import SpeechEncoder, fingerprint
-from .encoder.cost import parameters
-from .errors import InputError
-from .files import write_atomically
-from .outputs import check_folder_output, pick_device, use_threads
-from .reporting import report
-from .reporting.records import Engine, TimeRecord, environment, read_record
-from .scoring import load_settings, record_path, score
-from .scoring.corpora import locate_corpus
-from .scoring.task import find_task
-from .suite_recipe import Suite, TaskEntry, TimeEntry, UpstreamEntry, find_suite, read_suite
-from .suite_upstreams import make_upstream, upstream_source
-from .timing import time_upstreams, write_time_record
+from ..commands.console import Answer
+from ..encoder import SpeechEncoder, fingerprint
+from ..encoder.cost import parameters
+from ..errors import InputError
+from ..files import write_atomically
+from ..outputs import check_folder_output, pick_device, use_threads
+from ..reporting import report
+from ..reporting.records import Engine, TimeRecord, environment, read_record
+from ..scoring import load_settings, record_path, score
+from ..scoring.corpora import locate_corpus
+from ..scoring.task import find_task
+from ..timing import time_upstreams, write_time_record
+from .recipe import Suite, TaskEntry, TimeEntry, UpstreamEntry, find_suite, read_suite
+from .upstreams import make_upstream, upstream_source
 
 FAILURES_FILE = "failures.txt"
 
@@ -69,7 +69,7 @@ def run_suite(
     device: str | None = None,
     threads: int | None = None,
 ) -> Answer:
-    """Run a suite and write its leaderboard; see `suite_recipe` for the file's keys.
+    """Run a suite and write its leaderboard; see `suite.recipe` for the file's keys.
 
     A failing cell does not stop the others: the answer lists it, and its exit code is 1.
 

@@ -1,0 +1,1 @@
+"""What the command line's functions need: parsing and printing, listings, figures of a model."""
