@@ -7,7 +7,8 @@
 2. The same with 7 learning rates at once, and what the sweep adds to a whole run.
 3. An extrapolation to the official schedule on Speech Commands v0.01. Labelled as such: nothing
    of that size is run here.
-4. With `--data DIR` (a prepared corpus): one complete run of both engines with a small upstream.
+4. With `--data DIR` (a prepared corpus): whole one-pass runs at HuBERT-base size with one rate
+   and with 7, features and heads, and one complete run of both engines with a small upstream.
 """
 
 from __future__ import annotations
@@ -132,6 +133,21 @@ def extrapolate(measured: dict[str, float]) -> dict[str, float]:
     }
 
 
+def sweep_runs(data: Path) -> dict[str, float]:
+    """Run the one-pass engine at base size with one rate and with all, each from the audio on."""
+    encoder = random_encoder(NAMED_SHAPES["hubert_base"]).eval()
+    seconds = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        for rates in (RATES[2:3], RATES):
+            recipe = Path(temporary) / f"rates{len(rates)}.yaml"
+            recipe.write_text(f"extends: smoke\nlearning_rates: {list(rates)}\nengines: {{}}\n")
+            output = Path(temporary) / recipe.stem  # of its own: no features are shared
+            start = time.perf_counter()
+            s3prl_compress.score(encoder, "ks", data=data, recipe=recipe, output=output)
+            seconds[recipe.stem] = time.perf_counter() - start
+    return seconds
+
+
 def complete_runs(data: Path) -> dict[str, Any]:
     """Run both engines from checkpoint to score with a small upstream, smoke recipe."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -182,6 +198,14 @@ def main() -> None:
     )
     figures: dict[str, Any] = {"steps": measured, "extrapolated": official}
     if arguments.data is not None:
+        whole = sweep_runs(arguments.data)
+        figures["sweep_runs"] = whole
+        first, last = whole.values()
+        print(
+            f"\nWhole one-pass runs on {arguments.data.name} at HuBERT-base size, smoke: one rate "
+            f"{first:.1f} s, {len(RATES)} rates {last:.1f} s: {last / first:.2f} x (wanted: at "
+            "most 1.5)"
+        )
         runs = complete_runs(arguments.data)
         figures["complete_runs"] = runs
         print(f"\nComplete runs on {arguments.data.name}, hubert_small with random weights, smoke:")
