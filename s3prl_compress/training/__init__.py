@@ -1,8 +1,10 @@
 """What the learned methods share: batches of audio, targets, masks, losses, the loop."""
 
-from .audio import AudioBatches, AudioSet, Crop, open_audio
-from .loop import Batches, LoopSettings, Progress, train
+from .audio import AudioSet, open_audio
+from .batches import AudioBatches, Crop, split_files
+from .loop import Batches, Progress, train
 from .masking import MaskSettings, draw_masks
+from .settings import LoopSettings
 
 __all__ = [
     "AudioBatches",
@@ -14,5 +16,6 @@ __all__ = [
     "Progress",
     "draw_masks",
     "open_audio",
+    "split_files",
     "train",
 ]

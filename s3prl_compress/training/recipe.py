@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ..encoder import EncoderShape, dense_shape
 from ..errors import InputError
-from .loop import LoopSettings
 from .masking import MaskSettings
 from .objective import ObjectiveSettings
+from .settings import LoopSettings
 from .targets import HiddenTargets, TargetSettings
 
 

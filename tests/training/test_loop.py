@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from s3prl_compress.errors import InputError
-from s3prl_compress.training.loop import LoopSettings, train
+from s3prl_compress.training.loop import train
+from s3prl_compress.training.settings import LoopSettings
 
 
 class Regression(nn.Module):

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from s3prl_compress.encoder import load, random_encoder
-from s3prl_compress.training import pretrain
+from s3prl_compress.training import iteration, pretrain
 from s3prl_compress.training.recipe import load_recipe
 
 SHIPPED = sorted((Path(__file__).parents[2] / "recipes" / "pretrain").glob("*.yaml"))
@@ -84,7 +84,7 @@ def test_a_killed_pretraining_ends_with_the_same_weights(
     finished: Path, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = write(tmp_path / "toy.yaml", recipe())
-    draw = pretrain.draw_masks
+    draw = iteration.draw_masks
     for allowed in (5, 11, 14, 12):  # draws of masks, validation's too: in both iterations
         left = iter(range(allowed))
 
@@ -93,10 +93,10 @@ def test_a_killed_pretraining_ends_with_the_same_weights(
                 raise KeyboardInterrupt
             return draw(*arguments)
 
-        monkeypatch.setattr(pretrain, "draw_masks", killed)
+        monkeypatch.setattr(iteration, "draw_masks", killed)
         assert run(file, tones, tmp_path / "out") == 130
     assert (tmp_path / "out" / "iteration_2" / "state").is_dir()
-    monkeypatch.setattr(pretrain, "draw_masks", draw)
+    monkeypatch.setattr(iteration, "draw_masks", draw)
     assert run(file, tones, tmp_path / "out") == 0
     for part in ("iteration_1/encoder", "encoder"):
         expected = (finished / part / "model.safetensors").read_bytes()
@@ -105,10 +105,10 @@ def test_a_killed_pretraining_ends_with_the_same_weights(
 
 def test_tones_are_learned(tones: Path, tmp_path: Path) -> None:
     content = recipe()
-    iteration = content["iterations"][0]
-    iteration["loop"] |= {"steps": 80, "accumulation": 1, "learning_rate": 5e-3}
-    iteration["masks"] = {"start_probability": 0.1, "span": 3}  # less than a tone lasts
-    content["iterations"] = [iteration]
+    first = content["iterations"][0]
+    first["loop"] |= {"steps": 80, "accumulation": 1, "learning_rate": 5e-3}
+    first["masks"] = {"start_probability": 0.1, "span": 3}  # less than a tone lasts
+    content["iterations"] = [first]
     assert run(write(tmp_path / "toy.yaml", content), tones, tmp_path / "out") == 0
     state = json.loads((tmp_path / "out" / "iteration_1" / "state" / "state.json").read_text())
     assert mean(state["training"][-5:], "masked_loss") < (
