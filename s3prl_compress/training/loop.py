@@ -9,11 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.state import AcceleratorState
 from pydantic import BaseModel
 from tensorboardX import SummaryWriter
@@ -88,18 +90,10 @@ def train(
     writer = SummaryWriter(str(folder / "tensorboard"), purge_step=progress.step + 1)
     with closing(writer), bar:
         while progress.step < settings.steps:
-            for group in raw_optimizer.param_groups:
+            for group in optimizer.param_groups:
                 group["lr"] = settings.rate(progress.step)
-            for _ in range(settings.accumulation):
-                with accelerator.accumulate(prepared):
-                    scalars = prepared(**next(source))
-                    accelerator.backward(scalars["loss"])
-                    if accelerator.sync_gradients:
-                        norm = accelerator.clip_grad_norm_(model.parameters(), settings.clip)
-                        recent.add({"gradient_norm": norm})
-                    optimizer.step()
-                    optimizer.zero_grad()
-                recent.add(scalars)
+            for batch in islice(source, settings.accumulation):
+                recent.add(_learn(accelerator, prepared, optimizer, batch, settings.clip))
             progress.step += 1
             bar.update()
             last = progress.step == settings.steps
@@ -118,6 +112,25 @@ def train(
                 save_state(folder / STATE, model, raw_optimizer, facts)
     accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)  # without autocast, as it came
     return progress
+
+
+def _learn(
+    accelerator: Accelerator,
+    model: nn.Module,
+    optimizer: AcceleratedOptimizer,
+    batch: dict[str, Any],
+    clip: float,
+) -> dict[str, Tensor]:
+    """Take the gradients of one batch, and a step with the last batch of an accumulation."""
+    with accelerator.accumulate(model):
+        scalars = model(**batch)
+        accelerator.backward(scalars["loss"])
+        if accelerator.sync_gradients:
+            norm = accelerator.clip_grad_norm_(model.parameters(), clip)
+            scalars = scalars | {"gradient_norm": norm}
+        optimizer.step()
+        optimizer.zero_grad()
+    return scalars
 
 
 def _accelerator(settings: LoopSettings, device: torch.device) -> Accelerator:
