@@ -138,6 +138,22 @@ class SpeechEncoder(nn.Module):
         Raises:
             InputError: a waveform is not 1-D, or too short for one frame.
         """
+        features, valid, counts = self.features(waveforms)
+        return self.encoder(self.feature_projection(features), valid), counts
+
+    def features(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Run the convolutions only: the first of the forward pass's three parts.
+
+        Masked pre-training puts its masks between `feature_projection` and `encoder`.
+
+        Returns:
+            The features [batch, frames, conv width]; True where a frame is an utterance's own
+            [batch, frames], or None where all are; and the number of frames of each utterance,
+            [batch], on the CPU.
+
+        Raises:
+            InputError: a waveform is not 1-D, or too short for one frame.
+        """
         lengths = self._check(waveforms)
         prepared = [waveform.to(self.device, self.dtype) for waveform in waveforms]
         if self.normalize:
@@ -153,11 +169,11 @@ class SpeechEncoder(nn.Module):
             )
         features = self.feature_extractor(batch, first_frames)
         counts = torch.tensor(self._frame_counts(lengths, features.shape[1]), device="cpu")
-        x = self.feature_projection(features)
         valid = None
         if padded:
-            valid = torch.arange(x.shape[1], device=self.device) < counts.to(self.device)[:, None]
-        return self.encoder(x, valid), counts
+            frames = torch.arange(features.shape[1], device=self.device)
+            valid = frames < counts.to(self.device)[:, None]
+        return features, valid, counts
 
     def _check(self, waveforms: Sequence[Tensor]) -> list[int]:
         if isinstance(waveforms, Tensor) or not len(waveforms):

@@ -1,0 +1,54 @@
+"""The loss curve of a run, as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ..files import write_atomically
+from .loop import Progress
+
+_COLOURS = {"training": "#1f6feb", "validation": "#d1480a"}
+
+
+def draw_curves(runs: Mapping[str, Progress], path: Path, quantities: Mapping[str, str]) -> Path:
+    """Draw the history of runs into a PNG, one column per run and one row per quantity.
+
+    Args:
+        runs: histories by title.
+        path: the PNG.
+        quantities: names of scalars, and how to call them beside the axis.
+    """
+    figure = Figure(figsize=(5 * len(runs), 2.6 * len(quantities)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(quantities), len(runs), squeeze=False, sharex="col")
+    for column, (title, progress) in enumerate(runs.items()):
+        axes[0][column].set_title(title)
+        axes[-1][column].set_xlabel("step")
+        for row, (quantity, label) in enumerate(quantities.items()):
+            _draw(axes[row][column], progress, quantity)
+            if column == 0:
+                axes[row][column].set_ylabel(label)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    write_atomically(path, buffer.getvalue())
+    return path
+
+
+def _draw(axis: Axes, progress: Progress, quantity: str) -> None:
+    for name, entries in (("training", progress.training), ("validation", progress.validation)):
+        points = [(entry["step"], entry[quantity]) for entry in entries if quantity in entry]
+        if points:
+            steps, values = zip(*points, strict=True)
+            marker = "o" if len(points) == 1 or name == "validation" else ""
+            axis.plot(steps, values, label=name, color=_COLOURS[name], marker=marker, markersize=3)
+    axis.grid(alpha=0.3)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    if axis.lines:
+        axis.legend(frameon=False)

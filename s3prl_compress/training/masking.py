@@ -1,0 +1,48 @@
+"""Spans of frames that a model does not get to see, as in wav2vec 2.0 and HuBERT."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+
+class MaskSettings(BaseModel):
+    """How much is masked. HuBERT's own: 0.08 and 10, a little over half of all frames."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    start_probability: float = Field(default=0.08, gt=0, le=1)
+    """Spans per frame. (fairseq's `mask_prob` is this times the span: 0.8.)"""
+    span: int = Field(default=10, ge=1)
+    """Frames in a span. Spans may overlap."""
+    minimum: int = Field(default=1, ge=1)
+    """Fewest spans in an utterance."""
+
+
+def draw_masks(
+    frame_counts: Sequence[int], settings: MaskSettings, random: np.random.Generator
+) -> Tensor:
+    """Draw spans for a batch: True where a frame is masked, [batch, longest].
+
+    Each utterance gets `start_probability * frames` spans (rounded up or down at random so that
+    the mean is right), their starts drawn without replacement among those that leave the whole
+    span inside the utterance; padding is never masked. An utterance no longer than a span keeps
+    its first frame and is masked from there on; one of a single frame is masked.
+
+    Source: wav2vec 2.0 (arXiv 2006.11477), section 3.1 and appendix A.
+    """
+    masks = np.zeros((len(frame_counts), max(frame_counts)), dtype=bool)
+    for row, frames in zip(masks, frame_counts, strict=True):
+        if frames <= settings.span:
+            row[min(1, frames - 1) : frames] = True
+            continue
+        spans = int(settings.start_probability * frames + random.random())
+        possible = frames - settings.span + 1
+        spans = min(max(spans, settings.minimum), possible)
+        starts = random.choice(possible, size=spans, replace=False)
+        row[(starts[:, None] + np.arange(settings.span)).ravel()] = True
+    return torch.from_numpy(masks)

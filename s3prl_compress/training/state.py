@@ -1,0 +1,83 @@
+"""The state of a training run on disk: what is needed to go on exactly where it stopped.
+
+One safetensors file (weights and optimizer moments in full precision) and one JSON file. No
+generator's state is in it: batches and masks follow from the seed and the number of the step.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..errors import InputError
+from ..files import folder_atomically
+
+TENSORS_FILE = "state.safetensors"
+FACTS_FILE = "state.json"
+
+
+def save_state(folder: Path, model: nn.Module, optimizer: Optimizer, facts: dict[str, Any]) -> None:
+    """Write the state, whole or not at all; an older one in `folder` is replaced."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with folder_atomically(folder) as temporary:
+        save_file(stored, temporary / TENSORS_FILE)
+        (temporary / FACTS_FILE).write_text(json.dumps(facts) + "\n", encoding="utf-8")
+
+
+def read_facts(folder: Path) -> dict[str, Any] | None:
+    """Return what `save_state` was given besides tensors; None where nothing was saved yet.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = folder / FACTS_FILE
+    if not path.is_file():
+        return None
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error}); delete {folder} to start again") from error
+    assert isinstance(facts, dict)
+    return facts
+
+
+def load_state(folder: Path, model: nn.Module, optimizer: Optimizer) -> None:
+    """Fill model and optimizer.
+
+    Raises:
+        InputError: the file is damaged, or belongs to another model.
+    """
+    path = folder / TENSORS_FILE
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); delete {folder}") from error
+    try:
+        model.load_state_dict(_below("model.", tensors))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in _below("optimizer.", tensors).items():
+            index, _, name = key.partition(".")
+            moments.setdefault(int(index), {})[name] = tensor
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    except (RuntimeError, ValueError, KeyError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"{path}: belongs to another model ({first}); delete {folder}") from error
+
+
+def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
