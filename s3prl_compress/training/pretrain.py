@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import console
+from ..commands import console
 from ..encoder import SpeechEncoder, fingerprint, save
 from ..files import write_atomically
 from ..outputs import check_checkpoint_output, check_folder_output, pick_device, use_threads
