@@ -12,17 +12,20 @@ from s3prl_compress.methods import available
 from s3prl_compress.scoring import TASKS, load_settings
 from s3prl_compress.scoring.task import ENGINES, SHIPPED
 from s3prl_compress.suite.recipe import read_suite
+from s3prl_compress.training.recipe import load_recipe
 
 FOLDER = Path(s3prl_compress.recipes.__file__).parent
 FILES = sorted(FOLDER.rglob("*.yaml"))
 SUITES = [path for path in FILES if path.parent == FOLDER]
 OF_TASKS = [path for path in FILES if path.parent == FOLDER / "tasks"]
+OF_TRAINING = [path for path in FILES if path.parent == FOLDER / "pretrain"]
 
 
 def test_every_recipe_is_looked_at() -> None:
     assert SUITES
     assert OF_TASKS
-    assert set(FILES) == {*SUITES, *OF_TASKS}
+    assert OF_TRAINING
+    assert set(FILES) == {*SUITES, *OF_TASKS, *OF_TRAINING}
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
@@ -47,6 +50,13 @@ def test_settings_of_a_task(path: Path, engine: str) -> None:
         settings, name = load_settings(task, recipe, engine)  # type: ignore[arg-type]
         assert settings.learning_rates
         assert name == (recipe if isinstance(recipe, str) else recipe.stem)
+
+
+@pytest.mark.parametrize("path", OF_TRAINING, ids=lambda path: path.stem)
+def test_pretraining(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem
+    assert recipe.model.shape().frame_stride == 320
 
 
 def test_the_demo_is_what_it_says() -> None:
