@@ -412,6 +412,13 @@ def test_code_in_a_pickle_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("content", [b"", b"hi\n", b"PK not a zip"])
+def test_files_of_something_else(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    path.write_bytes(content)
+    assert str(path) in _refused(path, "model.pt")
+
+
 def test_other_things_say_what_was_found(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     torch.save({"epoch": 1, "optimizer": {}}, path)

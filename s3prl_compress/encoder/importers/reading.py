@@ -46,7 +46,9 @@ def read_pickle(path: Path) -> Any:
             f"{path} holds objects of the class {name}, and running foreign code to read them is "
             f"refused; save plain tensors only (an original fairseq file: `{CONVERTER}`)"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except (KeyError, IndexError, EOFError) as error:  # how torch's reader meets other files
+        raise InputError(f"{path} is not a checkpoint of torch, or is broken") from error
+    except (RuntimeError, ValueError, OSError) as error:
         raise InputError(f"{path} cannot be read by torch: {first_line(error)}") from error
 
 
