@@ -29,13 +29,14 @@ import torch
 from common import write_result
 from peers import (
     largest_difference,
+    noise,
     s3prl_expert,
     s3prl_file,
     s3prl_states,
+    states_of,
     transformers_model,
     transformers_states,
 )
-from torch import Tensor
 from tqdm import tqdm
 
 from s3prl_compress.encoder import NAMED_SHAPES, EncoderShape, SpeechEncoder, load
@@ -50,33 +51,19 @@ SINGLE = (47_999, 32_000)
 BATCH = (48_000, 47_000, 33_333, 16_080)
 
 
-def noise(lengths: tuple[int, ...]) -> list[Tensor]:
-    """Utterances of noise with an offset and a loudness of their own."""
-    generator = torch.Generator().manual_seed(0)
-    return [
-        0.05 * (number + 1) * (torch.randn(length, generator=generator) + 0.3)
-        for number, length in enumerate(lengths)
-    ]
-
-
-def states_of(encoder: SpeechEncoder, waveforms: list[Tensor]) -> list[Tensor]:
-    with torch.no_grad():
-        return list(encoder(waveforms)[0])
-
-
 def against_transformers(shape: EncoderShape, folder: Path) -> float:
     """Return the largest difference from transformers, over single utterances."""
     model = transformers_model(shape)
     model.save_pretrained(folder)
     # Said here because save_pretrained of a model alone writes no preprocessor.
     (folder / "preprocessor_config.json").write_text(json.dumps({"do_normalize": False}))
-    theirs = [transformers_states(model, waveform) for waveform in noise(SINGLE)]
+    theirs = [transformers_states(model, waveform) for waveform in noise(*SINGLE)]
     del model
     gc.collect()
     encoder = load(folder)
     return max(
         largest_difference(states_of(encoder, [waveform]), states)
-        for waveform, states in zip(noise(SINGLE), theirs, strict=True)
+        for waveform, states in zip(noise(*SINGLE), theirs, strict=True)
     )
 
 
@@ -85,18 +72,18 @@ def against_s3prl(shape: EncoderShape, path: Path) -> tuple[float, float]:
     # As published: the large models normalise their input, the base models do not.
     s3prl_file(shape, path, normalize=shape.pre_norm)
     expert = s3prl_expert(shape.family, path)
-    theirs = s3prl_states(expert, noise(BATCH))
+    theirs = s3prl_states(expert, noise(*BATCH))
     del expert
     gc.collect()  # its hooks refer to itself
     encoder = load(path, padding="fairseq")
-    difference = largest_difference(states_of(encoder, noise(BATCH)), theirs)
+    difference = largest_difference(states_of(encoder, noise(*BATCH)), theirs)
     encoder.padding = "independent"
     return difference, alone_from_batched(encoder)
 
 
 def alone_from_batched(encoder: SpeechEncoder) -> float:
     """Return the largest difference between an utterance alone and in the batch."""
-    waveforms = noise(BATCH)
+    waveforms = noise(*BATCH)
     together = states_of(encoder, waveforms)
     worst = 0.0
     for number, waveform in enumerate(waveforms):

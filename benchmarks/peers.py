@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from s3prl_compress.encoder import EncoderShape
+from s3prl_compress.encoder import EncoderShape, SpeechEncoder
 
 Run = Any
 """A function from a list of waveforms to the list of hidden states."""
@@ -168,3 +168,18 @@ def largest_difference(ours: list[Tensor], theirs: list[Tensor]) -> float:
         float((one - other).abs().max() / other.abs().max())
         for one, other in zip(ours, theirs, strict=True)
     )
+
+
+def noise(*lengths: int, seed: int = 0) -> list[Tensor]:
+    """Utterances of these lengths with an offset and a loudness of their own."""
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        0.05 * (number + 1) * (torch.randn(length, generator=generator) + 0.3)
+        for number, length in enumerate(lengths)
+    ]
+
+
+def states_of(encoder: SpeechEncoder, waveforms: list[Tensor]) -> list[Tensor]:
+    """The L + 1 hidden states of a batch."""
+    with torch.no_grad():
+        return list(encoder(waveforms)[0])

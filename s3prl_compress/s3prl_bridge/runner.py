@@ -89,7 +89,7 @@ class SeededRunner(_module.Runner):
 
     def load_head(self, checkpoint: Path) -> int:
         """Take weighted sum and head from a checkpoint; return its step."""
-        self.init_ckpt = torch.load(checkpoint, map_location="cpu")
+        self.init_ckpt = torch.load(checkpoint, map_location="cpu", weights_only=True)
         for entry in (self.featurizer, self.downstream):
             self._load_weight(entry.model, entry.name)
         return int(self.init_ckpt["Step"])

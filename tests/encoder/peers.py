@@ -5,9 +5,6 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from s3prl_compress.encoder import EncoderShape, SpeechEncoder, dense_shape, random_encoder
 
 _PATH = Path(__file__).parents[2] / "benchmarks" / "peers.py"
@@ -48,16 +45,5 @@ def small_encoder(family: str, large: bool, normalize: bool = False) -> SpeechEn
     return encoder
 
 
-def noise(*lengths: int, seed: int = 0) -> list[Tensor]:
-    """Utterances of these lengths with an offset and a loudness of their own."""
-    generator = torch.Generator().manual_seed(seed)
-    return [
-        0.05 * (number + 1) * (torch.randn(length, generator=generator) + 0.3)
-        for number, length in enumerate(lengths)
-    ]
-
-
-def states_of(encoder: SpeechEncoder, waveforms: list[Tensor]) -> list[Tensor]:
-    """The L + 1 hidden states of a batch."""
-    with torch.no_grad():
-        return list(encoder(waveforms)[0])
+noise = peers.noise
+states_of = peers.states_of
