@@ -19,6 +19,9 @@ from .selection import HeadSelection, LayerSelection, Selection
 
 UnitKind = Literal["ffn", "qk", "vo", "conv"]
 
+PAIRS = {"ffn": ("fc1", "fc2"), "qk": ("q", "k"), "vo": ("v", "out")}
+"""The two linears that a channel of each kind stands in; convolutions have none."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -125,7 +128,7 @@ def importance(encoder: SpeechEncoder, group: Group) -> Tensor:
     """
     if group.kind == "conv":
         return _conv_importance(encoder, group.layer)
-    first, second = {"ffn": ("fc1", "fc2"), "qk": ("q", "k"), "vo": ("v", "out")}[group.kind]
+    first, second = PAIRS[group.kind]
     rows = slice(group.start, group.start + group.size)
     going_in = dense_weight(get_linear(encoder, group.layer, first))[rows].norm(dim=1)
     other = dense_weight(get_linear(encoder, group.layer, second))

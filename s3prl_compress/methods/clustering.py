@@ -39,8 +39,8 @@ class ClusteringConfig(MethodConfig):
     units: HiddenUnitNames = ("ffn", "qk", "vo")
     """Form fold: ffn (FFN units), qk and vo (dimensions inside each head)."""
     multiple: Multiple = 1
-    """Form fold: sizes that change become multiples of this. 8 is faster; fewer targets can be
-    met exactly."""
+    """Form fold: sizes that change become multiples of this. 8 suits processors; fewer targets can
+    be met exactly."""
     linears: LinearNames = ALL_LINEARS
     """Form share: which of the six linears."""
     start: Start = "ward"

@@ -16,13 +16,10 @@ from torch import Tensor
 
 from ..encoder.linear import DenseLinear, Linear, LowRankLinear, dense_bias, dense_weight
 from ..encoder.model import SpeechEncoder
-from .channels import Group
+from .channels import PAIRS, Group
 from .kmeans import Labels, sizes, sums
 from .rebuild import dense_linear, get_linear, low_rank_linear, rebuild
 from .surgery import factors_pay
-
-PAIRS = {"ffn": ("fc1", "fc2"), "qk": ("q", "k"), "vo": ("v", "out")}
-"""The two linears that a channel of each kind stands in."""
 
 
 def can_fold(encoder: SpeechEncoder, group: Group) -> bool:

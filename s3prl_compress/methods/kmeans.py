@@ -4,8 +4,8 @@ The distortion curve D(K), inertia over total inertia, comes from one Ward tree 
 (Ward 1963): a merge's height says what it adds to the inertia, so that the tree gives all K at
 once where k-means would have to run for each. A cut through the tree is also the start of
 Lloyd's steps: at the few merges that a mild compression makes, it finds the rows that lie next
-to each other, duplicates first, which random rows as a start cannot; and a 4096 x 1025 matrix
-costs a matrix product and about a second of clustering, a k-means++ start at K = 3686 some 50.
+to each other, duplicates first, which random rows as a start cannot. It costs a matrix product
+and one clustering, where a k-means++ start with nearly as many clusters as rows costs far more.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class MagnitudeConfig(MethodConfig):
     units: UnitNames = ("ffn", "qk", "vo")
     """Granularity channel: ffn (FFN units), qk and vo (dimensions inside heads), conv."""
     multiple: Multiple = 1
-    """Granularity channel: sizes that change become multiples of this. 8 is faster; fewer
+    """Granularity channel: sizes that change become multiples of this. 8 suits processors; fewer
     targets can be met exactly."""
 
     @model_validator(mode="after")

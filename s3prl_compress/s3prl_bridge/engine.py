@@ -131,7 +131,7 @@ def _child(run: _Run, job: Job, *, test: bool) -> ChildResult:
     (run.folder / "error.txt").unlink(missing_ok=True)
     log = run.folder / "child.log"
     command = [sys.executable, "-m", "s3prl_compress.s3prl_bridge.child", str(run.folder)]
-    # Threads that spin while they wait make small steps 15 times slower on a busy machine.
+    # Threads that spin while they wait slow small steps down on a busy machine.
     environment = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ
     with log.open("a", encoding="utf-8") as output:
         process = subprocess.Popen(

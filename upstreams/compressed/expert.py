@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import yaml
 from torch import Tensor
 
-from s3prl_compress.encoder import load
+from s3prl_compress.encoder import PADDINGS, load
 from s3prl_compress.encoder.frames import SUPERB_STRIDE, superb_frames
 from s3prl_compress.errors import InputError
 from s3prl_compress.reporting.records import Padding
@@ -18,8 +18,6 @@ from s3prl_compress.s3prl_bridge.mends import mend
 mend()
 
 from s3prl.upstream.interfaces import UpstreamBase  # noqa: E402  (not before the mends)
-
-PADDINGS: tuple[Padding, ...] = get_args(Padding)
 
 
 class UpstreamExpert(UpstreamBase):
