@@ -12,7 +12,6 @@ BOOTSTRAP_DRAWS = 10_000
 """Resamples of a bootstrap: its 95 % ends then rest on 250 resamples each."""
 
 _NORMAL_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
-_DRAWN_AT_ONCE = 4_000_000  # numbers in memory while a bootstrap draws
 
 
 def accuracy(truth: Sequence[str], predicted: Sequence[str]) -> float:
@@ -117,14 +116,11 @@ def resampled_sums(values: numpy.ndarray, *, draws: int, seed: int) -> numpy.nda
         draws: how many resamples, each of as many utterances as there are.
         seed: of the draws; the same seed draws the same utterances.
     """
-    count = values.shape[1]
-    generator = numpy.random.default_rng(seed)
-    block = max(1, _DRAWN_AT_ONCE // count)
-    sums = [
-        values[:, generator.integers(0, count, (min(block, draws - start), count))].sum(axis=-1)
-        for start in range(0, draws, block)
-    ]
-    return numpy.concatenate(sums, axis=1)
+    kinds, counts = numpy.unique(values, axis=1, return_counts=True)
+    total = int(counts.sum())
+    # Utterances with equal figures are one kind: how often each kind is drawn is multinomial.
+    drawn = numpy.random.default_rng(seed).multinomial(total, counts / total, size=draws)
+    return numpy.asarray(kinds @ drawn.T)
 
 
 def _check_pairs(truth: Sequence[str], predicted: Sequence[str], what: str) -> None:
