@@ -32,6 +32,7 @@ from .registry import MethodConfig, register
 from .selection import Selection
 from .settings import Multiple, Sparsity, UnitNames
 from .surgery import select_units, stored_after
+from .threshold import largest
 
 
 class MagnitudeConfig(MethodConfig):
@@ -154,19 +155,19 @@ def _prune_weights(encoder: SpeechEncoder, config: MagnitudeConfig) -> SpeechEnc
             f"where it can remove at most {1 - (stored - present) / total:.3f} of the parameters"
         )
     kept = min(max(kept, 0), present)
+    weights = {place: dense_weight(linear) for place, linear in prunable.items()}
     if config.scope == "global":
-        threshold, ties = kth_largest(list(prunable.values()), kept)
-    linears: dict[tuple[int, str], Linear] = {}
-    for place, linear in tqdm(prunable.items(), desc="magnitude", file=sys.stderr, leave=False):
-        weight = dense_weight(linear)
-        if config.scope == "layer":
-            threshold, ties = kth_largest([linear], round(sizes[place] * kept / max(present, 1)))
-        strength = weight.abs().float()
-        mask = strength > threshold
-        equal = ((strength == threshold) & (strength > 0)).flatten().nonzero().flatten()[:ties]
-        ties -= len(equal)
-        mask.view(-1)[equal] = True
-        linears[place] = SparseLinear.from_dense(weight * mask, dense_bias(linear))
+        masks = largest(list(weights.values()), kept)
+    else:
+        counts = (round(sizes[place] * kept / max(present, 1)) for place in weights)
+        masks = [
+            largest([weight], count)[0]
+            for weight, count in zip(weights.values(), counts, strict=True)
+        ]
+    linears: dict[tuple[int, str], Linear] = {
+        place: SparseLinear.from_dense(weight * mask, dense_bias(prunable[place]))
+        for (place, weight), mask in zip(weights.items(), masks, strict=True)
+    }
     return rebuild(encoder, linears)
 
 
@@ -175,35 +176,3 @@ def nonzeros(linear: DenseLinear | SparseLinear) -> int:
     if isinstance(linear, SparseLinear):
         return int(torch.count_nonzero(linear.values))
     return int(torch.count_nonzero(linear.weight))
-
-
-def kth_largest(linears: list[DenseLinear | SparseLinear], count: int) -> tuple[float, int]:
-    """Return the `count`-th largest magnitude, and how many weights of exactly that size to take.
-
-    By bisection over the bit patterns of float32, which rise with the number they stand for:
-    31 counts, exact, and nothing is copied or sorted (a sort of 300 million weights would take
-    gigabytes).
-    """
-    if count == 0:
-        return float("inf"), 0
-
-    def above(threshold: float) -> int:
-        return sum(int((_strength(linear) > threshold).sum()) for linear in linears)
-
-    low, high = 0, int(np.float32(np.finfo(np.float32).max).view(np.int32))
-    while low < high:  # the smallest value with fewer than `count` weights above it
-        middle = (low + high) // 2
-        if above(_float(middle)) < count:
-            high = middle
-        else:
-            low = middle + 1
-    return _float(low), count - above(_float(low))
-
-
-def _strength(linear: DenseLinear | SparseLinear) -> Tensor:
-    stored = linear.values if isinstance(linear, SparseLinear) else linear.weight
-    return stored.detach().abs().float()
-
-
-def _float(bits: int) -> float:
-    return float(np.int32(bits).view(np.float32))

@@ -1,17 +1,13 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, macs, random_encoder
 from s3prl_compress.encoder.cost import nonzero_parameters, parameters, stored_bytes
-from s3prl_compress.encoder.linear import DenseLinear, SparseLinear, dense_weight
+from s3prl_compress.encoder.linear import SparseLinear, dense_weight
 from s3prl_compress.methods import compress
 from s3prl_compress.methods.channels import groups_of, importance
-from s3prl_compress.methods.magnitude import kth_largest
 from s3prl_compress.methods.rebuild import get_linear
 
 from .small import reached, small_encoder, speech, states
@@ -66,17 +62,6 @@ def test_a_second_pruning_goes_on_where_the_first_ended(tiny: SpeechEncoder) -> 
     for place in PLACES:
         one, other = get_linear(once, *place), get_linear(twice, *place)
         assert ((dense_weight(one) != 0) != (dense_weight(other) != 0)).sum() <= 1
-
-
-@given(st.lists(st.sampled_from([0.0, -1.0, 1.0, 2.5, -3e-20, 1e30]), min_size=1), st.data())
-def test_the_kth_largest_is_numpys(values: list[float], data: st.DataObject) -> None:
-    linear = DenseLinear(len(values), 1)
-    linear.weight = torch.nn.Parameter(torch.tensor([values]))
-    count = data.draw(st.integers(1, len(values)))
-    threshold, ties = kth_largest([linear], count)
-    ranked = np.sort(np.abs(np.float32(values)))[::-1]
-    assert threshold == ranked[count - 1]
-    assert ties == count - (ranked > threshold).sum()
 
 
 def test_the_weakest_units_go_and_the_others_stay_as_they_are() -> None:
