@@ -54,7 +54,7 @@ def prepare_ks(metadata: Path, output: Path, *, name: str | None = None) -> Path
 
 def demo_corpus(output: Path) -> Path:
     """Unpack the packaged corpus of generated speech into Speech Commands' layout at `output`."""
-    packaged = resources.files("s3prl_compress.recipes") / "demo_corpus"
+    packaged = resources.files("s3prl_compress.recipes") / "demo_corpus" / "ks"
     with resources.as_file(packaged) as folder:
         return _prepare(folder / "metadata.csv", Path(output), DEMO_NAME, generated=True)
 

@@ -1,0 +1,1 @@
+"""Generated speech for every task, and what it is generated with."""
