@@ -25,6 +25,7 @@ from .linear import SharedLinear, SparseLinear, unpack_bits
 from .model import SpeechEncoder
 from .provenance import Provenance
 from .shape import EncoderShape
+from .stored import StoredType, check_stored_type, stored_tensors, stored_type
 
 FORMAT: Literal["s3prl_compress.encoder"] = "s3prl_compress.encoder"
 CONFIG_FILE = "config.json"
@@ -51,15 +52,19 @@ class CheckpointConfig(BaseModel):
     normalize: bool
     """Bring each waveform to zero mean and unit variance first."""
     sampling_rate: Literal[16000] = 16000
+    stored_as: StoredType = "float32"
+    """Type of the weights on disk. In memory they are float32 either way."""
     head: HeadConfig | None = None
     provenance: Provenance
 
 
-def save_folder(encoder: SpeechEncoder, folder: str | Path) -> Path:
+def save_folder(
+    encoder: SpeechEncoder, folder: str | Path, dtype: torch.dtype = torch.float32
+) -> Path:
     """Write a checkpoint folder, whole or not at all; an older checkpoint there is replaced.
 
     Raises:
-        InputError: `folder` exists and is something else.
+        InputError: `folder` exists and is something else, or a weight does not fit into `dtype`.
     """
     folder = Path(folder)
     empty = folder.is_dir() and not any(folder.iterdir())
@@ -71,23 +76,15 @@ def save_folder(encoder: SpeechEncoder, folder: str | Path) -> Path:
         normalize=encoder.normalize,
         head=None if head is None else HeadConfig(vocabulary=head.vocabulary, blank=head.blank),
         provenance=encoder.provenance,
+        stored_as=stored_type(dtype),
     )
+    tensors = stored_tensors(encoder, dtype)
     with folder_atomically(folder) as temporary:
         (temporary / CONFIG_FILE).write_text(
             json.dumps(config.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8"
         )
-        save_file(stored_tensors(encoder), temporary / WEIGHTS_FILE, metadata={"format": "pt"})
+        save_file(tensors, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
     return folder
-
-
-def stored_tensors(encoder: SpeechEncoder) -> dict[str, Tensor]:
-    """Return the tensors as they stand on disk: assignments in the smallest integer that fits."""
-    stored = {}
-    for name, tensor in encoder.state_dict().items():
-        if tensor.dtype == torch.long:
-            tensor = tensor.to(torch.uint8 if len(tensor) <= 256 else torch.int32)
-        stored[name] = tensor.detach().cpu().contiguous().clone()
-    return stored
 
 
 def is_checkpoint(folder: str | Path) -> bool:
@@ -132,8 +129,8 @@ def load_folder(folder: str | Path) -> SpeechEncoder:
 
     Raises:
         InputError: one line that names the file or the tensor: a truncated file, a tensor that
-            is missing, too many, or of another size than the shape says, a weight that is not
-            finite, an assignment out of range.
+            is missing, too many, of another size than the shape says, or of another type than
+            config.json says, a weight that is not finite, an assignment out of range.
     """
     folder = Path(folder)
     config = read_config(folder)
@@ -145,8 +142,11 @@ def load_folder(folder: str | Path) -> SpeechEncoder:
     encoder.provenance = config.provenance
     try:
         with safe_open(path, framework="pt") as file:
-            given = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            given = {name: tuple(part.get_shape()) for name, part in slices.items()}
             check_tensors(encoder.state_dict(), given, str(path))
+            for name, part in slices.items():
+                check_stored_type(name, part.get_dtype(), config.stored_as, str(path))
             state = {name: file.get_tensor(name) for name in given}
     except (SafetensorError, OSError) as error:
         raise InputError(

@@ -65,7 +65,7 @@ def stored_bytes(encoder: SpeechEncoder) -> int:
         if name.startswith("head."):
             continue
         size = tensor.element_size()
-        if tensor.dtype == torch.long:  # assignments: see checkpoint.stored_tensors
+        if tensor.dtype == torch.long:  # assignments: see stored.stored_tensors
             size = 1 if len(tensor) <= 256 else 4
         total += tensor.numel() * size
     return total

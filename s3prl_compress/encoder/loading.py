@@ -44,10 +44,14 @@ def load(
     return encoder.to(device or "cpu").eval()
 
 
-def save(encoder: SpeechEncoder, folder: str | Path) -> Path:
+def save(encoder: SpeechEncoder, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Path:
     """Write `encoder` as a checkpoint folder, whole or not at all, and return its path.
 
+    With `dtype=torch.float16` the folder has half the size; loaded again, the encoder is float32
+    with rounded weights.
+
     Raises:
-        InputError: `folder` exists and is not a checkpoint of ours.
+        InputError: `folder` exists and is not a checkpoint of ours, or a weight is too large for
+            float16.
     """
-    return save_folder(encoder, folder)
+    return save_folder(encoder, folder, dtype)
