@@ -97,6 +97,19 @@ def open_audio(source: str | Path, *, minimum_samples: int = 400) -> AudioSet:
             mono: how many of each, and the first one by name.
     """
     root, names = _names(Path(source))
+    return open_files(source, root, names, minimum_samples=minimum_samples)
+
+
+def open_files(
+    source: str | Path, root: Path, names: Sequence[str], *, minimum_samples: int = 400
+) -> AudioSet:
+    """Check the audio files `names`, relative to `root`, that `source` is said to hold.
+
+    Files of less than `minimum_samples` are left out.
+
+    Raises:
+        InputError: as `open_audio`.
+    """
     lengths: dict[str, int] = {}
     faults: dict[str, list[str]] = {}
     for name in tqdm(names, desc="listing audio", unit="file"):

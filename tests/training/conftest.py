@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from .letters import write_letters
+
 RATE = 16_000
 
 
@@ -23,4 +25,12 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = root / f"speaker{number % 2}" / f"{number}.{'flac' if number % 3 else 'wav'}"
         path.parent.mkdir(exist_ok=True)
         soundfile.write(path, wave, RATE, subtype="PCM_16")
+    return root
+
+
+@pytest.fixture(scope="session")
+def transcribed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Transcribed speech in LibriSpeech's layout, see `letters`."""
+    root = tmp_path_factory.mktemp("transcribed")
+    write_letters(root)
     return root

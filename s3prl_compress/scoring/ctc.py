@@ -1,0 +1,98 @@
+"""Speech recognition by a checkpoint's own CTC head: greedy, without a language model.
+
+Not SUPERB's ASR, where the upstream is frozen and a new head is trained on it: here a fine-tuned
+model is measured as it stands, before compression, after it, and after fine-tuning.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from ..encoder import CTCHead, SpeechEncoder, load
+from ..encoder.symbols import decode, plain_text
+from ..errors import InputError
+from ..training.transcripts import Split, TranscribedAudio, open_transcribed
+from .metrics import bootstrap_wer, character_error_rate, word_error_rate
+
+
+@dataclass(frozen=True)
+class CTCScore:
+    """What a CTC head made of transcribed speech."""
+
+    word_error_rate: float
+    """In percent, over all words."""
+    character_error_rate: float
+    """In percent, over all characters, spaces included."""
+    standard_error: float
+    """Of the word error rate, by bootstrap over utterances."""
+    interval: tuple[float, float]
+    """95 %, of the word error rate."""
+    predictions: list[tuple[str, str, str]]
+    """Per utterance: file (relative to the data's folder), truth, predicted; upper case."""
+    audio_fingerprint: str
+    """Of the utterances' names and lengths."""
+    audio_seconds: float
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall time by stage."""
+
+
+def score_ctc(
+    source: str | Path | SpeechEncoder,
+    data: str | Path,
+    split: Split | None = "test",
+    device: str = "cpu",
+) -> CTCScore:
+    """Recognise transcribed speech with the CTC head of a checkpoint, greedily.
+
+    Texts are compared in upper case. Utterances go through one at a time, so that no padding
+    has a say in them.
+
+    Args:
+        source: an encoder, or what `load` takes.
+        data: a folder in LibriSpeech's layout, or a table; see `open_transcribed`.
+        split: of the data; one without splits is taken whole.
+        device: where the encoder runs.
+
+    Raises:
+        InputError: there is no head, or the data are not usable.
+    """
+    encoder = source if isinstance(source, SpeechEncoder) else load(source, device=device)
+    name = "the encoder" if isinstance(source, SpeechEncoder) else str(source)
+    if encoder.head is None:
+        raise InputError(
+            f"{name}: has no CTC head; fine-tune it first: s3prl-compress compress {name} "
+            "--method ctc --audio TRANSCRIBED --output DIR"
+        )
+    speech = open_transcribed(data, split, minimum_samples=encoder.shape.minimum_samples)
+    truth = [plain_text(text) for text in speech.texts]
+    started = time.monotonic()
+    predicted = recognise(encoder.to(device), encoder.head, speech)
+    error, interval = bootstrap_wer(truth, predicted)
+    return CTCScore(
+        word_error_rate=word_error_rate(truth, predicted),
+        character_error_rate=character_error_rate(truth, predicted),
+        standard_error=error,
+        interval=interval,
+        predictions=list(zip(speech.audio.files, truth, predicted, strict=True)),
+        audio_fingerprint=speech.audio.fingerprint(),
+        audio_seconds=speech.audio.seconds,
+        seconds={"recognition": time.monotonic() - started},
+    )
+
+
+def recognise(encoder: SpeechEncoder, head: CTCHead, speech: TranscribedAudio) -> list[str]:
+    """Return the text of the best path through each utterance, upper case."""
+    texts = []
+    numbers = range(len(speech.audio.files))
+    with torch.inference_mode():
+        for number in tqdm(numbers, desc="recognition", unit="utterance", file=sys.stderr):
+            states, _ = encoder([speech.audio.read(number)])
+            best = head(states[-1])[0].argmax(dim=-1).tolist()
+            texts.append(plain_text(decode(best, head.vocabulary, head.blank)))
+    return texts

@@ -1,0 +1,98 @@
+"""Connectionist temporal classification (CTC): its loss, its batches, and a new head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..encoder import SAMPLING_RATE, CTCHead, SpeechEncoder
+from ..encoder.symbols import character_vocabulary, encode
+from ..errors import InputError
+from .batches import AudioBatches
+from .transcripts import TranscribedAudio
+
+
+def ctc_loss(
+    head: CTCHead, hidden: Tensor, frame_counts: Tensor, targets: Sequence[Tensor]
+) -> Tensor:
+    """Return the CTC loss per symbol, the mean over the utterances; a scalar.
+
+    In float32 even under autocast. An utterance with more symbols than frames adds zero.
+
+    Args:
+        head: from hidden states to symbols.
+        hidden: the encoder's last hidden state, [batch, frames, hidden].
+        frame_counts: of each utterance, [batch].
+        targets: numbers of each utterance's symbols, [symbols] each.
+    """
+    with torch.autocast(hidden.device.type, enabled=False):
+        logs = F.log_softmax(head(hidden.float()), dim=-1).transpose(0, 1)
+        return F.ctc_loss(
+            logs,
+            torch.cat([target.to(hidden.device) for target in targets]),
+            frame_counts,
+            torch.tensor([len(target) for target in targets]),
+            blank=head.blank,
+            zero_infinity=True,
+        )
+
+
+@dataclass(frozen=True)
+class TranscribedBatches:
+    """Endless batches of whole utterances with their symbols; batch n is always the same."""
+
+    speech: TranscribedAudio
+    vocabulary: tuple[str, ...]
+    batch_samples: int
+    """Most samples in a batch, padding included (but always one utterance)."""
+    seed: int
+
+    @cached_property
+    def targets(self) -> list[Tensor]:
+        """Numbers of the symbols of every utterance."""
+        return [torch.tensor(encode(text, self.vocabulary)) for text in self.speech.texts]
+
+    @cached_property
+    def batches(self) -> AudioBatches:
+        """Which utterances are in which batch."""
+        audio = self.speech.audio
+        return AudioBatches(audio, max(audio.lengths), self.batch_samples, self.seed)
+
+    def __call__(self, first: int) -> Iterator[dict[str, Any]]:
+        """Yield the arguments `waveforms` and `targets` of batch `first` and all that follow."""
+        for crops, waveforms in self.batches.iterate(first):
+            yield {
+                "waveforms": waveforms,
+                "targets": [self.targets[crop.file] for crop in crops],
+            }
+
+
+def without_long_ones(speech: TranscribedAudio, seconds: float) -> TranscribedAudio:
+    """Leave out the utterances that are longer than `seconds`.
+
+    Raises:
+        InputError: none is left.
+    """
+    audio = speech.audio
+    kept = [n for n, length in enumerate(audio.lengths) if length <= seconds * SAMPLING_RATE]
+    if not kept:
+        raise InputError(
+            f"{audio.root}: all {len(audio.files)} utterances are longer than {seconds:g} s; "
+            "raise longest_seconds or cut them"
+        )
+    return TranscribedAudio(audio.subset(kept), tuple(speech.texts[number] for number in kept))
+
+
+def add_head(encoder: SpeechEncoder, texts: Sequence[str], seed: int) -> None:
+    """Give `encoder` a new CTC head, in place: a symbol for every character of `texts`."""
+    vocabulary = character_vocabulary(texts)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = CTCHead(encoder.shape.hidden, vocabulary, blank=0)
+    encoder.head = head.to(encoder.device)

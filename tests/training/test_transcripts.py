@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from s3prl_compress.errors import InputError
+from s3prl_compress.training.transcripts import open_transcribed
+
+
+def write_audio(path: Path, samples: int = 2000) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.zeros(samples), 16_000)
+
+
+@pytest.fixture
+def librispeech(tmp_path: Path) -> Path:
+    for split, speaker in (("train-clean-100", "103"), ("dev-clean", "84"), ("test-clean", "61")):
+        chapter = tmp_path / split / speaker / "7"
+        lines = []
+        for number in range(2):
+            name = f"{speaker}-7-000{number}"
+            write_audio(chapter / f"{name}.flac", 2000 + 320 * number)
+            lines.append(f"{name} TEXT {number} OF {split.upper()}\n")
+        (chapter / f"{speaker}-7.trans.txt").write_text("".join(lines))
+    return tmp_path
+
+
+def test_librispeech_s_layout(librispeech: Path) -> None:
+    assert len(open_transcribed(librispeech).texts) == 6
+    train = open_transcribed(librispeech, "train")
+    assert train.audio.files == (
+        "train-clean-100/103/7/103-7-0000.flac",
+        "train-clean-100/103/7/103-7-0001.flac",
+    )
+    assert train.texts == ("TEXT 0 OF TRAIN-CLEAN-100", "TEXT 1 OF TRAIN-CLEAN-100")
+    assert train.audio.lengths == (2000, 2320)
+    # One of its folders alone has no splits, and is taken whole.
+    assert open_transcribed(librispeech / "dev-clean", "test").texts[0] == "TEXT 0 OF DEV-CLEAN"
+
+
+def test_short_files_take_their_texts_with_them(librispeech: Path) -> None:
+    long = open_transcribed(librispeech, "test", minimum_samples=2100)
+    assert long.texts == ("TEXT 1 OF TEST-CLEAN",)
+
+
+@pytest.mark.parametrize("column", ["transcript", "text"])
+def test_tables(tmp_path: Path, column: str) -> None:
+    for name in ("b", "a", "c"):
+        write_audio(tmp_path / f"{name}.wav")
+    table = tmp_path / "metadata.csv"
+    table.write_text(f"file,{column},split\nb.wav,two,valid\na.wav,one,train\nc.wav,three,dev\n")
+    for source in (table, tmp_path):
+        assert open_transcribed(source).texts == ("one", "two", "three")
+        assert open_transcribed(source, "dev").texts == ("two", "three")
+    with pytest.raises(InputError, match="nothing of split 'test'; there are: dev, train"):
+        open_transcribed(table, "test")
+    table.write_text(f"file,{column}\nb.wav,two\n")
+    assert open_transcribed(table, "test").texts == ("two",)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("file,words\na.wav,one\n", "needs the columns `file` and `transcript`"),
+        ("file,text\na.wav,\n", "1 utterances have no text .first: a.wav"),
+        ("file,text,split\na.wav,one,training\n", "split 'training' is none of"),
+        ("file,text\nlost.wav,one\n", "1 missing .first: lost.wav"),
+    ],
+)
+def test_bad_tables_are_one_line(tmp_path: Path, content: str, message: str) -> None:
+    write_audio(tmp_path / "a.wav")
+    (tmp_path / "metadata.csv").write_text(content)
+    with pytest.raises(InputError, match=message):
+        open_transcribed(tmp_path)
+
+
+def test_bad_folders_are_one_line(librispeech: Path, tmp_path: Path) -> None:
+    (librispeech / "dev-clean/84/7/84-7-0001.flac").unlink()
+    with pytest.raises(InputError, match="1 transcribed utterances have no audio"):
+        open_transcribed(librispeech)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(InputError, match="no transcripts"):
+        open_transcribed(empty)
+    with pytest.raises(InputError, match="no such folder"):
+        open_transcribed(tmp_path / "nowhere")
