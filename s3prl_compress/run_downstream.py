@@ -5,9 +5,10 @@
         -o "config.downstream_expert.datarc.speech_commands_root=DIR,,\
 config.downstream_expert.datarc.speech_commands_test_root=DIR"
 
-The flags are those of `s3prl.run_downstream`. Three things are made easier: `-g` takes the padding
-as a word (`independent` or `fairseq`); without `-c`, keyword spotting gets SUPERB's settings (the
-wheel of s3prl holds no configs); without `--device`, the CPU is taken where there is no GPU.
+`-u hubert_demo` needs no `-k`. The flags are those of `s3prl.run_downstream`. Three things are made
+easier: `-g` takes the padding as a word (`independent` or `fairseq`); without `-c`, keyword
+spotting gets SUPERB's settings (the wheel of s3prl holds no configs); without `--device`, the CPU
+is taken where there is no GPU.
 
 Only ever a process of its own: s3prl's `main` replaces `builtins.isinstance`.
 """
@@ -87,6 +88,10 @@ def _read(given: list[str]) -> argparse.Namespace | None:
 
 
 def _check_upstream(flags: argparse.Namespace) -> None:
+    from .encoder.shipped import SHIPPED, shipped_folder
+
+    if flags.upstream in SHIPPED and not flags.upstream_ckpt:
+        shipped_folder(flags.upstream)
     if flags.upstream != "compressed" or _resumes(flags):
         return
     if not flags.upstream_ckpt:

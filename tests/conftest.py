@@ -100,3 +100,25 @@ def _tone(index: int, random: np.random.Generator) -> np.ndarray:
 def _write(path: Path, wave: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, wave, RATE, subtype="PCM_16")
+
+
+@pytest.fixture
+def shipped_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in the place of `hubert_demo`'s: its shape, random weights, float16."""
+    import torch
+
+    from s3prl_compress.encoder import random_encoder, save
+    from s3prl_compress.training.recipe import load_recipe
+
+    recipe = Path(__file__).parents[1] / "recipes" / "pretrain" / "hubert_demo.yaml"
+    upstreams = tmp_path / "upstreams"
+    monkeypatch.setattr("s3prl_compress.encoder.shipped.upstreams_folder", lambda: upstreams)
+    encoder = random_encoder(load_recipe(recipe).model.shape())
+    return save(encoder, upstreams / "hubert_demo", dtype=torch.float16)
+
+
+@pytest.fixture
+def no_shipped_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installation without the weights of `hubert_demo`."""
+    monkeypatch.setattr("s3prl_compress.encoder.shipped.upstreams_folder", lambda: tmp_path)
+    return tmp_path / "hubert_demo"

@@ -36,25 +36,49 @@ def test_mistakes_are_said_in_one_line_before_s3prl_starts(
 
 def test_keyword_spotting_from_the_command_line(tiny_corpus: Path, tmp_path: Path) -> None:
     save(random_encoder(NAMED_SHAPES["hubert_tiny"]), tmp_path / "tiny")
-    override = ",,".join(
-        (
-            f"{DATA}.speech_commands_root={tiny_corpus / 'speech_commands'}",
-            f"{DATA}.speech_commands_test_root={tiny_corpus / 'speech_commands_test'}",
-            f"{DATA}.num_workers=0",
-            f"{DATA}.batch_size=8",
-            "config.runner.total_steps=4",
-            "config.runner.eval_step=2",
-            "config.runner.save_step=2",
-        )
-    )
     flags = ["-m", "train", "-u", "compressed", "-k", str(tmp_path / "tiny"), "-g", "fairseq"]
-    flags += ["-d", "speech_commands", "-p", "experiment", "-o", override, "--device", "cpu"]
+    flags += [
+        "-d",
+        "speech_commands",
+        "-p",
+        "experiment",
+        "-o",
+        _override(tiny_corpus),
+        "--device",
+        "cpu",
+    ]
     done = _run(flags, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     log = (tmp_path / "experiment" / "log.log").read_text()
     assert "dev at step 4" in log
     assert "test at step 4" in log
     assert len((tmp_path / "experiment" / "test_predict.txt").read_text().splitlines()) == 48
+
+
+def test_the_shipped_upstream_without_weights(
+    no_shipped_demo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["-m", "train", "-p", "unused", "-u", "hubert_demo", "-d", "speech_commands"]
+    assert main(flags) == 2
+    error = capsys.readouterr().err
+    assert "without its weights" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_the_shipped_upstream_from_the_command_line(
+    shipped_demo: Path, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    flags = ["-m", "train", "-u", "hubert_demo", "-d", "speech_commands", "-p", "experiment"]
+    flags += ["-o", _override(tiny_corpus), "--device", "cpu"]
+    # Another process, with the folder of the weights in the place of the package's.
+    code = (
+        "import pathlib, sys; from s3prl_compress.encoder import shipped; "
+        f"shipped.upstreams_folder = lambda: pathlib.Path({str(shipped_demo.parent)!r}); "
+        f"from s3prl_compress.run_downstream import main; sys.exit(main({flags!r}))"
+    )
+    done = _python(["-c", code], tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "test at step 4" in (tmp_path / "experiment" / "log.log").read_text()
 
 
 def test_a_wrong_flag_gives_s3prls_own_usage(tmp_path: Path) -> None:
@@ -64,8 +88,26 @@ def test_a_wrong_flag_gives_s3prls_own_usage(tmp_path: Path) -> None:
     assert "UPSTREAM_FEATURE_SELECTION" in done.stderr
 
 
+def _override(corpus: Path) -> str:
+    return ",,".join(
+        (
+            f"{DATA}.speech_commands_root={corpus / 'speech_commands'}",
+            f"{DATA}.speech_commands_test_root={corpus / 'speech_commands_test'}",
+            f"{DATA}.num_workers=0",
+            f"{DATA}.batch_size=8",
+            "config.runner.total_steps=4",
+            "config.runner.eval_step=2",
+            "config.runner.save_step=2",
+        )
+    )
+
+
 def _run(flags: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "s3prl_compress.run_downstream", *flags]
+    return _python(["-m", "s3prl_compress.run_downstream", *flags], folder)
+
+
+def _python(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
     # s3prl counts its steps by a progress bar: without bars it must end all the same.
     environment = os.environ | {"TQDM_DISABLE": "1"}
     return subprocess.run(

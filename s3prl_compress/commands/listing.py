@@ -75,7 +75,10 @@ def list_upstreams(name: str | None, verbose: bool) -> Answer:
     return Answer(
         figures,
         table(sorted(chosen.items()), ("upstream", "what it is")),
-        ("in s3prl: python -m s3prl_compress.run_downstream -u compressed -k FOLDER ...",),
+        (
+            "in s3prl: python -m s3prl_compress.run_downstream -u compressed -k FOLDER ...",
+            "          python -m s3prl_compress.run_downstream -u hubert_demo ...",
+        ),
     )
 
 

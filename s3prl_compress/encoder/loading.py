@@ -9,6 +9,7 @@ import torch
 from ..errors import InputError
 from .checkpoint import is_checkpoint, load_folder, save_folder
 from .model import PADDINGS, Padding, SpeechEncoder
+from .shipped import SHIPPED, shipped_folder
 
 
 def load(
@@ -22,7 +23,8 @@ def load(
 
     Args:
         source: a checkpoint folder of ours, a transformers folder, an s3prl-converted `.pt`,
-            a torchaudio or DPHuBERT file, or a model hub id ("facebook/hubert-base-ls960").
+            a torchaudio or DPHuBERT file, a model hub id ("facebook/hubert-base-ls960"), or the
+            name of an encoder that comes with the package ("hubert_demo").
         padding: how the end of the shorter utterances of a batch is treated.
         device: where the weights go; the CPU if None.
         revision: branch, tag or commit of a hub id.
@@ -32,6 +34,8 @@ def load(
     """
     if padding not in PADDINGS:
         raise InputError(f"padding {padding!r}: choose one of {', '.join(PADDINGS)}")
+    if str(source) in SHIPPED and not Path(source).exists():
+        source = shipped_folder(str(source))
     if is_checkpoint(source):
         encoder = load_folder(source)
     else:

@@ -2,7 +2,8 @@
 
 s3prl has no plug-in point, but every way to an upstream reads `s3prl.hub`'s attributes:
 `s3prl.hub.compressed(...)`, `S3PRLUpstream("compressed", path_or_url=...)`,
-`S3PRLUpstream.available_names()`, and `Runner` with `-u compressed -k FOLDER`.
+`S3PRLUpstream.available_names()`, and `Runner` with `-u compressed -k FOLDER`; or with
+`hubert_demo` and no checkpoint.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from ..encoder.shipped import SHIPPED
 from .mends import mend
-
-SHIPPED: dict[str, str] = {}
-"""Named upstreams that need no `-k`: hub entry -> checkpoint. No weights are shipped yet."""
 
 
 def upstream_names() -> tuple[str, ...]:
-    """Return the names that `register` adds, without importing s3prl."""
+    """Return the names that `register` adds, without importing s3prl.
+
+    `compressed` takes a checkpoint (`-k`), the others bring their own.
+    """
     return ("compressed", *SHIPPED)
 
 
@@ -31,14 +33,11 @@ def register() -> None:
     """
     mend()
     hub = importlib.import_module("s3prl.hub")
-    compressed = _compressed()
-    entries = {"compressed": compressed}
-    entries |= {name: _named(name, source, compressed) for name, source in SHIPPED.items()}
-    for name, entry in entries.items():
+    for name in upstream_names():
         found = getattr(hub, name, None)
         if found is not None and not getattr(found, "__module__", "").startswith("s3prl_compress."):
             raise RuntimeError(f"s3prl has an upstream called {name} of its own; not replaced")
-        setattr(hub, name, entry)
+        setattr(hub, name, _entry(name))
 
 
 def register_alone() -> None:
@@ -52,17 +51,11 @@ def register_alone() -> None:
     mend()
     hub = ModuleType("s3prl.hub", "s3prl's hub, with the upstream of this run only.")
     sys.modules["s3prl.hub"] = hub
-    hub.__dict__["compressed"] = _compressed()
+    hub.__dict__["compressed"] = _entry("compressed")
 
 
-def _compressed() -> Callable[..., Any]:
-    module: Any = importlib.import_module("s3prl_compress.upstreams.compressed.hubconf")
-    return module.compressed
-
-
-def _named(name: str, source: str, compressed: Callable[..., Any]) -> Callable[..., Any]:
-    def entry(ckpt: Any = None, *args: Any, **kwargs: Any) -> Any:
-        return compressed(ckpt or source, *args, **kwargs)
-
-    entry.__name__ = name
+def _entry(name: str) -> Callable[..., Any]:
+    """Return the function called `name` of the hubconf of the upstream's folder."""
+    module = importlib.import_module(f"s3prl_compress.upstreams.{name}.hubconf")
+    entry: Callable[..., Any] = getattr(module, name)
     return entry

@@ -7,6 +7,7 @@ import torch
 
 import s3prl_compress
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
+from s3prl_compress.errors import InputError
 from s3prl_compress.s3prl_bridge import registration
 
 pytestmark = pytest.mark.s3prl
@@ -38,24 +39,37 @@ def test_s3prl_finds_the_upstream_everywhere(tmp_path: Path) -> None:
 
 
 def test_a_name_of_s3prl_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registration, "SHIPPED", {"hubert": "nowhere"})
+    monkeypatch.setattr(registration, "SHIPPED", {"hubert": "a recipe"})
     with pytest.raises(RuntimeError, match="hubert"):
         registration.register()
 
 
-def test_a_shipped_upstream_needs_no_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = save(random_encoder(NAMED_SHAPES["hubert_tiny"]), tmp_path / "tiny")
-    monkeypatch.setattr(registration, "SHIPPED", {"hubert_tiny_random": str(folder)})
-    registration.register()
+def test_the_shipped_upstream_needs_no_checkpoint(shipped_demo: Path) -> None:
+    s3prl_compress.register()
+    from s3prl import hub
+    from s3prl.nn import S3PRLUpstream
+
+    assert registration.upstream_names() == ("compressed", "hubert_demo")
+    assert "hubert_demo" in S3PRLUpstream.available_names(only_registered_ckpt=True)
+    upstream = S3PRLUpstream("hubert_demo")
+    assert upstream.hidden_sizes == [256] * 7
+    wave = torch.randn(8000)
+    with torch.no_grad():
+        states = hub.hubert_demo(refresh=False)([wave])["hidden_states"]
+        theirs, _ = upstream(wave[None], torch.tensor([8000]))
+        expected = hub.compressed(str(shipped_demo))([wave])["hidden_states"]
+        assert hub.hubert_demo(model_config="fairseq").encoder.padding == "fairseq"
+    for state, other, third in zip(states, expected, theirs, strict=True):
+        assert torch.equal(state, other)
+        assert torch.equal(state, third)
+
+
+def test_the_shipped_upstream_without_weights(no_shipped_demo: Path) -> None:
+    s3prl_compress.register()
     from s3prl import hub
 
-    try:
-        assert registration.upstream_names() == ("compressed", "hubert_tiny_random")
-        assert len(hub.hubert_tiny_random()([torch.randn(800)])["hidden_states"]) == 3
-    finally:
-        del hub.hubert_tiny_random
+    with pytest.raises(InputError, match="without its weights"):
+        hub.hubert_demo()
 
 
 def test_the_small_hub_never_replaces_the_real_one() -> None:

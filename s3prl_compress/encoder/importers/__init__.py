@@ -15,6 +15,7 @@ from typing import Any
 from ...errors import InputError
 from ..checkpoint import is_checkpoint, load_folder
 from ..model import SpeechEncoder
+from ..shipped import SHIPPED
 from . import s3prl_pt, torchaudio_pt
 from .foreign import Foreign, build_encoder
 from .hub import download, is_hub_id
@@ -25,7 +26,8 @@ __all__ = ["import_foreign"]
 
 ACCEPTED = (
     "a folder of this package, a transformers folder or hub id of a hubert, wav2vec2 or wavlm "
-    "model, an s3prl-converted .pt, a torchaudio or DPHuBERT file with `config` and `state_dict`"
+    "model, an s3prl-converted .pt, a torchaudio or DPHuBERT file with `config` and `state_dict`, "
+    f"and the shipped {', '.join(SHIPPED)}"
 )
 _SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 
