@@ -36,6 +36,10 @@ class MethodConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    def recorded(self) -> dict[str, Any]:
+        """Return what the encoder's history keeps of the settings, in words that JSON can hold."""
+        return self.model_dump(mode="json")
+
 
 Method = Callable[[SpeechEncoder, Any], SpeechEncoder]
 MethodFunction = TypeVar("MethodFunction", bound=Method)
@@ -55,6 +59,8 @@ class MethodInfo:
     config: type[MethodConfig]
     """Its settings."""
     function: Method
+    learns: bool = False
+    """It trains, so that it runs with gradients."""
 
     def defaults(self) -> dict[str, Any]:
         """Return the settings that have a default, with it, in words that JSON can hold."""
@@ -69,11 +75,14 @@ _methods: dict[str, MethodInfo] = {}
 _failed: dict[str, str] = {}
 
 
-def register(name: str, needs: Needs = "nothing") -> Callable[[MethodFunction], MethodFunction]:
+def register(
+    name: str, needs: Needs = "nothing", *, learns: bool = False
+) -> Callable[[MethodFunction], MethodFunction]:
     """Register a method: a function of an encoder and its settings that returns a new encoder.
 
     The second argument's annotation, a `MethodConfig`, says which settings there are. The
-    function must leave the encoder that it is given as it is.
+    function must leave the encoder that it is given as it is. It runs without gradients unless
+    it `learns`.
 
     Raises:
         ValueError: the name is taken, or the function has another form.
@@ -86,7 +95,9 @@ def register(name: str, needs: Needs = "nothing") -> Callable[[MethodFunction], 
         if known is not None and _origin(known.function) != _origin(function):
             raise ValueError(f"method {name} is already registered by {_origin(known.function)}")
         summary, reference = _docstring(function)
-        _methods[name] = MethodInfo(name, needs, summary, reference, _config(function), function)
+        _methods[name] = MethodInfo(
+            name, needs, summary, reference, _config(function), function, learns
+        )
         return function
 
     return decorate
@@ -112,13 +123,13 @@ def compress(encoder: SpeechEncoder, method: str = "clustering", **settings: Any
     """
     info = _find(method)
     config = _validate(info, settings)
-    with torch.no_grad():
+    with torch.inference_mode(False), torch.set_grad_enabled(info.learns):
         result = info.function(encoder, config)
     if result is encoder:  # nothing to do, a method may find; its history still is another
         result = copy.deepcopy(encoder)
     step = MethodStep(
         method=method,
-        settings=config.model_dump(mode="json"),
+        settings=config.recorded(),
         version=__version__,
         git_commit=_git_commit(),
         date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

@@ -97,17 +97,21 @@ class AudioBatches:
         return [batches[number] for number in random.permutation(len(batches))]
 
     def iterate(
-        self, first: int = 0, workers: int = 0
+        self, first: int = 0, workers: int = 0, share: tuple[int, int] = (0, 1)
     ) -> Iterator[tuple[list[Crop], list[Tensor]]]:
         """Yield (crops, waveforms) of batch `first` and all that follow it, without end.
 
-        `workers`: processes that decode ahead; they do not change what is yielded.
+        Args:
+            first: number of the first batch.
+            workers: processes that decode ahead; they do not change what is yielded.
+            share: (n, m): the waveforms are those of crops n, n + m, n + 2 m, ... only, which
+                may be none; the crops are always those of the whole batch.
         """
         epoch, position = divmod(first, self.per_pass)
         while True:
             plan = self.plan(epoch)[position:]
             loader = DataLoader(
-                _Planned(self.audio, plan),
+                _Planned(self.audio, [batch[share[0] :: share[1]] for batch in plan]),
                 batch_size=None,
                 num_workers=workers,
                 # Its base seed would otherwise be drawn from torch's global generator.

@@ -2,13 +2,16 @@
 
 accelerate's own checkpoints are pickles, and so are those of transformers' Trainer; this project
 writes none, so the state goes through `state`.
+
+In several processes (started by `accelerate launch` or `torchrun`) gradients and logged scalars
+are means over the processes, and only the first one writes; the folder must be seen by all.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +20,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
 from pydantic import BaseModel
 from tensorboardX import SummaryWriter
 from torch import Tensor, nn
@@ -24,7 +28,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from ..errors import InputError
-from .settings import LoopSettings, build_optimizer
+from .settings import GroupRule, LoopSettings, build_optimizer
 from .state import load_state, read_facts, save_state
 
 Scalars = dict[str, float]
@@ -58,6 +62,7 @@ def train(
     settings: LoopSettings,
     folder: Path,
     *,
+    rules: Sequence[GroupRule] = (),
     device: str | torch.device = "cpu",
     validate: Callable[[nn.Module], Scalars] | None = None,
     identity: str = "",
@@ -67,9 +72,10 @@ def train(
 
     Args:
         model: returns a dictionary of scalar tensors, of which `loss` is minimised.
-        batches: see `Batches`; one per micro-batch.
+        batches: see `Batches`; one per micro-batch. In several processes each calls its own.
         settings: of the optimiser.
         folder: gets `state/` (see `state`) and `tensorboard/`.
+        rules: for parameters that learn at a rate of their own.
         device: where to train.
         validate: called with the model at every checkpoint, without gradients.
         identity: of settings and data; a state of another identity is refused.
@@ -80,25 +86,28 @@ def train(
     """
     accelerator = _accelerator(settings, torch.device(device))
     model.to(accelerator.device).train()
-    raw_optimizer = build_optimizer(model, settings)
+    raw_optimizer = build_optimizer(model, settings, rules)
     progress = _resume(folder, model, raw_optimizer, identity)
     prepared, optimizer = accelerator.prepare(model, raw_optimizer)
     source = batches(progress.step * settings.accumulation)
     recent = _Means()
     started = time.monotonic() - progress.seconds
-    bar = tqdm(total=settings.steps, initial=progress.step, desc=name, unit="step")
-    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=progress.step + 1)
-    with closing(writer), bar:
+    main = accelerator.is_main_process
+    bar = tqdm(
+        total=settings.steps, initial=progress.step, desc=name, unit="step", disable=not main
+    )
+    with _writer(folder, progress.step) if main else nullcontext() as writer, bar:
         while progress.step < settings.steps:
             for group in optimizer.param_groups:
-                group["lr"] = settings.rate(progress.step)
+                group["lr"] = group["peak"] * settings.factor(progress.step)
             for batch in islice(source, settings.accumulation):
                 recent.add(_learn(accelerator, prepared, optimizer, batch, settings.clip))
             progress.step += 1
             bar.update()
             last = progress.step == settings.steps
             if last or progress.step % settings.log_every == 0:
-                entry = recent.take() | {"learning_rate": settings.rate(progress.step - 1)}
+                entry = recent.take(accelerator)
+                entry |= {"learning_rate": settings.rate(progress.step - 1)}
                 _log(entry, progress.step, progress.training, writer, "training")
                 bar.set_postfix(_short(entry))
                 _check_finite(entry, progress.step, name)
@@ -108,10 +117,16 @@ def train(
                         entry = validate(model)
                     _log(entry, progress.step, progress.validation, writer, "validation")
                 progress.seconds = time.monotonic() - started
-                facts = progress.model_dump() | {"identity": identity}
-                save_state(folder / STATE, model, raw_optimizer, facts)
+                if main:
+                    facts = progress.model_dump() | {"identity": identity}
+                    save_state(folder / STATE, model, raw_optimizer, facts)
+    accelerator.wait_for_everyone()  # whoever goes on may read what was written
     accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)  # without autocast, as it came
     return progress
+
+
+def _writer(folder: Path, step: int) -> closing[SummaryWriter]:
+    return closing(SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1))
 
 
 def _learn(
@@ -138,14 +153,13 @@ def _accelerator(settings: LoopSettings, device: torch.device) -> Accelerator:
     AcceleratorState._reset_state(reset_partial_state=True)
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)  # accelerate takes the current one
-    accelerator = Accelerator(
+    return Accelerator(
         cpu=device.type == "cpu",
         mixed_precision=settings.precision,
         gradient_accumulation_steps=settings.accumulation,
+        # A layer that the loss does not look at has no gradients to wait for.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    if accelerator.num_processes > 1:
-        raise InputError("training runs in one process on one device; start it without a launcher")
-    return accelerator
 
 
 def begun(folder: Path, identity: str) -> Progress | None:
@@ -185,26 +199,32 @@ class _Means:
             self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
             self.counts[name] = self.counts.get(name, 0) + 1
 
-    def take(self) -> Scalars:
-        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+    def take(self, accelerator: Accelerator) -> Scalars:
+        """Return the means, over all processes, and start anew."""
+        names = list(self.sums)
+        place = accelerator.device
+        means = torch.stack([self.sums[name].to(place) / self.counts[name] for name in names])
+        means = accelerator.reduce(means, "mean")
         self.sums, self.counts = {}, {}
-        return means
+        return dict(zip(names, means.tolist(), strict=True))
 
 
 def _log(
     entry: Scalars,
     step: int,
     history: list[dict[str, float]],
-    writer: SummaryWriter,
+    writer: SummaryWriter | None,
     group: str,
 ) -> None:
     history.append({"step": step} | entry)
+    if writer is None:
+        return
     for name, value in entry.items():
         writer.add_scalar(f"{group}/{name}", value, step)
 
 
 def _short(entry: Scalars) -> dict[str, str]:
-    shown = ("loss", "masked_loss", "accuracy")
+    shown = ("loss", "masked_loss", "accuracy", "sparsity", "target")
     return {name: f"{entry[name]:.3f}" for name in shown if name in entry}
 
 

@@ -17,12 +17,14 @@ from typing import Any
 
 from ..commands import console
 from ..encoder import SpeechEncoder, fingerprint, save
+from ..errors import InputError
 from ..files import write_atomically
 from ..outputs import check_checkpoint_output, check_folder_output, pick_device, use_threads
 from ..reporting.records import environment
 from .audio import AudioSet, open_audio
 from .curve import draw_curves
 from .iteration import Run
+from .processes import share
 from .recipe import Recipe, load_recipe
 
 _CURVES = {"masked_loss": "cross entropy, masked frames", "accuracy": "accuracy, masked frames"}
@@ -71,8 +73,11 @@ def run_recipe(recipe: Recipe, audio: AudioSet, folder: Path, device: str) -> di
     """Run all iterations of `recipe` on `audio`, write everything below `folder`, return figures.
 
     Raises:
-        InputError: `folder` holds a run with other settings or audio, or the audio is unusable.
+        InputError: `folder` holds a run with other settings or audio, the audio is unusable, or
+            this is one of several processes.
     """
+    if share()[1] > 1:
+        raise InputError("pre-training runs in one process; start it without a launcher")
     if recipe.audio.hold:
         audio = audio.hold()
     encoder: SpeechEncoder | None = None

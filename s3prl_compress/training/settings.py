@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -43,22 +45,60 @@ class LoopSettings(BaseModel):
             raise ValueError("checkpoint_every must be a multiple of log_every")
         return self
 
+    def factor(self, step: int) -> float:
+        """Return which part of its peak a learning rate has in step `step`, counted from 0."""
+        if step < self.warmup_steps:
+            return (step + 1) / (self.warmup_steps + 1)
+        return (self.steps - step) / (self.steps - self.warmup_steps)
+
     def rate(self, step: int) -> float:
         """Return the learning rate of step `step`, counted from 0."""
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / (self.warmup_steps + 1)
-        left = (self.steps - step) / (self.steps - self.warmup_steps)
-        return self.learning_rate * left
+        return self.learning_rate * self.factor(step)
 
 
-def build_optimizer(model: nn.Module, settings: LoopSettings) -> Optimizer:
-    """Return AdamW over the parameters of `model` that require gradients."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in parameters if parameter.dim() > 1]
-    others = [parameter for parameter in parameters if parameter.dim() <= 1]
+@dataclass(frozen=True)
+class GroupRule:
+    """Parameters that learn in a way of their own, without weight decay."""
+
+    names: tuple[str, ...]
+    """Last parts of their names, such as `log_alpha`."""
+    learning_rate: float
+    """At its peak; it rises and falls as that of all others."""
+    ascend: bool = False
+    """The loss is maximised over them: multipliers of a Lagrangian."""
+
+
+def build_optimizer(
+    model: nn.Module, settings: LoopSettings, rules: Sequence[GroupRule] = ()
+) -> Optimizer:
+    """Return AdamW over the parameters of `model` that require gradients.
+
+    Every group says in `peak` what its learning rate rises to.
+    """
+    special: list[list[nn.Parameter]] = [[] for _ in rules]
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        last = name.rpartition(".")[2]
+        owner = next((n for n, rule in enumerate(rules) if last in rule.names), None)
+        if owner is not None:
+            special[owner].append(parameter)
+        else:
+            (matrices if parameter.dim() > 1 else others).append(parameter)
     groups: list[dict[str, Any]] = [
-        {"params": matrices},
-        {"params": others, "weight_decay": 0.0},
+        {"params": matrices, "peak": settings.learning_rate},
+        {"params": others, "peak": settings.learning_rate, "weight_decay": 0.0},
+    ]
+    groups += [
+        {
+            "params": own,
+            "peak": rule.learning_rate,
+            "weight_decay": 0.0,
+            "maximize": rule.ascend,
+        }
+        for rule, own in zip(rules, special, strict=True)
     ]
     return AdamW(
         groups,

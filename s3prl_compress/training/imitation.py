@@ -1,0 +1,84 @@
+"""Teacher and student on one batch: the loss of every learned method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..encoder import SpeechEncoder
+from .distillation import LayerDistillation
+from .sparsity import SparsityControl
+
+
+class Imitation(nn.Module):
+    """The student's distance from the teacher, and a penalty.
+
+    The teacher is no submodule: its weights are neither trained nor part of a checkpoint.
+
+    Args:
+        student: called as an encoder is.
+        teacher: without gradients, on the device of training; its type is that of its weights.
+        distance: between hidden states.
+        penalty: see `learned.distill`.
+        seed: of whatever the student draws while it trains.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: SpeechEncoder,
+        distance: LayerDistillation,
+        penalty: nn.Module | None,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.distance = distance
+        self.penalty = penalty
+        self.seed = seed
+        self._teacher = (teacher,)
+
+    def forward(self, waveforms: Sequence[Tensor], step: int, weight: float) -> dict[str, Tensor]:
+        """Return `loss` and the scalars that it is made of.
+
+        Gates follow from the seed and the update, so that a resumed run draws what it would have
+        drawn, and all batches and processes of an update see the same gates.
+
+        Args:
+            waveforms: 1-D, at 16 kHz.
+            step: number of the update.
+            weight: of this batch's distance.
+        """
+        (teacher,) = self._teacher
+        with torch.no_grad(), torch.autocast(teacher.device.type, enabled=False):
+            wanted, _ = teacher(waveforms)
+        torch.manual_seed(int(np.random.SeedSequence([self.seed, step]).generate_state(1)[0]))
+        states, counts = self.student(waveforms)
+        scalars = self.distance(states, wanted, counts)
+        scalars = {name: value * weight for name, value in scalars.items()}
+        if self.penalty is not None:
+            added = dict(self.penalty(self.student, step))
+            scalars["distillation"] = scalars["loss"].detach()
+            scalars["loss"] = scalars["loss"] + added.pop("loss")
+            scalars |= added
+        return scalars
+
+
+class SparsityPenalty(nn.Module):
+    """Holds a student to a target by `student.expected_sparsity()`."""
+
+    def __init__(self, control: SparsityControl) -> None:
+        super().__init__()
+        self.control = control
+
+    def forward(self, student: nn.Module, step: int) -> dict[str, Tensor]:
+        """Return `loss` (the Lagrangian), `sparsity` (expected) and `target`."""
+        sparsity: Tensor = student.expected_sparsity()  # type: ignore[operator]
+        return {
+            "loss": self.control.penalty(sparsity, step),
+            "sparsity": sparsity.detach(),
+            "target": torch.tensor(self.control.target_at(step)),
+        }
