@@ -261,21 +261,38 @@ def run(
     output: str | None = None,
     device: str | None = None,
     threads: int | None = None,
+    only: str | None = None,
+    dry_run: bool = False,
+    cluster: Literal["slurm", "local"] | None = None,
 ) -> Answer:
     """Run a whole suite: upstreams x tasks x engines x seeds, timing, and the report.
 
-    Started again, it goes on: whatever is complete in the output folder is not done again. A
-    cell that fails does not stop the others; the exit code is 1 then.
+    Started again, it goes on: whatever is complete in the output folder is not done again. Every
+    cell is done in another process; one that fails does not stop the others, and the exit code
+    is 1 then.
 
     Args:
         suite: YAML file, or the name of a packaged one, such as demo
         output: folder, in place of the one that the file names
         device: in place of the file's; cuda where there is one, else cpu
         threads: CPU threads, in place of the file's
+        only: cells of these titles, upstreams, tasks, engines or kinds (upstream, score, time),
+            with what they need; patterns as of a shell, commas between
+        dry_run: only list the cells, with an estimate of time and disk
+        cluster: do the cells as jobs, with the resources of the file's cluster section; slurm, or
+            local for processes on this machine
     """
     from .suite import run_suite
 
-    return run_suite(suite, output=output, device=device, threads=threads)
+    return run_suite(
+        suite,
+        output=output,
+        device=device,
+        threads=threads,
+        only=only,
+        dry_run=dry_run,
+        cluster=cluster,
+    )
 
 
 def report(folder: str, *, output: str | None = None) -> Answer:
@@ -335,7 +352,14 @@ COMMANDS: dict[str, Command] = {
         ),
     ),
     "time": Command(time, ("time out/fold10 --against MODEL --output results/",)),
-    "run": Command(run, ("run recipes/demo.yaml", "run demo --output out/demo")),
+    "run": Command(
+        run,
+        (
+            "run recipes/demo.yaml",
+            "run demo --output out/demo --only 'ks*onepass*' --dry-run",
+            "run recipes/superb.yaml --cluster slurm",
+        ),
+    ),
     "report": Command(report, ("report results/",)),
 }
 """What the console script knows, in the order in which it is used."""

@@ -26,7 +26,7 @@ class RandomUpstream(_Recipe):
 
 
 class UpstreamEntry(_Recipe):
-    """One upstream: exactly one of `source`, `random` and `from`."""
+    """One upstream: exactly one of `source`, `random`, `from` and `s3prl`."""
 
     name: str = Field(pattern=r"^[\w.+-]+$")
     """In tables, and of its folder below the output."""
@@ -38,15 +38,22 @@ class UpstreamEntry(_Recipe):
     method: str | None = None
     settings: dict[str, Any] = {}
     """Of the method."""
+    s3prl: str | None = None
+    """Name of an upstream of s3prl's own ("fbank", "hubert_local"): a peer in the same table."""
+    checkpoint: str | None = None
+    """File for an upstream of s3prl's own that needs one."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> UpstreamEntry:
-        if sum(origin is not None for origin in (self.source, self.random, self.base)) != 1:
-            raise ValueError("give exactly one of source, random and from")
+        origins = (self.source, self.random, self.base, self.s3prl)
+        if sum(origin is not None for origin in origins) != 1:
+            raise ValueError("give exactly one of source, random, from and s3prl")
         if (self.method is not None) != (self.base is not None):
             raise ValueError("from and method go together")
         if self.settings and self.method is None:
             raise ValueError("settings go with from and method")
+        if self.checkpoint is not None and self.s3prl is None:
+            raise ValueError("checkpoint goes with s3prl; a file that we can read is a source")
         return self
 
 
@@ -75,6 +82,33 @@ class TimeEntry(_Recipe):
     utterances_per_bucket: int | None = Field(default=None, ge=1)
 
 
+class ClusterEntry(_Recipe):
+    """What a job on a cluster is given; the names are ours, Slurm's own stand beside them."""
+
+    partition: str | None = None
+    gpus: int = Field(default=0, ge=0)
+    """gpus-per-node."""
+    cpus: int = Field(default=4, ge=1)
+    """cpus-per-task."""
+    hours: float = Field(default=24.0, gt=0)
+    """time: a job that needs longer is requeued and goes on."""
+    memory_gb: float | None = Field(default=None, gt=0)
+    """mem."""
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    setup: tuple[str, ...] = ()
+    """Shell commands before each job, such as `module load cuda`."""
+    requeues: int = Field(default=20, ge=0)
+    """How often a job that ran out of its hours is requeued. Preemption does not count."""
+    warning_seconds: int = Field(default=90, ge=1)
+    """signal: so long before the end of its hours a job is told."""
+    exclusive_timing: bool = True
+    """Whether a job that times has its node to itself: other jobs there would disturb it."""
+    more: dict[str, Any] = {}
+    """Anything else that sbatch takes, by its long option's name."""
+
+
 class Suite(_Recipe):
     """Upstreams x tasks x engines x seeds, timing, and a report."""
 
@@ -87,10 +121,13 @@ class Suite(_Recipe):
     time: TimeEntry | None = None
     device: str | None = None
     threads: int | None = Field(default=None, ge=1)
+    cluster: ClusterEntry = ClusterEntry()
+    """Resources for `--cluster`; without that option it is not looked at."""
 
     @model_validator(mode="after")
     def _names_fit(self) -> Suite:
         known: list[str] = []
+        foreign: list[str] = []
         for entry in self.upstreams:
             if entry.name in known:
                 raise ValueError(f"upstreams: the name {entry.name} is there twice")
@@ -98,6 +135,13 @@ class Suite(_Recipe):
                 raise ValueError(
                     f"upstreams: {entry.name}: from: there is no {entry.base} further up"
                 )
+            if entry.base in foreign:
+                raise ValueError(
+                    f"upstreams: {entry.name}: from: {entry.base} is s3prl's own; a method needs "
+                    "an encoder of ours: give its weights as a source"
+                )
+            if entry.s3prl is not None:
+                foreign.append(entry.name)
             known.append(entry.name)
         if self.time is not None and self.time.against not in (None, *known):
             raise ValueError(f"time: against: there is no upstream {self.time.against}")
@@ -165,6 +209,7 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
         "upstreams": UpstreamEntry,
         "tasks": TaskEntry,
         "time": TimeEntry,
+        "cluster": ClusterEntry,
     }
     model: type[BaseModel] = models.get(str(location[0]), Suite) if len(location) > 1 else Suite
     if "random" in location[:-1]:

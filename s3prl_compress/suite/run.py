@@ -1,65 +1,32 @@
 """`run_suite`: upstreams x tasks x engines x seeds, timing and the report, from one YAML file.
 
-Killed at any moment and started again, it loses at most the cell it was in: an upstream, a score
-or a time that is complete in the output folder is not made again.
+Every cell is done in another process than this one, here or on a cluster. Killed at any moment
+and started again, a suite loses at most what the cell that it was in had not written: an
+upstream, a score or a time that is complete in the output folder is not made again.
 """
 
 from __future__ import annotations
 
 import sys
-import time
-import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
-from itertools import product
+from collections.abc import Sequence
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from ..commands.console import Answer
-from ..encoder import SpeechEncoder, fingerprint
-from ..encoder.cost import parameters
 from ..errors import InputError
 from ..files import write_atomically
-from ..outputs import check_folder_output, pick_device, use_threads
-from ..reporting import report
-from ..reporting.records import Engine, TimeRecord, environment, read_record
-from ..scoring import load_settings, record_path, score
-from ..scoring.corpora import locate_corpus
-from ..scoring.task import find_task
-from ..timing import time_upstreams, write_time_record
-from .recipe import Suite, TaskEntry, TimeEntry, UpstreamEntry, find_suite, read_suite
-from .upstreams import make_upstream, upstream_source
+from ..outputs import check_folder_output, pick_device
+from .cells import Cell, cells_of, select
+from .cluster import Cluster, run_on_cluster
+from .estimate import estimate
+from .plan import CellResult, Plan, without_upstream
+from .recipe import Suite, find_suite, read_suite
+from .worker import Worker, last_lines
 
 FAILURES_FILE = "failures.txt"
-
-
-@dataclass
-class _Run:
-    """A suite on its way."""
-
-    suite: Suite
-    output: Path
-    device: str
-    encoders: dict[str, SpeechEncoder] = field(default_factory=dict)
-    failures: list[tuple[str, str, str]] = field(default_factory=list)
-    """(cell, reason in one line, traceback)."""
-    done_before: int = 0
-
-    @property
-    def upstreams(self) -> Path:
-        return self.output / "upstreams"
-
-    @property
-    def records(self) -> Path:
-        return self.output / "records"
-
-
-@dataclass(frozen=True)
-class _Cell:
-    """One step: what it is called, and what it does. The latter returns a few words."""
-
-    title: str
-    work: Callable[[], str]
+_SHOWN = 5
+"""Lines of a failed cell's log on the terminal; the file has more."""
 
 
 def run_suite(
@@ -68,6 +35,9 @@ def run_suite(
     output: str | Path | None = None,
     device: str | None = None,
     threads: int | None = None,
+    only: str | None = None,
+    dry_run: bool = False,
+    cluster: Cluster | None = None,
 ) -> Answer:
     """Run a suite and write its leaderboard; see `suite.recipe` for the file's keys.
 
@@ -78,193 +48,113 @@ def run_suite(
         output: in place of the file's.
         device: in place of the file's; cuda where there is one, else the CPU.
         threads: CPU threads, in place of the file's.
+        only: patterns of cells, see `cells.select`.
+        dry_run: only say what there is to do, and what it will take.
+        cluster: where the cells are done; None for here, one after the other.
 
     Raises:
-        InputError: the file is wrong, or the output is in the way; nothing was done then.
+        InputError: the file is wrong, the output is in the way, or another run is at work in it;
+            nothing was done then.
     """
     path = find_suite(str(name))
     suite = read_suite(path)
     _check(suite)
-    use_threads(threads or suite.threads)
-    place = pick_device(device or suite.device)
-    run = _Run(suite, check_folder_output(output or suite.output), place)
-    cells = _cells(run)
-    for number, cell in enumerate(cells, 1):
-        _do(run, cell, f"[{number}/{len(cells)}] {cell.title}")
-    return _finish(run, path, len(cells))
+    plan = Plan(
+        suite=suite,
+        output=check_folder_output(output or suite.output),
+        device=device,
+        threads=threads,
+        command=tuple(sys.argv),
+    )
+    cells = select(suite, cells_of(suite), only)
+    if dry_run:
+        return estimate(plan, cells)
+    if cluster is None and (device or suite.device) is not None:
+        pick_device(device or suite.device)
+    plan.output.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(plan.output / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"{plan.output}: another run is at work in it; wait for it, or end it"
+        ) from None
+    with lock:
+        results = _here(plan, cells) if cluster is None else run_on_cluster(plan, cells, cluster)
+        return _finish(plan, path, results)
 
 
 def _check(suite: Suite) -> None:
     """Find mistakes in the tasks' recipes before any work starts."""
+    from ..scoring import load_settings
+    from ..scoring.task import find_task
+
     for entry in suite.tasks:
         find_task(entry.task)
         for engine in entry.engines:
             load_settings(entry.task, entry.recipe, engine)
 
 
-def _cells(run: _Run) -> list[_Cell]:
-    suite = run.suite
-    cells = [_Cell(f"upstream {e.name}", partial(_upstream, run, e)) for e in suite.upstreams]
-    for task, seed in product(suite.tasks, suite.seeds):
-        for engine, entry in product(task.engines, suite.upstreams):
-            title = f"{task.task} {entry.name}, {engine}, seed {seed}"
-            cells.append(_Cell(title, partial(_score, run, entry, task, engine, seed)))
-    if suite.time is not None:
-        timed = [e for e in suite.upstreams if e.name != suite.time.against]
-        for entry in timed or suite.upstreams:
-            cells.append(_Cell(f"time {entry.name}", partial(_time, run, entry, suite.time)))
-    return cells
+def _here(plan: Plan, cells: Sequence[Cell]) -> list[tuple[Cell, CellResult]]:
+    """Do the cells one after the other on this machine."""
+    results: list[tuple[Cell, CellResult]] = []
+    missing: set[str] = set()
+    with Worker(plan) as worker:
+        for number, cell in enumerate(cells, 1):
+            print(f"[{number}/{len(cells)}] {cell.title}", file=sys.stderr, flush=True)
+            result = without_upstream(plan.suite, cell, missing) or worker.do(cell)
+            if cell.kind == "upstream" and result.state == "failed":
+                missing.add(cell.upstream)
+            results.append((cell, result))
+            words = f"failed: {result.words}" if result.state == "failed" else result.words
+            print(f"    {words} ({result.seconds:.0f} s)", file=sys.stderr, flush=True)
+    return results
 
 
-def _do(run: _Run, cell: _Cell, line: str) -> None:
-    """Do one cell; whatever goes wrong in it is kept for the end."""
-    print(line, file=sys.stderr, flush=True)
-    started = time.perf_counter()
-    try:
-        words = cell.work()
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if not isinstance(error, InputError):
-            reason = f"{type(error).__name__}: {reason}"
-        run.failures.append((cell.title, reason, traceback.format_exc()))
-        words = f"failed: {reason}"
-    print(f"    {words} ({time.perf_counter() - started:.0f} s)", file=sys.stderr, flush=True)
-
-
-def _upstream(run: _Run, entry: UpstreamEntry) -> str:
-    if entry.base is not None:
-        _encoder(run, entry.base)
-    encoder, kept = make_upstream(entry, run.encoders, run.upstreams, run.device)
-    run.encoders[entry.name] = encoder
-    run.done_before += kept
-    words = f"{parameters(encoder):,} parameters"
-    if encoder.provenance.random_weights:
-        words += ", of random weights"
-    return f"{words}, done before" if kept else words
-
-
-def _encoder(run: _Run, name: str) -> SpeechEncoder:
-    if name not in run.encoders:
-        raise InputError(f"upstream {name} could not be made")
-    return run.encoders[name]
-
-
-def _score(run: _Run, entry: UpstreamEntry, task: TaskEntry, engine: Engine, seed: int) -> str:
-    _encoder(run, entry.name)
-    data = locate_corpus(task.data, run.output / "corpora")
-    began = time.time()
-    record = score(
-        upstream_source(entry, run.upstreams),
-        task.task,
-        data=data,
-        output=run.records,
-        engine=engine,
-        recipe=task.recipe,
-        seed=seed,
-        device=run.device,
-        padding=task.padding,
-        name=entry.name,
-    )
-    before = record_path(record, run.records).stat().st_mtime < began
-    run.done_before += before
-    words = f"{record.score:.1f} \N{PLUS-MINUS SIGN} {record.standard_error:.1f}"
-    return f"{words}, done before" if before else words
-
-
-def _time(run: _Run, entry: UpstreamEntry, timing: TimeEntry) -> str:
-    this = _encoder(run, entry.name)
-    alone = timing.against in (None, entry.name)
-    against = None if alone else _encoder(run, str(timing.against))
-    record = _timed_before(run, this, against, timing)
-    before = record is not None
-    run.done_before += before
-    if record is None:
-        record = time_upstreams(
-            this,
-            against,
-            name=entry.name,
-            against_name=None if alone else timing.against,
-            repeats=timing.repeats,
-            warmup=timing.warmup,
-            threads=timing.threads,
-            dtype=timing.dtype,
-            device=run.device,
-            batch_size=timing.batch_size,
-            utterances_per_bucket=timing.utterances_per_bucket,
-        )
-        write_time_record(record, run.records)
-    overall = next(bucket for bucket in record.buckets if bucket.name == "all")
-    words = f"RTFx {overall.rtfx:.4g}"
-    if overall.speedup is not None:
-        words += f", speed-up {overall.speedup:.2f}"
-    return f"{words}, done before" if before else words
-
-
-def _timed_before(
-    run: _Run, this: SpeechEncoder, against: SpeechEncoder | None, timing: TimeEntry
-) -> TimeRecord | None:
-    """Return the record of this very comparison on this machine, if there is one."""
-    wanted = (
-        fingerprint(this),
-        None if against is None else fingerprint(against),
-        timing.dtype,
-        *(timing.repeats, timing.warmup, timing.batch_size),
-    )
-    here = environment(run.device)
-    for path in sorted(run.records.glob("time-*.json")):
-        try:
-            record = read_record(path)
-        except InputError:
-            continue  # the report names a broken record
-        if not isinstance(record, TimeRecord):
-            continue
-        other, settings = record.against, record.settings
-        found = (
-            record.upstream.checkpoint_sha256,
-            None if other is None else other.checkpoint_sha256,
-            record.dtype,
-            *(settings.get(key) for key in ("repeats", "warmup", "batch_size")),
-        )
-        utterances = len(settings.get("lengths", ())) // 4
-        there = record.environment
-        if (
-            found == wanted
-            and utterances == (timing.utterances_per_bucket or 8)
-            and (there.machine, there.device) == (here.machine, here.device)
-            and there.threads == (timing.threads or here.threads)
-            and there.packages.get("torch") == here.packages.get("torch")
-        ):
-            return record
-    return None
-
-
-def _finish(run: _Run, path: Path, cells: int) -> Answer:
+def _finish(plan: Plan, path: Path, results: Sequence[tuple[Cell, CellResult]]) -> Answer:
     """Write the report and the list of failures."""
-    paths: list[Path] = []
-    listed = run.output / FAILURES_FILE
+    from ..reporting import report
+
+    files: list[Path] = []
+    listed = plan.output / FAILURES_FILE
     listed.unlink(missing_ok=True)
-    if any(run.records.glob("*.json")):
-        paths = report(run.records, run.output)
-    lines = [f"{cells - len(run.failures)} of {cells} cells done, {run.done_before} of them before"]
-    hints = [f"open: {file}" for file in paths]
-    if run.failures:
-        text = "\n".join(f"{title}\n{trace}" for title, _, trace in run.failures)
-        write_atomically(listed, text)
-        lines += [f"failed: {title}: {reason}" for title, reason, _ in run.failures]
-        hints += [f"tracebacks: {listed}", f"to try again what failed: s3prl-compress run {path}"]
-    elif run.suite.upstreams:
-        name = run.suite.upstreams[-1].name
-        source = upstream_source(run.suite.upstreams[-1], run.upstreams)
-        hints.append(f"next, a look at {name}: s3prl-compress inspect {source}")
-    if any(encoder.provenance.random_weights for encoder in run.encoders.values()):
+    if any(plan.records.glob("*.json")):
+        files = report(plan.records, plan.output)
+    failed = [(cell, result) for cell, result in results if result.state == "failed"]
+    before = sum(result.state == "before" for _, result in results)
+    lines = [f"{len(results) - len(failed)} of {len(results)} cells done, {before} of them before"]
+    hints = [f"open: {file}" for file in files]
+    if failed:
+        write_atomically(listed, "\n".join(_paragraph(plan, *one) for one in failed))
+        for cell, result in failed:
+            lines.append(f"failed: {cell.title}: {result.words}")
+            shown = last_lines(plan.logs / f"{cell.stem}.log", _SHOWN) if result.details else []
+            lines += [f"    {line}" for line in shown]
+        hints += [
+            f"more of their logs: {listed}",
+            f"to try again what failed: s3prl-compress run {path}",
+        ]
+    elif plan.suite.upstreams[-1].s3prl is None:
+        from .upstreams import upstream_source
+
+        last = plan.suite.upstreams[-1]
+        source = upstream_source(last, plan.upstreams)
+        hints.append(f"next, a look at {last.name}: s3prl-compress inspect {source}")
+    if any(result.random_weights for _, result in results):
         lines.append(
             "The weights are random: nothing was learned, so the scores say nothing about "
             "compression; speed and cost are real."
         )
     figures = {
-        "cells": cells,
-        "done_before": run.done_before,
-        "failed": [{"cell": title, "reason": reason} for title, reason, _ in run.failures],
-        "files": [str(file) for file in paths],
+        "cells": len(results),
+        "done_before": before,
+        "failed": [{"cell": cell.title, "reason": result.words} for cell, result in failed],
+        "files": [str(file) for file in files],
     }
-    return Answer(figures, "\n".join(lines), tuple(hints), 1 if run.failures else 0)
+    return Answer(figures, "\n".join(lines), tuple(hints), 1 if failed else 0)
+
+
+def _paragraph(plan: Plan, cell: Cell, result: CellResult) -> str:
+    log = plan.logs / f"{cell.stem}.log"
+    where = f"log: {log}\n" if log.is_file() else ""
+    return f"{cell.title}\n{where}{result.details or result.words}\n"

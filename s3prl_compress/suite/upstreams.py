@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 from ..encoder import NAMED_SHAPES, SpeechEncoder, fingerprint, load, random_encoder, save
 from ..errors import InputError
 from ..files import write_atomically
-from ..methods import compress
+from ..methods import available, compress
 from ..version import __version__
 from .recipe import UpstreamEntry
 
 
 def make_upstream(
-    entry: UpstreamEntry, made: dict[str, SpeechEncoder], folder: Path, device: str
+    entry: UpstreamEntry, base: SpeechEncoder | None, folder: Path, device: str
 ) -> tuple[SpeechEncoder, bool]:
     """Return an entry's encoder on the CPU, and whether it lay there already.
 
@@ -24,7 +25,7 @@ def make_upstream(
 
     Args:
         entry: what to make.
-        made: the encoders of the entries further up, by name.
+        base: the encoder that it is made from, where it is made from one.
         folder: where to keep them.
         device: where a method computes.
 
@@ -33,12 +34,12 @@ def make_upstream(
     """
     if entry.source is not None:
         return load(entry.source), False
-    recipe = _recipe(entry, made)
+    recipe = upstream_recipe(entry, None if base is None else fingerprint(base))
     place, card = folder / entry.name, folder / f"{entry.name}.json"
     kept = _kept(place, card, recipe)
     if kept is not None:
         return kept, True
-    encoder = _make(entry, made, device)
+    encoder = _make(entry, base, folder, device)
     card.unlink(missing_ok=True)
     save(encoder, place)
     text = json.dumps({"recipe": recipe, "sha256": fingerprint(encoder)}, indent=2)
@@ -51,30 +52,35 @@ def upstream_source(entry: UpstreamEntry, folder: Path) -> str:
     return entry.source if entry.source is not None else str(folder / entry.name)
 
 
-def _make(entry: UpstreamEntry, made: dict[str, SpeechEncoder], device: str) -> SpeechEncoder:
+def upstream_recipe(entry: UpstreamEntry, base: str | None) -> dict[str, Any]:
+    """Return everything that decides what comes out, ready for JSON.
+
+    `base` is the fingerprint of the encoder that it is made from.
+    """
+    recipe: dict[str, Any] = {"version": __version__}
+    if entry.random is not None:
+        return recipe | {"random": entry.random.model_dump()}
+    settings = json.loads(json.dumps(entry.settings, default=str))
+    return recipe | {"base": base, "method": entry.method, "settings": settings}
+
+
+def _make(
+    entry: UpstreamEntry, base: SpeechEncoder | None, folder: Path, device: str
+) -> SpeechEncoder:
     if entry.random is not None:
         if entry.random.shape not in NAMED_SHAPES:
             raise InputError(
                 f"no shape {entry.random.shape!r}; there are: {', '.join(NAMED_SHAPES)}"
             )
         return random_encoder(NAMED_SHAPES[entry.random.shape], entry.random.seed).eval()
-    assert entry.base is not None  # the recipe's own check
+    assert base is not None  # the recipe's own check
     assert entry.method is not None
-    base = made[entry.base].to(device)
-    smaller = compress(base, entry.method, **entry.settings)
-    made[entry.base] = base.to("cpu")
+    settings, work = dict(entry.settings), folder / f"{entry.name}.work"
+    if entry.method in available() and "work" in available()[entry.method].config.model_fields:
+        settings.setdefault("work", work)  # what it has learned so far outlives a kill
+    smaller = compress(base.to(device), entry.method, **settings)
+    shutil.rmtree(work, ignore_errors=True)
     return smaller.to("cpu").eval()
-
-
-def _recipe(entry: UpstreamEntry, made: dict[str, SpeechEncoder]) -> dict[str, Any]:
-    """Return everything that decides what comes out, ready for JSON."""
-    recipe: dict[str, Any] = {"version": __version__}
-    if entry.random is not None:
-        return recipe | {"random": entry.random.model_dump()}
-    assert entry.base is not None  # the recipe's own check
-    settings = json.loads(json.dumps(entry.settings, default=str))
-    base = fingerprint(made[entry.base])
-    return recipe | {"base": base, "method": entry.method, "settings": settings}
 
 
 def _kept(place: Path, card: Path, recipe: dict[str, Any]) -> SpeechEncoder | None:

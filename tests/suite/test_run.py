@@ -16,7 +16,7 @@ from s3prl_compress.reporting.records import read_records
 from s3prl_compress.suite import FAILURES_FILE, run_suite, upstreams
 from s3prl_compress.suite.recipe import UpstreamEntry, find_suite, read_suite
 
-QUICK = Path(__file__).parent / "quick.yaml"
+QUICK = Path(__file__).parent.parent / "quick.yaml"
 
 
 def small(corpus: Path, output: Path) -> dict[str, Any]:
@@ -108,15 +108,15 @@ def test_a_changed_checkpoint_is_made_again(tmp_path: Path) -> None:
     other = UpstreamEntry.model_validate(
         {"name": "a", "random": {"shape": "hubert_tiny", "seed": 1}}
     )
-    encoder, kept = upstreams.make_upstream(drawn, {}, tmp_path, "cpu")
+    encoder, kept = upstreams.make_upstream(drawn, None, tmp_path, "cpu")
     assert not kept
-    assert upstreams.make_upstream(drawn, {}, tmp_path, "cpu")[1]
+    assert upstreams.make_upstream(drawn, None, tmp_path, "cpu")[1]
     weights = tmp_path / "a" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4])
-    assert not upstreams.make_upstream(drawn, {}, tmp_path, "cpu")[1]
+    assert not upstreams.make_upstream(drawn, None, tmp_path, "cpu")[1]
     again = load(tmp_path / "a").state_dict()
     assert all((again[name] == tensor).all() for name, tensor in encoder.state_dict().items())
-    assert not upstreams.make_upstream(other, {}, tmp_path, "cpu")[1]
+    assert not upstreams.make_upstream(other, None, tmp_path, "cpu")[1]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_changed_checkpoint_is_made_again(tmp_path: Path) -> None:
     [
         ({"seed": [0]}, "seed: no such key; there are output, upstreams"),
         ({"upstreams": []}, "upstreams"),
-        ({"upstreams": [{"name": "a"}]}, "upstreams.0: give exactly one of source, random and"),
+        ({"upstreams": [{"name": "a"}]}, "upstreams.0: give exactly one of source, random, from"),
         ({"upstreams": [{"name": "a", "sauce": "b"}]}, "upstreams.0.sauce: no such key"),
         ({"upstreams": [{"name": "a/b", "source": "b"}]}, "upstreams.0.name"),
         ({"upstreams": [{"name": "a", "from": "b", "method": "c"}]}, "there is no b further up"),

@@ -1,0 +1,118 @@
+"""A suite's cells: which steps there are, in which order, and which of them `--only` means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from itertools import product
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from ..errors import InputError
+from ..reporting.records import Engine
+from .recipe import Suite, UpstreamEntry
+
+
+class Cell(BaseModel):
+    """One step, as data: it crosses to the process, or to the machine, that does it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["upstream", "score", "time"]
+    upstream: str
+    """Name of the suite's entry."""
+    task: int | None = None
+    """Place in the suite's tasks, for scores."""
+    task_name: str | None = None
+    engine: Engine | None = None
+    seed: int | None = None
+
+    @property
+    def title(self) -> str:
+        """What it is called in lists and in `--only`."""
+        if self.kind != "score":
+            return f"{self.kind} {self.upstream}"
+        return f"{self.task_name} {self.upstream} {self.engine} seed {self.seed}"
+
+    @property
+    def stem(self) -> str:
+        """Of its log: the title without blanks, and the task's place, which tells two apart."""
+        place = "" if self.task is None else f"{self.task + 1}."
+        return place + re.sub(r"[^\w.+-]+", "-", self.title)
+
+
+def cells_of(suite: Suite) -> list[Cell]:
+    """Return all cells, each after the upstreams that it needs."""
+    cells = [Cell(kind="upstream", upstream=entry.name) for entry in suite.upstreams]
+    for (place, task), seed in product(enumerate(suite.tasks), suite.seeds):
+        cells += [
+            Cell(
+                kind="score",
+                upstream=entry.name,
+                task=place,
+                task_name=task.task,
+                engine=engine,
+                seed=seed,
+            )
+            for engine, entry in product(task.engines, suite.upstreams)
+        ]
+    if suite.time is not None:
+        timed = [entry for entry in suite.upstreams if entry.name != suite.time.against]
+        cells += [Cell(kind="time", upstream=entry.name) for entry in timed or suite.upstreams]
+    return cells
+
+
+def select(suite: Suite, cells: Sequence[Cell], only: str | None) -> list[Cell]:
+    """Return the cells that `only` means, and the upstreams that they need.
+
+    Args:
+        suite: whose cells they are.
+        cells: all of them.
+        only: patterns as of a shell, with commas between. Each is held against a cell's title,
+            upstream, task, engine and kind.
+
+    Raises:
+        InputError: a pattern that fits nothing.
+    """
+    if only is None:
+        return list(cells)
+    chosen: set[Cell] = set()
+    for pattern in filter(None, (part.strip() for part in only.split(","))):
+        fitting = {cell for cell in cells if any(fnmatchcase(n, pattern) for n in _names(cell))}
+        if not fitting:
+            known = ", ".join(cell.title for cell in cells[:3])
+            raise InputError(f"--only {pattern}: fits no cell; the first are: {known}")
+        chosen |= fitting
+    needed = {name for cell in chosen for name in needs(suite, cell)}
+    return [c for c in cells if c in chosen or (c.kind == "upstream" and c.upstream in needed)]
+
+
+def needs(suite: Suite, cell: Cell) -> list[str]:
+    """Return the upstreams that must have been made before a cell, bases first.
+
+    What an upstream is made from is needed with it: whether it is still the same decides whether
+    a kept one is good.
+    """
+    entries = {entry.name: entry for entry in suite.upstreams}
+    names = [entry.name for entry in reversed(list(_line(entries, cell.upstream)))]
+    if cell.kind == "upstream":
+        names = names[:-1]
+    if cell.kind == "time" and suite.time is not None and suite.time.against is not None:
+        against = reversed(list(_line(entries, suite.time.against)))
+        names += [entry.name for entry in against if entry.name not in names]
+    return names
+
+
+def _line(entries: dict[str, UpstreamEntry], name: str) -> Iterator[UpstreamEntry]:
+    """Yield an upstream, what it is made from, and so on."""
+    entry: UpstreamEntry | None = entries[name]
+    while entry is not None:
+        yield entry
+        entry = None if entry.base is None else entries[entry.base]
+
+
+def _names(cell: Cell) -> list[str]:
+    parts = (cell.title, cell.upstream, cell.task_name, cell.engine, cell.kind)
+    return [part for part in parts if part is not None]

@@ -1,0 +1,108 @@
+"""Which cells are complete already, found out without doing them.
+
+A run need not ask: `score` and the others skip what is complete by themselves. This is for a dry
+run, and for a cluster, where a job that has nothing to do still waits in the queue.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache, cached_property
+
+from ..encoder import fingerprint, load
+from ..errors import InputError
+from ..outputs import pick_device
+from ..reporting.records import ScoreRecord, TimeRecord, read_record
+from ..scoring import load_settings
+from ..scoring.task import find_task
+from .cells import Cell
+from .plan import Plan
+from .times import fits
+from .upstreams import upstream_recipe, upstream_source
+
+
+class Finished:
+    """Looks into a suite's output folder.
+
+    Args:
+        plan: of the suite.
+        corpus: the fingerprint of a task's corpus by its place in the suite; None where it is not
+            prepared yet.
+    """
+
+    def __init__(self, plan: Plan, corpus: Callable[[int], str | None]) -> None:
+        self._plan = plan
+        self._corpus = cache(corpus)
+        self._entries = {entry.name: entry for entry in plan.suite.upstreams}
+        self.checkpoint = cache(self._checkpoint)
+
+    @cached_property
+    def scores(self) -> list[ScoreRecord]:
+        """The score records that lie there, with all their predictions."""
+        records = [record for record in self._records if isinstance(record, ScoreRecord)]
+        return [r for r in records if (self._plan.records / r.predictions).is_file()]
+
+    def is_finished(self, cell: Cell) -> bool:
+        """Tell whether a run would find the cell complete."""
+        checkpoint = self.checkpoint(cell.upstream)
+        if checkpoint is None:
+            return False
+        if cell.kind == "upstream":
+            return True
+        return self._scored(cell, checkpoint) if cell.kind == "score" else self._timed(cell)
+
+    def _scored(self, cell: Cell, checkpoint: str) -> bool:
+        assert cell.task is not None
+        assert cell.engine is not None
+        entry = self._plan.suite.tasks[cell.task]
+        settings, _ = load_settings(entry.task, entry.recipe, cell.engine)
+        padding = entry.padding or settings.padding
+        settings = settings.model_copy(update={"padding": padding})
+        wanted = (checkpoint, entry.task, find_task(entry.task).version, cell.engine, cell.seed)
+        return any(
+            wanted == (r.upstream.checkpoint_sha256, r.task, r.task_version, r.engine, r.seed)
+            and (r.padding, r.settings) == (padding, settings.identity())
+            and r.corpus.fingerprint == self._corpus(cell.task)
+            for r in self.scores
+        )
+
+    def _timed(self, cell: Cell) -> bool:
+        timing = self._plan.suite.time
+        assert timing is not None
+        alone = timing.against in (None, cell.upstream)
+        other = None if alone else self.checkpoint(str(timing.against))
+        if other is None and not alone:
+            return False
+        this = str(self.checkpoint(cell.upstream))
+        device = pick_device(self._plan.device or self._plan.suite.device)
+        threads = self._plan.threads or self._plan.suite.threads
+        times = [record for record in self._records if isinstance(record, TimeRecord)]
+        return any(fits(record, this, other, timing, device, threads) for record in times)
+
+    def _checkpoint(self, name: str) -> str | None:
+        """Return an upstream's fingerprint, or None where it would have to be made (again)."""
+        entry, folder = self._entries[name], self._plan.upstreams
+        try:
+            if entry.source is not None:
+                return fingerprint(load(entry.source))
+            base = None if entry.base is None else self.checkpoint(entry.base)
+            if entry.base is not None and base is None:
+                return None
+            card = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+            if card["recipe"] != upstream_recipe(entry, base):
+                return None
+            found = fingerprint(load(upstream_source(entry, folder)))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return found if found == card["sha256"] else None
+
+    @cached_property
+    def _records(self) -> list[ScoreRecord | TimeRecord]:
+        found = []
+        for path in sorted(self._plan.records.glob("*.json")):
+            try:
+                found.append(read_record(path))
+            except InputError:
+                continue  # the report names a broken record
+        return found

@@ -1,0 +1,78 @@
+"""What runs on a cluster: one group of cells, with a result file for each.
+
+Only texts cross to the job, and results come back as JSON beside the jobs' logs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from ..files import write_atomically
+from .cells import Cell
+from .plan import CellResult, Plan, without_upstream
+from .worker import Worker
+
+_CELLS = TypeAdapter(tuple[Cell, ...])
+
+
+class Job:
+    """Does the cells of a group; submitit starts it, and starts it again after a requeue.
+
+    Args:
+        plan: a `Plan` as JSON.
+        cells: the group's cells as JSON.
+        folder: of the result files.
+    """
+
+    def __init__(self, plan: str, cells: str, folder: str) -> None:
+        self.plan = plan
+        self.cells = cells
+        self.folder = folder
+
+    def __call__(self) -> int:
+        """Do the cells and return how many failed."""
+        plan, folder = Plan.model_validate_json(self.plan), Path(self.folder)
+        failed = 0
+        with Worker(plan) as worker:
+            for cell in _CELLS.validate_json(self.cells):
+                missing = {
+                    entry.name
+                    for entry in plan.suite.upstreams
+                    if _failed(folder, Cell(kind="upstream", upstream=entry.name))
+                }
+                result = without_upstream(plan.suite, cell, missing) or worker.do(cell)
+                write_atomically(result_path(folder, cell), result.model_dump_json() + "\n")
+                failed += result.state == "failed"
+        return failed
+
+    def checkpoint(self) -> Any:
+        """Return what is to be done after a requeue: the same; what is complete is skipped."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def cells_text(cells: tuple[Cell, ...]) -> str:
+    """Return cells as a `Job` takes them."""
+    return _CELLS.dump_json(cells).decode()
+
+
+def result_path(folder: Path, cell: Cell) -> Path:
+    """Return where a job writes how a cell ended."""
+    return folder / f"{cell.stem}.json"
+
+
+def read_result(folder: Path, cell: Cell) -> CellResult | None:
+    """Return how a cell ended; None where its job has not written that."""
+    try:
+        return CellResult.model_validate_json(result_path(folder, cell).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _failed(folder: Path, cell: Cell) -> bool:
+    result = read_result(folder, cell)
+    return result is not None and result.state == "failed"

@@ -1,0 +1,102 @@
+"""How large things are before they are there: upstreams, features, checkpoints of heads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..encoder import NAMED_SHAPES, EncoderShape, cost, is_checkpoint, load, read_config
+from ..errors import InputError
+from ..methods import available
+from ..scoring import Settings
+from .corpora import CorpusFacts
+from .plan import Plan
+
+_ASSUMED = "hubert_base"
+"""Stands for an upstream that would have to be fetched, or built by s3prl, to be measured."""
+FRAMES_PER_SECOND = 50
+_CHARACTERS = 32
+"""Of ASR's output layer, about."""
+
+
+@dataclass(frozen=True)
+class UpstreamSize:
+    """What of an upstream decides time and disk."""
+
+    states: int
+    """Hidden states: layers + 1."""
+    hidden: int
+    macs_32: int
+    """Multiply-adds over the leaderboard's 32 utterances."""
+    bytes: int
+    learned: bool = False
+    """True: making it means training."""
+
+
+def upstream_size(plan: Plan, name: str) -> UpstreamSize:
+    """Return an upstream's size; one that is not made yet is taken to be as large as its base."""
+    entry = next(entry for entry in plan.suite.upstreams if entry.name == name)
+    if entry.random is not None:
+        return _size(_named(entry.random.shape))
+    if entry.base is not None:
+        made = plan.upstreams / name
+        info = available().get(str(entry.method))
+        learned = info is not None and "work" in info.config.model_fields
+        size = _size(read_config(made).shape) if is_checkpoint(made) else None
+        size = size or upstream_size(plan, entry.base)
+        return UpstreamSize(size.states, size.hidden, size.macs_32, size.bytes, learned)
+    if entry.source is None:
+        return _size(_named(_ASSUMED))
+    if is_checkpoint(entry.source):
+        return _size(read_config(entry.source).shape)
+    try:
+        return _size(load(entry.source).shape)
+    except InputError:
+        return _size(_named(_ASSUMED))
+
+
+def feature_bytes(
+    task: str, settings: Settings, size: UpstreamSize, corpus: CorpusFacts
+) -> int | None:
+    """Return what the one-pass engine keeps of a corpus.
+
+    A mean over frames per utterance and state, in float32; for ASR all frames, in float16.
+    """
+    if task == "asr":
+        if corpus.all_seconds is None:
+            return None
+        frames = corpus.all_seconds * FRAMES_PER_SECOND
+        return round(frames * size.states * size.hidden * 2)
+    if corpus.clips is None:
+        return None
+    clips = corpus.clips + corpus.background * settings.crops_per_file
+    return clips * size.states * size.hidden * 4
+
+
+def head_bytes(task: str, settings: Settings, size: UpstreamSize, corpus: CorpusFacts) -> int:
+    """Return what s3prl keeps of a run: three checkpoints, each the head and Adam's two moments."""
+    if task == "asr":
+        width, rnn = settings.project_dim, settings.rnn_dim
+        weights = size.hidden * width
+        for layer in range(settings.rnn_layers):
+            inputs = width if layer == 0 else 2 * rnn
+            weights += 2 * 4 * rnn * (inputs + rnn)
+        weights += 2 * rnn * _CHARACTERS
+    else:
+        weights = settings.projector_dim * (size.hidden + corpus.classes)
+    return 3 * 3 * 4 * weights * len(settings.learning_rates) * corpus.folds
+
+
+def checkpoint_bytes(size: UpstreamSize) -> int:
+    """Return what an upstream of ours takes."""
+    return size.bytes
+
+
+def _named(shape: str) -> EncoderShape:
+    if shape not in NAMED_SHAPES:
+        raise InputError(f"no shape {shape!r}; there are: {', '.join(NAMED_SHAPES)}")
+    return NAMED_SHAPES[shape]
+
+
+def _size(shape: EncoderShape) -> UpstreamSize:
+    counted = cost(shape)
+    return UpstreamSize(len(shape.layers) + 1, shape.hidden, counted.macs_32, counted.bytes)

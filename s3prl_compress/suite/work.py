@@ -1,0 +1,148 @@
+"""`do_cell`: one cell's work, within the process that was started for it."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from typing import Literal
+
+from ..encoder import SpeechEncoder, fingerprint, load
+from ..encoder.cost import parameters
+from ..errors import InputError
+from ..outputs import pick_device, use_threads
+from ..scoring import record_path, score
+from ..scoring.corpora import locate_corpus
+from ..timing import time_upstreams, write_time_record
+from .cells import Cell
+from .plan import CellResult, Plan
+from .recipe import UpstreamEntry
+from .times import timed_before
+from .upstreams import make_upstream, upstream_source
+
+
+def do_cell(plan: Plan, cell: Cell) -> CellResult:
+    """Do one cell, and say how it ended: whatever goes wrong in it comes back as a result.
+
+    What is complete in the output folder already is found by its content and not done again.
+    """
+    started = time.perf_counter()
+    use_threads(plan.threads or plan.suite.threads)
+    details, worn = "", False
+    state: _State
+    try:
+        state, words, random_weights = _WORK[cell.kind](plan, cell)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        # After anything but bad input nobody knows what is left behind, of GPU memory above all.
+        worn = not isinstance(error, InputError)
+        words = f"{type(error).__name__}: {reason}" if worn else reason
+        state, random_weights, details = "failed", False, traceback.format_exc()
+        print(details, file=sys.stderr, flush=True)
+    return CellResult(
+        title=cell.title,
+        state=state,
+        words=words,
+        details=details,
+        seconds=time.perf_counter() - started,
+        random_weights=random_weights,
+        worn=worn,
+    )
+
+
+_State = Literal["done", "before", "failed"]
+_Outcome = tuple[_State, str, bool]
+"""State, words, and whether the weights are random."""
+
+
+def _upstream(plan: Plan, cell: Cell) -> _Outcome:
+    entry = _entry(plan, cell.upstream)
+    base = None if entry.base is None else _encoder(plan, entry.base)
+    encoder, kept = make_upstream(entry, base, plan.upstreams, pick_device(_device(plan)))
+    random_weights = encoder.provenance.random_weights
+    words = f"{parameters(encoder):,} parameters"
+    if random_weights:
+        words += ", of random weights"
+    return _outcome(kept, words, random_weights)
+
+
+def _score(plan: Plan, cell: Cell) -> _Outcome:
+    assert cell.task is not None
+    assert cell.engine is not None
+    assert cell.seed is not None
+    task = plan.suite.tasks[cell.task]
+    entry = _entry(plan, cell.upstream)
+    began = time.time()
+    record = score(
+        upstream_source(entry, plan.upstreams),
+        task.task,
+        data=locate_corpus(task.data, plan.corpora),
+        output=plan.records,
+        engine=cell.engine,
+        recipe=task.recipe,
+        seed=cell.seed,
+        device=_device(plan),
+        padding=task.padding,
+        name=entry.name,
+    )
+    before = record_path(record, plan.records).stat().st_mtime < began
+    words = f"{record.score:.1f} \N{PLUS-MINUS SIGN} {record.standard_error:.1f}"
+    return _outcome(before, words, record.upstream.random_weights)
+
+
+def _time(plan: Plan, cell: Cell) -> _Outcome:
+    timing = plan.suite.time
+    assert timing is not None
+    alone = timing.against in (None, cell.upstream)
+    this = _encoder(plan, cell.upstream)
+    against = None if alone else _encoder(plan, str(timing.against))
+    device = pick_device(_device(plan))
+    record = timed_before(
+        plan.records,
+        fingerprint(this),
+        None if against is None else fingerprint(against),
+        timing,
+        device,
+    )
+    before = record is not None
+    if record is None:
+        record = time_upstreams(
+            this,
+            against,
+            name=cell.upstream,
+            against_name=None if alone else timing.against,
+            repeats=timing.repeats,
+            warmup=timing.warmup,
+            threads=timing.threads,
+            dtype=timing.dtype,
+            device=device,
+            batch_size=timing.batch_size,
+            utterances_per_bucket=timing.utterances_per_bucket,
+        )
+        write_time_record(record, plan.records)
+    overall = next(bucket for bucket in record.buckets if bucket.name == "all")
+    words = f"RTFx {overall.rtfx:.4g}"
+    if overall.speedup is not None:
+        words += f", speed-up {overall.speedup:.2f}"
+    return _outcome(before, words, record.upstream.random_weights)
+
+
+_WORK = {"upstream": _upstream, "score": _score, "time": _time}
+
+
+def _outcome(before: bool, words: str, random_weights: bool) -> _Outcome:
+    if before:
+        return "before", f"{words}, done before", random_weights
+    return "done", words, random_weights
+
+
+def _entry(plan: Plan, name: str) -> UpstreamEntry:
+    return next(entry for entry in plan.suite.upstreams if entry.name == name)
+
+
+def _encoder(plan: Plan, name: str) -> SpeechEncoder:
+    return load(upstream_source(_entry(plan, name), plan.upstreams))
+
+
+def _device(plan: Plan) -> str | None:
+    return plan.device or plan.suite.device

@@ -1,0 +1,93 @@
+"""Cells: their order, which ones `--only` means, and how they go to a cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from s3prl_compress.errors import InputError
+from s3prl_compress.suite.cells import cells_of, needs, select
+from s3prl_compress.suite.groups import groups_of
+from s3prl_compress.suite.recipe import Suite
+
+SUITE: dict[str, Any] = {
+    "output": "out",
+    "upstreams": [
+        {"name": "dense", "random": {"shape": "hubert_tiny"}},
+        {"name": "half", "from": "dense", "method": "magnitude"},
+        {"name": "quarter", "from": "half", "method": "magnitude"},
+        {"name": "other", "source": "somewhere"},
+    ],
+    "tasks": [{"task": "ks", "data": "demo", "engines": ["onepass", "s3prl"]}],
+    "seeds": [0, 1],
+    "time": {"against": "dense"},
+}
+
+
+@pytest.fixture
+def suite() -> Suite:
+    return Suite.model_validate(SUITE)
+
+
+def test_all_cells_in_an_order_in_which_they_can_be_done(suite: Suite) -> None:
+    cells = cells_of(suite)
+    assert len(cells) == len(set(cells)) == 4 + 1 * 2 * 2 * 4 + 3
+    assert len({cell.stem for cell in cells}) == len(cells)
+    made: set[str] = set()
+    for cell in cells:
+        assert made.issuperset(needs(suite, cell)), cell.title
+        if cell.kind == "upstream":
+            made.add(cell.upstream)
+
+
+@pytest.mark.parametrize(
+    ("only", "titles"),
+    [
+        ("upstream half", ["upstream dense", "upstream half"]),
+        ("time quarter", ["upstream dense", "upstream half", "upstream quarter", "time quarter"]),
+        ("time other", ["upstream dense", "upstream other", "time other"]),
+        (
+            "ks other * seed 1, time other",
+            [
+                "upstream dense",
+                "upstream other",
+                "ks other onepass seed 1",
+                "ks other s3prl seed 1",
+                "time other",
+            ],
+        ),
+    ],
+)
+def test_only_takes_what_it_needs_along(suite: Suite, only: str, titles: list[str]) -> None:
+    assert [cell.title for cell in select(suite, cells_of(suite), only)] == titles
+
+
+@pytest.mark.parametrize(("only", "scores"), [("ks", 16), ("s3prl", 8), ("half", 4), ("time", 0)])
+def test_only_knows_tasks_engines_upstreams_and_kinds(suite: Suite, only: str, scores: int) -> None:
+    chosen = select(suite, cells_of(suite), only)
+    assert sum(cell.kind == "score" for cell in chosen) == scores
+
+
+def test_a_pattern_that_fits_nothing_is_named(suite: Suite) -> None:
+    with pytest.raises(InputError, match="--only asr: fits no cell"):
+        select(suite, cells_of(suite), "ks,asr")
+
+
+def test_one_pass_cells_of_an_upstream_are_one_job(suite: Suite) -> None:
+    cells = cells_of(suite)
+    groups = groups_of(suite, cells)
+    assert sorted(c.title for g in groups for c in g.cells) == sorted(c.title for c in cells)
+    sizes = {group.name: len(group.cells) for group in groups}
+    assert sizes["1.ks-quarter-onepass"] == 2
+    assert sizes["1.ks-quarter-s3prl-seed-1"] == 1
+    known: set[str] = set()
+    for group in groups:
+        assert known.issuperset(group.needs), group.name
+        known.add(group.name)
+    by_name = {group.name: group for group in groups}
+    assert by_name["upstream-quarter"].needs == ("upstream-dense", "upstream-half")
+    assert by_name["1.ks-other-onepass"].needs == ("upstream-other",)
+    assert by_name["time-half"].times
+    alone = groups_of(suite, [cell for cell in cells if cell.kind == "time"])
+    assert all(group.needs == () for group in alone)

@@ -1,0 +1,99 @@
+"""The process that does cells: used again, replaced when it dies, gone with whom it serves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from s3prl_compress import cli
+from s3prl_compress.suite.cells import Cell
+from s3prl_compress.suite.plan import Plan
+from s3prl_compress.suite.recipe import Suite
+from s3prl_compress.suite.worker import Worker, last_lines
+
+TINY = Cell(kind="upstream", upstream="tiny")
+BROKEN = Cell(kind="upstream", upstream="broken")
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    suite = {
+        "output": "unused",
+        "upstreams": [
+            {"name": "tiny", "random": {"shape": "hubert_tiny"}},
+            {"name": "broken", "source": str(tmp_path / "nowhere")},
+        ],
+    }
+    return Plan(
+        suite=Suite.model_validate(suite),
+        output=tmp_path / "out",
+        device="cpu",
+        threads=1,
+        command=("s3prl-compress", "run", "suite.yaml"),
+    )
+
+
+def children() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
+def test_a_cell_ends_well_badly_or_by_a_kill_and_the_next_is_done(plan: Plan) -> None:
+    before = children()
+    with Worker(plan, quiet=True) as worker:
+        (process,) = children() - before
+        # While it still imports, with the cell waiting: as an out-of-memory kill would come.
+        threading.Timer(0.5, process.kill).start()
+        killed = worker.do(TINY)
+        assert killed.state == "failed"
+        assert "signal 9" in killed.words
+        assert worker.do(TINY).state == "done"
+        (second,) = children() - before
+        bad = worker.do(BROKEN)
+        assert bad.state == "failed"
+        assert "nowhere" in bad.words
+        assert "InputError" in bad.details
+        assert any("nowhere" in line for line in last_lines(plan.logs / f"{BROKEN.stem}.log"))
+        assert worker.do(TINY).state == "before"
+        assert children() - before == {second}
+    assert children() - before == set()
+
+
+def test_a_kill_of_the_run_ends_its_process_and_the_next_run_goes_on(
+    tiny_corpus: Path, tmp_path: Path
+) -> None:
+    quick = Path(__file__).parent.parent / "quick.yaml"
+    suite = {
+        "output": str(tmp_path / "out"),
+        "upstreams": [{"name": "tiny", "random": {"shape": "hubert_tiny"}}],
+        "tasks": [{"task": "ks", "data": str(tiny_corpus), "recipe": str(quick)}],
+        "seeds": [0, 1],
+        "threads": 1,
+    }
+    path = tmp_path / "suite.yaml"
+    path.write_text(yaml.safe_dump(suite))
+    program = [sys.executable, "-c", "from s3prl_compress.cli import main; main()", "run"]
+    # A file, not a pipe: who inherits it does not hold us up.
+    with (tmp_path / "errors").open("w") as errors:
+        run = subprocess.Popen([*program, str(path)], stderr=errors, stdout=errors)
+        try:
+            until = time.monotonic() + 60
+            while "[2/3]" not in (tmp_path / "errors").read_text():
+                assert time.monotonic() < until
+                assert run.poll() is None
+                time.sleep(0.02)
+            (worker,) = psutil.Process(run.pid).children()
+        finally:
+            os.kill(run.pid, signal.SIGKILL)
+            run.wait()
+    worker.wait(timeout=10)
+    assert cli.main(["run", str(path)]) == 0
+    assert len(list((tmp_path / "out" / "records").glob("*.json"))) == 2
