@@ -153,27 +153,16 @@ def distill(
             number any more.
     """
     shape = teacher.shape
-    device = own_device(teacher.device)
-    precision = config.precision
-    if precision == "auto":
-        precision = "bf16" if device.type == "cuda" else "no"
+    device, precision = own_device(teacher.device), resolved_precision(config, teacher.device)
     layers = config.layers or scaled_layers(len(shape.layers))
     match = LayerDistillation(shape, student.shape, layers)  # type: ignore[arg-type]
     audio = config.open(shape.minimum_samples)
-    identity = _identity(student, teacher, config, stage, audio)
+    identity = identity_of(student, config, stage, audio.fingerprint(), fingerprint(teacher))
     frozen = _frozen(teacher, precision == "bf16").to(device)
     model = Imitation(student, frozen, match, penalty, config.seed)
-    with _work_folder(config, stage) as folder, _own_noise(device):
-        progress = train(
-            model,
-            _batches(audio, config, teacher, device),
-            _loop_settings(config, stage, precision),
-            folder,
-            rules=stage.rules,
-            device=device,
-            identity=identity,
-            name=stage.name,
-        )
+    progress = run_stage(
+        model, _batches(audio, config, teacher, device), config, stage, device, identity
+    )
     student.eval()
     return progress
 
@@ -187,10 +176,19 @@ def recover(
     return student
 
 
-def _loop_settings(
-    config: LearnedConfig, stage: Stage, precision: Literal["bf16", "no"]
-) -> LoopSettings:
-    return LoopSettings(
+def run_stage(
+    model: nn.Module,
+    batches: Batches,
+    config: LearnedConfig,
+    stage: Stage,
+    device: torch.device,
+    identity: str,
+) -> Progress:
+    """Train `model`, see `loop.train`, in the work folder of the settings.
+
+    identity: see `identity_of`.
+    """
+    settings = LoopSettings(
         steps=stage.steps,
         learning_rate=stage.learning_rate,
         warmup_steps=int(stage.warmup * stage.steps),
@@ -199,10 +197,28 @@ def _loop_settings(
         betas=(0.9, 0.999),
         epsilon=1e-8,
         clip=config.clip,
-        precision=precision,
+        precision=resolved_precision(config, device),
         log_every=config.log_every,
         checkpoint_every=config.checkpoint_every,
     )
+    with _work_folder(config, stage) as folder, _own_noise(device):
+        return train(
+            model,
+            batches,
+            settings,
+            folder,
+            rules=stage.rules,
+            device=device,
+            identity=identity,
+            name=stage.name,
+        )
+
+
+def resolved_precision(config: LearnedConfig, device: torch.device) -> Literal["bf16", "no"]:
+    """Return what `auto` stands for on a device."""
+    if config.precision == "auto":
+        return "bf16" if device.type == "cuda" else "no"
+    return config.precision
 
 
 def _batches(
@@ -225,7 +241,7 @@ def _batches(
             # So that the mean over processes is the mean over all frames of the batch.
             weight = processes * sum(frames[own::processes]) / sum(frames)
             yield {
-                "waveforms": _on_device(waveforms or [torch.zeros(shape.minimum_samples)], device),
+                "waveforms": on_device(waveforms or [torch.zeros(shape.minimum_samples)], device),
                 "step": number // config.accumulation,
                 "weight": weight,
             }
@@ -233,7 +249,7 @@ def _batches(
     return batches
 
 
-def _on_device(waveforms: list[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
+def on_device(waveforms: list[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
     """Copy waveforms to a GPU in one piece and without waiting for what it still computes."""
     if device.type != "cuda":
         return waveforms
@@ -246,16 +262,13 @@ def _frozen(teacher: SpeechEncoder, half: bool) -> SpeechEncoder:
     return frozen.to(torch.bfloat16) if half else frozen
 
 
-def _identity(
-    student: nn.Module,
-    teacher: SpeechEncoder,
-    config: LearnedConfig,
-    stage: Stage,
-    audio: AudioSet,
-) -> str:
-    """Return what a state must have been made of to be gone on with."""
+def identity_of(student: nn.Module, config: LearnedConfig, stage: Stage, *given: str) -> str:
+    """Return what a state must have been made of to be gone on with.
+
+    given: fingerprints of audio, transcripts, a teacher.
+    """
     digest = hashlib.sha256(json.dumps(config.recorded(), sort_keys=True).encode())
-    digest.update(f"{stage} {audio.fingerprint()} {fingerprint(teacher)}".encode())
+    digest.update(f"{stage} {' '.join(given)}".encode())
     for name, tensor in sorted(student.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         data = tensor.detach().cpu().contiguous().flatten()
