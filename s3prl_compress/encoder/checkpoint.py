@@ -78,7 +78,7 @@ def save_folder(
         provenance=encoder.provenance,
         stored_as=stored_type(dtype),
     )
-    tensors = stored_tensors(encoder, dtype)
+    tensors = stored_tensors(encoder.state_dict(), dtype)
     with folder_atomically(folder) as temporary:
         (temporary / CONFIG_FILE).write_text(
             json.dumps(config.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .model import SpeechEncoder
 
 StoredType = Literal["float32", "float16"]
 
@@ -28,16 +28,17 @@ def stored_type(dtype: torch.dtype) -> StoredType:
     raise InputError(f"dtype {dtype}: weights are stored as torch.float32 or torch.float16")
 
 
-def stored_tensors(encoder: SpeechEncoder, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Return the tensors on the CPU: weights as `dtype`, assignments in the smallest integer.
+def stored_tensors(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return the tensors of `state` on the CPU as they are stored.
 
-    float16 keeps 11 bits of each weight, and weights below 3e-8 become zero.
+    Weights become `dtype`, assignments the smallest integers that hold them. float16 keeps 11
+    bits of each weight, and what is below 3e-8 becomes zero.
 
     Raises:
         InputError: a weight is too large for `dtype`.
     """
     stored = {}
-    for name, tensor in encoder.state_dict().items():
+    for name, tensor in state.items():
         tensor = tensor.detach().cpu()
         if tensor.dtype == torch.long:
             tensor = tensor.to(torch.uint8 if len(tensor) <= 256 else torch.int32)

@@ -91,11 +91,11 @@ def test_a_weight_that_does_not_fit_is_named_and_nothing_is_written(tmp_path: Pa
 def test_a_weight_fits_or_is_refused(value: float) -> None:
     encoder = _with_weight(value)
     if torch.tensor(value).half().isfinite():
-        stored = float(stored_tensors(encoder, torch.float16)[WEIGHT][0, 0])
+        stored = float(stored_tensors(encoder.state_dict(), torch.float16)[WEIGHT][0, 0])
         assert abs(stored - value) <= max(abs(value) * 2**-11, 2**-25)
     else:
         with pytest.raises(InputError, match="more than float16"):
-            stored_tensors(encoder, torch.float16)
+            stored_tensors(encoder.state_dict(), torch.float16)
 
 
 def test_types_are_strict(folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+"""`export`: an encoder in another form on disk."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ..outputs import check_checkpoint_output, check_folder_output
+from .console import Answer
+
+
+def export(
+    model: str,
+    *,
+    format: Literal["transformers", "checkpoint"],
+    output: str,
+    dense: bool = False,
+    dtype: Literal["float32", "float16"] = "float32",
+) -> Answer:
+    """Write an encoder as a folder of transformers, or as a checkpoint folder of ours.
+
+    Args:
+        model: a folder of ours, a transformers folder, an s3prl .pt, a hub id, or hubert_demo
+        format: transformers (config.json, model.safetensors, preprocessor_config.json), or
+            checkpoint, which any encoder has
+        output: the folder; an earlier one of the same form is replaced
+        dense: for transformers: write low-rank, shared and sparse linears as dense ones
+        dtype: of the weights on disk
+    """
+    folder = (check_checkpoint_output if format == "checkpoint" else check_folder_output)(output)
+    import torch
+
+    from ..encoder import load, save
+    from ..encoder.exporting import check_export_output, export_transformers
+
+    stored = {"float32": torch.float32, "float16": torch.float16}[dtype]
+    if format == "transformers":
+        check_export_output(folder)
+        export_transformers(load(model), folder, dense=dense, dtype=stored)
+        hint = f"in transformers: AutoModel.from_pretrained({str(folder)!r})"
+    else:
+        save(load(model), folder, dtype=stored)
+        hint = f"next: s3prl-compress inspect {output}"
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    figures = {"output": output, "format": format, "dtype": dtype, "bytes": size}
+    return Answer(figures, f"{model} as {format}, {dtype}, {size:,} bytes: {output}", (hint,))

@@ -1,0 +1,195 @@
+"""Folders for transformers: read back by transformers and by us, to the same hidden states."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+import transformers
+from torch import nn
+
+from s3prl_compress.cli import main
+from s3prl_compress.encoder import (
+    CTCHead,
+    EncoderShape,
+    HeadShape,
+    SpeechEncoder,
+    fingerprint,
+    load,
+    random_encoder,
+    save,
+)
+from s3prl_compress.encoder.exporting import export_transformers
+from s3prl_compress.errors import InputError
+from s3prl_compress.methods import compress
+
+from .peers import (
+    NAMES,
+    TOLERANCE,
+    VARIANTS,
+    noise,
+    peers,
+    small_encoder,
+    small_shape,
+    states_of,
+)
+
+SYMBOLS = ("<pad>", "A", "|", "Ä")
+
+
+def _changed(**changes: object) -> SpeechEncoder:
+    """A small HuBERT whose second layer differs."""
+    shape = small_shape("hubert", False)
+    second = shape.layers[1].model_copy(update=changes)
+    return random_encoder(shape.model_copy(update={"layers": (shape.layers[0], second)}))
+
+
+def _agrees_with_transformers(encoder: SpeechEncoder, folder: Path) -> None:
+    model: nn.Module = transformers.AutoModel.from_pretrained(folder).eval()
+    (waveform,) = noise(6_000)
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    assert extractor.do_normalize == encoder.normalize
+    # Not the extractor's own values: it adds 1e-7 to the variance where fairseq and we add 1e-5.
+    values = F.layer_norm(waveform, waveform.shape) if encoder.normalize else waveform
+    theirs = peers.transformers_states(model, values)
+    assert peers.largest_difference(states_of(encoder, [waveform]), theirs) <= TOLERANCE
+
+
+@pytest.mark.parametrize(("family", "large"), VARIANTS, ids=NAMES)
+def test_both_read_it_back(family: str, large: bool, tmp_path: Path) -> None:
+    encoder = small_encoder(family, large, normalize=large)
+    folder = export_transformers(encoder, tmp_path / "out")
+    _agrees_with_transformers(encoder, folder)
+    again = load(folder)
+    assert again.normalize == large
+    assert again.shape == encoder.shape
+    assert fingerprint(again) == fingerprint(encoder)
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+    }
+
+
+def test_nothing_is_missing_or_left_over_in_transformers(tmp_path: Path) -> None:
+    folder = export_transformers(small_encoder("hubert", False), tmp_path / "out")
+    loaded: Any = transformers.HubertModel.from_pretrained(folder, output_loading_info=True)
+    _, report = loaded
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    assert not report["mismatched_keys"]
+
+
+def test_a_ctc_head_goes_along(tmp_path: Path) -> None:
+    encoder = small_encoder("hubert", True)
+    encoder.head = CTCHead(encoder.shape.hidden, SYMBOLS, 0)
+    folder = export_transformers(encoder, tmp_path / "out")
+    again = load(folder)
+    assert again.head is not None
+    assert (again.head.vocabulary, again.head.blank) == (SYMBOLS, 0)
+    assert fingerprint(again) == fingerprint(encoder)
+    model = transformers.HubertForCTC.from_pretrained(folder).eval()
+    waveforms = noise(6_000)
+    with torch.no_grad():
+        ours = encoder.head(encoder(waveforms)[0][-1])
+        theirs = model(waveforms[0][None]).logits
+    assert peers.largest_difference([ours], [theirs]) <= TOLERANCE
+
+
+def test_half_precision_is_rounded_once(tmp_path: Path) -> None:
+    encoder = small_encoder("wavlm", False)
+    half = export_transformers(encoder, tmp_path / "half", dtype=torch.float16)
+    rounded = load(save(encoder, tmp_path / "ours", dtype=torch.float16))
+    assert fingerprint(load(half)) == fingerprint(rounded)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("low_rank", {"sparsity": 0.3}),
+        ("clustering", {"form": "share", "sparsity": 0.3}),
+        ("magnitude", {"granularity": "weight", "sparsity": 0.3}),
+    ],
+)
+def test_compressed_linears_are_refused_or_made_dense(
+    method: str, settings: dict[str, object], tmp_path: Path
+) -> None:
+    encoder = compress(small_encoder("hubert", False), method, **settings).eval()
+    with pytest.raises(InputError, match=r"no place for \d+ .* linears; --dense") as caught:
+        export_transformers(encoder, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+    folder = export_transformers(encoder, tmp_path / "out", dense=True)
+    _agrees_with_transformers(encoder, folder)
+    again = load(folder)
+    difference = peers.largest_difference(
+        states_of(again, noise(5_000)), states_of(encoder, noise(5_000))
+    )
+    assert difference <= TOLERANCE
+    assert json.loads((folder / "config.json").read_text())["s3prl_compress"]["methods"]
+
+
+def test_narrow_ffns_of_one_width_are_no_obstacle(tmp_path: Path) -> None:
+    shape = small_shape("hubert", False)
+    layers = tuple(layer.model_copy(update={"ffn": 13}) for layer in shape.layers)
+    encoder = random_encoder(shape.model_copy(update={"layers": layers})).eval()
+    _agrees_with_transformers(encoder, export_transformers(encoder, tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        (_changed(ffn=7), "FFNs of different widths"),
+        (_changed(heads=(HeadShape(original=1, qk=12, vo=12),)), "pruned attention heads"),
+        (
+            _changed(heads=tuple(HeadShape(original=n, qk=3, vo=12) for n in range(4))),
+            "pruned attention heads",
+        ),
+    ],
+    ids=["ffn", "heads", "rows of heads"],
+)
+def test_what_transformers_has_no_place_for(
+    encoder: SpeechEncoder, message: str, tmp_path: Path
+) -> None:
+    for dense in (False, True):
+        with pytest.raises(InputError, match=f"transformers has no place for {message}"):
+            export_transformers(encoder, tmp_path / "out", dense=dense)
+
+
+def test_shapes_of_other_makers(tmp_path: Path) -> None:
+    def refused(shape: EncoderShape, message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            export_transformers(random_encoder(shape), tmp_path / "out")
+
+    shape = small_shape("hubert", False, conv_widths=(48,) * 7)
+    refused(shape.model_copy(update={"projection": False}), "no projection")
+    refused(shape.model_copy(update={"feature_scale": True}), "a scale behind")
+
+
+def test_only_an_earlier_export_is_replaced(tmp_path: Path) -> None:
+    encoder = small_encoder("hubert", False)
+    export_transformers(encoder, tmp_path / "out")
+    export_transformers(small_encoder("wavlm", False), tmp_path / "out")
+    assert load(tmp_path / "out").shape.family == "wavlm"
+    ours = save(encoder, tmp_path / "ours")
+    with pytest.raises(InputError, match="no earlier export"):
+        export_transformers(encoder, ours)
+    assert fingerprint(load(ours)) == fingerprint(encoder)
+
+
+def test_the_command(
+    shipped_demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for form in ("transformers", "checkpoint"):
+        output = tmp_path / form
+        flags = ["--format", form, "--dtype", "float16", "--output", str(output), "--json"]
+        assert main(["export", "hubert_demo", *flags]) == 0
+        figures = json.loads(capsys.readouterr().out)
+        assert figures["bytes"] < 12_000_000
+        assert fingerprint(load(output)) == fingerprint(load(shipped_demo))
+    assert main(["export", "hubert_demo", "--format", "transformers", "--output", str(output)]) == 2
+    assert "no earlier export" in capsys.readouterr().err
