@@ -12,6 +12,7 @@ from typing import Literal
 
 from .commands import console
 from .commands.console import Answer, Command, table
+from .commands.exporting import export
 from .errors import InputError
 from .outputs import check_checkpoint_output, check_folder_output, pick_device, use_threads
 
@@ -336,6 +337,13 @@ COMMANDS: dict[str, Command] = {
             "compress out/fold10 --method low_rank --help",
         ),
         extra=_settings_of_method,
+    ),
+    "export": Command(
+        export,
+        (
+            "export hubert_demo --format transformers --output out/hubert_demo_hf",
+            "export MODEL --format checkpoint --dtype float16 --output out/half",
+        ),
     ),
     "prepare": Command(
         prepare,
