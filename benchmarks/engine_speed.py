@@ -27,7 +27,7 @@ from torch import Tensor
 import s3prl_compress
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
 from s3prl_compress.encoder.frames import superb_frames
-from s3prl_compress.scoring.heads import HeadSweep
+from s3prl_compress.scoring.onepass.heads import HeadSweep
 from s3prl_compress.timing.statistics import median
 
 BATCH, CLASSES, RATE = 32, 12, 16_000

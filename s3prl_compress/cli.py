@@ -119,7 +119,7 @@ def compress(
     )
 
 
-def prepare(task: Literal["ks"], metadata: str, *, output: str) -> Answer:
+def prepare(task: Literal["ks", "sid", "er", "asr"], metadata: str, *, output: str) -> Answer:
     """Bring a table of recordings into the layout that the engines read.
 
     Args:
@@ -129,9 +129,9 @@ def prepare(task: Literal["ks"], metadata: str, *, output: str) -> Answer:
         output: folder of the corpus; left as it is where it holds this very corpus
     """
     check_folder_output(output)
-    from .scoring.corpora import corpus_figures, prepare_corpus
+    from .scoring.corpora.opening import corpus_figures, prepare_corpus
 
-    figures = corpus_figures(prepare_corpus(metadata, Path(output)))
+    figures = corpus_figures(prepare_corpus(task, metadata, Path(output)), task)
     sizes = ", ".join(f"{count} {split}" for split, count in figures["sizes"].items())
     return Answer(
         figures,

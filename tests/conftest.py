@@ -83,7 +83,7 @@ def _write_corpus(
 
 
 def _speakers(split: str, count: int) -> list[str]:
-    from s3prl_compress.scoring.corpus import split_of
+    from s3prl_compress.scoring.corpora.keywords import split_of
 
     names = (f"{number:08x}" for number in range(10_000))
     found = [name for name in names if split_of(f"{name}_nohash_0.wav") == split]

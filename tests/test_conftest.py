@@ -2,14 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from s3prl_compress.scoring.corpus import check_corpus, open_corpus
+from s3prl_compress.scoring.corpora.opening import open_corpus
 
 
 def test_the_tiny_corpora_are_valid(tiny_corpus: Path, tiny_digits_corpus: Path) -> None:
     sizes = {}
     for root in (tiny_corpus, tiny_digits_corpus):
         corpus = open_corpus(root)
-        check_corpus(corpus)
+        corpus.check()
         splits = ("train", "dev", "test")
         sizes[corpus.variant] = [len(corpus.items(split)) for split in splits]  # type: ignore[arg-type]
     assert sizes == {"official": [60, 36, 48], "digits": [50, 30, 40]}

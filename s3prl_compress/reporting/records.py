@@ -96,6 +96,16 @@ class RateResult(_Record):
     best_step: int
 
 
+class FoldResult(_Record):
+    """One fold of a cross-validation."""
+
+    fold: int
+    score: float
+    """On the fold's test part, in the task's own unit."""
+    dev_score: float
+    test_size: int
+
+
 class ScoreRecord(_Record):
     """One cell: an upstream on a task, with one engine, padding, seed and set of settings."""
 
@@ -114,14 +124,25 @@ class ScoreRecord(_Record):
     settings: dict[str, Any]
     """Every setting that can change the result."""
     metric: str
-    """accuracy (percent)."""
+    """accuracy (percent), word error rate (percent)."""
     higher_is_better: bool
     score: float
+    """Of cross-validation: the mean of the folds."""
     standard_error: float
-    """Binomial, in the score's unit: 100 sqrt(p (1 - p) / n)."""
+    """In the score's unit. Of an accuracy the binomial's, 100 sqrt(p (1 - p) / n); of a word error
+    rate that of a bootstrap over utterances."""
+    interval: tuple[float, float] | None = None
+    """95 %, in the score's unit: Wilson's of an accuracy, the bootstrap's of a word error rate."""
     test_size: int
-    chance: float
-    """Share of the largest test class, in the score's unit."""
+    chance: float | None
+    """Share of the largest test class, in the score's unit; None for recognition."""
+    other_metrics: dict[str, float] = Field(default_factory=dict)
+    """What else was measured on test: `cer`, the character error rate in percent."""
+    folds: tuple[FoldResult, ...] = ()
+    """Of cross-validation: one result per fold."""
+    resumed: bool = False
+    """True: training went on from a checkpoint whose run had drawn other batches (s3prl's hold no
+    state of the generators): an undisturbed run would have ended elsewhere."""
     learning_rate: float
     """The one chosen on dev."""
     rates: tuple[RateResult, ...]

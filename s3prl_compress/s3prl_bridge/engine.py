@@ -23,7 +23,8 @@ from ..encoder import fingerprint, save
 from ..errors import InputError
 from ..files import write_atomically
 from ..reporting.records import RateResult
-from ..scoring.engine import EngineResult, Job, utterance_name
+from ..scoring.corpora.keywords import KeywordCorpus
+from ..scoring.engine import EngineResult, Job
 from .child import ChildResult, ChildTask
 from .config import keyword_config
 
@@ -95,6 +96,8 @@ def _plan(job: Job) -> list[_Run]:
         "seed": job.seed,
         "padding": job.padding,
     }
+    corpus = job.corpus
+    assert isinstance(corpus, KeywordCorpus)
     runs = []
     for rate in job.settings.learning_rates:
         folder = (job.work / f"learning_rate_{rate:g}").resolve()
@@ -105,11 +108,11 @@ def _plan(job: Job) -> list[_Run]:
             shutil.rmtree(folder)
         write_atomically(marker, digest)
         config = keyword_config(
-            job.settings, job.corpus.train_root.resolve(), job.corpus.test_root.resolve(), rate
+            job.settings, corpus.train_root.resolve(), corpus.test_root.resolve(), rate
         )
         task = ChildTask(
             config=config,
-            classes=job.corpus.classes,
+            classes=corpus.classes,
             checkpoint=str(checkpoint.resolve()),
             padding=job.padding,
             seed=job.seed,
@@ -194,10 +197,10 @@ def _read_result(path: Path) -> ChildResult | None:
 def _predictions(job: Job, result: ChildResult) -> list[tuple[str, str, str]]:
     """Check s3prl's test set against the corpus, file by file."""
     found = {file: (truth, predicted) for file, truth, predicted in result.predictions or []}
-    wanted = {utterance_name(job.corpus, item): item.label for item in job.corpus.items("test")}
+    wanted = {job.corpus.utterance_name(item): item.label for item in job.corpus.items("test")}
     if {file: truth for file, (truth, _) in found.items()} != wanted:
         raise RuntimeError(
-            f"s3prl's test set ({len(found)} files) is not that of {job.corpus.test_root} "
+            f"s3prl's test set ({len(found)} files) is not that of {job.corpus.root} "
             f"({len(wanted)} files): did the folder change during the run?"
         )
     return [(file, truth, found[file][1]) for file, truth in wanted.items()]

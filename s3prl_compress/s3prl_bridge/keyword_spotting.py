@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..scoring.corpus import KS_CLASSES, read_wave
+from ..scoring.corpora.audio import read_wave
+from ..scoring.corpora.keywords import KS_CLASSES
 
 
 def prepare(classes: Sequence[str]) -> None:

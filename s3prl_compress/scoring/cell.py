@@ -9,20 +9,21 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from ..files import write_atomically
 from ..reporting import records
 from ..reporting.records import ScoreRecord, Upstream
 from . import metrics
-from .corpus import KeywordCorpus
-from .engine import EngineResult, Job, utterance_name
+from .corpora.base import Corpus
+from .engine import EngineResult, Job
 from .task import Settings, Task
 
 
 def cell_stem(
     upstream: Upstream,
-    corpus: KeywordCorpus,
+    corpus: Corpus,
     task: Task,
     settings: Settings,
     engine: records.Engine,
@@ -78,7 +79,7 @@ def make_record(
     """Turn an engine's result into a record; the score is counted here, from the predictions."""
     _check_predictions(job.corpus, result)
     truth = [row[1] for row in result.predictions]
-    accuracy = metrics.accuracy(truth, [row[2] for row in result.predictions])
+    predicted = [row[2] for row in result.predictions]
     return ScoreRecord(
         upstream=upstream,
         task=task.name,
@@ -91,10 +92,10 @@ def make_record(
         settings=job.settings.identity(),
         metric=f"{task.metric} ({task.unit})",
         higher_is_better=task.higher_is_better,
-        score=accuracy,
-        standard_error=metrics.binomial_standard_error(accuracy, len(truth)),
+        **(_accuracy if task.metric == "accuracy" else _word_errors)(truth, predicted, result),
         test_size=len(truth),
-        chance=metrics.chance(truth),
+        folds=result.folds,
+        resumed=result.resumed,
         learning_rate=result.learning_rate,
         rates=result.rates,
         dev_score=result.dev_score,
@@ -107,13 +108,41 @@ def make_record(
     )
 
 
+def _accuracy(
+    truth: Sequence[str], predicted: Sequence[str], result: EngineResult
+) -> dict[str, Any]:
+    """Of cross-validation the score is the mean of the folds; its error stays the binomial's."""
+    accuracy = metrics.accuracy(truth, predicted)
+    if result.folds:
+        accuracy = sum(fold.score for fold in result.folds) / len(result.folds)
+    return {
+        "score": accuracy,
+        "standard_error": metrics.binomial_standard_error(accuracy, len(truth)),
+        "interval": metrics.wilson_interval(accuracy, len(truth)),
+        "chance": metrics.chance(truth),
+    }
+
+
+def _word_errors(
+    truth: Sequence[str], predicted: Sequence[str], result: EngineResult
+) -> dict[str, Any]:
+    standard_error, interval = metrics.bootstrap_wer(truth, predicted)
+    return {
+        "score": metrics.word_error_rate(truth, predicted),
+        "standard_error": standard_error,
+        "interval": interval,
+        "chance": None,
+        "other_metrics": {"cer": metrics.character_error_rate(truth, predicted)},
+    }
+
+
 def write_cell(record: ScoreRecord, result: EngineResult, output: Path) -> Path:
     """Write the predictions, then the record: where there is a record, the cell is whole."""
     write_atomically(output / record.predictions, _csv(result.predictions))
     return records.write_record(record, output, record.predictions.removesuffix(".csv"))
 
 
-def _notes(corpus: KeywordCorpus, upstream: Upstream) -> list[str]:
+def _notes(corpus: Corpus, upstream: Upstream) -> list[str]:
     notes = []
     if upstream.random_weights:
         notes.append(
@@ -125,9 +154,9 @@ def _notes(corpus: KeywordCorpus, upstream: Upstream) -> list[str]:
     return notes
 
 
-def _check_predictions(corpus: KeywordCorpus, result: EngineResult) -> None:
+def _check_predictions(corpus: Corpus, result: EngineResult) -> None:
     """Every test utterance once, in order, with its label: else the engine is wrong."""
-    expected = [(utterance_name(corpus, item), item.label) for item in corpus.items("test")]
+    expected = [(corpus.utterance_name(item), item.label) for item in corpus.test_items()]
     given = [(file, truth) for file, truth, _ in result.predictions]
     if given != expected:
         raise RuntimeError(

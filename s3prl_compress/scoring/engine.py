@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..reporting.records import Padding, RateResult
+from ..reporting.records import FoldResult, Padding, RateResult
 
 if TYPE_CHECKING:
     from ..encoder import SpeechEncoder
-    from .corpus import Item, KeywordCorpus
+    from .corpora.base import Corpus
     from .task import Settings
 
 
@@ -22,7 +22,7 @@ class Job:
     encoder: SpeechEncoder
     checkpoint: Path | None
     """Folder of ours that holds the encoder, for an engine that starts another process."""
-    corpus: KeywordCorpus
+    corpus: Corpus
     settings: Settings
     seed: int
     padding: Padding
@@ -39,12 +39,14 @@ class EngineResult:
     """What an engine found out. The record is made from this and from nothing else."""
 
     predictions: list[tuple[str, str, str]]
-    """Per test utterance, in the order of the corpus: file (relative to the test folder, "/"
-    between: `utterance_name`), truth, predicted."""
+    """Per test utterance, in the order of `Corpus.test_items`: its `utterance_name`, truth,
+    predicted. Classes; for recognition, texts."""
     rates: tuple[RateResult, ...]
-    """One per learning rate of the settings, in their order; dev scores in percent."""
+    """One per learning rate of the settings, in their order; dev scores in percent, those of
+    cross-validation the means over the folds."""
     learning_rate: float
-    """The rate with the highest dev score; the first in the settings' order where two tie."""
+    """The rate with the best dev score (the lowest WER); the first in the settings' order where
+    two tie. One for all folds."""
     dev_score: float
     """In percent."""
     approximate: bool
@@ -53,12 +55,12 @@ class EngineResult:
     """What a reader of the score must know, one sentence each."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall time by stage."""
+    folds: tuple[FoldResult, ...] = ()
+    """Of cross-validation: one result per fold."""
+    resumed: bool = False
+    """True: it went on in the middle of training, where an undisturbed run would have drawn other
+    batches, and so would have ended elsewhere."""
 
 
 RunJob = Callable[[Job], EngineResult]
 """What every engine is."""
-
-
-def utterance_name(corpus: KeywordCorpus, item: Item) -> str:
-    """Return the name of a test utterance in predictions: `<class>/<file>`."""
-    return item.path.relative_to(corpus.test_root).as_posix()

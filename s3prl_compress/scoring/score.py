@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..outputs import pick_device
 from ..reporting.records import Engine, Padding, ScoreRecord, Upstream
 from .cell import cell_stem, finished_record, make_record, write_cell
-from .corpus import check_corpus, open_corpus
+from .corpora.opening import open_corpus
 from .engine import Job, RunJob
 from .task import find_task, load_settings
 
@@ -47,7 +47,7 @@ def score(
 
     Args:
         source: what `s3prl_compress.load` takes, or an encoder.
-        task: name of a task; there is "ks".
+        task: name of a task, see `TASKS`.
         data: the corpus folder, see `prepare`.
         output: folder of records. Beside `<stem>.json` stands `<stem>.csv`, the predictions.
         engine: "onepass" or "s3prl".
@@ -71,8 +71,8 @@ def score(
     padding = padding or settings.padding
     if padding not in PADDINGS:
         raise InputError(f"padding {padding}: choose one of {', '.join(PADDINGS)}")
-    corpus = open_corpus(Path(data))
-    check_corpus(corpus)
+    corpus = open_corpus(data, task)
+    corpus.check()
     encoder = source if isinstance(source, SpeechEncoder) else load(source, padding=padding)
     upstream = _describe(encoder, source, name)
     settings = settings.model_copy(update={"padding": padding})

@@ -20,7 +20,10 @@ def score_figures(record: ScoreRecord, path: Path) -> dict[str, Any]:
         "standard_error": record.standard_error,
         "metric": record.metric,
         "test_size": record.test_size,
+        "interval": record.interval,
         "chance": record.chance,
+        "other_metrics": record.other_metrics,
+        "folds": [fold.score for fold in record.folds],
         "learning_rate": record.learning_rate,
         "dev_score": record.dev_score,
         "approximate": record.approximate,
@@ -31,10 +34,11 @@ def score_figures(record: ScoreRecord, path: Path) -> dict[str, Any]:
 
 def score_line(record: ScoreRecord) -> str:
     """Return the score with its error and conditions, and the notes, a line each."""
+    chance = "" if record.chance is None else f"chance {record.chance:.2f}; "
     first = (
         f"{record.upstream.name}: {record.task} {record.metric} {record.score:.2f} "
         f"\N{PLUS-MINUS SIGN} {record.standard_error:.2f} on {record.test_size} utterances "
-        f"(chance {record.chance:.2f}; {record.engine}, padding {record.padding}, "
+        f"({chance}{record.engine}, padding {record.padding}, "
         f"recipe {record.recipe}, seed {record.seed}, learning rate {record.learning_rate:g})"
     )
     return "\n".join([first, *(f"note: {note}" for note in record.notes)])

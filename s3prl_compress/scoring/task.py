@@ -44,6 +44,11 @@ class Task:
     """The corpora's variants that it takes: rows of different variants are never compared."""
 
 
+_UTTERANCE_HEAD = (
+    "softmax-weighted sum of all hidden states, linear to 256, mean over frames, linear to the "
+    "classes; no non-linearity"
+)
+
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
@@ -59,15 +64,77 @@ TASKS: dict[str, Task] = {
             unit="percent",
             higher_is_better=True,
             s3prl="speech_commands",
-            head=(
-                "softmax-weighted sum of all hidden states, linear to 256, mean over frames, "
-                "linear to the classes; no non-linearity"
-            ),
+            head=_UTTERANCE_HEAD,
             variants=("official", "digits"),
+        ),
+        Task(
+            name="sid",
+            version=1,
+            title="Speaker identification",
+            corpus=(
+                "VoxCeleb1: <root>/*/wav/idXXXXX/<video>/<n>.wav, a list of lines "
+                "`1|2|3 idXXXXX/<video>/<n>.wav` (train, dev, test)"
+            ),
+            metric="accuracy",
+            unit="percent",
+            higher_is_better=True,
+            s3prl="voxceleb1",
+            head=_UTTERANCE_HEAD,
+            variants=("voxceleb1", "speakers"),
+        ),
+        Task(
+            name="er",
+            version=1,
+            title="Emotion recognition",
+            corpus=(
+                "IEMOCAP, 4 classes, five-fold cross-validation: "
+                "Session{1..5}/sentences/wav/<dialog>/<utterance>.wav, a json of labels per "
+                "session and split"
+            ),
+            metric="accuracy",
+            unit="percent",
+            higher_is_better=True,
+            s3prl="emotion",
+            head=_UTTERANCE_HEAD,
+            variants=("iemocap", "sessions"),
+        ),
+        Task(
+            name="asr",
+            version=1,
+            title="Speech recognition",
+            corpus=(
+                "LibriSpeech: <split>/<speaker>/<chapter>/<utterance>.flac and "
+                "<speaker>-<chapter>.trans.txt; train-clean-100, dev-clean, test-clean"
+            ),
+            metric="WER",
+            unit="percent",
+            higher_is_better=False,
+            s3prl="asr",
+            head=(
+                "softmax-weighted sum of all hidden states, SpecAugment, linear, bidirectional "
+                "LSTM, CTC on characters; greedy decoding, no language model"
+            ),
+            variants=("librispeech", "transcripts"),
         ),
     )
 }
 """The tasks, by the name that `--task` takes."""
+
+
+class RecognitionHead(BaseModel):
+    """Sizes and SpecAugment of the recogniser that ASR trains: s3prl's `RNNs` and `specaug`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    project_dim: int = Field(default=1024, ge=1)
+    """Width of the linear between the weighted sum and the LSTM."""
+    rnn_dim: int = Field(default=1024, ge=1)
+    """Units of an LSTM layer, in each direction."""
+    rnn_layers: int = Field(default=2, ge=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    """Behind every LSTM layer."""
+    specaug: bool = True
+    """SpecAugment on the weighted sum, in training."""
 
 
 class Settings(BaseModel):
@@ -76,7 +143,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     total_steps: int = Field(ge=1)
+    """Updates of the head."""
     batch_size: int = Field(ge=1)
+    """Utterances that go through the head at once."""
+    accumulation: int = Field(default=1, ge=1)
+    """Batches whose gradients are added up for one update."""
     eval_step: int = Field(ge=1)
     """Steps between two evaluations on dev; steps after the last one are never kept."""
     learning_rates: tuple[float, ...] = Field(min_length=1)
@@ -85,12 +156,19 @@ class Settings(BaseModel):
     gradient_clipping: float = Field(default=1.0, gt=0)
     """Largest norm of all trainable parameters' gradients together."""
     projector_dim: int = Field(default=256, ge=1)
+    """KS, SID, ER: width between the head's two linears."""
+    recognition: RecognitionHead | None = None
+    """ASR: the head."""
     padding: Padding = "independent"
     """Used where the caller names none."""
     crops_per_file: int = Field(default=512, ge=1)
-    """onepass: evenly spaced 1 s crops that stand for a background file's random ones."""
+    """onepass, KS: evenly spaced 1 s crops that stand for a background file's random ones."""
+    longest_seconds: float = Field(default=8.0, gt=0)
+    """SID: a longer training clip is cropped at random to this length, anew every time."""
+    crops_per_clip: int = Field(default=4, ge=1)
+    """onepass, SID: random crops that stand for those of a training clip that is longer."""
     num_workers: int = Field(default=0, ge=0)
-    """s3prl: processes that read audio. They draw the silence crops too, so a run changes with
+    """s3prl: processes that read audio. They draw the random crops too, so a run changes with
     their number; onepass has none."""
     seconds_per_batch: float = Field(default=16.0, gt=0)
     """onepass: audio, padding included, that goes through the upstream at once. Does not change

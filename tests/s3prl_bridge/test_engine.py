@@ -20,7 +20,7 @@ from filelock import FileLock
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
 from s3prl_compress.errors import InputError
 from s3prl_compress.s3prl_bridge import child, engine
-from s3prl_compress.scoring.corpus import open_corpus
+from s3prl_compress.scoring.corpora.opening import open_corpus
 from s3prl_compress.scoring.engine import EngineResult, Job
 from s3prl_compress.scoring.task import Settings
 

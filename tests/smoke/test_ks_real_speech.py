@@ -17,7 +17,7 @@ import pytest
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder
 from s3prl_compress.reporting.records import Engine, ScoreRecord
 from s3prl_compress.scoring import score
-from s3prl_compress.scoring.prepare import prepare_ks
+from s3prl_compress.scoring.corpora.prepare import prepare_keywords
 from s3prl_compress.scoring.task import ENGINES
 
 pytestmark = [pytest.mark.speech, pytest.mark.s3prl]
@@ -43,8 +43,8 @@ def cells(
     table = speech_data / request.param / "metadata.csv"
     if not table.is_file():
         pytest.skip(f"SPEECH_DATA has no {request.param}")
-    true = prepare_ks(table, folder / "true")
-    shuffled = prepare_ks(_shuffled(table, folder / "shuffled.csv"), folder / "shuffled")
+    true = prepare_keywords(table, folder / "true")
+    shuffled = prepare_keywords(_shuffled(table, folder / "shuffled.csv"), folder / "shuffled")
     encoder = random_encoder(NAMED_SHAPES["hubert_small"]).eval()
     found = {}
     for engine in ENGINES:

@@ -1,0 +1,1 @@
+"""Corpora on disk: layouts, checks, and bringing recordings into them."""

@@ -1,0 +1,72 @@
+"""Corpora by task and name: the packaged demo, or one that a person brings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError
+from .base import Corpus
+from .keywords import open_keywords
+from .prepare import demo_keywords, prepare_keywords
+
+DEMO = "demo"
+"""In place of a table or a folder: the generated speech that comes with the package."""
+
+_OPEN: Mapping[str, Callable[[Path], Corpus]] = {"ks": open_keywords}
+_PREPARE: Mapping[str, Callable[[Path, Path], Path]] = {"ks": prepare_keywords}
+_DEMO: Mapping[str, Callable[[Path], Path]] = {"ks": demo_keywords}
+
+
+def open_corpus(root: Path | str, task: str = "ks") -> Corpus:
+    """Find the parts of a corpus folder; its `check` says whether they can be used.
+
+    Raises:
+        InputError: there is no corpus for this task in the folder.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; give a corpus that `prepare {task}` wrote")
+    return _OPEN[task](root)
+
+
+def prepare_corpus(task: str, metadata: str | Path, output: Path) -> Path:
+    """Prepare a corpus from a table, or the packaged one for the word `demo`.
+
+    Raises:
+        InputError: the table has faults, or `output` is something else.
+    """
+    if str(metadata) == DEMO:
+        return _DEMO[task](output)
+    return _PREPARE[task](Path(metadata), output)
+
+
+def locate_corpus(task: str, data: str, below: Path) -> Path:
+    """Return the folder of a corpus: `data` itself, or prepared on first use below `below`.
+
+    `data` is a corpus folder, a table for `prepare_corpus`, or the word `demo`.
+    """
+    if data == DEMO:
+        return prepare_corpus(task, DEMO, below / f"{DEMO}_{task}")
+    if Path(data).suffix.lower() == ".csv":
+        return prepare_corpus(task, data, below / Path(data).resolve().parent.name)
+    return Path(data)
+
+
+def corpus_figures(folder: Path, task: str) -> dict[str, Any]:
+    """Return what there is in a corpus, checked, under stable keys."""
+    corpus = open_corpus(folder, task)
+    corpus.check()
+    record = corpus.record()
+    return {
+        "output": str(folder),
+        "task": task,
+        "name": record.name,
+        "variant": corpus.variant,
+        "classes": list(corpus.classes),
+        "folds": len(corpus.folds),
+        "sizes": record.sizes,
+        "generated": record.generated,
+        "fingerprint": record.fingerprint,
+    }

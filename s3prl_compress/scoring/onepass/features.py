@@ -1,0 +1,180 @@
+"""The one-pass engine's features on disk: made once for an encoder and a corpus, then mapped.
+
+At base size an utterance takes 40 kB (13 layers of 768 float32 numbers), Speech Commands 2.7 GB.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor, from_numpy
+
+from ...errors import InputError
+from ...files import write_atomically
+from ...reporting.records import Padding
+from ..corpora.base import Item
+from ..corpora.keywords import KeywordCorpus
+from .pooling import Clip, evenly_spaced, pool_clips, whole
+
+if TYPE_CHECKING:
+    from ...encoder import SpeechEncoder
+
+FEATURES_VERSION = 1
+"""Part of the key: raised whenever the same key would give other features."""
+
+
+class CachePolicy(enum.Enum):
+    """What to do about features on disk. Both give the same features."""
+
+    REUSE = "reuse"
+    """Take whole features of the same key, else make and keep them. Anything that is there but
+    not whole (a truncated file, an index that does not match) is made anew."""
+    REFRESH = "refresh"
+    """Make them anew, and put them in the place of those that are there."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which clips the features are of, row by row: train, dev, test, then the silence crops."""
+
+    clips: list[Clip]
+    train: range
+    dev: range
+    test: range
+    background: tuple[range, ...]
+    """One range of rows per background file: its evenly spaced crops, for train and dev alike."""
+    items: dict[str, list[Item]]
+    """The utterances of train, dev and test, in the order of their rows."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Means over frames of every hidden state, and which utterance each row is of."""
+
+    values: Tensor
+    """[utterances, layers + 1, width], float32, mapped from the file: rows are read on use."""
+    plan: Plan
+    reused: bool
+    """True: they were on disk already."""
+
+
+def plan_clips(corpus: KeywordCorpus, crops_per_file: int) -> Plan:
+    """List the clips that the one-pass engine needs of a corpus."""
+    items = {"train": corpus.items("train"), "dev": corpus.items("dev")}
+    items["test"] = corpus.items("test")
+    clips: list[Clip] = []
+    ranges = {}
+    for split, utterances in items.items():
+        ranges[split] = range(len(clips), len(clips) + len(utterances))
+        clips += [whole(item.path) for item in utterances]
+    background = []
+    for path in corpus.background():
+        crops = evenly_spaced(path, crops_per_file)
+        background.append(range(len(clips), len(clips) + len(crops)))
+        clips += crops
+    return Plan(clips, ranges["train"], ranges["dev"], ranges["test"], tuple(background), items)
+
+
+def load_features(
+    encoder: SpeechEncoder,
+    corpus: KeywordCorpus,
+    *,
+    crops_per_file: int,
+    padding: Padding,
+    cache: Path,
+    device: str = "cpu",
+    seconds_per_batch: float = 16.0,
+    policy: CachePolicy = CachePolicy.REUSE,
+) -> Features:
+    """Return the features of a corpus, from `cache` where they are there already.
+
+    The key is what decides the values: encoder (`fingerprint`: shape, flags and weights), padding,
+    corpus fingerprint, crops per background file, version of this module. Device and batch size
+    change them by rounding only and do not belong to it. Two files per key, `<key>.npy` and
+    `<key>.json`; the index is written last, so features without one are not whole.
+    """
+    from ...encoder import fingerprint
+
+    plan = plan_clips(corpus, crops_per_file)
+    identity = {
+        "version": FEATURES_VERSION,
+        "encoder": fingerprint(encoder),
+        "padding": padding,
+        "corpus": corpus.fingerprint(),
+        "crops_per_file": crops_per_file,
+        "shape": [len(plan.clips), len(encoder.shape.layers) + 1, encoder.shape.hidden],
+    }
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+    path = cache / f"{key}.npy"
+    if policy is not CachePolicy.REFRESH:
+        values = _open(path, identity)
+        if values is not None:
+            return Features(values, plan, reused=True)
+    _write(path, identity, encoder, plan, corpus.read, padding, device, seconds_per_batch)
+    values = _open(path, identity)
+    if values is None:
+        raise InputError(f"{path}: cannot be read back; is the disk full or the file in use?")
+    return Features(values, plan, reused=False)
+
+
+def _open(path: Path, identity: dict[str, Any]) -> Tensor | None:
+    """Map the features of `identity`, or return None where they are not there or not whole."""
+    try:
+        if json.loads(path.with_suffix(".json").read_text("utf-8")) != identity:
+            return None
+        # Copy on write: torch asks for writable memory; nothing is ever written to the file.
+        values = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    if list(values.shape) != identity["shape"] or values.dtype != np.float32:
+        return None
+    return from_numpy(np.asarray(values))
+
+
+def _write(
+    path: Path,
+    identity: dict[str, Any],
+    encoder: SpeechEncoder,
+    plan: Plan,
+    read: Callable[[Path], Tensor],
+    padding: Padding,
+    device: str,
+    seconds_per_batch: float,
+) -> None:
+    """Make the features in a file beside `path`, then rename it; the index comes last."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".json").unlink(missing_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        shape = tuple(identity["shape"])
+        values = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+
+        def write(rows: list[int], means: np.ndarray) -> None:
+            values[rows] = means
+
+        pool_clips(
+            encoder,
+            plan.clips,
+            write,
+            read=read,
+            padding=padding,
+            device=device,
+            seconds_per_batch=seconds_per_batch,
+        )
+        values.flush()
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    write_atomically(path.with_suffix(".json"), json.dumps(identity, indent=2) + "\n")
