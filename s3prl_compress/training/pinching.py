@@ -16,10 +16,10 @@ _TINY = torch.finfo(torch.float32).tiny
 
 
 class Threshold(nn.Module):
-    """One threshold for all sizes of a group, t = u softplus(r); r is what is trained.
+    """One threshold for all sizes of a group, t = u softplus(r); `raw_threshold` r is trained.
 
-    The unit u is the sizes' root mean square at the start, so that one learning rate suits
-    groups of any scale.
+    The unit u is the sizes' standard deviation at the start, so that one learning rate suits
+    weights and units of any scale: it says how much of a group a step can prune.
     """
 
     unit: Tensor
@@ -35,13 +35,14 @@ class Threshold(nn.Module):
         super().__init__()
         self.sharpness = sharpness
         flat = sizes.detach().flatten().float()
-        self.register_buffer("unit", flat.square().mean().sqrt().clamp(min=_TINY))
-        self.r = nn.Parameter(inverse_softplus(_quantile(flat / self.unit, started)))
+        least = flat.mean() / 1000  # where all are equal
+        self.register_buffer("unit", torch.maximum(flat.std(correction=0), least).clamp(min=_TINY))
+        self.raw_threshold = nn.Parameter(inverse_softplus(_quantile(flat / self.unit, started)))
 
     @property
     def value(self) -> Tensor:
         """The threshold t."""
-        return self.unit * F.softplus(self.r)
+        return self.unit * F.softplus(self.raw_threshold)
 
     def mask(self, squares: Tensor, spread: Tensor) -> Tensor:
         """Return 1[W^2 >= t^2] with the gradient of sigmoid((W^2 - t^2) / (2 c spread)).
@@ -71,9 +72,10 @@ def inverse_softplus(value: Tensor) -> Tensor:
 
 
 def _quantile(sizes: Tensor, fraction: float) -> Tensor:
-    """Return the size [n] below which `fraction` lies, at least a thousandth of their unit.
+    """Return a number that `fraction` of the sizes [n] lie below, at least a thousandth.
 
     A threshold of next to nothing would be many steps of r away from one that prunes.
     """
     position = min(int(fraction * len(sizes)), len(sizes) - 1)
-    return sizes.kthvalue(position + 1).values.clamp(min=1e-3)  # `position` lie below it
+    value = sizes.kthvalue(position + 1).values  # `position` of them lie below it
+    return (value * (1 - 1e-4)).clamp(min=1e-3)

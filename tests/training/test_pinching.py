@@ -42,9 +42,9 @@ def test_the_mask_is_the_step_and_its_gradient_that_of_the_equation() -> None:
     slope = soft * (1 - soft) / (2 * tau)
     assert weight.grad is not None
     assert weight.grad.numpy() == pytest.approx(slope * 2 * size)
-    assert threshold.r.grad is not None
-    outer = scipy.special.expit(threshold.r.item())
-    assert threshold.r.grad.item() == pytest.approx(
+    assert threshold.raw_threshold.grad is not None
+    outer = scipy.special.expit(threshold.raw_threshold.item())
+    assert threshold.raw_threshold.grad.item() == pytest.approx(
         -(slope * 2 * t).sum() * outer * threshold.unit.item()
     )
 
@@ -63,8 +63,8 @@ def test_a_threshold_rises_until_a_density_is_reached() -> None:
 
 def test_the_scale_of_the_weights_changes_nothing() -> None:
     one, other = weights(4), 1000 * weights(4)
-    assert Threshold(one.abs(), 0.05, 0.1).r.item() == pytest.approx(
-        Threshold(other.abs(), 0.05, 0.1).r.item(), abs=1e-3
+    assert Threshold(one.abs(), 0.05, 0.1).raw_threshold.item() == pytest.approx(
+        Threshold(other.abs(), 0.05, 0.1).raw_threshold.item(), abs=1e-3
     )
 
 
