@@ -15,6 +15,7 @@ from ..encoder.linear import DenseLinear, Linear, SparseLinear
 from ..methods.budget import Counts, RemovalOrder, meet_target
 from ..methods.channels import PAIRS, Group, UnitKind, groups_of, queues_of, selection_of
 from ..methods.rebuild import get_linear, rebuild
+from ..methods.selection import Selection
 from ..methods.surgery import select_units, stored_after
 from ..methods.threshold import largest
 from .pinching import Threshold, unit_spread

@@ -11,7 +11,7 @@ from s3prl_compress.encoder.cost import nonzero_parameters, stored_bytes
 from s3prl_compress.encoder.linear import DenseLinear, SparseLinear, dense_weight
 from s3prl_compress.methods import compress
 from s3prl_compress.methods.rebuild import get_linear
-from s3prl_compress.training.masked import GradualPruning, MaskedEncoder, Ramp
+from s3prl_compress.training.gradual import GradualPruning, MaskedEncoder, Ramp
 from s3prl_compress.training.reweighted import kept_budget, linears_of, with_dense_linears
 
 from ..methods.small import assert_same, reached, small_encoder, speech
