@@ -205,7 +205,7 @@ def test_both_engines_leave_records_of_the_same_utterances(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"task": "asr"}, "task asr: not known"),
+        ({"task": "whistling"}, "task whistling: not known"),
         ({"engine": "third"}, "engine third: not known"),
         ({"recipe": "nothing.yaml"}, "nothing.yaml: cannot read"),
         ({"seed": -1}, "seed -1"),

@@ -104,8 +104,8 @@ def test_a_file_that_is_no_recipe_is_one_line(tmp_path: Path, content: str | byt
 
 
 def test_unknown_names_say_which_there_are(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="task asr: not known; give one of ks"):
-        find_task("asr")
+    with pytest.raises(InputError, match="task whistling: not known; give one of asr, er, ks, sid"):
+        find_task("whistling")
     with pytest.raises(InputError, match=r"nothing\.yaml: cannot read this recipe"):
         load_settings("ks", tmp_path / "nothing.yaml", "onepass")
     with pytest.raises(InputError, match="engine third: not known"):

@@ -208,6 +208,7 @@ def test_bad_utterances_and_encoders_are_one_line(
             encoder,
             [pooling.whole(path)],
             nothing,
+            read=read_wave,
             padding="independent",
             device="cpu",
             seconds_per_batch=1.0,
