@@ -10,13 +10,15 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from ..errors import InputError
 from ..files import write_atomically
 from .cells import Cell
+from .corpora import corpus_fingerprint
+from .finished import Finished
 from .groups import Group, groups_of
 from .job import Job, cells_text, read_result, result_path
 from .plan import CellResult, Plan
@@ -34,6 +36,9 @@ class _Queue(Protocol):
     at_once: int
     """Jobs that may be there at the same time."""
 
+    def takes(self, group: Group, ended: Container[str]) -> bool:
+        """Tell whether a group may be submitted when those groups have ended."""
+
     def submit(self, group: Group, job: Job, after: Sequence[str]) -> str:
         """Return the new job's number; it starts when those of `after` have ended."""
 
@@ -42,6 +47,9 @@ class _Queue(Protocol):
 
     def log(self, number: str) -> Path:
         """Return where a job's errors are."""
+
+    def leave(self) -> None:
+        """Say or do what there is to do about the jobs when this process must end before them."""
 
 
 def run_on_cluster(
@@ -61,39 +69,68 @@ def run_on_cluster(
     folder = plan.output / "cluster"
     entry = plan.suite.cluster
     queue: _Queue = _Slurm(folder, entry) if cluster == "slurm" else _Local(folder, entry)
-    groups = groups_of(plan.suite, cells)
+    before = _before(plan, cells)
+    groups = groups_of(plan.suite, [cell for cell in cells if cell not in before])
     numbers = _taken_up(folder, queue, groups)
-    open_ = [group for group in groups if group.name not in numbers]
+    try:
+        _do(plan, groups, queue, numbers, folder, seconds_between)
+    except BaseException:
+        queue.leave()
+        raise
+    ends = before | {
+        cell: _result(queue, numbers[group.name], folder / "results", cell)
+        for group in groups
+        for cell in group.cells
+    }
+    return [(cell, ends[cell]) for cell in cells]
+
+
+def _do(
+    plan: Plan,
+    groups: Sequence[Group],
+    queue: _Queue,
+    numbers: dict[str, str],
+    folder: Path,
+    seconds_between: float,
+) -> None:
+    """Submit the groups, each when it may be, and wait for the end of all.
+
+    `numbers` are the jobs that are in the queue already; the new ones are added to it.
+    """
     results = folder / "results"
-    for group in open_:
+    unsent = [group for group in groups if group.name not in numbers]
+    for group in unsent:
         for cell in group.cells:
             result_path(results, cell).unlink(missing_ok=True)
     _say(f"{len(groups)} jobs, {len(numbers)} of them in the queue already")
-    ended: dict[str, float] = {}
+    ended: set[str] = set()
     while len(ended) < len(groups):
-        waiting = queue.waiting([n for name, n in numbers.items() if name not in ended])
-        for group in groups:
-            if group.name in ended or group.name not in numbers:
+        for group in list(unsent):
+            if len(numbers) - len(ended) >= queue.at_once or not queue.takes(group, ended):
                 continue
-            if numbers[group.name] not in waiting:
-                ended[group.name] = time.time()
-                _say(f"[{len(ended)}/{len(groups)}] {group.name}: {_words(results, group)}")
-        for group in list(open_):
-            after = [numbers[name] for name in group.needs if name in numbers]
-            ready = cluster == "slurm" or all(name in ended for name in group.needs)
-            if not ready or len(numbers) - len(ended) >= queue.at_once:
-                continue
+            after = [numbers[name] for name in group.needs]
             job = Job(plan.model_dump_json(by_alias=True), cells_text(group.cells), str(results))
             numbers[group.name] = queue.submit(group, job, after)
-            open_.remove(group)
+            unsent.remove(group)
             write_atomically(folder / "jobs.json", json.dumps(numbers, indent=1) + "\n")
-        if len(ended) < len(groups):
-            time.sleep(seconds_between)
-    return [
-        (cell, _result(queue, numbers[group.name], results, cell))
-        for group in groups
-        for cell in group.cells
-    ]
+        time.sleep(seconds_between)
+        waiting = queue.waiting([n for name, n in numbers.items() if name not in ended])
+        for group in groups:
+            known = group.name in numbers and group.name not in ended
+            if known and numbers[group.name] not in waiting:
+                ended.add(group.name)
+                _say(f"[{len(ended)}/{len(groups)}] {group.name}: {_words(results, group)}")
+
+
+def _before(plan: Plan, cells: Sequence[Cell]) -> dict[Cell, CellResult]:
+    """Return the cells that need no job, since they are complete."""
+    entries = plan.suite.tasks
+    finished = Finished(plan, lambda place: corpus_fingerprint(entries[place], plan.corpora))
+    return {
+        cell: CellResult(title=cell.title, state="before", words="done before")
+        for cell in cells
+        if finished.is_finished(cell)
+    }
 
 
 class _Slurm:
@@ -112,6 +149,9 @@ class _Slurm:
             raise InputError(
                 "--cluster slurm: there is no srun here; run it on a node that submits jobs"
             ) from error
+
+    def takes(self, group: Group, ended: Container[str]) -> bool:
+        return True  # Slurm sees to the order
 
     def submit(self, group: Group, job: Job, after: Sequence[str]) -> str:
         entry = self._entry
@@ -151,6 +191,12 @@ class _Slurm:
     def log(self, number: str) -> Path:
         return self._folder / "jobs" / f"{number}_0_log.err"
 
+    def leave(self) -> None:
+        _say(
+            "\nthe jobs go on without this process: the same command takes them up; "
+            "scancel ends them"
+        )
+
 
 class _Local:
     """Processes on this machine, by submitit's local executor."""
@@ -163,6 +209,9 @@ class _Local:
         self._folder = folder
         self._jobs: dict[str, Any] = {}
 
+    def takes(self, group: Group, ended: Container[str]) -> bool:
+        return all(name in ended for name in group.needs)
+
     def submit(self, group: Group, job: Job, after: Sequence[str]) -> str:
         started = self._executor.submit(job)
         self._jobs[str(started.job_id)] = started
@@ -174,6 +223,10 @@ class _Local:
 
     def log(self, number: str) -> Path:
         return self._folder / "jobs" / f"{number}_0_log.err"
+
+    def leave(self) -> None:
+        for job in self._jobs.values():
+            job.cancel(check=False)
 
 
 def _submitit() -> Any:

@@ -9,12 +9,12 @@ from pathlib import Path
 import soundfile
 
 from ..errors import InputError
-from ..scoring import KeywordCorpus, Settings, open_corpus
-from ..scoring.corpora import DEMO
-from ..scoring.corpus import Split
+from ..scoring import Settings, open_corpus
+from ..scoring.corpora.base import SPLITS, Corpus
+from ..scoring.corpora.keywords import KeywordCorpus
+from ..scoring.corpora.opening import corpus_folder
 from .recipe import TaskEntry
 
-_SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 _LOOKED_AT = 64
 """Files of a split whose length is looked up; their mean stands for the others'."""
 
@@ -54,7 +54,7 @@ class CorpusFacts:
         if self.fingerprint is None:
             return None
         drawn = settings.total_steps * settings.batch_size * self.train_seconds
-        drawn *= getattr(settings, "accumulation", 1)
+        drawn *= settings.accumulation
         looks = settings.total_steps // settings.eval_step
         once = drawn + looks * self.dev * self.dev_seconds
         runs = len(settings.learning_rates) * self.folds
@@ -62,12 +62,14 @@ class CorpusFacts:
 
 
 def corpus_facts(entry: TaskEntry, below: Path) -> CorpusFacts:
-    """Look at a task's corpus where it is a folder, or was prepared below `below` before."""
-    folder = _folder(entry.data, below)
-    if not folder.is_dir():
+    """Look at a task's corpus where it is a folder, or was prepared below `below` before.
+
+    Of cross-validation the first fold is looked at.
+    """
+    corpus = _corpus(entry, below)
+    if corpus is None:
         return CorpusFacts()
-    corpus = open_corpus(folder)
-    train, dev, test = (corpus.items(split) for split in _SPLITS)
+    train, dev, test = (corpus.items(split, corpus.folds[0]) for split in SPLITS)
     return CorpusFacts(
         fingerprint=corpus.fingerprint(),
         train=len(train),
@@ -76,22 +78,21 @@ def corpus_facts(entry: TaskEntry, below: Path) -> CorpusFacts:
         train_seconds=_mean_seconds([item.path for item in train]),
         dev_seconds=_mean_seconds([item.path for item in dev]),
         test_seconds=_mean_seconds([item.path for item in test]),
-        background=_background(corpus),
+        background=len(corpus.background()) if isinstance(corpus, KeywordCorpus) else 0,
         classes=len(corpus.classes),
+        folds=len(corpus.folds),
     )
 
 
-def _folder(data: str, below: Path) -> Path:
-    """Return where `locate_corpus` has a corpus, or will have it."""
-    if data == DEMO:
-        return below / DEMO
-    if Path(data).suffix.lower() == ".csv":
-        return below / Path(data).resolve().parent.name
-    return Path(data)
+def corpus_fingerprint(entry: TaskEntry, below: Path) -> str | None:
+    """Return the fingerprint of a task's corpus; None where it is not prepared yet."""
+    corpus = _corpus(entry, below)
+    return None if corpus is None else corpus.fingerprint()
 
 
-def _background(corpus: KeywordCorpus) -> int:
-    return len(corpus.background())
+def _corpus(entry: TaskEntry, below: Path) -> Corpus | None:
+    folder = corpus_folder(entry.task, entry.data, below)
+    return open_corpus(folder, entry.task) if folder.is_dir() else None
 
 
 def _mean_seconds(paths: Sequence[Path]) -> float:

@@ -108,7 +108,7 @@ def _of_score(
         space = 0 if shares else feature_bytes(entry.task, settings, size, corpus)
         audio = 0.0 if shares else corpus.all_seconds
     else:
-        space = head_bytes(entry.task, settings, size, corpus)
+        space = head_bytes(settings, size, corpus)
         audio = corpus.trained_seconds(settings)
     padding = entry.padding or settings.padding
     settings = settings.model_copy(update={"padding": padding})

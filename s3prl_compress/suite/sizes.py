@@ -59,7 +59,8 @@ def feature_bytes(
 ) -> int | None:
     """Return what the one-pass engine keeps of a corpus.
 
-    A mean over frames per utterance and state, in float32; for ASR all frames, in float16.
+    A mean over frames per utterance and state, in float32; for ASR all frames, in float16; for
+    SID as if every training clip were long enough to be cropped.
     """
     if task == "asr":
         if corpus.all_seconds is None:
@@ -69,18 +70,19 @@ def feature_bytes(
     if corpus.clips is None:
         return None
     clips = corpus.clips + corpus.background * settings.crops_per_file
+    if task == "sid":
+        clips += corpus.train * (settings.crops_per_clip - 1)
     return clips * size.states * size.hidden * 4
 
 
-def head_bytes(task: str, settings: Settings, size: UpstreamSize, corpus: CorpusFacts) -> int:
+def head_bytes(settings: Settings, size: UpstreamSize, corpus: CorpusFacts) -> int:
     """Return what s3prl keeps of a run: three checkpoints, each the head and Adam's two moments."""
-    if task == "asr":
-        width, rnn = settings.project_dim, settings.rnn_dim
-        weights = size.hidden * width
-        for layer in range(settings.rnn_layers):
-            inputs = width if layer == 0 else 2 * rnn
-            weights += 2 * 4 * rnn * (inputs + rnn)
-        weights += 2 * rnn * _CHARACTERS
+    if settings.recognition is not None:
+        head = settings.recognition
+        weights = size.hidden * head.project_dim + 2 * head.rnn_dim * _CHARACTERS
+        for layer in range(head.rnn_layers):
+            inputs = head.project_dim if layer == 0 else 2 * head.rnn_dim
+            weights += 2 * 4 * head.rnn_dim * (inputs + head.rnn_dim)
     else:
         weights = settings.projector_dim * (size.hidden + corpus.classes)
     return 3 * 3 * 4 * weights * len(settings.learning_rates) * corpus.folds

@@ -7,12 +7,14 @@ import time
 import traceback
 from typing import Literal
 
+from filelock import FileLock
+
 from ..encoder import SpeechEncoder, fingerprint, load
 from ..encoder.cost import parameters
 from ..errors import InputError
 from ..outputs import pick_device, use_threads
 from ..scoring import record_path, score
-from ..scoring.corpora import locate_corpus
+from ..scoring.corpora.opening import locate_corpus
 from ..timing import time_upstreams, write_time_record
 from .cells import Cell
 from .plan import CellResult, Plan
@@ -73,10 +75,13 @@ def _score(plan: Plan, cell: Cell) -> _Outcome:
     task = plan.suite.tasks[cell.task]
     entry = _entry(plan, cell.upstream)
     began = time.time()
+    # Jobs of a cluster begin together, and the first one may have to prepare the corpus.
+    with FileLock(plan.output / ".corpora.lock"):
+        data = locate_corpus(task.task, task.data, plan.corpora)
     record = score(
         upstream_source(entry, plan.upstreams),
         task.task,
-        data=locate_corpus(task.data, plan.corpora),
+        data=data,
         output=plan.records,
         engine=cell.engine,
         recipe=task.recipe,

@@ -47,10 +47,16 @@ def locate_corpus(task: str, data: str, below: Path) -> Path:
 
     `data` is a corpus folder, a table for `prepare_corpus`, or the word `demo`.
     """
+    folder = corpus_folder(task, data, below)
+    return folder if folder == Path(data) else prepare_corpus(task, data, folder)
+
+
+def corpus_folder(task: str, data: str, below: Path) -> Path:
+    """Return where `locate_corpus` has a corpus, or would put it; nothing is prepared."""
     if data == DEMO:
-        return prepare_corpus(task, DEMO, below / f"{DEMO}_{task}")
+        return below / f"{DEMO}_{task}"
     if Path(data).suffix.lower() == ".csv":
-        return prepare_corpus(task, data, below / Path(data).resolve().parent.name)
+        return below / Path(data).resolve().parent.name
     return Path(data)
 
 
