@@ -9,14 +9,25 @@ from typing import Any
 from ...errors import InputError
 from .base import Corpus
 from .keywords import open_keywords
-from .prepare import demo_keywords, prepare_keywords
+from .prepare_keywords import demo_keywords, prepare_keywords
+from .prepare_transcripts import demo_transcripts, prepare_transcripts
+from .transcripts import open_transcripts
 
 DEMO = "demo"
 """In place of a table or a folder: the generated speech that comes with the package."""
 
-_OPEN: Mapping[str, Callable[[Path], Corpus]] = {"ks": open_keywords}
-_PREPARE: Mapping[str, Callable[[Path, Path], Path]] = {"ks": prepare_keywords}
-_DEMO: Mapping[str, Callable[[Path], Path]] = {"ks": demo_keywords}
+_OPEN: Mapping[str, Callable[[Path], Corpus]] = {
+    "ks": open_keywords,
+    "asr": open_transcripts,
+}
+_PREPARE: Mapping[str, Callable[[Path, Path], Path]] = {
+    "ks": prepare_keywords,
+    "asr": prepare_transcripts,
+}
+_DEMO: Mapping[str, Callable[[Path], Path]] = {
+    "ks": demo_keywords,
+    "asr": demo_transcripts,
+}
 
 
 def open_corpus(root: Path | str, task: str = "ks") -> Corpus:
