@@ -1,0 +1,90 @@
+"""Means and deviations of log-mels and MFCC in the place of an encoder: what learning must beat.
+
+An upstream here returns, for every frame of an utterance, the same vector of statistics over all of
+its frames. The mean over frames, which SUPERB's utterance heads take, is that vector again, so
+the engine's whole path (corpus, head, rates, dev) is the one that encoders go through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from s3prl_compress.encoder import SAMPLING_RATE, SpeechEncoder, dense_shape
+from s3prl_compress.scoring.corpora.base import Corpus
+from s3prl_compress.training.targets import mfcc
+
+MEL_BANDS = 80
+_WIDTHS = {
+    "log-mel means": 80,
+    "log-mel means and deviations": 160,
+    "MFCC means and deviations": 78,
+}
+KINDS = tuple(_WIDTHS)
+
+
+class SpectralUpstream(SpeechEncoder):
+    """Statistics of an utterance's spectra as an encoder's one hidden state.
+
+    Args:
+        kind: one of `KINDS`. Log-mels: 80 bands, windows of 25 ms every 10 ms. MFCC: those that
+            HuBERT's first targets are made of, 13 with first and second differences every 20 ms.
+            Both by torchaudio's reimplementation of Kaldi's.
+    """
+
+    offset: Tensor
+    scale: Tensor
+
+    def __init__(self, kind: str) -> None:
+        width = _WIDTHS[kind]
+        convs = {"conv_widths": (1,) * 7, "position_kernel": 1, "position_groups": 1}
+        super().__init__(dense_shape("hubert", hidden=width, layers=1, heads=1, ffn=1, **convs))
+        for weight in self.parameters():  # of no use here, but part of the identity
+            torch.nn.init.zeros_(weight)
+        self.kind = kind
+        self.register_buffer("offset", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+        self.register_buffer("number", torch.tensor([float(KINDS.index(kind))]))
+
+    def statistics(self, waveform: Tensor) -> Tensor:
+        """Return an utterance's statistics [width], as they come."""
+        if self.kind.startswith("MFCC"):
+            frames = torch.from_numpy(mfcc(waveform, self.shape))
+        else:
+            frames = log_mels(waveform)
+        parts = [frames.mean(0)]
+        if "deviations" in self.kind:
+            parts.append(frames.std(0, correction=0))
+        return torch.cat(parts)
+
+    def standardise(self, corpus: Corpus) -> None:
+        """Bring every statistic to mean 0 and deviation 1 over the training utterances.
+
+        An encoder's states come out of a LayerNorm, these do not: without it a gradient method
+        would meet them at a disadvantage. With cross-validation the training utterances are
+        those of all folds together, which is all utterances; labels are not used.
+        """
+        paths = {item.path for fold in corpus.folds for item in corpus.items("train", fold)}
+        values = torch.stack([self.statistics(corpus.read(path)) for path in sorted(paths)])
+        self.offset.copy_(values.mean(0))
+        self.scale.copy_(values.std(0).clamp(min=1e-6))
+
+    def forward(self, waveforms: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Map utterances to two equal hidden states [batch, frames, width], and frame counts."""
+        counts = torch.tensor([self.shape.frames(len(waveform)) for waveform in waveforms])
+        rows = [self.statistics(waveform.cpu()).to(self.device) for waveform in waveforms]
+        vectors = (torch.stack(rows) - self.offset) / self.scale
+        state = vectors.unsqueeze(1).expand(-1, int(counts.max()), -1)
+        return (state, state), counts
+
+
+def log_mels(waveform: Tensor) -> Tensor:
+    """Return [frames, 80] log energies."""
+    from torchaudio.compliance.kaldi import fbank
+
+    energies: Tensor = fbank(
+        waveform[None], sample_frequency=float(SAMPLING_RATE), num_mel_bins=MEL_BANDS
+    )
+    return energies
