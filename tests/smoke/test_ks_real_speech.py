@@ -17,7 +17,7 @@ import pytest
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder
 from s3prl_compress.reporting.records import Engine, ScoreRecord
 from s3prl_compress.scoring import score
-from s3prl_compress.scoring.corpora.prepare import prepare_keywords
+from s3prl_compress.scoring.corpora.prepare_keywords import prepare_keywords
 from s3prl_compress.scoring.task import ENGINES
 
 pytestmark = [pytest.mark.speech, pytest.mark.s3prl]

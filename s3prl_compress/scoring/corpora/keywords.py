@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from ...errors import InputError
 from .audio import SAMPLING_RATE, check_audio, read_wave
 from .base import CARD_FILE, SPLITS, Corpus, Item, Split, folders, progress
+from .card import read_card
 from .faults import Faults
 
 SILENCE = "_silence_"
@@ -35,23 +35,6 @@ OFFICIAL_TEST_FOLDER = "speech_commands_test_set_v0.01"
 _HASH_RANGE = 2**27 - 1
 
 Variant = Literal["official", "digits"]
-
-
-class CorpusCard(BaseModel):
-    """What `corpus.json` says about a prepared corpus."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal["s3prl_compress.corpus"] = "s3prl_compress.corpus"
-    version: Literal[1] = 1
-    task: Literal["ks"] = "ks"
-    variant: Variant
-    name: str
-    generated: bool
-    """True: synthetic speech."""
-    classes: tuple[str, ...]
-    source: dict[str, str]
-    """`table`: file name of the table it was prepared from; `sha256`: of it and its recordings."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +119,11 @@ def open_keywords(root: Path) -> KeywordCorpus:
     official Speech Commands v0.01 downloads are looked for.
     """
     if (root / CARD_FILE).is_file():
-        card = read_card(root)
+        card = read_card(root, "ks")
+        if card.classes != CLASSES_OF_VARIANT.get(card.variant):
+            raise InputError(
+                f"{root / CARD_FILE}: the classes are not those of the variant {card.variant!r}"
+            )
         return KeywordCorpus(
             root=root,
             train_root=root / TRAIN_FOLDER,
@@ -161,19 +148,6 @@ def open_keywords(root: Path) -> KeywordCorpus:
         name="Speech Commands v0.01",
         generated=False,
     )
-
-
-def read_card(root: Path) -> CorpusCard:
-    """Read `corpus.json` of a prepared corpus; anything else there is an `InputError`."""
-    path = root / CARD_FILE
-    try:
-        card = CorpusCard.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: no corpus card of this version ({reason})") from error
-    if card.classes != CLASSES_OF_VARIANT[card.variant]:
-        raise InputError(f"{path}: the classes are not those of the variant {card.variant!r}")
-    return card
 
 
 def split_of(file_name: str) -> Split:

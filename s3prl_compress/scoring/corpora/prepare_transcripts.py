@@ -9,7 +9,7 @@ from pathlib import Path
 from .base import SPLITS
 from .characters import plain_transcript
 from .faults import Faults
-from .prepare import Layout, packaged_table, prepare_layout, check_output
+from .prepare import Layout, check_output, packaged_table, prepare_layout
 from .table import Form, Row, read_table
 from .transcripts import FOLDERS, check_text
 

@@ -15,7 +15,11 @@ from hypothesis import strategies as st
 from s3prl_compress.errors import InputError
 from s3prl_compress.scoring.corpora.keywords import DIGITS, KS_CLASSES, split_of
 from s3prl_compress.scoring.corpora.opening import open_corpus
-from s3prl_compress.scoring.corpora.prepare import demo_keywords, prepare_keywords, speaker_id
+from s3prl_compress.scoring.corpora.prepare_keywords import (
+    demo_keywords,
+    prepare_keywords,
+    speaker_id,
+)
 
 RATE = 16_000
 SPLITS = ("train", "valid", "test")
