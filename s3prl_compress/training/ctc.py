@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -45,12 +44,12 @@ def ctc_loss(
 
 @dataclass(frozen=True)
 class TranscribedBatches:
-    """Endless batches of whole utterances with their symbols; batch n is always the same."""
+    """Batches of whole utterances, and the symbols of each."""
 
     speech: TranscribedAudio
     vocabulary: tuple[str, ...]
-    batch_samples: int
-    """Most samples in a batch, padding included (but always one utterance)."""
+    batch_seconds: float
+    """Most audio in a batch, padding included (but always one utterance)."""
     seed: int
 
     @cached_property
@@ -62,15 +61,8 @@ class TranscribedBatches:
     def batches(self) -> AudioBatches:
         """Which utterances are in which batch."""
         audio = self.speech.audio
-        return AudioBatches(audio, max(audio.lengths), self.batch_samples, self.seed)
-
-    def __call__(self, first: int) -> Iterator[dict[str, Any]]:
-        """Yield the arguments `waveforms` and `targets` of batch `first` and all that follow."""
-        for crops, waveforms in self.batches.iterate(first):
-            yield {
-                "waveforms": waveforms,
-                "targets": [self.targets[crop.file] for crop in crops],
-            }
+        samples = int(self.batch_seconds * SAMPLING_RATE)
+        return AudioBatches(audio, max(audio.lengths), samples, self.seed)
 
 
 def without_long_ones(speech: TranscribedAudio, seconds: float) -> TranscribedAudio:

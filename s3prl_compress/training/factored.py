@@ -74,9 +74,12 @@ class FactoredEncoder(ReweightedEncoder):
     Args:
         encoder: the student.
         places: which linears are factored.
+        total: parameters that sparsity is relative to; those of the encoder by default.
     """
 
-    def __init__(self, encoder: SpeechEncoder, places: Sequence[Place]) -> None:
+    def __init__(
+        self, encoder: SpeechEncoder, places: Sequence[Place], total: int | None = None
+    ) -> None:
         super().__init__(encoder)
         self.places = tuple(places)
         stored = dense_weights(encoder, places)
@@ -85,8 +88,9 @@ class FactoredEncoder(ReweightedEncoder):
         )
         for weight in stored.values():  # the factors stand for them
             weight.requires_grad_(False)
-        self.total = nonzero_parameters(encoder)
-        self.others = self.total - sum(weight.numel() for weight in stored.values())
+        own = nonzero_parameters(encoder)
+        self.total = total or own
+        self.others = own - sum(weight.numel() for weight in stored.values())
 
     def factored(self, place: Place) -> GatedFactors:
         """Return the factors of a linear."""
@@ -98,13 +102,10 @@ class FactoredEncoder(ReweightedEncoder):
         """Return the matrices that take effect."""
         return {weight_name(place): self.factored(place).weight() for place in self.places}
 
-    def expected_sparsity(self, total: int | None = None) -> Tensor:
-        """Return 1 - E[parameters] / parameters, below 0 while most gates are open.
-
-        total: parameters that it is relative to; those of the encoder by default.
-        """
+    def expected_sparsity(self) -> Tensor:
+        """Return 1 - E[parameters] / parameters, below 0 while most gates are open."""
         sizes = [self.factored(place).expected_size() for place in self.places]
-        return 1 - (self.others + torch.stack(sizes).sum()) / (total or self.total)
+        return 1 - (self.others + torch.stack(sizes).sum()) / self.total
 
     @torch.no_grad()
     def start_by_energy(self, sparsity: float) -> None:
@@ -132,6 +133,12 @@ class FactoredEncoder(ReweightedEncoder):
         """Return the gates' log-odds of every linear, weakest first."""
         gates = [self.factored(place).gates for place in self.places]
         return [own.log_alpha.detach().double().sort().values.cpu().numpy() for own in gates]
+
+    def stored_sizes(self, place: Place) -> NDArray[np.int64]:
+        """Return how many weights of a linear are stored with 0, 1, ... singular values."""
+        own = self.factored(place)
+        dense = len(own.left) * own.right.shape[1]
+        return np.minimum(np.arange(len(own.values) + 1) * own.per_value, dense)
 
     def strongest(self, place: Place, count: int) -> Tensor:
         """Return a mask of the `count` singular values of a linear whose gates are most open."""

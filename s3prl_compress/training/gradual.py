@@ -46,7 +46,7 @@ class Ramp:
         return round(self.last + (self.first - self.last) * remaining**3)
 
 
-class MaskedEncoder(ReweightedEncoder):
+class MaskedWeights(ReweightedEncoder):
     """An encoder some of whose weights are masked: they keep their values and take no effect.
 
     Args:
@@ -102,7 +102,7 @@ class MaskedEncoder(ReweightedEncoder):
 
 
 class GradualPruning(nn.Module):
-    """Prunes a `MaskedEncoder` while it is trained; lowers its rank once the ramp is over.
+    """Prunes a `MaskedWeights` while it is trained; lowers its rank once the ramp is over.
 
     Args:
         ramp: how many weights are left when.
@@ -115,7 +115,7 @@ class GradualPruning(nn.Module):
         super().__init__()
         self.ramp, self.together, self.nuclear, self.mu = ramp, together, nuclear, mu
 
-    def forward(self, student: MaskedEncoder, step: int) -> dict[str, Tensor]:
+    def forward(self, student: MaskedWeights, step: int) -> dict[str, Tensor]:
         """Return `loss` (the nuclear term), `nuclear_norm`, and `density` of the linears.
 
         Masks that are due are made for the steps that follow.

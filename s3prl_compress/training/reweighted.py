@@ -18,6 +18,7 @@ from ..encoder import CTCHead, EncoderShape, SpeechEncoder
 from ..encoder.cost import nonzero_parameters
 from ..encoder.linear import DenseLinear, Linear, dense_bias, dense_weight
 from ..encoder.shape import LINEARS
+from ..errors import InputError
 from ..methods.rebuild import dense_linear, get_linear, linear_name, rebuild
 
 Place = tuple[int, str]
@@ -112,3 +113,20 @@ def kept_budget(encoder: SpeechEncoder, places: Iterable[Place], sparsity: float
     total = nonzero_parameters(encoder)
     within = sum(int(torch.count_nonzero(dense_weight(get_linear(encoder, *p)))) for p in places)
     return round(total * (1 - sparsity)) - (total - within)
+
+
+def check_budget(
+    method: str, encoder: SpeechEncoder, places: Iterable[Place], sparsity: float
+) -> None:
+    """Check that pruning the weights at `places` can take the fraction `sparsity` away.
+
+    Raises:
+        InputError: all of them together are less.
+    """
+    places = list(places)
+    if kept_budget(encoder, places, sparsity) < 0:
+        most = kept_budget(encoder, places, 0.0) / nonzero_parameters(encoder)
+        raise InputError(
+            f"method {method}: sparsity {sparsity:g} cannot be reached on this encoder, where it "
+            f"can remove at most {most:.3f} of the parameters"
+        )

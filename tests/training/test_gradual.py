@@ -11,15 +11,15 @@ from s3prl_compress.encoder.cost import nonzero_parameters, stored_bytes
 from s3prl_compress.encoder.linear import DenseLinear, SparseLinear, dense_weight
 from s3prl_compress.methods import compress
 from s3prl_compress.methods.rebuild import get_linear
-from s3prl_compress.training.gradual import GradualPruning, MaskedEncoder, Ramp
+from s3prl_compress.training.gradual import GradualPruning, MaskedWeights, Ramp
 from s3prl_compress.training.reweighted import kept_budget, linears_of, with_dense_linears
 
 from ..methods.small import assert_same, reached, small_encoder, speech
 
 
-def masked(encoder: SpeechEncoder) -> MaskedEncoder:
+def masked(encoder: SpeechEncoder) -> MaskedWeights:
     places = list(linears_of(encoder, (DenseLinear, SparseLinear)))
-    return MaskedEncoder(with_dense_linears(encoder, places), places)
+    return MaskedWeights(with_dense_linears(encoder, places), places)
 
 
 @given(st.integers(1, 60), st.integers(1, 9), st.integers(0, 500))

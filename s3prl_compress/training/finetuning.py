@@ -1,0 +1,167 @@
+"""Training on transcribed speech by CTC, in stages like those of distillation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from pydantic import Field, PrivateAttr
+from torch import Tensor, nn
+
+from ..encoder import CTCHead, SpeechEncoder
+from .audio import AudioSet
+from .ctc import TranscribedBatches, ctc_loss, without_long_ones
+from .learned import LearnedConfig, Stage, identity_of, on_device, run_stage
+from .loop import Batches, Progress
+from .processes import own_device, share
+from .transcripts import Split, TranscribedAudio, open_transcribed
+
+
+class TranscribedConfig(LearnedConfig):
+    """Settings of methods that can learn from transcripts."""
+
+    split: Split = "train"
+    """Of transcribed speech; a source without splits is taken whole."""
+    longest_seconds: float = Field(default=20.0, gt=0)
+    """Longer transcribed utterances are left out."""
+
+    _speech: TranscribedAudio | None = PrivateAttr(default=None)
+
+    def transcribed(self, minimum_samples: int) -> TranscribedAudio:
+        """Return audio and transcripts, listed and checked the first time.
+
+        Raises:
+            InputError: they cannot be used.
+        """
+        if self._speech is None:
+            found = open_transcribed(self.audio, self.split, minimum_samples=minimum_samples)
+            speech = without_long_ones(found, self.longest_seconds)
+            audio = speech.audio.hold() if self.hold else speech.audio
+            self._speech = TranscribedAudio(audio, speech.texts)
+        return self._speech
+
+
+class TranscribedOnlyConfig(TranscribedConfig):
+    """Settings of methods that always learn from transcripts."""
+
+    def recorded(self) -> dict[str, Any]:
+        """Return what the history keeps: the transcripts by their fingerprint, too."""
+        return super().recorded() | {"transcripts": texts_fingerprint(self.transcribed(1))}
+
+    def open(self, minimum_samples: int) -> AudioSet:
+        """Return the audio of the transcribed speech."""
+        return self.transcribed(minimum_samples).audio
+
+
+def texts_fingerprint(speech: TranscribedAudio) -> str:
+    """Return the SHA-256 of all texts."""
+    return hashlib.sha256("\n".join(speech.texts).encode()).hexdigest()
+
+
+class Recognition(nn.Module):
+    """CTC of a student's last hidden state, and a penalty.
+
+    Args:
+        student: called as an encoder is; has a CTC `head` among its parameters.
+        penalty: see `learned.distill`.
+    """
+
+    def __init__(self, student: nn.Module, penalty: nn.Module | None) -> None:
+        super().__init__()
+        self.student, self.penalty = student, penalty
+
+    def forward(
+        self, waveforms: Sequence[Tensor], targets: Sequence[Tensor], step: int, weight: float
+    ) -> dict[str, Tensor]:
+        """Return `loss` and the scalars that it is made of.
+
+        Args:
+            waveforms: 1-D, at 16 kHz.
+            targets: numbers of each utterance's symbols.
+            step: number of the update.
+            weight: of this batch's CTC loss.
+        """
+        states, counts = self.student(waveforms)
+        head = self.student.head
+        assert isinstance(head, CTCHead)
+        loss = ctc_loss(head, states[-1], counts, targets) * weight
+        scalars = {"ctc": loss.detach(), "loss": loss}
+        if self.penalty is not None:
+            added = dict(self.penalty(self.student, step))
+            scalars["loss"] = loss + added.pop("loss")
+            scalars |= added
+        return scalars
+
+
+def finetune(
+    student: nn.Module,
+    encoder: SpeechEncoder,
+    config: TranscribedConfig,
+    stage: Stage,
+    penalty: nn.Module | None = None,
+) -> Progress:
+    """Train `student` in place to recognise transcribed speech; leave it in eval mode.
+
+    A stage that was begun in the work folder goes on, to the same result (on a CPU; CTC's
+    gradients are not the same from run to run on a GPU).
+
+    Args:
+        student: `encoder`, or a module that runs it with other weights; `encoder` has a head.
+        encoder: whose weights are trained; what needs no gradients stays as it is.
+        config: audio and everything that stages have in common.
+        stage: steps and learning rates.
+        penalty: see `learned.distill`.
+
+    Raises:
+        InputError: speech that cannot be used, another run's work folder, or a loss that is no
+            number any more.
+    """
+    assert encoder.head is not None
+    speech = config.transcribed(encoder.shape.minimum_samples)
+    device = own_device(encoder.device)
+    identity = identity_of(
+        student, config, stage, speech.audio.fingerprint(), texts_fingerprint(speech)
+    )
+    model = Recognition(student, penalty)
+    batches = _batches(
+        speech, encoder.head.vocabulary, config, encoder.shape.minimum_samples, device
+    )
+    progress = run_stage(model, batches, config, stage, device, identity)
+    student.eval()
+    return progress
+
+
+def passes_to_steps(config: TranscribedConfig, speech: TranscribedAudio, passes: float) -> int:
+    """Return how many updates take `passes` over the speech."""
+    planned = TranscribedBatches(speech, (), config.batch_seconds, config.seed)
+    return max(1, round(passes * planned.batches.per_pass / config.accumulation))
+
+
+def _batches(
+    speech: TranscribedAudio,
+    vocabulary: tuple[str, ...],
+    config: TranscribedConfig,
+    minimum_samples: int,
+    device: torch.device,
+) -> Batches:
+    planned = TranscribedBatches(speech, vocabulary, config.batch_seconds, config.seed)
+    targets = planned.targets  # a character without a symbol is found before any training
+
+    def batches(first: int) -> Iterator[dict[str, Any]]:
+        own, processes = share()
+        source = planned.batches.iterate(first, config.workers, (own, processes))
+        for number, (crops, waveforms) in enumerate(source, start=first):
+            mine = crops[own::processes]
+            # So that the mean over processes is the mean over all utterances of the batch.
+            weight = processes * len(mine) / len(crops)
+            silence = [torch.zeros(minimum_samples)]
+            yield {
+                "waveforms": on_device(waveforms or silence, device),
+                "targets": [targets[crop.file] for crop in mine] or [torch.zeros(1).long()],
+                "step": number // config.accumulation,
+                "weight": weight,
+            }
+
+    return batches

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, load, random_encoder, save
+from s3prl_compress.encoder.checkpoint import fingerprint
+from s3prl_compress.encoder.linear import SparseLinear
+from s3prl_compress.errors import InputError
+from s3prl_compress.methods import compress
+from s3prl_compress.methods.rebuild import get_linear
+from s3prl_compress.scoring.ctc import score_ctc
+from s3prl_compress.training.ctc import add_head
+
+from ..training.letters import write_letters
+from .small import small_encoder
+
+QUICK: dict[str, Any] = {
+    "steps": 3,
+    "batch_seconds": 4.0,
+    "accumulation": 1,
+    "log_every": 1,
+    "checkpoint_every": 1,
+    "workers": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("letters")
+    write_letters(root)
+    return root
+
+
+def tuned(encoder: SpeechEncoder, letters: Path, **settings: Any) -> SpeechEncoder:
+    return compress(encoder, "ctc", audio=letters, **QUICK | settings)
+
+
+def test_letters_are_learned(letters: Path) -> None:
+    encoder = random_encoder(NAMED_SHAPES["hubert_tiny"])
+    before = fingerprint(encoder)
+    untrained = tuned(encoder, letters, steps=1, learning_rate=1e-9)
+    trained = tuned(
+        encoder,
+        letters,
+        steps=150,
+        learning_rate=1e-2,
+        log_every=50,
+        checkpoint_every=50,
+        freeze_front_end=False,
+    )
+    assert fingerprint(encoder) == before
+    assert encoder.head is None
+    first = score_ctc(untrained, letters, "train").character_error_rate
+    last = score_ctc(trained, letters, "train").character_error_rate
+    assert last < 75 <= first
+
+
+def test_the_head_is_made_of_the_transcripts_and_goes_with_the_model(
+    letters: Path, tmp_path: Path
+) -> None:
+    result = tuned(small_encoder(), letters)
+    assert result.head is not None
+    assert result.head.vocabulary == ("<pad>", "|", "a", "b", "c", "d")
+    save(result, tmp_path / "tuned")
+    smaller = compress(load(tmp_path / "tuned"), "magnitude", sparsity=0.1)
+    assert smaller.head is not None
+    assert torch.equal(smaller.head.linear.weight, result.head.linear.weight)
+    (step,) = load(tmp_path / "tuned").provenance.steps
+    assert step.settings["steps"] == 3
+    assert len(step.settings["transcripts"]) == 64
+    assert str(letters.parent) not in str(step.settings)
+
+
+def test_a_head_that_is_there_is_trained_on(letters: Path) -> None:
+    encoder = small_encoder()
+    add_head(encoder, ["ABCD xyz"], seed=3)
+    assert encoder.head is not None
+    again = tuned(encoder, letters, learning_rate=1e-2)
+    assert again.head is not None
+    assert again.head.vocabulary == encoder.head.vocabulary
+    assert not torch.equal(again.head.linear.weight, encoder.head.linear.weight)
+    new = tuned(encoder, letters, new_head=True)
+    assert new.head is not None
+    assert len(new.head.vocabulary) == 6
+    add_head(encoder, ["xyz"], seed=3)
+    with pytest.raises(InputError, match="no symbol for"):
+        tuned(encoder, letters)
+
+
+def test_the_front_end_is_frozen_and_masks_stay(letters: Path) -> None:
+    sparse = compress(small_encoder(), "magnitude", granularity="weight", sparsity=0.2)
+    result = tuned(sparse, letters, learning_rate=1e-2)
+    before, after = sparse.state_dict(), result.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert not any(name.startswith("feature_extractor.") for name in changed)
+    assert not any(name.endswith("bitmask") for name in changed)
+    assert "encoder.layers.1.feed_forward.output_dense.values" in changed
+    assert isinstance(get_linear(result, 0, "q"), SparseLinear)
+    assert all(parameter.requires_grad for parameter in result.parameters())
+    melted = tuned(sparse, letters, learning_rate=1e-2, freeze_front_end=False).state_dict()
+    name = "feature_extractor.conv_layers.1.conv.weight"
+    assert not torch.equal(melted[name], before[name])
+
+
+def test_passes_say_how_many_steps(letters: Path) -> None:
+    settings = {name: value for name, value in QUICK.items() if name != "steps"}
+    result = compress(small_encoder(), "ctc", audio=letters, epochs=2, **settings)
+    # 16 training utterances of 0.4 to 1.4 s in batches of 4 s, twice.
+    assert 6 <= result.provenance.steps[-1].settings["steps"] <= 14
+
+
+def test_a_killed_run_ends_with_the_same_weights(
+    letters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from s3prl_compress.training import ctc as batches
+
+    whole = tuned(small_encoder(), letters, work=tmp_path / "whole")
+    real = batches.AudioBatches.iterate
+
+    def killed(self: Any, first: int, *rest: Any) -> Any:
+        for number, batch in enumerate(real(self, first, *rest), start=first):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield batch
+
+    monkeypatch.setattr(batches.AudioBatches, "iterate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        tuned(small_encoder(), letters, work=tmp_path / "cut")
+    monkeypatch.undo()
+    resumed = tuned(small_encoder(), letters, work=tmp_path / "cut")
+    assert fingerprint(resumed) == fingerprint(whole)
