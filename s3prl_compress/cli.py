@@ -297,11 +297,11 @@ def run(
 
 
 def report(folder: str, *, output: str | None = None) -> Answer:
-    """Write leaderboard.md, leaderboard.csv and leaderboard.html from a folder of records.
+    """Write leaderboard.md, .csv, .tex and .html from a folder of records.
 
     Args:
         folder: where `score` and `time` wrote; searched through and through
-        output: folder for the three files; by default the same
+        output: folder for the four files; by default the same
     """
     if output is not None:
         check_folder_output(output)

@@ -171,6 +171,7 @@ def test_score_time_and_report(
     assert [Path(file).name for file in files] == [
         "leaderboard.md",
         "leaderboard.csv",
+        "leaderboard.tex",
         "leaderboard.html",
     ]
     assert all(Path(file).is_file() for file in files)

@@ -55,7 +55,8 @@ def signed(number: float, decimals: int) -> str:
 
 def decimals_for(errors: list[float]) -> int:
     """Return how many decimals scores with these standard errors deserve."""
-    return 1 if errors and min(errors) >= 0.5 else 2
+    smallest = min(errors, default=0.0)
+    return 0 if smallest >= 5 else 1 if smallest >= 0.5 else 2
 
 
 def short_methods(text: str) -> str:
@@ -63,3 +64,18 @@ def short_methods(text: str) -> str:
     if len(text) <= _LONG_METHODS:
         return text
     return re.sub(r"\(((?:[^,()]+, ){2})[^()]*\)", "(\\1\N{HORIZONTAL ELLIPSIS})", text)
+
+
+def p_value(value: float) -> str:
+    """Write a p value with two digits, and never as zero."""
+    if value < 1e-4:
+        return "< 0.0001"
+    if value >= 0.995:
+        return "1"
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.{1 - math.floor(math.log10(value))}f}"
+
+
+def score(value: float, error: float | None, decimals: int) -> str:
+    """Write a score with its standard error, where it has one."""
+    text = f"{value:.{decimals}f}"
+    return text if error is None else f"{text} \N{PLUS-MINUS SIGN} {error:.{decimals}f}"

@@ -9,10 +9,11 @@ from .provenance import Origin
 from .view import Cell, Column, Line, Table
 
 
-def markdown(tables: Sequence[Table], origins: Sequence[Origin]) -> str:
+def markdown(tables: Sequence[Table], origins: Sequence[Origin], warning: str | None) -> str:
     """Return the whole document: a section per table, then where the numbers came from."""
-    parts = ["# Leaderboard\n", *(_section(table) for table in tables), _origins(origins)]
-    return "\n".join(parts)
+    warned = [f"**{_escape(warning)}**\n"] if warning else []
+    sections = (_section(table) for table in tables)
+    return "\n".join(["# Leaderboard\n", *warned, *sections, _origins(origins)])
 
 
 def _section(table: Table) -> str:
@@ -52,6 +53,7 @@ def _cells(columns: Sequence[Column], line: Line) -> list[str]:
     cells: list[str] = []
     for column, cell in zip(columns, line.cells, strict=True):
         text = _escape(cell.text)
+        text = f"**{text}**" if cell.verdict else text
         if column.key == "upstream":
             text = f"**{text}**" if line.reference else text
             text += f" <sup>{line.marks}</sup>" if line.marks else ""

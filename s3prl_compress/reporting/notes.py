@@ -11,6 +11,7 @@ GENERATED_SPEECH = "Generated speech: not comparable with published scores."
 APPROXIMATE = (
     "Approximate (\N{ALMOST EQUAL TO}): the engine's conditions for exactness did not hold."
 )
+RESUMED = "Resumed in the middle: its later batches are not those of an undisturbed run."
 
 
 def notes_of(records: Iterable[ScoreRecord]) -> tuple[str, ...]:
@@ -24,6 +25,8 @@ def notes_of(records: Iterable[ScoreRecord]) -> tuple[str, ...]:
         implied.append((GENERATED_SPEECH, "generated"))
     if any(record.approximate for record in records):
         implied.append((APPROXIMATE, "approximate"))
+    if any(record.resumed for record in records):
+        implied.append((RESUMED, "resumed"))
     missing = [note for note, word in implied if not any(word in other.lower() for other in given)]
     recipe = records[0].recipe
     if recipe != "official":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -11,52 +11,60 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
+from . import four_task
+from .costs import CHOICES
 from .formats import short_methods
-from .notes import GENERATED_SPEECH, RANDOM_WEIGHTS
-from .plot import cost_plots, look, series_of
+from .highlights import Highlight, highlights
+from .hover import hover_text
+from .notes import RANDOM_WEIGHTS
+from .overview import Group
+from .plot import Plot, cost_plots
 from .provenance import Origin
-from .view import Table
+from .series import Look, series_of
+from .view import TASK_TITLES, Table
 
 TITLE = "Compressed speech encoders"
-
-# The plots' markers, in the same order as in `plot`, in a square of 10 units.
-_SYMBOLS = (
-    '<circle cx="5" cy="5" r="4"/>',
-    '<rect x="1.2" y="1.2" width="7.6" height="7.6"/>',
-    '<path d="M5 .8 9.4 9H.6z"/>',
-    '<path d="M5 .2 9.8 5 5 9.8.2 5z"/>',
-    '<path d="M5 9.2.6 1h8.8z"/>',
-    '<path d="M3.4 1h3.2v2.4H9v3.2H6.6V9H3.4V6.6H1V3.4h2.4z"/>',
-)
-_DENSE = '<path d="M5 .8 9.2 5 5 9.2.8 5z" fill="none" stroke="var(--ink)" stroke-width="1.3"/>'
-
-
-@dataclass(frozen=True)
-class Legend:
-    """One entry: what a marker stands for."""
-
-    symbol: Markup
-    name: str
 
 
 @dataclass(frozen=True)
 class Block:
-    """A table with its plots."""
+    """A table with its plots; `number` is what its rows and points are found by."""
 
+    number: int
     table: Table
-    plots: tuple[Markup, ...] = ()
-    legend: tuple[Legend, ...] = ()
-    caption: str = ""
+    heading: str
+    plots: tuple[Plot, ...] = ()
 
 
-def page(tables: Sequence[Table], speeds: Sequence[Table], origins: Sequence[Origin]) -> str:
-    """Return the page: a section per table of scores, then of speeds, then the provenance.
+@dataclass(frozen=True)
+class Section:
+    """Blocks of the same conditions, drawn beside each other, with one legend."""
 
-    Every text out of a record is escaped. Sorting needs the inline script; without it the page
-    still reads.
+    title: str
+    blocks: tuple[Block, ...]
+    looks: Mapping[str, Look]
+    caption: str
+    highlights: tuple[Highlight, ...] = ()
+
+
+def page(
+    groups: Sequence[Group],
+    speeds: Sequence[Table],
+    published: Table | None,
+    origins: Sequence[Origin],
+) -> str:
+    """Return the page: a section per group of blocks, speeds, published rows, the provenance.
+
+    Every text out of a record is escaped. Sorting and filtering need the inline script; without
+    it the tables, the plots and the choice of their cost are still there.
     """
-    blocks = [_block(table, number) for number, table in enumerate(tables, start=1)]
-    blocks += [Block(table) for table in speeds]
+    tables = [table for group in groups for table in group.tables]
+    sections: list[Section] = []
+    for group in groups:
+        sections.append(_section(group, sum(len(section.blocks) for section in sections)))
+    number = sum(len(section.blocks) for section in sections)
+    last = _published(published, number) if published is not None else None
+    shown = [plot.cost for part in (*sections, last) if part for plot in _plots(part.blocks)]
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(
         _packaged("page.html.j2")
     )
@@ -64,40 +72,71 @@ def page(tables: Sequence[Table], speeds: Sequence[Table], origins: Sequence[Ori
         title=TITLE,
         lead=_lead(tables, speeds, origins),
         warnings=_warnings(tables),
-        blocks=blocks,
+        choices=[(key, name) for key, name in CHOICES.items() if key in shown],
+        sections=sections,
+        speeds=[Block(number + 1 + n, table, table.title) for n, table in enumerate(speeds)],
+        published=last,
         origins=origins,
         css=Markup(_packaged("page.css")),
         script=Markup(_packaged("page.js")),
         breakable=_breakable,
+        hover=hover_text,
         short=short_methods,
         zip=zip,
     )
 
 
-def _block(table: Table, number: int) -> Block:
-    plots = cost_plots(table.rows, f"plot-{number}")
-    series = series_of(table.rows)
-    dense = any(row["reference"] for row in table.rows)
-    legend = [Legend(_symbol(_DENSE), "dense")] if dense else []
-    for name, index in series.items():
-        hue, marker = look(index)
-        shape = f'<g fill="var(--series-{hue + 1})">{_SYMBOLS[marker]}</g>'
-        legend.append(Legend(_symbol(shape), name))
-    chance = any('-chance">' in svg for svg in plots.svgs)
+def _section(group: Group, before: int) -> Section:
+    tables = [*([group.overview] if group.overview else []), *group.tables]
+    looks = series_of([row for table in tables for row in table.rows])
+    blocks = tuple(
+        Block(
+            number,
+            table,
+            _heading(table, group),
+            tuple(cost_plots(table.rows, looks, f"plot-{number}")),
+        )
+        for number, table in enumerate(tables, start=before + 1)
+    )
+    return Section(group.title, blocks, looks, _caption(blocks), tuple(highlights(group)))
+
+
+def _published(table: Table, before: int) -> Section:
+    """Draw the published rows by themselves; the baseline of no parameters is left out."""
+    drawn = [row for row in table.rows if row["parameters"]]
+    looks = series_of(drawn)
+    plots = tuple(cost_plots(drawn, looks, f"plot-{before + 1}"))
+    block = Block(before + 1, table, four_task.NAME, plots)
+    return Section(table.title, (block,), looks, _caption((block,)))
+
+
+def _heading(table: Table, group: Group) -> str:
+    row = table.lines[0].row
+    if table is group.overview:
+        return str(row["metric"])[0].upper() + str(row["metric"])[1:]
+    title = TASK_TITLES.get(row["task"], row["task"])
+    alike = [other for other in group.tables if other.lines[0].row["task"] == row["task"]]
+    return f"{title} ({row['corpus']}, {row['variant']})" if len(alike) > 1 else title
+
+
+def _plots(blocks: Sequence[Block]) -> list[Plot]:
+    return [plot for block in blocks for plot in block.plots]
+
+
+def _caption(blocks: Sequence[Block]) -> str:
+    """Say how to read what these plots show."""
+    svgs = "".join(plot.svg for plot in _plots(blocks))
     caption = [
-        "Upright bars are one standard error.",
-        "Level bars are 95 % intervals." if "relative_time" in "".join(plots.svgs) else "",
-        "The dashed line is the dense upstream." if dense else "",
-        "The dotted line is chance." if chance else "",
-        "Numbers are the rows of the table." if plots.numbered else "",
-        "Further up and further left is better.",
+        "Up and left is better.",
+        "Upright bars are 95 % intervals." if 'class="bar" d="M' in svgs else "",
+        "Level bars are those of the measured time." if "measured time, dense" in svgs else "",
+        "The stair is the Pareto front: nothing below or to the right of it is worth its cost.",
+        "The dashed line is the dense upstream." if "dense-line" in svgs else "",
+        "The dotted line is chance." if "chance-line" in svgs else "",
+        "Error rates run downwards." if "turned round" in svgs else "",
+        "Numbers are the rows of the table." if any(p.numbered for p in _plots(blocks)) else "",
     ]
-    svgs = tuple(Markup(svg) for svg in plots.svgs)
-    return Block(table, svgs, tuple(legend), " ".join(filter(None, caption)))
-
-
-def _symbol(shape: str) -> Markup:
-    return Markup(f'<svg viewBox="0 0 10 10" aria-hidden="true">{shape}</svg>')
+    return " ".join(filter(None, caption))
 
 
 def _lead(tables: Sequence[Table], speeds: Sequence[Table], origins: Sequence[Origin]) -> str:
@@ -115,8 +154,8 @@ def _lead(tables: Sequence[Table], speeds: Sequence[Table], origins: Sequence[Or
 def _warnings(tables: Sequence[Table]) -> list[str]:
     """Say above everything else what must not be overlooked."""
     rows = [row for table in tables for row in table.rows]
-    flags = (("random_weights", RANDOM_WEIGHTS), ("generated_speech", GENERATED_SPEECH))
-    return [text for key, text in flags if any(row[key] for row in rows)]
+    random = RANDOM_WEIGHTS if any(row["random_weights"] for row in rows) else None
+    return [text for text in (four_task.warning(rows), random) if text]
 
 
 def _breakable(text: str) -> Markup:

@@ -1,79 +1,231 @@
-"""Score against cost as an SVG that takes its colours from the page it stands in."""
+"""Score against cost as inline SVG: drawn here, coloured and labelled by the page's style sheet."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from markupsafe import Markup
 
-from .costs import CostAxis, drawable
+from .costs import CostAxis, drawable, pareto_front
+from .hover import hover_text
 from .labels import Box, place
-from .svg import INK, MUTED, RULE, SERIES, SERIES_COLOURS, STYLE, svg
+from .scales import Scale, cost_scale, score_scale
+from .series import Look, method_of
 
-_MARKERS = ("o", "s", "^", "D", "v", "P")
-
-
-def method_of(row: dict[str, Any]) -> str:
-    """Return the names of a row's methods without their settings; "dense" without any."""
-    names = re.findall(r"(?:^| \+ )([A-Za-z_][\w-]*)(?=\(|$| \+ )", row["methods"])
-    return " + ".join(names) or "dense"
-
-
-def series_of(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """Number the methods among the rows from 0, in alphabetical order; dense is none of them."""
-    names = sorted({method_of(row) for row in rows} - {"dense"})
-    return {name: number for number, name in enumerate(names)}
-
-
-def look(number: int) -> tuple[int, int]:
-    """Return the colour and the marker of a method's number: 36 pairs before one comes again."""
-    return number % SERIES, (number + number // SERIES) % SERIES
+WIDTH, HEIGHT = 400, 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 390, 12, 256
+_LETTER, _LINE = 6.4, 12.0  # generous size of a label's letters, whatever font a browser has
 
 
 @dataclass(frozen=True)
-class Plots:
-    """The drawings of one block."""
+class Plot:
+    """One drawing: a score against one cost."""
 
-    svgs: tuple[str, ...]
+    cost: str
+    """Key of the cost's choice."""
+    svg: Markup
     numbered: bool
     """Points carry the numbers of the table's rows, names having had no room."""
 
 
-def cost_plots(rows: Sequence[dict[str, Any]], prefix: str) -> Plots:
+@dataclass(frozen=True)
+class _Point:
+    row: Mapping[str, Any]
+    look: Look
+    x: float
+    y: float
+    bar: tuple[float, float] | None
+    """Ends of the score's interval, on the drawing."""
+    level_bar: tuple[float, float] | None
+    """Ends of the cost's interval."""
+
+
+def cost_plots(
+    rows: Sequence[Mapping[str, Any]], looks: Mapping[str, Look], prefix: str
+) -> list[Plot]:
     """Draw the score against every cost that at least two of the rows have.
 
-    The points carry the upstreams' names; where these do not fit into every plot, the names
-    without what all begin with; else the rows' numbers. `prefix` keeps the ids apart from those
-    of other drawings on the page.
+    Up and left is better, of error rates too: their axis is turned round. The points carry the
+    upstreams' names without what all begin with; where these do not fit, the rows' numbers.
+    `prefix` keeps the ids apart from those of other drawings on the page.
     """
-    drawn = drawable(rows)
-    ways = (
-        {row["row"]: row["upstream"] for row in rows},
-        _without_common_start(rows),
-        {row["row"]: str(row["row"]) for row in rows},
-    )
+    scored = [dict(row) for row in rows if row["score"] is not None]
+    return [
+        _plot(some, axis, looks, f"{prefix}-{axis.key}") for axis, some in drawable(scored).items()
+    ]
+
+
+def _plot(rows: list[dict[str, Any]], axis: CostAxis, looks: Mapping[str, Look], name: str) -> Plot:
+    across, up = _scales(rows, axis)
+    points = [_point(row, axis, across, up, looks[method_of(row)]) for row in rows]
+    ways = (without_common_start(rows), {row["row"]: str(row["row"]) for row in rows})
+    front = [point for row in pareto_front(rows, axis) for point in points if point.row is row]
     for words in ways:
-        figures = [
-            _figure(some, axis, series_of(rows), words, _score_range(rows))
-            for axis, some in drawn.items()
-        ]
-        if all(fits for _, fits in figures):
+        labels = _labels(points, words, _stair_boxes(front)) or _labels(points, words)
+        if labels is not None:
             break
-    svgs = (
-        svg(figure, f"{prefix}-{axis.key}", some)
-        for (axis, some), (figure, _) in zip(drawn.items(), figures, strict=True)
+    parts = [
+        *_grid(rows, axis, across, up),
+        *_lines(rows, up),
+        _front(front),
+        *(_drawn(point, name, point in front) for point in points),
+        *(labels or ()),
+    ]
+    label = f"{rows[0]['metric']} against {axis.label}"
+    start = Markup('<svg role="group" aria-label="{}" viewBox="0 0 {} {}">')
+    svg = start.format(label, WIDTH, HEIGHT) + Markup("\n").join(parts) + Markup("</svg>")
+    return Plot(axis.key, svg, words is ways[-1])
+
+
+def _scales(rows: list[dict[str, Any]], axis: CostAxis) -> tuple[Scale, Scale]:
+    costs = [axis.value(row) or 0.0 for row in rows]
+    costs += [end for row in rows for end in axis.interval(row) or ()]
+    intervals = [_interval(row) or (row["score"], row["score"]) for row in rows]
+    lows, highs = zip(*intervals, strict=True)
+    ends = (_BOTTOM, _TOP) if rows[0]["higher_is_better"] else (_TOP, _BOTTOM)
+    return cost_scale(costs, _LEFT, _RIGHT), score_scale(lows, highs, *ends)
+
+
+def _interval(row: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the score's 95 % interval; without one of its own, the normal one of its error."""
+    if row.get("score_low") is not None:
+        return row["score_low"], row["score_high"]
+    if row["standard_error"] is None:
+        return None
+    return row["score"] - 1.96 * row["standard_error"], row["score"] + 1.96 * row["standard_error"]
+
+
+def _point(row: dict[str, Any], axis: CostAxis, across: Scale, up: Scale, shape: Look) -> _Point:
+    interval, level = _interval(row), axis.interval(row)
+    return _Point(
+        row=row,
+        look=shape,
+        x=across.place(axis.value(row) or 0.0),
+        y=up.place(row["score"]),
+        bar=None if interval is None else (up.place(interval[0]), up.place(interval[1])),
+        level_bar=None if level is None else (across.place(level[0]), across.place(level[1])),
     )
-    return Plots(tuple(svgs), words is ways[-1])
 
 
-def _without_common_start(rows: Sequence[dict[str, Any]]) -> dict[int, str]:
+def _grid(rows: list[dict[str, Any]], axis: CostAxis, across: Scale, up: Scale) -> list[Markup]:
+    """Return the lines of the grid, the ticks' figures and what the axes are."""
+    line = Markup('<path class="grid" d="M{:.1f} {:.1f}H{:.1f}"/>')
+    parts = [line.format(_LEFT, up.place(tick), _RIGHT) for tick in up.ticks()]
+    text = Markup('<text class="tick{}" x="{:.1f}" y="{:.1f}">{:g}</text>')
+    parts += [text.format(" left", _LEFT - 6, up.place(t) + 3.5, t) for t in up.ticks()]
+    size, label = axis.unit(max(axis.value(row) or 0.0 for row in rows))
+    parts += [text.format("", across.place(t), _BOTTOM + 15, t / size) for t in across.ticks()]
+    middle = (_LEFT + _RIGHT) / 2
+    title = Markup('<text class="axis" x="{:.1f}" y="{:.1f}">{}</text>')
+    parts.append(title.format(middle, HEIGHT - 8, label))
+    turned = Markup('<text class="axis" transform="translate(11 {:.1f}) rotate(-90)">{}</text>')
+    metric = rows[0]["metric"] + ("" if rows[0]["higher_is_better"] else ", turned round")
+    return [*parts, turned.format((_TOP + _BOTTOM) / 2, metric)]
+
+
+def _lines(rows: list[dict[str, Any]], up: Scale) -> list[Markup]:
+    """Return the levels of dense and of chance, where they are on the drawing."""
+    line = Markup('<path class="{}" d="M{:.1f} {:.1f}H{:.1f}"/>')
+    levels = [("dense-line", row["score"]) for row in rows if row["reference"]]
+    dense = levels if len(levels) == 1 else []
+    chance = rows[0].get("chance")
+    seen = chance is not None and up.low < chance < up.high
+    levels = [*dense, *([("chance-line", chance)] if seen else [])]
+    return [line.format(style, _LEFT, up.place(level), _RIGHT) for style, level in levels]
+
+
+def _front(points: Sequence[_Point]) -> Markup:
+    """Return the Pareto front: a stair over its points, and what lies below it."""
+    if not points:
+        return Markup("")
+    stair = f"M{points[0].x:.1f} {points[0].y:.1f}"
+    stair += "".join(f"H{point.x:.1f}V{point.y:.1f}" for point in points[1:])
+    stair += f"H{_RIGHT}"
+    area = f"{stair}V{_BOTTOM}H{points[0].x:.1f}z"
+    return Markup('<path class="beaten" d="{}"/><path class="front" d="{}"/>').format(area, stair)
+
+
+def _drawn(point: _Point, name: str, on_front: bool) -> Markup:
+    """Return a point with its intervals; it can be pointed at, tapped and tabbed to."""
+    bars = []
+    if point.bar is not None:
+        bars.append(f"M{point.x:.1f} {point.bar[0]:.1f}V{point.bar[1]:.1f}")
+    if point.level_bar is not None:
+        bars.append(f"M{point.level_bar[0]:.1f} {point.y:.1f}H{point.level_bar[1]:.1f}")
+    styles = ["point", point.look.style]
+    styles += ["open"] if point.row["significant"] is False else []
+    styles += ["on-front"] if on_front else []
+    return Markup(
+        '<g class="{}" id="{}-point-{}" data-row="{}" tabindex="0"><title>{}</title>'
+        '<path class="bar" d="{}"/><circle class="halo" cx="{:.1f}" cy="{:.1f}" r="10"/>'
+        '<path class="marker" transform="translate({:.1f} {:.1f})" d="{}"/></g>'
+    ).format(
+        " ".join(styles),
+        name,
+        point.row["row"],
+        point.row["row"],
+        hover_text(point.row),
+        "".join(bars),
+        point.x,
+        point.y,
+        point.x,
+        point.y,
+        point.look.outline,
+    )
+
+
+def _labels(
+    points: Sequence[_Point], words: Mapping[int, str], avoided: Sequence[Box] = ()
+) -> list[Markup] | None:
+    """Write each point's word beside it; None where there is no room for all."""
+    texts = [words[point.row["row"]] for point in points]
+    sizes = [(_LETTER * len(text), _LINE) for text in texts]
+    # `place` counts upwards, a drawing downwards.
+    spots = [(point.x, -point.y) for point in points]
+    inside = (float(_LEFT), float(-_BOTTOM), float(WIDTH), float(-_TOP + 10))
+    obstacles = [*avoided, *(box for point in points for box in _covered(point))]
+    places = place(spots, sizes, obstacles, inside)
+    if places is None:
+        return None
+    parts = []
+    for point, text, found, (width, height) in zip(points, texts, places, sizes, strict=True):
+        left, bottom = found.x, -found.y
+        if found.far:
+            x = min(max(point.x, left), left + width)
+            y = min(max(point.y, bottom - height), bottom)
+            leader = Markup('<path class="leader" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/>')
+            parts.append(leader.format(point.x, point.y, x, y))
+        label = Markup('<text class="label" data-row="{}" x="{:.1f}" y="{:.1f}">{}</text>')
+        parts.append(label.format(point.row["row"], left + width / 2, bottom - 2.5, text))
+    return parts
+
+
+def _stair_boxes(points: Sequence[_Point]) -> list[Box]:
+    """Return the places of the Pareto front's lines, counted upwards."""
+    ends = [*(point.x for point in points[1:]), float(_RIGHT)]
+    level = [(p.x, -p.y - 1, end, -p.y + 1) for p, end in zip(points, ends, strict=True)]
+    steps = pairwise(points)
+    upright = [(new.x - 1, -old.y, new.x + 1, -new.y) for old, new in steps]
+    return [*level, *upright]
+
+
+def _covered(point: _Point) -> list[Box]:
+    """Return what no label may stand on: a point's marker and its bars, counted upwards."""
+    x, y = point.x, -point.y
+    boxes = [(x - 5, y - 5, x + 5, y + 5)]
+    if point.bar is not None:
+        low, high = sorted(-end for end in point.bar)
+        boxes.append((x - 1.5, low, x + 1.5, high))
+    if point.level_bar is not None:
+        boxes.append((point.level_bar[0], y - 1.5, point.level_bar[1], y + 1.5))
+    return boxes
+
+
+def without_common_start(rows: Sequence[Mapping[str, Any]]) -> dict[int, str]:
     """Shorten "base-fold10" to "fold10" where all compressed rows' names begin so.
 
     Names stay whole where the rest would be a bare number: that could be taken for a row's.
@@ -90,145 +242,3 @@ def _without_common_start(rows: Sequence[dict[str, Any]]) -> dict[int, str]:
 
 def _is_number(text: str) -> bool:
     return not re.search(r"[^\W\d_]", text)
-
-
-def _figure(
-    rows: Sequence[dict[str, Any]],
-    axis: CostAxis,
-    series: dict[str, int],
-    words: dict[int, str],
-    scores: tuple[float, float],
-) -> tuple[Figure, bool]:
-    """Return the drawing, and whether its labels found room."""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.2, 3.4), dpi=72, layout="constrained")
-        canvas = FigureCanvasAgg(figure)  # measures texts; the SVG is written from it
-        axes = figure.add_subplot()
-        costs = [axis.value(row) or 0.0 for row in rows]
-        for row, cost in zip(rows, costs, strict=True):
-            _point(axes, row, cost, axis.interval(row), series)
-        _scales(axes, rows, costs, axis, scores)
-        canvas.draw()
-        figure.set_layout_engine("none")  # what is placed below must stay where it is
-        fits = _labels(canvas, axes, rows, axis, [words[row["row"]] for row in rows])
-        return figure, fits
-
-
-def _point(
-    axes: Axes,
-    row: dict[str, Any],
-    cost: float,
-    interval: tuple[float, float] | None,
-    series: dict[str, int],
-) -> None:
-    number = series.get(method_of(row), 0)
-    dense = row["reference"]
-    hue, marker = look(number)
-    colour = INK if dense else SERIES_COLOURS[hue]
-    if dense:
-        axes.axhline(row["score"], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
-    drawn = axes.errorbar(
-        [cost],
-        [row["score"]],
-        yerr=[row["standard_error"]],
-        xerr=None if interval is None else [[cost - interval[0]], [interval[1] - cost]],
-        color=colour,
-        marker="D" if dense else _MARKERS[marker],
-        markersize=6,
-        markerfacecolor="none" if dense else colour,
-        elinewidth=1.0,
-        capsize=2.5,
-        zorder=3,
-    )
-    drawn.lines[0].set_gid(f"point-{row['row']}")
-
-
-def _score_range(rows: Sequence[dict[str, Any]]) -> tuple[float, float]:
-    """Return the ends of the score axis, the same for every plot of a block."""
-    low = min(row["score"] - row["standard_error"] for row in rows)
-    high = max(row["score"] + row["standard_error"] for row in rows)
-    room = 0.18 * ((high - low) or 1.0)
-    return low - room, high + room
-
-
-def _scales(
-    axes: Axes,
-    rows: Sequence[dict[str, Any]],
-    costs: Sequence[float],
-    axis: CostAxis,
-    scores: tuple[float, float],
-) -> None:
-    axes.set_ylim(*scores)
-    chance = rows[0]["chance"]
-    if scores[0] < chance < scores[1]:
-        axes.axhline(chance, color=MUTED, linewidth=0.8, linestyle=":", zorder=1, gid="chance")
-    ends = [end for row in rows for end in axis.interval(row) or ()]
-    costs = [*costs, *ends]
-    spread = (max(costs) - min(costs)) or max(costs) or 1.0
-    if min(costs) > 0 and max(costs) / min(costs) > 20:
-        axes.set_xscale("log")
-        axes.set_xlim(min(costs) / 1.6, max(costs) * 1.6)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    else:
-        axes.set_xlim(max(0.0, min(costs) - 0.16 * spread), max(costs) + 0.16 * spread)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-    size, label = axis.unit(max(costs))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / size:g}"))
-    axes.set_xlabel(label)
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.grid(True, color=RULE, linewidth=0.5, alpha=0.5, zorder=0)
-    axes.set_axisbelow(True)
-    axes.tick_params(which="both", length=0)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.set_ylabel(rows[0]["metric"])
-
-
-def _labels(
-    canvas: FigureCanvasAgg,
-    axes: Axes,
-    rows: Sequence[dict[str, Any]],
-    axis: CostAxis,
-    words: Sequence[str],
-) -> bool:
-    """Write each point's word beside it; False, and none written, where there is no room."""
-    to_pixels = axes.transData.transform
-    costs = [axis.value(row) or 0.0 for row in rows]
-    points = [tuple(to_pixels((cost, row["score"]))) for row, cost in zip(rows, costs, strict=True)]
-    frame = axes.get_window_extent()
-    inside = (frame.x0, frame.y0, frame.x1, frame.y1)
-    obstacles: list[Box] = []
-    for row, cost, (x, y) in zip(rows, costs, points, strict=True):
-        top = to_pixels((cost, row["score"] + row["standard_error"]))[1]
-        obstacles += [(x - 4, y - 4, x + 4, y + 4), (x - 2, 2 * y - top, x + 2, top)]
-        if (interval := axis.interval(row)) is not None:
-            left, right = (to_pixels((end, row["score"]))[0] for end in interval)
-            obstacles.append((left, y - 2, right, y + 2))
-        if row["reference"]:
-            obstacles.append((frame.x0, y - 1, frame.x1, y + 1))
-    figure, renderer = canvas.figure, canvas.get_renderer()
-    texts = [figure.text(0, 0, word, fontsize=8.5, parse_math=False) for word in words]
-    boxes = [text.get_window_extent(renderer) for text in texts]
-    places = place(points, [(box.width, box.height) for box in boxes], obstacles, inside)
-    if places is None:
-        for text in texts:
-            text.remove()
-        return False
-    back = figure.transFigure.inverted().transform
-    for text, found, box, point in zip(texts, places, boxes, points, strict=True):
-        x, y = back((found.x - box.x0, found.y - box.y0))
-        text.set_position((float(x), float(y)))
-        if found.far:
-            _leader(figure, point, (found.x, found.y, found.x + box.width, found.y + box.height))
-    return True
-
-
-def _leader(figure: Figure, point: tuple[float, ...], box: Box) -> None:
-    """Draw a thin line from a point to the nearest spot of its label."""
-    from matplotlib.lines import Line2D
-
-    nearest = (min(max(point[0], box[0]), box[2]), min(max(point[1], box[1]), box[3]))
-    back = figure.transFigure.inverted().transform
-    (x0, y0), (x1, y1) = back((point[0], point[1])), back(nearest)
-    figure.add_artist(Line2D([x0, x1], [y0, y1], color=MUTED, linewidth=0.6, zorder=2))

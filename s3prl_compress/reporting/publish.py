@@ -1,4 +1,4 @@
-"""`report`: a folder of records becomes a leaderboard in three formats."""
+"""`report`: a folder of records becomes a leaderboard in four formats."""
 
 from __future__ import annotations
 
@@ -6,44 +6,67 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files import write_atomically
+from . import four_task
+from .latex import latex
 from .leaderboard import leaderboard
 from .markdown import markdown
+from .overview import Group, groups
 from .page import page
 from .provenance import origins
-from .records import TimeRecord, read_records
+from .published import published_table
+from .records import Record, TimeRecord, read_records
 from .speed import speed_tables
+from .speed_table import speed_table
 from .tables import csv
-from .view import score_tables, speed_table
+from .task_table import score_tables
+from .view import Table
 
 
 def report(folder: str | Path, output: str | Path | None = None) -> list[Path]:
-    """Write leaderboard.md, leaderboard.csv and leaderboard.html, and return their paths.
+    """Write leaderboard.md, .csv, .tex and .html, and return their paths in this order.
 
     Args:
         folder: Where `score --output` and `time --output` wrote; searched through and through.
-        output: Folder for the three files; default: `folder` itself.
+        output: Folder for the four files; default: `folder` itself.
 
     Raises:
         InputError: there is no such folder, no record in it, or a broken one (which is named).
     """
     folder = Path(folder)
-    records = [record for _, record in read_records(folder)]
+    records = [_with_predictions(path, record) for path, record in read_records(folder)]
     if not records:
         raise InputError(
             f"{folder}: no result records; first run "
             f"`s3prl-compress score MODEL --task ks --data DIR --output {folder}`"
         )
     frame = leaderboard(records)
-    speeds = speed_tables(record for record in records if isinstance(record, TimeRecord))
-    tables = score_tables(frame)
+    times = [record for record in records if isinstance(record, TimeRecord)]
+    speeds = speed_tables(times)
+    sections = groups(score_tables(frame), times)
     fast = [speed_table(identity, rows) for identity, rows in speeds]
+    scored = [table for group in sections for table in _in_order(group)]
+    others = published_table() if scored else None
+    tables = [*scored, *fast, *([others] if others else [])]
+    warning = four_task.warning(row for table in scored for row in table.rows if "task" in row)
     places = origins(records)
     contents = {
-        "leaderboard.md": markdown([*tables, *fast], places),
+        "leaderboard.md": markdown(tables, places, warning),
         "leaderboard.csv": csv(frame, speeds),
-        "leaderboard.html": page(tables, fast, places),
+        "leaderboard.tex": latex(tables, places, warning),
+        "leaderboard.html": page(sections, fast, others, places),
     }
     target = folder if output is None else Path(output)
     for name, text in contents.items():
         write_atomically(target / name, text)
     return [target / name for name in contents]
+
+
+def _with_predictions(path: Path, record: Record) -> Record:
+    """Let a record name its predictions by their whole path, to be found from anywhere."""
+    if isinstance(record, TimeRecord):
+        return record
+    return record.model_copy(update={"predictions": str(path.parent / record.predictions)})
+
+
+def _in_order(group: Group) -> list[Table]:
+    return [*([group.overview] if group.overview else []), *group.tables]

@@ -15,5 +15,9 @@ def csv(frame: pandas.DataFrame, speeds: list[tuple[str, pandas.DataFrame]]) -> 
         parts = [table.assign(identity=identity) for identity, table in speeds]
         frame = pandas.concat(parts, ignore_index=True)
     flat = frame.assign(notes=["; ".join(notes) for notes in frame["notes"]])
+    flat = flat.drop(columns=["predictions"], errors="ignore")
+    for column, separator in (("front", ", "), ("fold_sizes", " ")):
+        if column in flat:
+            flat[column] = [separator.join(map(str, values)) for values in flat[column]]
     text: str = flat.to_csv(index=False, lineterminator="\n")
     return text

@@ -1,15 +1,12 @@
-"""The tables as they are shown: the same cells for markdown and for the page."""
+"""The tables as they are shown: the same cells for markdown, LaTeX and the page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import pandas
+from typing import Any, Literal
 
 from . import formats
-from .notes import footnotes
 
 TASK_TITLES = {
     "ks": "Keyword spotting",
@@ -17,6 +14,9 @@ TASK_TITLES = {
     "er": "Emotion recognition",
     "asr": "Speech recognition",
 }
+NOTHING = "\N{EN DASH}"
+UP, DOWN = "\N{UPWARDS ARROW}", "\N{DOWNWARDS ARROW}"
+"""Beside a metric's name: whether more or less of it is better."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,11 @@ class Column:
 class Cell:
     """One figure: what is read, what stands below it, and what it is sorted by."""
 
-    text: str = ""
+    text: str = NOTHING
     below: str = ""
     sort: float | str | None = None
+    verdict: Literal["", "worse", "better"] = ""
+    """Than dense, where that is significant."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Line:
     marks: str = ""
     """Letters of its footnotes."""
     reference: bool = False
+    row: Mapping[str, Any] = field(default_factory=dict)
+    """The figures themselves."""
 
 
 @dataclass(frozen=True)
@@ -65,20 +69,14 @@ class Table:
     """Hold for every row."""
     footnotes: tuple[tuple[str, str], ...] = ()
     """(letter, note) for those rows that carry the letter."""
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    """The figures themselves, for plots."""
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The figures of all lines, for plots."""
+        return [dict(line.row) for line in self.lines]
 
 
-SCORE_COLUMNS = (
-    Column("row", "#", "number of the row in the plots"),
-    Column("upstream", "upstream", numeric=False, below="methods"),
-    Column(
-        "score",
-        "score",
-        "\N{PLUS-MINUS SIGN} standard error; below it, the difference to dense",
-        best_high=True,
-        below="difference to dense",
-    ),
+COST_COLUMNS = (
     Column("parameters", "parameters", "stored numbers; below it, the share of dense"),
     Column("nonzero_parameters", "non-zeros", "parameters that are not zero"),
     Column("macs_32", "MACs", "multiply-adds over the leaderboard's 32 utterances, batch 1"),
@@ -91,153 +89,57 @@ SCORE_COLUMNS = (
         best_high=True,
         below="95 % interval",
     ),
-    Column("learning_rate", "learning rate", "chosen on dev"),
-    Column("engine", "engine", "below it, the padding rule", numeric=False, below="padding"),
-    Column("seeds", "seeds", "one run per seed; the score is their mean", numeric=False),
+)
+_FRONT_NAMES = {"parameters": "parameters", "macs_32": "MACs", "time": "time"}
+FRONT_COLUMN = Column(
+    "front", "Pareto front", "costs for which no other row is cheaper and better", numeric=False
 )
 
 
-def score_tables(frame: pandas.DataFrame) -> list[Table]:
-    """Return one table per block of `leaderboard.leaderboard`."""
-    if frame.empty:
-        return []
-    return [
-        _score_table([_without_nan(row) for row in group.to_dict("records")])
-        for _, group in frame.groupby("block", sort=True)
-    ]
+def verdict(row: Mapping[str, Any]) -> Literal["", "worse", "better"]:
+    """Return what the paired test says of a row: nothing where it is not significant."""
+    if not row["significant"]:
+        return ""
+    return "better" if (row["difference"] > 0) == row["higher_is_better"] else "worse"
 
 
-def speed_table(identity: str, frame: pandas.DataFrame) -> Table:
-    """Return one table of `speed.speed_tables`."""
-    rows = [_without_nan(row) for row in frame.to_dict("records")]
-    names = [name.removeprefix("rtfx_") for name in frame.columns if name.startswith("rtfx_")]
-    columns = (
-        Column("upstream", "upstream", numeric=False),
-        Column("against", "against", numeric=False),
-        *(
-            Column(f"rtfx_{name}", f"RTFx {name}", _bucket_words(name), best_high=True)
-            for name in names
-        ),
-        Column(
-            "speedup",
-            "speed-up",
-            "median of the paired ratios over all utterances",
-            best_high=True,
-            below="95 % interval",
-        ),
-        Column("peak_memory_bytes", "peak memory", "of a forward pass, weights not counted"),
-    )
-    shared, own, marks = footnotes([tuple(f"{n}." for n in row["notes"]) for row in rows])
-    lines = tuple(
-        Line(tuple(_speed_cell(column.key, row) for column in columns), mark)
-        for row, mark in zip(rows, marks, strict=True)
-    )
-    return Table("Speed", (identity,), columns, lines, tuple(shared), tuple(own), rows)
+def upstream_cell(row: Mapping[str, Any]) -> Cell:
+    """Return an upstream's name above its methods, or above what it is."""
+    return Cell(row["upstream"], row["methods"] or "dense", row["upstream"].lower())
 
 
-def _score_table(rows: list[dict[str, Any]]) -> Table:
-    first = rows[0]
-    decimals = formats.decimals_for([row["standard_error"] for row in rows])
-    kept = [column for column in SCORE_COLUMNS if _has(column.key, rows)]
-    shared, own, marks = footnotes([tuple(row["notes"]) for row in rows])
-    lines = []
-    for row, mark in zip(rows, marks, strict=True):
-        reference = next(
-            (other for other in rows if other["reference"] and other["base"] == row["base"]), None
-        )
-        cells = tuple(_score_cell(column.key, row, reference, decimals) for column in kept)
-        lines.append(Line(cells, mark, bool(row["reference"])))
-    timings = list(dict.fromkeys(row["timing"] for row in rows if row["timing"]))
-    if timings:
-        shared.append(
-            f"RTFx and speed-up: {timings[0]}. The speed-up is of pairs in one run; RTFx is not, "
-            "so it also holds what else the machine did."
-        )
-    return Table(
-        title=f"{TASK_TITLES.get(first['task'], first['task'])}: {first['engine']} engine, "
-        f"{first['padding']} padding",
-        facts=(
-            f"{first['metric']}",
-            f"task {first['task']} v{first['task_version']}, {first['variant']}",
-            f"recipe {first['recipe']}",
-            f"corpus {first['corpus']} ({first['corpus_fingerprint'][:8]})",
-            f"{first['test_size']} test utterances",
-            f"chance {first['chance']:.1f}",
-        ),
-        columns=tuple(kept),
-        lines=tuple(lines),
-        notes=tuple(shared),
-        footnotes=tuple(own),
-        rows=rows,
-    )
-
-
-def _score_cell(
-    key: str, row: dict[str, Any], reference: dict[str, Any] | None, decimals: int
-) -> Cell:
+def cost_cell(key: str, row: Mapping[str, Any], reference: Mapping[str, Any] | None) -> Cell:
+    """Return a cell of `COST_COLUMNS`, with the share of the reference's cost below it."""
     value = row[key]
-    if key == "upstream":
-        return Cell(value, row["methods"] or "dense", value.lower())
-    if key == "score":
-        mark = "\N{ALMOST EQUAL TO} " if row["approximate"] else ""
-        error = f"{row['standard_error']:.{decimals}f}"
-        below = "" if row["difference"] is None else formats.signed(row["difference"], decimals)
-        return Cell(f"{mark}{value:.{decimals}f} \N{PLUS-MINUS SIGN} {error}", below, value)
-    if key == "seeds":
-        count = row["seed_count"]
-        return Cell(value, f"mean of {count}" if count > 1 else "", count)
-    if key == "learning_rate":
-        rates = [float(rate) for rate in value.split()]
-        return Cell(" ".join(map(formats.learning_rate, rates)), "", rates[0])
-    if key == "engine":
-        return Cell(value, row["padding"], value)
-    if key == "row":
-        return Cell(str(value), "", value)
     if value is None:
-        return Cell("1" if key == "speedup" and row["reference"] and row["rtfx"] else "\N{EN DASH}")
+        return Cell("1" if key == "speedup" and row["reference"] and row["rtfx"] else NOTHING)
     if key == "speedup":
-        return _speedup(row)
+        return speedup_cell(row)
     if key == "rtfx":
         return Cell(formats.four_digits(value), "", value)
-    whole = None if reference is None or reference is row else reference[key]
-    below = formats.percent(value / whole) if whole and key != "nonzero_parameters" else ""
+    whole = None
+    if reference is not None and not row["reference"] and key != "nonzero_parameters":
+        whole = reference[key]
+    below = formats.percent(value / whole) if whole else ""
     write = {"bytes": formats.megabytes, "macs_32": formats.giga}.get(key, formats.count)
     return Cell(write(value), below, value)
 
 
-def _speed_cell(key: str, row: dict[str, Any]) -> Cell:
-    value = row[key]
-    if value is None:
-        return Cell("\N{EN DASH}")
-    if key in ("upstream", "against"):
-        return Cell(value, "", value.lower())
-    if key == "speedup":
-        return _speedup(row)
-    if key == "peak_memory_bytes":
-        return Cell(formats.megabytes(value), "", value)
-    return Cell(formats.four_digits(value), "", value)
-
-
-def _speedup(row: dict[str, Any]) -> Cell:
+def speedup_cell(row: Mapping[str, Any]) -> Cell:
+    """Return a paired ratio above its interval."""
     below = ""
     if row["speedup_low"] is not None:
         below = f"{row['speedup_low']:.2f} to {row['speedup_high']:.2f}"
     return Cell(f"{row['speedup']:.2f}\N{MULTIPLICATION SIGN}", below, row["speedup"])
 
 
-def _has(key: str, rows: Sequence[dict[str, Any]]) -> bool:
-    """A column of measured speed is left out where nothing was timed."""
-    return key not in ("rtfx", "speedup") or any(row[key] is not None for row in rows)
+def front_cell(row: Mapping[str, Any]) -> Cell:
+    """Return the costs on whose Pareto front a row lies; the more, the higher it sorts."""
+    names = [_FRONT_NAMES[key] for key in row["front"]]
+    return Cell(", ".join(names) or NOTHING, "", f"{9 - len(names)}{' '.join(names)}")
 
 
-def _bucket_words(name: str) -> str:
-    return {
-        "all": "over all utterances, one at a time",
-        "batched": "all utterances in padded batches",
-    }.get(name, f"the {name} utterances, one at a time")
-
-
-def _without_nan(row: Mapping[Any, Any]) -> dict[str, Any]:
+def without_nan(row: Mapping[Any, Any]) -> dict[str, Any]:
     """Undo pandas' NaN for what is not there."""
     return {
         key: None if isinstance(value, float) and value != value else value

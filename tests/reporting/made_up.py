@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from s3prl_compress.reporting.records import (
     Corpus,
     Cost,
     Environment,
+    FoldResult,
     RateResult,
     ScoreRecord,
     TimeRecord,
@@ -139,6 +142,75 @@ def a_board() -> list[ScoreRecord | TimeRecord]:
         who = upstream(name, share, tuple(method.split(" + ")))
         records.append(timing(who, dense, speedup))
     return records
+
+
+def write_predictions(
+    folder: Path, name: str, truth: Sequence[str], predicted: Sequence[str]
+) -> str:
+    """Write predictions as `score` would, and return the file's name."""
+    with open(folder / name, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("file", "truth", "predicted"))
+        writer.writerows(zip(map(str, range(len(truth))), truth, predicted, strict=True))
+    return name
+
+
+SHARES = {"dense": 0.02, "fold": 0.03, "rank": 0.3, "channels": 0.6}
+"""Share of wrong answers (words) of the upstreams of `a_suite`."""
+TASKS = {"ks": "official", "sid": "voxceleb1", "er": "iemocap", "asr": "librispeech"}
+
+
+def a_suite(folder: Path, recipe: str = "official", generated: bool = False) -> None:
+    """Write four upstreams on four tasks with two seeds, with predictions, and their times."""
+    generator = random.Random(1)
+    methods = {"dense": (), "fold": ("clustering(form=fold)",), "rank": ("low_rank(keep=0.5)",)}
+    shares = {"dense": 1.0, "fold": 0.9, "rank": 0.5, "channels": 0.3}
+    who = {
+        name: upstream(name, share, methods.get(name, ("magnitude(sparsity=0.7)",)))
+        for name, share in shares.items()
+    }
+    words = {"asr": "one two three four five six"}
+    records: list[ScoreRecord | TimeRecord] = []
+    for task, variant in TASKS.items():
+        truth = [words.get(task, f"class {number % 4}") for number in range(100)]
+        for name, share in SHARES.items():
+            for seed in (0, 1):
+                predicted = [_wrong(text, share, task == "asr", generator) for text in truth]
+                stem = f"{name}.{task}.{recipe}.seed{seed}"
+                write_predictions(folder, f"{stem}.csv", truth, predicted)
+                corpus = Corpus(name=task, fingerprint="ab" * 32, sizes={}, generated=generated)
+                same = {"task": task, "variant": variant, "seed": seed, "recipe": recipe}
+                values = {"corpus": corpus, "test_size": 100, "predictions": f"{stem}.csv"}
+                record = score(who[name], 100 - 100 * share, **same, **values)
+                records.append(record.model_copy(update=_own(task, share)))
+    records += [timing(who[name], who["dense"], 2.0) for name in SHARES if name != "dense"]
+    for number, record in enumerate(records):
+        stem = "" if isinstance(record, TimeRecord) else record.predictions.removesuffix(".csv")
+        write_record(record, folder, stem or f"time-{number}")
+
+
+def _wrong(text: str, share: float, in_words: bool, generator: random.Random) -> str:
+    parts = text.split() if in_words else [text]
+    return " ".join("wrong" if generator.random() < share else part for part in parts)
+
+
+def _own(task: str, share: float) -> dict[str, Any]:
+    """What a task's records have that others' have not."""
+    if task == "asr":
+        return {
+            "metric": "word error rate (percent)",
+            "higher_is_better": False,
+            "score": 100 * share,
+            "interval": (90 * share, 110 * share),
+            "other_metrics": {"cer": 30 * share},
+        }
+    if task == "er":
+        folds = tuple(
+            FoldResult(fold=n, score=100 * (1 - share) + n - 3, dev_score=70.0, test_size=20)
+            for n in range(1, 6)
+        )
+        return {"folds": folds}
+    return {}
 
 
 def _bucket(name: str, audio: float, speedup: float, compared: bool) -> BucketTiming:

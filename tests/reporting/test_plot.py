@@ -1,13 +1,76 @@
 from __future__ import annotations
 
+import re
+import xml.etree.ElementTree as ElementTree
+from typing import Any
+
+import pandas
 import pytest
 
 from s3prl_compress.reporting.formats import short_methods
-from s3prl_compress.reporting.plot import _without_common_start, look, method_of, series_of
+from s3prl_compress.reporting.leaderboard import leaderboard
+from s3prl_compress.reporting.plot import HEIGHT, WIDTH, cost_plots, without_common_start
+from s3prl_compress.reporting.series import series_of
+from s3prl_compress.reporting.task_table import score_tables
+
+from .made_up import a_board, score, upstream
 
 
-def _row(number: int, name: str, methods: str, reference: bool = False) -> dict[str, object]:
-    return {"row": number, "upstream": name, "methods": methods, "reference": reference}
+def _rows(frame: pandas.DataFrame) -> list[dict[str, Any]]:
+    return score_tables(frame)[0].rows
+
+
+def _row(number: int, name: str, reference: bool = False) -> dict[str, object]:
+    return {"row": number, "upstream": name, "reference": reference}
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, Any]]:
+    return _rows(leaderboard(a_board()))
+
+
+def test_every_row_is_a_point_of_every_plot(rows: list[dict[str, Any]]) -> None:
+    plots = cost_plots(rows, series_of(rows), "plot-1")
+    assert [plot.cost for plot in plots] == ["parameters", "macs_32", "time"]
+    for plot in plots:
+        drawing = ElementTree.fromstring(plot.svg)
+        points = [part for part in drawing.iter("g") if "point" in part.get("class", "")]
+        assert {part.get("data-row") for part in points} == {str(row["row"]) for row in rows}
+        assert next(part.get("id") for part in points) == f"plot-1-{plot.cost}-point-1"
+        titles = [part.findtext("title") for part in points]
+        assert all(row["upstream"] in str(title) for row, title in zip(rows, titles, strict=True))
+        for place in re.findall(r"translate\(([\d.]+) ([\d.]+)\)", plot.svg):
+            assert 0 <= float(place[0]) <= WIDTH
+            assert 0 <= float(place[1]) <= HEIGHT
+
+
+def _heights(rows: list[dict[str, Any]]) -> dict[str, float]:
+    svg = cost_plots(rows, series_of(rows), "p")[0].svg
+    points = re.findall(r'data-row="(\d+)" tabindex.*?translate\([\d.]+ ([\d.]+)\)', svg, re.S)
+    names = {str(row["row"]): row["upstream"] for row in rows}
+    return {names[number]: float(height) for number, height in points}
+
+
+def test_better_is_further_up_of_errors_too() -> None:
+    dense, small = upstream("dense"), upstream("small", 0.5, ("low_rank(keep=0.5)",))
+    heights = _heights(_rows(leaderboard([score(dense, 96.0), score(small, 90.0)])))
+    assert heights["dense"] < heights["small"]
+    errors = {"higher_is_better": False, "metric": "word error rate"}
+    heights = _heights(
+        _rows(leaderboard([score(dense, 6.0, **errors), score(small, 9.0, **errors)]))
+    )
+    assert heights["dense"] < heights["small"]
+
+
+def test_too_many_names_become_numbers() -> None:
+    records = [
+        score(
+            upstream(f"a-name-that-takes-room-{'x' * n}", 0.5 + n / 1000, ("m(a=1)",)), 90 + n / 50
+        )
+        for n in range(30)
+    ]
+    rows = _rows(leaderboard(records))
+    assert all(plot.numbered for plot in cost_plots(rows, series_of(rows), "p"))
 
 
 def test_long_chains_keep_each_methods_first_settings() -> None:
@@ -20,31 +83,9 @@ def test_long_chains_keep_each_methods_first_settings() -> None:
     assert short_methods("low_rank(a=1, b=2, c=3)") == "low_rank(a=1, b=2, c=3)"
 
 
-@pytest.mark.parametrize(
-    ("methods", "name"),
-    [
-        ("", "dense"),
-        ("low_rank(a=1)", "low_rank"),
-        ("magnitude(x=a + b) + clustering(form=fold)", "magnitude + clustering"),
-    ],
-)
-def test_methods_without_their_settings(methods: str, name: str) -> None:
-    assert method_of(_row(1, "x", methods)) == name
-
-
-def test_every_method_has_a_colour_and_dense_none() -> None:
-    rows = [_row(n, "x", method) for n, method in enumerate(("b(x=1)", "", "a(x=2)", "b(x=3)"))]
-    assert series_of(rows) == {"a": 0, "b": 1}
-
-
-def test_many_methods_never_look_the_same() -> None:
-    assert len({look(number) for number in range(36)}) == 36
-    assert look(0) == (0, 0)
-
-
 def test_names_lose_what_they_share_but_never_become_numbers() -> None:
-    rows = [_row(1, "base", "", True), _row(2, "base-fold-10", "m"), _row(3, "base-share-25", "m")]
-    assert _without_common_start(rows) == {1: "base", 2: "fold-10", 3: "share-25"}
-    rows = [_row(1, "base-fold-10", "m"), _row(2, "base-fold-20", "m")]
-    assert _without_common_start(rows) == {1: "fold-10", 2: "fold-20"}
-    assert _without_common_start([]) == {}
+    rows = [_row(1, "base", True), _row(2, "base-fold-10"), _row(3, "base-share-25")]
+    assert without_common_start(rows) == {1: "base", 2: "fold-10", 3: "share-25"}
+    rows = [_row(1, "base-fold-10"), _row(2, "base-fold-20")]
+    assert without_common_start(rows) == {1: "fold-10", 2: "fold-20"}
+    assert without_common_start([]) == {}

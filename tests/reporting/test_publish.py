@@ -18,7 +18,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("board")
     write_all(folder, a_board())
     paths = report(folder)
-    names = ["leaderboard.md", "leaderboard.csv", "leaderboard.html"]
+    names = ["leaderboard.md", "leaderboard.csv", "leaderboard.tex", "leaderboard.html"]
     assert [path.name for path in paths] == names
     return folder
 
@@ -92,17 +92,18 @@ def test_the_page_needs_nothing_but_itself(board: Path) -> None:
     assert len(page.ids) == len(set(page.ids))
     assert not re.search(r"https?://|@import|//cdn", text)
     assert "default-src 'none'" in text
-    assert text.count("<svg role=") == 6
-    assert "#0400" not in text
+    # Two blocks against two counts and one time each, and the published rows against two counts.
+    assert text.count("<svg role=") == 6 + 2
     assert "var(--series-1)" in text
 
 
 def test_the_page_shows_rows_points_and_origins(board: Path) -> None:
     text = (board / "leaderboard.html").read_text(encoding="utf-8")
-    assert text.count('class="sortable"') == 3
+    assert text.count('class="sortable"') == 4
     assert "1.07 to 1.12" in text
     assert 'id="plot-1-parameters-point-1"' in text
     assert "hubert_base\ndense\naccuracy 96." in text
+    assert "onepass engine, independent padding, recipe official\nseeds 0, 1" in text
     assert "<code>s3prl-compress time A --against B</code>" in text
 
 
@@ -115,6 +116,9 @@ def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
     assert "<script>alert" not in page
     assert "<b>bold" not in page
     assert "&lt;script&gt;alert(<wbr>1)&lt;/script&gt;|$x^2$" in page
+    tex = (tmp_path / "leaderboard.tex").read_text(encoding="utf-8")
+    assert r"\textless{}script\textgreater{}alert(1)" in tex
+    assert r"\textbar{}\$x\textasciicircum{}2\$" in tex
     text = (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
     assert r"\<script\>alert(1)\</script\>\|$x^2$" in text
 
@@ -135,4 +139,34 @@ def test_scores_without_costs_or_times_make_a_report(tmp_path: Path) -> None:
     report(tmp_path)
     page = (tmp_path / "leaderboard.html").read_text(encoding="utf-8")
     assert "RTFx" not in page
-    assert "<svg role=" not in page
+    assert 'id="plot-1-' not in page
+
+
+def test_published_rows_stand_alone_and_only_beside_scores(board: Path, tmp_path: Path) -> None:
+    text = (board / "leaderboard.md").read_text(encoding="utf-8")
+    ours, published = text.split("## Published rows: not run here")
+    assert "DPHuBERT" not in ours
+    assert "DPHuBERT 960h" in published
+    assert "arXiv 2305.17651 table 1" in published
+    assert "DPHuBERT" not in (board / "leaderboard.csv").read_text(encoding="utf-8")
+    write_all(tmp_path, [timing(upstream("small", 0.5), upstream("dense"))])
+    report(tmp_path)
+    assert "DPHuBERT" not in (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "values", [{"recipe": "smoke"}, {"variant": "digits"}, {"recipe": "mine", "task": "sid"}]
+)
+def test_what_is_not_comparable_says_so_on_every_page(
+    tmp_path: Path, values: dict[str, str]
+) -> None:
+    write_all(tmp_path, [score(upstream("small"), 50.0, **values)])
+    for path in report(tmp_path):
+        if path.suffix != ".csv":
+            text = path.read_text(encoding="utf-8")
+            assert "These scores are not comparable with published scores" in text
+
+
+def test_comparable_scores_carry_no_warning(board: Path) -> None:
+    for name in ("leaderboard.md", "leaderboard.html", "leaderboard.tex"):
+        assert "not comparable" not in (board / name).read_text(encoding="utf-8")

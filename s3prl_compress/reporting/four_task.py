@@ -1,0 +1,76 @@
+"""The 4-task score, the leaderboard's formula over our four tasks, and what may be compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+NAME = "4-task score"
+TASKS = ("ks", "sid", "er", "asr")
+
+REFERENCE_POINTS: Mapping[str, tuple[float, float]] = {
+    "ks": (41.3826674, 96.66),
+    "sid": (20.058174, 90.3),
+    "er": (48.23672, 67.62),
+    "asr": (76.82, 96.38),
+}
+"""The leaderboard's (base, top) per task, in percent; of errors, 100 less the error rate."""
+
+OFFICIAL_VARIANTS: Mapping[str, str] = {
+    "ks": "official",
+    "sid": "voxceleb1",
+    "er": "iemocap",
+    "asr": "librispeech",
+}
+"""The corpora that published scores are of."""
+
+NOT_COMPARABLE = "not comparable with published scores"
+
+
+def merit(score: float, higher_is_better: bool) -> float:
+    """Return a score of which more is better: of an error rate, 100 less it."""
+    return score if higher_is_better else 100.0 - score
+
+
+def four_task_score(
+    scores: Mapping[str, float], errors: Mapping[str, float] | None = None
+) -> tuple[float, float]:
+    """Return the 4-task score and its standard error.
+
+    1000 (v - base) / (top - base), the mean over the four tasks: the SUPERB leaderboard's formula
+    and reference points. Its own score is of ten tasks, so the two are never to be compared.
+
+    Args:
+        scores: by task, in percent; of ASR the word error rate.
+        errors: the scores' standard errors; the tasks' test sets are independent.
+    """
+    total, variance = 0.0, 0.0
+    for task in TASKS:
+        base, top = REFERENCE_POINTS[task]
+        total += 1000.0 * (merit(scores[task], task != "asr") - base) / (top - base)
+        if errors is not None:
+            variance += (1000.0 * errors[task] / (top - base)) ** 2
+    return total / len(TASKS), math.sqrt(variance) / len(TASKS)
+
+
+def why_not_comparable(row: Mapping[str, Any]) -> list[str]:
+    """Return what keeps a row of a leaderboard from being compared with published scores."""
+    reasons = []
+    if row["recipe"] != "official":
+        reasons.append(f"recipe {row['recipe']}")
+    if row["generated_speech"]:
+        reasons.append("generated speech")
+    elif row["variant"] != OFFICIAL_VARIANTS.get(row["task"]):
+        reasons.append(f"corpus {row['corpus']} ({row['variant']})")
+    return reasons
+
+
+def warning(rows: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return the sentence that stands above a report of which some rows cannot be compared."""
+    rows = list(rows)
+    reasons = list(dict.fromkeys(reason for row in rows for reason in why_not_comparable(row)))
+    if not reasons:
+        return None
+    start = "These scores are" if all(map(why_not_comparable, rows)) else "Some scores are"
+    return f"{start} {NOT_COMPARABLE}: {', '.join(reasons)}."

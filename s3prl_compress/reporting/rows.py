@@ -1,0 +1,122 @@
+"""One upstream in one block: its records of all seeds, merged into a row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from .notes import notes_of
+from .records import ScoreRecord
+
+_TWO_SIDED_95 = 1.96
+
+
+def one_per_seed(records: Sequence[ScoreRecord]) -> list[ScoreRecord]:
+    """Keep the newest record of each seed: records are only ever appended."""
+    newest: dict[int, ScoreRecord] = {}
+    for record in sorted(records, key=lambda record: record.environment.date):
+        newest[record.seed] = record
+    return [newest[seed] for seed in sorted(newest)]
+
+
+def row_of(records: list[ScoreRecord]) -> dict[str, Any]:
+    """Merge one upstream's records, one per seed."""
+    first = records[0]
+    upstream, cost = first.upstream, first.upstream.cost
+    score, error, spread = over_seeds(
+        [record.score for record in records], [record.standard_error for record in records]
+    )
+    low, high = _interval(records, score, error)
+    newest = max((record.environment for record in records), key=lambda where: where.date)
+    return {
+        "upstream": upstream.name,
+        "base": upstream.base,
+        "methods": " + ".join(upstream.methods),
+        "reference": not upstream.methods,
+        "score": score,
+        "standard_error": error,
+        "score_low": low,
+        "score_high": high,
+        "higher_is_better": first.higher_is_better,
+        **_other_metrics(records),
+        "difference": None,
+        "seeds": ", ".join(str(record.seed) for record in records),
+        "seed_count": len(records),
+        "seed_spread": spread,
+        **_folds(records),
+        "learning_rate": " ".join(
+            f"{rate:g}" for rate in sorted({record.learning_rate for record in records})
+        ),
+        "test_size": first.test_size,
+        "chance": first.chance,
+        "approximate": any(record.approximate for record in records),
+        "parameters": cost.parameters if cost else None,
+        "nonzero_parameters": cost.nonzero_parameters if cost else None,
+        "macs_32": cost.macs_32 if cost else None,
+        "bytes": cost.bytes if cost else None,
+        "random_weights": upstream.random_weights,
+        "generated_speech": first.corpus.generated,
+        "notes": notes_of(records),
+        "source": upstream.source,
+        "checkpoint_sha256": upstream.checkpoint_sha256,
+        "predictions": tuple((record.seed, record.predictions) for record in records),
+        "machine": newest.machine,
+        "device": newest.device,
+        "threads": newest.threads,
+        "date": newest.date,
+        "python": newest.python,
+        "packages": " ".join(f"{name}={version}" for name, version in newest.packages.items()),
+        "git_commit": newest.git_commit,
+        "git_dirty": newest.git_dirty,
+        "command": newest.command,
+    }
+
+
+def over_seeds(scores: list[float], errors: list[float]) -> tuple[float, float, float | None]:
+    """Return mean, its standard error, and the standard deviation over seeds (None for one).
+
+    The seeds share one test set, so its sampling error does not shrink with their number; the
+    training's does: error^2 = mean(sampling^2) + spread^2 / seeds. Slightly too wide, never too
+    narrow.
+    """
+    mean = fmean(scores)
+    sampling = fmean(error**2 for error in errors)
+    if len(scores) == 1:
+        return mean, math.sqrt(sampling), None
+    spread = stdev(scores)
+    return mean, math.sqrt(sampling + spread**2 / len(scores)), spread
+
+
+def reference_of(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the block's untouched upstream of the same base, if it is there."""
+    if row["reference"]:
+        return row
+    found = [other for other in rows if other["reference"] and other["base"] == row["base"]]
+    return min(found, key=lambda other: other["upstream"]) if found else None
+
+
+def _interval(records: list[ScoreRecord], score: float, error: float) -> tuple[float, float]:
+    """Return the 95 % interval: the record's own; over seeds, the normal one of their error."""
+    if len(records) == 1 and records[0].interval is not None:
+        return records[0].interval
+    low, high = score - _TWO_SIDED_95 * error, score + _TWO_SIDED_95 * error
+    return max(0.0, low), min(100.0, high) if records[0].higher_is_better else high
+
+
+def _other_metrics(records: list[ScoreRecord]) -> dict[str, float | None]:
+    """Return the seeds' mean of the metrics beside the score; there is the "cer" of ASR."""
+    rates = [record.other_metrics["cer"] for record in records if "cer" in record.other_metrics]
+    return {"cer": fmean(rates) if rates else None}
+
+
+def _folds(records: list[ScoreRecord]) -> dict[str, Any]:
+    """Return the sizes of the folds, and the standard deviation of their scores (seeds' mean)."""
+    spreads = [
+        stdev(fold.score for fold in record.folds) for record in records if len(record.folds) > 1
+    ]
+    return {
+        "fold_sizes": tuple(fold.test_size for fold in records[0].folds),
+        "fold_spread": fmean(spreads) if spreads else None,
+    }

@@ -1,0 +1,52 @@
+"""How rows look in a drawing: a colour and a marker for each method."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+COLOURS = 6
+"""Colours of the page's style sheet; more methods begin again, with other markers."""
+
+# Outlines about 10 units wide around 0, 0.
+_MARKERS = (
+    "M-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0z",
+    "M-4-4H4V4H-4z",
+    "M0-5.2L5 4H-5z",
+    "M0-5.6L5.2 0 0 5.6-5.2 0z",
+    "M0 5.2L5-4H-5z",
+    "M-1.8-5H1.8V-1.8H5V1.8H1.8V5H-1.8V1.8H-5V-1.8H-1.8z",
+)
+_STAR = "M0-7L2-2.3 7-2 3.2 1.2 4.4 6 0 3.4-4.4 6-3.2 1.2-7-2-2-2.3z"
+
+
+@dataclass(frozen=True)
+class Look:
+    """A marker's outline, and its class in the style sheet, which gives its colour."""
+
+    outline: str
+    style: str
+
+
+DENSE = Look(_STAR, "dense")
+
+
+def method_of(row: Mapping[str, Any]) -> str:
+    """Return the names of a row's methods without their settings; "dense" without any."""
+    names = re.findall(r"(?:^| \+ )([A-Za-z_][\w-]*)(?=\(|$| \+ )", row["methods"])
+    return " + ".join(names) or "dense"
+
+
+def series_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Look]:
+    """Return the look of every method among the rows, in alphabetical order, dense first."""
+    names = {method_of(row) for row in rows}
+    dense = {"dense": DENSE} if "dense" in names else {}
+    return dense | {name: look(number) for number, name in enumerate(sorted(names - {"dense"}))}
+
+
+def look(number: int) -> Look:
+    """Return the look of a method's number: 36 pairs before one comes again."""
+    marker = _MARKERS[(number + number // COLOURS) % len(_MARKERS)]
+    return Look(marker, f"series-{number % COLOURS + 1}")
