@@ -78,7 +78,8 @@ def rebuild(
         layers: head and FFN sizes of all layers, where they change; the kinds of the linears
             are filled in here.
         convs: shapes of all convolutions, where they change.
-        tensors: any other tensors that change, by their names in the state dictionary.
+        tensors: any other tensors that change, by their names in the state dictionary; a scale
+            behind the convolutions may be new.
     """
     new_layers = list(layers if layers is not None else encoder.shape.layers)
     new: dict[str, Tensor] = {}
@@ -96,7 +97,11 @@ def rebuild(
     }
     kept.update(tensors or {})
     new.update({name: tensor.detach().clone() for name, tensor in kept.items()})
-    update = {"layers": tuple(new_layers), "convs": tuple(convs or encoder.shape.convs)}
+    update: dict[str, object] = {
+        "layers": tuple(new_layers),
+        "convs": tuple(convs or encoder.shape.convs),
+        "feature_scale": "feature_extractor.scale" in new,
+    }
     # Through a dump, so that the shape's own checks run.
     shape = EncoderShape.model_validate(encoder.shape.model_copy(update=update).model_dump())
     with torch.device("meta"):

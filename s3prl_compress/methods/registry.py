@@ -28,7 +28,17 @@ ENTRY_POINT_GROUP = "s3prl_compress.methods"
 
 Needs = Literal["nothing", "audio", "transcribed_audio"]
 
-_BUILT_IN = ("magnitude", "clustering", "low_rank")
+_BUILT_IN = (
+    "magnitude",
+    "clustering",
+    "low_rank",
+    "structured",
+    "dphubert",
+    "distill",
+    "prune_low_rank",
+    "self_pinching",
+    "ctc",
+)
 
 
 class MethodConfig(BaseModel):

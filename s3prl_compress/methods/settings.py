@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from .channels import UnitKind
+from .gate_layout import GateKind
 
 Sparsity = Annotated[float, Field(gt=0, lt=1)]
 """Fraction of the parameters that the given encoder stores (no head counted) which goes."""
@@ -32,5 +33,6 @@ UnitNames = Annotated[tuple[UnitKind, ...], BeforeValidator(_split), AfterValida
 HiddenUnitNames = Annotated[
     tuple[Literal["ffn", "qk", "vo"], ...], BeforeValidator(_split), AfterValidator(_each_once)
 ]
+GateNames = Annotated[tuple[GateKind, ...], BeforeValidator(_split), AfterValidator(_each_once)]
 
 ALL_LINEARS: tuple[LinearName, ...] = ("q", "k", "v", "out", "fc1", "fc2")

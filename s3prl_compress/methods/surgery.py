@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,7 +83,7 @@ def stored_after(encoder: SpeechEncoder, selection: Selection) -> int:
             total -= len(layer.heads) - len(kept.heads)
     new = [len(channels) for channels in selection.convs]
     old = [conv.width for conv in encoder.shape.convs]
-    return total + _conv_parameters(encoder.shape, new) - _conv_parameters(encoder.shape, old)
+    return total + int(conv_parameters(encoder.shape, new) - conv_parameters(encoder.shape, old))
 
 
 def select_linear(linear: Linear, rows: Tensor | None, columns: Tensor | None) -> Linear:
@@ -185,9 +186,13 @@ def _conv_tensors(encoder: SpeechEncoder, kept: tuple[tuple[int, ...], ...]) -> 
     return tensors
 
 
-def _conv_parameters(shape: EncoderShape, widths: list[int]) -> int:
-    """Count the front end's parameters that depend on the widths of the convolutions."""
-    total, inputs = 0, 1
+def conv_parameters(shape: EncoderShape, widths: Sequence[Any]) -> Any:
+    """Count the front end's parameters that depend on the widths of the convolutions.
+
+    Widths, and so the count, may be tensors: expected numbers.
+    """
+    total: Any = 0
+    inputs: Any = 1
     for number, (conv, width) in enumerate(zip(shape.convs, widths, strict=True)):
         normed = shape.conv_norm == "layer" or number == 0
         total += width * (inputs * conv.kernel + int(shape.conv_bias) + 2 * int(normed))

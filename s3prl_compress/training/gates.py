@@ -37,6 +37,7 @@ class HardConcrete(nn.Module):
         self.straight_through = straight_through
         start = math.log((1 - drop) / drop) + (0.0 if straight_through else _SHIFT)
         self.log_alpha = nn.Parameter(torch.full((size,), start))
+        self.threshold = 0.0 if straight_through else math.log(-LOW / HIGH)
 
     def forward(self) -> Tensor:
         """Return the gates [size], float32."""
@@ -65,4 +66,4 @@ class HardConcrete(nn.Module):
     @torch.no_grad()
     def hard(self) -> Tensor:
         """Return which units stay in eval mode, [size] bool."""
-        return self.log_alpha > (0.0 if self.straight_through else math.log(-LOW / HIGH))
+        return self.log_alpha > self.threshold

@@ -172,7 +172,7 @@ def recover(
 ) -> SpeechEncoder:
     """Return `student` after plain distillation in place; as it is where there is no stage."""
     if stage is not None:
-        distill(student, teacher, config, stage)
+        distill(student.requires_grad_(True), teacher, config, stage)
     return student
 
 

@@ -1,0 +1,68 @@
+"""Fine-grained structured pruning with learned gates, then distillation."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from ..encoder.model import SpeechEncoder
+from ..training.gated import GatedConfig
+from ..training.learned import distill, recover
+from .harden import choose_units
+from .masked import MaskedEncoder
+from .registry import register
+from .settings import GateNames, Multiple, Sparsity
+
+
+class StructuredConfig(GatedConfig):
+    """Settings of fine-grained structured pruning."""
+
+    sparsity: Sparsity = 0.72
+    """Fraction of the parameters that the encoder stores which goes; the paper's is 0.72."""
+    units: GateNames = ("qk", "vo", "head", "attention", "ffn", "ffn_block")
+    """What has gates: qk and vo (dimensions inside heads), head, attention (whole blocks), ffn
+    (units), ffn_block, conv (output channels of convolutions)."""
+    drop: float = Field(default=0.01, gt=0, lt=1)
+    """How probably a gate is closed at the start."""
+    head_multiple: Multiple = 1
+    """Dimensions inside a head come in multiples of this. The encoder pads the heads of a layer
+    to the largest, so that unequal ones cost parameters where they are wanted and no less time."""
+    equal_heads: bool = False
+    """All heads of a layer that stay keep equally many dimensions."""
+    multiple: Multiple = 1
+    """FFN units and convolution channels come in multiples of this."""
+
+    @model_validator(mode="after")
+    def _something_fine(self) -> StructuredConfig:
+        if not {"qk", "vo", "ffn", "conv"} & set(self.units):
+            raise ValueError("units needs one of qk, vo, ffn, conv, to meet the target exactly")
+        return self
+
+
+@register("structured", needs="audio", learns=True)
+def structured(encoder: SpeechEncoder, config: StructuredConfig) -> SpeechEncoder:
+    """Prune dimensions inside heads, heads, FFN units and blocks by learned gates.
+
+    Gates are rounded in the forward pass (straight-through) and learn together with the weights
+    to imitate the given encoder, while a Lagrangian brings the expected number of parameters to
+    the target. Then the units with the largest log_alpha stay, as many as the target allows, and
+    what is left is distilled once more, without gates. After the paper: schedule and constants
+    are DPHuBERT's where it says nothing.
+
+    Reference:
+        Wang et al.: Task-agnostic structured pruning of speech representation models,
+        Interspeech 2023, arXiv 2306.01385.
+    """
+    drops = dict.fromkeys(config.units, config.drop)
+    masked = MaskedEncoder(encoder, drops, straight_through=True)
+    distill(masked, encoder, config, config.gated_stage("gates"), config.control())
+    kept = choose_units(
+        masked,
+        encoder,
+        "structured",
+        config.sparsity,
+        multiple=config.multiple,
+        head_multiple=config.head_multiple,
+        equal_heads=config.equal_heads,
+    )
+    masked.settle(kept)
+    return recover(masked.shrunk(), encoder, config, config.final_stage())

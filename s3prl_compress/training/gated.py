@@ -1,0 +1,44 @@
+"""Settings of the methods that learn gates, and what follows from them."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from ..methods.settings import Sparsity
+from .imitation import SparsityPenalty
+from .learned import RecoveringConfig, Stage
+from .settings import GroupRule
+from .sparsity import SparsityControl
+
+
+class GatedConfig(RecoveringConfig):
+    """Settings of gates under sparsity control; the values are DPHuBERT's."""
+
+    sparsity: Sparsity = 0.75
+    """Fraction of the parameters that the encoder stores which goes."""
+    ramp: float = Field(default=0.1, ge=0, le=1)
+    """Fraction of the steps in which the target rises from 0. A short run wants a longer one: the
+    gates must be able to follow."""
+    gate_learning_rate: float | None = Field(default=None, gt=0)
+    """Of the gates, at its peak; it rises and falls with that of the weights. By default 0.02, or
+    40 / steps where that is more: in fewer steps no gate would get from open to closed."""
+    multiplier_learning_rate: float | None = Field(default=None, gt=0)
+    """Of the sparsity control's multipliers, which ascend. By default 0.02, or 400 / steps where
+    that is more: multipliers that lag behind the gates overshoot the target."""
+
+    def gated_stage(self, name: str) -> Stage:
+        """Return the stage in which gates and weights learn together."""
+        gates = self.gate_learning_rate or max(0.02, 40 / self.steps)
+        multipliers = self.multiplier_learning_rate or max(0.02, 400 / self.steps)
+        return self.stage(
+            name,
+            (
+                GroupRule(("log_alpha",), gates),
+                GroupRule(("lambda1", "lambda2"), multipliers, ascend=True),
+            ),
+        )
+
+    def control(self, *, start: float = 0.0) -> SparsityPenalty:
+        """Return what holds the gates to the target, which rises from `start`."""
+        ramp_steps = round(self.ramp * self.steps)
+        return SparsityPenalty(SparsityControl(self.sparsity, ramp_steps, start=start))
