@@ -151,7 +151,7 @@ def _notes(corpus: Corpus, upstream: Upstream) -> list[str]:
         )
     if corpus.generated:
         notes.append("The corpus is generated speech: not comparable with published scores.")
-    return notes
+    return [*notes, *corpus.notes]
 
 
 def _check_predictions(corpus: Corpus, result: EngineResult) -> None:

@@ -61,6 +61,11 @@ class Corpus(ABC):
         """The folds of cross-validation; a task without any has the one fold 0."""
         return ONE_FOLD
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of any score on it must know, one sentence each."""
+        return ()
+
     @abstractmethod
     def items(self, split: Split, fold: int = 0) -> list[Item]:
         """List the utterances of a split, in the order that both engines use."""

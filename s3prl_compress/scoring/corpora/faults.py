@@ -22,6 +22,12 @@ class Faults:
         self._counts[kind] = self._counts.get(kind, 0) + count
         self._examples.setdefault(kind, []).append(" ".join(example.split()))
 
+    def extend(self, other: Faults) -> None:
+        """Take over the faults of another collection."""
+        for kind, examples in other._examples.items():
+            self._counts[kind] = self._counts.get(kind, 0) + other._counts[kind]
+            self._examples.setdefault(kind, []).extend(examples)
+
     def describe(self) -> str:
         """Return one line: kinds in the order of their first appearance, joined by "; "."""
         parts = []

@@ -8,9 +8,13 @@ from typing import Any
 
 from ...errors import InputError
 from .base import Corpus
+from .emotions import open_emotions
 from .keywords import open_keywords
+from .prepare_emotions import demo_emotions, prepare_emotions
 from .prepare_keywords import demo_keywords, prepare_keywords
+from .prepare_speakers import demo_speakers, prepare_speakers
 from .prepare_transcripts import demo_transcripts, prepare_transcripts
+from .speakers import open_speakers
 from .transcripts import open_transcripts
 
 DEMO = "demo"
@@ -18,14 +22,20 @@ DEMO = "demo"
 
 _OPEN: Mapping[str, Callable[[Path], Corpus]] = {
     "ks": open_keywords,
+    "sid": open_speakers,
+    "er": open_emotions,
     "asr": open_transcripts,
 }
 _PREPARE: Mapping[str, Callable[[Path, Path], Path]] = {
     "ks": prepare_keywords,
+    "sid": prepare_speakers,
+    "er": prepare_emotions,
     "asr": prepare_transcripts,
 }
 _DEMO: Mapping[str, Callable[[Path], Path]] = {
     "ks": demo_keywords,
+    "sid": demo_speakers,
+    "er": demo_emotions,
     "asr": demo_transcripts,
 }
 
@@ -44,6 +54,8 @@ def open_corpus(root: Path | str, task: str = "ks") -> Corpus:
 
 def prepare_corpus(task: str, metadata: str | Path, output: Path) -> Path:
     """Prepare a corpus from a table, or the packaged one for the word `demo`.
+
+    For emotion recognition the folder of IEMOCAP will do, too.
 
     Raises:
         InputError: the table has faults, or `output` is something else.
