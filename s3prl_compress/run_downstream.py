@@ -149,7 +149,7 @@ def _config(flags: argparse.Namespace, scratch: Path) -> list[str]:
 
 
 def _official_keyword_config() -> dict[str, object]:
-    from .s3prl_bridge.config import keyword_config
+    from .s3prl_bridge.keyword_spotting import keyword_config
     from .scoring.task import load_settings
 
     settings, _ = load_settings("ks", "official", "s3prl")

@@ -1,8 +1,9 @@
-"""The process of its own that s3prl's runner runs in: `python -m ...child FOLDER`.
+"""The process of its own that s3prl's runner runs in: `python -m ...child FOLDER PARENT`.
 
 FOLDER holds `task.json` (a `ChildTask`); `result.json` (a `ChildResult`) appears there at the
 end, or `error.txt` with one line where the input was wrong. Nothing of s3prl's gets into the
-process that asked: neither its changed `isinstance` nor its seeding.
+process that asked: neither its changed `isinstance` nor its seeding. PARENT is that process's id:
+this one ends with it.
 """
 
 from __future__ import annotations
@@ -15,16 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import InputError
 from ..files import write_atomically
 from ..reporting.records import Padding
+from .downstreams import DOWNSTREAMS
+from .lifetime import end_with_parent
 
 if TYPE_CHECKING:
+    from .downstream import Downstream, Prediction
     from .runner import SeededRunner
 
 _LOCK_SECONDS = 60
+_RESUMED_FILE = "resumed_from"
 
 
 class ChildTask(BaseModel):
@@ -32,6 +37,8 @@ class ChildTask(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    task: str
+    """Ours: a key of `DOWNSTREAMS`."""
     config: dict[str, Any]
     """s3prl's experiment config."""
     classes: tuple[str, ...]
@@ -50,12 +57,12 @@ class ChildResult(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     best_step: int
-    dev_accuracy: float
-    """Between 0 and 1, of the best checkpoint."""
+    dev_score: float
+    """In percent, of the best checkpoint."""
     resumed_from: int
-    """Step of the checkpoint that the run went on from; 0: it ran undisturbed."""
+    """Step of the first checkpoint that training went on from; 0: it ran undisturbed."""
     predictions: list[tuple[str, str, str]] | None
-    """(class folder/file, truth, predicted) in the test set's order; None without a test."""
+    """Path of the recording, truth, predicted, in s3prl's order; None without a test."""
     mends: tuple[str, ...]
     seconds: dict[str, float]
 
@@ -68,7 +75,7 @@ def main(folder: Path) -> int:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     torch.set_num_threads(task.threads)
     try:
-        # A child whose parent was killed ends at its next step: until then the folder is its own.
+        # A child whose parent was killed ends a moment later: until then the folder is its own.
         with FileLock(folder / "lock", timeout=_LOCK_SECONDS):
             result = _run(task, folder)
     except Timeout:
@@ -84,84 +91,124 @@ def main(folder: Path) -> int:
     return 0
 
 
+def read_result(folder: Path) -> ChildResult | None:
+    """Return the result of a child that ended well in this folder, or None."""
+    try:
+        return ChildResult.model_validate_json((folder / "result.json").read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
 def _run(task: ChildTask, folder: Path) -> ChildResult:
+    """Train unless that is done, then test if asked to."""
     from .mends import mend
     from .registration import register_alone
 
     start = time.perf_counter()
     register_alone()
-    from . import keyword_spotting
+    downstream = DOWNSTREAMS[task.task]
+    experiment = folder / "experiment"
+    experiment.mkdir(exist_ok=True)
+    trained = read_result(folder)
+    runner = _build(task, downstream, folder, experiment, trained)
+    built = time.perf_counter()
+    if trained is None:
+        resumed_from = _first_resumption(folder, runner.step, runner.total_steps)
+        runner.train()
+        best_step, dev_score = _load_best(runner, downstream, experiment)
+        _remove_states(experiment, downstream)
+    else:
+        resumed_from, best_step = trained.resumed_from, trained.best_step
+        dev_score = trained.dev_score
+    ready = time.perf_counter()
+    predictions = _test(runner, downstream, best_step) if task.test else None
+    seconds = {"start": built - start, "train": ready - built, "test": time.perf_counter() - ready}
+    if trained is not None:
+        seconds = {stage: seconds[stage] + trained.seconds[stage] for stage in seconds}
+    return ChildResult(
+        best_step=best_step,
+        dev_score=dev_score,
+        resumed_from=resumed_from,
+        predictions=predictions,
+        mends=tuple(mend()),
+        seconds=seconds,
+    )
+
+
+def _build(
+    task: ChildTask,
+    downstream: Downstream,
+    folder: Path,
+    experiment: Path,
+    trained: ChildResult | None,
+) -> SeededRunner:
+    """Build s3prl's runner, with the weights of its newest checkpoint or of its best one."""
     from .runner import SeededRunner, arguments, quieten
 
     quieten(folder / "progress")
-    keyword_spotting.prepare(task.classes)
+    downstream.prepare(task.classes)
     torch.multiprocessing.set_sharing_strategy("file_system")
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    experiment = folder / "experiment"
-    experiment.mkdir(exist_ok=True)
     args = arguments(
         upstream="compressed",
         checkpoint=task.checkpoint,
         padding=task.padding,
-        downstream="speech_commands",
+        downstream=downstream.name,
         folder=experiment,
         seed=task.seed,
         device=task.device,
     )
-    args.init_ckpt = _newest_state(experiment)
-    runner = SeededRunner(args, task.config)
-    resumed_from, built = runner.resumed_from, time.perf_counter()
-    runner.train()
-    trained = time.perf_counter()
-    best_step, accuracy = _load_best(runner, experiment)
-    predictions = _test(runner, experiment, best_step) if task.test else None
-    tested = time.perf_counter()
-    return ChildResult(
-        best_step=best_step,
-        dev_accuracy=accuracy,
-        resumed_from=resumed_from,
-        predictions=predictions,
-        mends=tuple(mend()),
-        seconds={"start": built - start, "train": trained - built, "test": tested - trained},
-    )
+    start = _newest_state(experiment) if trained is None else _best(downstream, experiment)
+    args.init_ckpt = None if start is None else str(start)
+    return SeededRunner(args, task.config)
 
 
-def _newest_state(experiment: Path) -> str | None:
+def _newest_state(experiment: Path) -> Path | None:
     states = experiment.glob("states-*.ckpt")
-    newest = max(states, key=lambda path: int(path.stem.partition("-")[2]), default=None)
-    return None if newest is None else str(newest)
+    return max(states, key=lambda path: int(path.stem.partition("-")[2]), default=None)
 
 
-def _load_best(runner: SeededRunner, experiment: Path) -> tuple[int, float]:
-    """Load the best checkpoint on dev into the runner; return its step and its accuracy."""
-    best = experiment / "dev-best.ckpt"
-    if not best.is_file():
-        # s3prl keeps a best only above an accuracy of zero.
-        newest = _newest_state(experiment)
-        if newest is None:
-            raise RuntimeError(f"{experiment}: s3prl left no checkpoint")
-        return runner.load_head(Path(newest)), 0.0
-    step = runner.load_head(best)
-    return step, float(runner.downstream.model.best_score)
+def _best(downstream: Downstream, experiment: Path) -> Path:
+    """Return the best checkpoint on dev, or the newest: s3prl keeps no best at its worst score."""
+    best = experiment / downstream.best_file
+    path = best if best.is_file() else _newest_state(experiment)
+    if path is None:
+        raise RuntimeError(f"{experiment}: s3prl left no checkpoint")
+    return path
 
 
-def _test(runner: SeededRunner, experiment: Path, step: int) -> list[tuple[str, str, str]]:
-    """Evaluate on test; s3prl writes what was predicted, in the order of its test set."""
-    from .runner import Recorder
-
-    runner.evaluate("test", Recorder(str(experiment)), step)
-    files = ["/".join(path.parts[-2:]) for _, path in runner.downstream.model.test_dataset.data]
-    truth = _column(experiment / "test_truth.txt")
-    predicted = _column(experiment / "test_predict.txt")
-    if not len(files) == len(truth) == len(predicted):
-        raise RuntimeError(f"{experiment}: s3prl predicted {len(predicted)} of {len(files)} files")
-    return list(zip(files, truth, predicted, strict=True))
+def _load_best(runner: SeededRunner, downstream: Downstream, experiment: Path) -> tuple[int, float]:
+    """Load the best checkpoint into the runner; return its step and its dev score in percent."""
+    path = _best(downstream, experiment)
+    step = runner.load_head(path)
+    if path.name != downstream.best_file:
+        return step, downstream.worst
+    return step, downstream.percent * float(runner.downstream.model.best_score)
 
 
-def _column(path: Path) -> list[str]:
-    # The first column, "<folder>-<file>", may hold blanks; classes have none.
-    return [line.rpartition(" ")[2] for line in path.read_text("utf-8").splitlines()]
+def _first_resumption(folder: Path, step: int, total_steps: int) -> int:
+    """Return the step at which training was first resumed; 0 where it never was.
+
+    It is kept in a file: a run can be killed again, and then be resumed where no training is left.
+    """
+    file = folder / _RESUMED_FILE
+    if not file.is_file() and 0 < step < total_steps:
+        write_atomically(file, str(step))
+    return int(file.read_text()) if file.is_file() else 0
+
+
+def _remove_states(experiment: Path, downstream: Downstream) -> None:
+    """Remove what only training needed: a checkpoint of ASR at full size takes 505 MB."""
+    if (experiment / downstream.best_file).is_file():
+        for path in experiment.glob("states-*.ckpt"):
+            path.unlink()
+
+
+def _test(runner: SeededRunner, downstream: Downstream, step: int) -> list[Prediction]:
+    records = runner.test(downstream.test_split, step)
+    return downstream.predictions(runner.downstream.model, records)
 
 
 if __name__ == "__main__":
+    end_with_parent(int(sys.argv[2]))
     raise SystemExit(main(Path(sys.argv[1])))

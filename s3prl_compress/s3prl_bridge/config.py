@@ -1,46 +1,46 @@
-"""s3prl's experiment config for a task, rendered from a recipe of ours.
+"""What the experiment configs of all downstreams share, rendered from our recipes.
 
 s3prl's wheel holds no `config.yaml`. The keys are those that `downstream/runner.py`,
-`optimizers.py` and `downstream/speech_commands/expert.py` of s3prl 0.4.18 read; the values of the
-recipe `official` are those of SUPERB.
+`optimizers.py` and the experts of s3prl 0.4.18 read; the values of the recipes `official` are
+those of SUPERB.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..scoring.task import Settings
 
 _LOG_STEP = 100
-"""s3prl's own: training accuracy is written this often."""
+"""s3prl's own: training's metrics are written this often."""
 _SAVE_STEP = 1000
 """s3prl's own."""
 
 
-def keyword_config(
+def experiment(
     settings: Settings,
-    train_root: Path | str,
-    test_root: Path | str,
     learning_rate: float,
-    splits: Sequence[str] = ("dev",),
+    *,
+    data: Mapping[str, Any],
+    model: Mapping[str, Any],
+    splits: Sequence[str],
 ) -> dict[str, Any]:
-    """Return the config of s3prl's downstream `speech_commands`.
+    """Return a config for s3prl's runner.
 
     Args:
         settings: from a recipe.
-        train_root: folder of the word folders, with `_background_noise_`.
-        test_root: folder of the test classes.
         learning_rate: one of the settings'.
-        splits: evaluated every `eval_step` steps. s3prl's own file also has "test" there, which
+        data: the expert's `datarc`.
+        model: the expert's `modelrc`.
+        splits: evaluated every `eval_step` steps. s3prl's own files also have "test" there, which
             then is looked at many times; here it is evaluated once, at the end.
     """
     return {
         "runner": {
             "total_steps": settings.total_steps,
             "gradient_clipping": settings.gradient_clipping,
-            "gradient_accumulate_steps": 1,
+            "gradient_accumulate_steps": settings.accumulation,
             "log_step": min(_LOG_STEP, settings.eval_step),
             "eval_step": settings.eval_step,
             "save_step": _save_step(settings.eval_step),
@@ -54,19 +54,16 @@ def keyword_config(
             "torch_optim_name": settings.optimizer,
             "lr": learning_rate,
         },
-        "downstream_expert": {
-            "datarc": {
-                "speech_commands_root": str(train_root),
-                "speech_commands_test_root": str(test_root),
-                "num_workers": settings.num_workers,
-                "batch_size": settings.batch_size,
-            },
-            "modelrc": {
-                "projector_dim": settings.projector_dim,
-                "select": "UtteranceLevel",
-                "UtteranceLevel": {"pooling": "MeanPooling"},
-            },
-        },
+        "downstream_expert": {"datarc": dict(data), "modelrc": dict(model)},
+    }
+
+
+def utterance_head(settings: Settings) -> dict[str, Any]:
+    """Return the `modelrc` of keyword spotting, speaker identification, emotion recognition."""
+    return {
+        "projector_dim": settings.projector_dim,
+        "select": "UtteranceLevel",
+        "UtteranceLevel": {"pooling": "MeanPooling"},
     }
 
 

@@ -8,12 +8,15 @@ import os
 import random
 import time
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
+
+from ..errors import InputError
 
 _module: Any = importlib.import_module("s3prl.downstream.runner")
 _save = torch.save
@@ -64,16 +67,21 @@ class SeededRunner(_module.Runner):
     def __init__(self, args: Namespace, config: dict[str, Any]) -> None:
         seed_everything(args.seed)
         super().__init__(args, config)
-        step = self.init_ckpt.get("Step", 0)
-        if not step:
+        if not self.step:
+            # Some experts seed torch themselves: every seed would start from the same head.
             self._initialise_head()
         # A resumed run must not draw the first batches once more.
-        seed_everything(args.seed + step)
+        seed_everything(args.seed + self.step)
 
     @property
-    def resumed_from(self) -> int:
-        """Step of the checkpoint that the run went on from; 0 for a fresh one."""
+    def step(self) -> int:
+        """Step of the checkpoint whose weights are loaded; 0 without one."""
         return int(self.init_ckpt.get("Step", 0))
+
+    @property
+    def total_steps(self) -> int:
+        """Updates that `train` brings the head to."""
+        return int(self.config["runner"]["total_steps"])
 
     def evaluate(self, split: str, logger: Any, global_step: int) -> list[str]:
         """Evaluate as s3prl does (seeded alike each time), and give training its draws back."""
@@ -86,6 +94,27 @@ class SeededRunner(_module.Runner):
         if cuda is not None:
             torch.cuda.set_rng_state_all(cuda)
         return list(names)
+
+    def test(self, split: str, step: int) -> Mapping[str, list[Any]]:
+        """Evaluate a split and return what s3prl's expert recorded of it, utterance by utterance.
+
+        s3prl's own files of predictions cannot be read back safely: names and classes in them are
+        separated by blanks, and may hold some.
+        """
+        expert = self.downstream.model
+        log_records = expert.log_records
+        kept: dict[str, list[Any]] = {}
+
+        def keep(split: str, records: Mapping[str, list[Any]], **others: Any) -> Any:
+            kept.update(records)
+            return log_records(split, records=records, **others)
+
+        expert.log_records = keep
+        try:
+            self.evaluate(split, Recorder(self.args.expdir), step)
+        finally:
+            expert.log_records = log_records
+        return kept
 
     def load_head(self, checkpoint: Path) -> int:
         """Take weighted sum and head from a checkpoint; return its step."""
@@ -127,7 +156,6 @@ class _Progress(tqdm):
     """s3prl's progress bars, without bars: the overall step goes to a small file."""
 
     path: Path
-    parent = os.getppid()
     nowhere = open(os.devnull, "w")  # noqa: SIM115  # for the life of the process
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -140,17 +168,27 @@ class _Progress(tqdm):
         if self._overall and time.monotonic() - self._written > 0.3:
             self._written = time.monotonic()
             self.path.write_text(str(int(self.n + (n or 0))), encoding="ascii")
-            if os.getppid() != self.parent:
-                raise SystemExit("the process that started this one is gone")
         return super().update(n)
 
 
 def quieten(progress: Path) -> None:
-    """Replace s3prl's bars and its tensorboard writer, and make its checkpoints atomic."""
+    """Replace s3prl's bars and its tensorboard writer, and make its checkpoints atomic.
+
+    A batch that does not fit on the GPU is an `InputError`: s3prl would go on without it, and
+    where none fits it would go on for ever.
+    """
     _Progress.path = progress
     _module.tqdm = _Progress
     _module.SummaryWriter = Recorder
+    _module.print = _print
     setattr(torch, "save", _save_atomically)  # noqa: B010  # s3prl calls it by this name
+
+
+def _print(*values: Any, **options: Any) -> None:
+    text = " ".join(str(value) for value in values)
+    if "CUDA out of memory" in text:
+        raise InputError(f"{text}: take a smaller batch_size, or a GPU with more memory")
+    print(*values, **options)
 
 
 def _save_atomically(value: Any, path: str, *args: Any, **kwargs: Any) -> None:

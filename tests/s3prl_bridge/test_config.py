@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from s3prl_compress.s3prl_bridge.config import keyword_config
+from s3prl_compress.s3prl_bridge.keyword_spotting import keyword_config
 from s3prl_compress.scoring.task import load_settings
 
 

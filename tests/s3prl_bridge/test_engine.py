@@ -83,6 +83,8 @@ def test_a_run_end_to_end(job: Job, result: EngineResult) -> None:
     assert f"New best on dev at step {result.rates[0].best_step}" in _log(job.work)
     assert _log(job.work).count("test at step") == 1
     assert not result.approximate
+    assert not result.resumed
+    assert result.folds == ()
     assert set(result.seconds) == {"start", "train", "test"}
 
 
@@ -133,9 +135,10 @@ def test_another_seed_is_another_run(job: Job, result: EngineResult, tmp_path: P
 def test_a_killed_run_is_resumed_and_says_so(job: Job, tmp_path: Path) -> None:
     long = Settings(**SETTINGS.model_dump() | {"total_steps": 150, "eval_step": 10})
     long_job = dataclasses.replace(job, settings=long, work=tmp_path / "killed")
-    (run,) = engine._plan(long_job)
+    ((run,),) = engine._plan(long_job)
     (run.folder / "task.json").write_text(run.task.model_dump_json())
-    command = [sys.executable, "-m", "s3prl_compress.s3prl_bridge.child", str(run.folder)]
+    module = "s3prl_compress.s3prl_bridge.child"
+    command = [sys.executable, "-m", module, str(run.folder), str(os.getpid())]
     with (run.folder / "child.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
         while process.poll() is None and not [*run.folder.glob("experiment/states-*.ckpt")]:
@@ -148,6 +151,7 @@ def test_a_killed_run_is_resumed_and_says_so(job: Job, tmp_path: Path) -> None:
     (note,) = [note for note in result.notes if "resumed at step" in note]
     step = int(note.partition("resumed at step ")[2].partition(":")[0])
     assert 10 <= step < 150
+    assert result.resumed
     lines = _log(long_job.work).splitlines()
     assert [line for line in lines if line.startswith(f"dev at step {step + 10}:")]
     assert [line for line in lines if line.startswith("dev at step 150:")]
@@ -186,7 +190,7 @@ def test_wrong_audio_is_one_line_and_anything_else_shows_the_log(
 def test_two_processes_never_share_a_folder(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = engine._plan(dataclasses.replace(job, work=tmp_path))[0].task
+    task = engine._plan(dataclasses.replace(job, work=tmp_path))[0][0].task
     (tmp_path / "task.json").write_text(task.model_dump_json())
     monkeypatch.setattr(child, "_LOCK_SECONDS", 0.1)
     with FileLock(tmp_path / "lock"):

@@ -1,0 +1,86 @@
+"""What the driver needs to know of one of s3prl's downstreams."""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..scoring.corpora.audio import SAMPLING_RATE, read_samples
+from ..scoring.corpora.base import Corpus
+from ..scoring.task import Settings
+
+Prediction = tuple[str, str, str]
+"""Path of the recording as s3prl knows it, truth, predicted."""
+
+
+class Downstream(ABC):
+    """One of s3prl's downstreams. Its objects hold nothing: see `downstreams.DOWNSTREAMS`.
+
+    `config` and `notes` are asked by the engine and import nothing of s3prl; the rest runs in the
+    child process.
+    """
+
+    name: ClassVar[str]
+    """In `s3prl.downstream`."""
+    dev_split: ClassVar[str] = "dev"
+    """s3prl's name of the split that is evaluated during training."""
+    test_split: ClassVar[str] = "test"
+    percent: ClassVar[float] = 100.0
+    """What s3prl's best score is multiplied by to be in percent."""
+    worst: ClassVar[float] = 0.0
+    """Dev score in percent at which s3prl starts: it keeps a best checkpoint only beyond it."""
+
+    @property
+    def best_file(self) -> str:
+        """File name of the checkpoint that is best on dev."""
+        return f"{self.dev_split}-best.ckpt"
+
+    @abstractmethod
+    def config(
+        self, corpus: Corpus, settings: Settings, learning_rate: float, *, fold: int, files: Path
+    ) -> dict[str, Any]:
+        """Return s3prl's experiment config, with absolute paths.
+
+        Args:
+            corpus: that of this downstream's task.
+            settings: from a recipe.
+            learning_rate: one of the settings'.
+            fold: one of the corpus's.
+            files: folder of this corpus's own, for what s3prl wants to read beside the corpus.
+
+        Raises:
+            InputError: the corpus is not enough for the settings.
+        """
+
+    @abstractmethod
+    def prepare(self, classes: Sequence[str]) -> None:
+        """Change s3prl's modules in this process, before the expert is built."""
+
+    @abstractmethod
+    def predictions(self, expert: Any, records: Mapping[str, list[Any]]) -> list[Prediction]:
+        """Pair the expert's test files with what an evaluation recorded, in its order."""
+
+    def notes(self, corpus: Corpus, settings: Settings, device: str) -> list[str]:
+        """Return what a reader must know of this downstream's scores, a sentence each."""
+        return []
+
+
+def module(name: str) -> Any:
+    """Import a module of `s3prl.downstream`."""
+    return importlib.import_module(f"s3prl.downstream.{name}")
+
+
+def read_as_corpora_do(dataset: Any) -> None:
+    """Let a dataset's module read audio by `read_samples` where it calls `torchaudio.load`."""
+    dataset.torchaudio = SimpleNamespace(load=_load)
+
+
+def _load(path: str) -> tuple[Tensor, int]:
+    """Return [1, samples] and the rate."""
+    return read_samples(path).unsqueeze(0), SAMPLING_RATE
