@@ -105,7 +105,7 @@ def pool_clips(
     limit = int(seconds_per_batch * SAMPLING_RATE) if padding == "independent" else 0
     read_once = lru_cache(maxsize=8)(read)  # many clips are cut from each background file
     bar = tqdm(total=len(clips), desc="upstream", unit="utterance", delay=1, leave=False)
-    with _ready(encoder, padding, device), bar, torch.no_grad():
+    with ready(encoder, padding, device), bar, torch.no_grad():
         for rows in batches_by_length([clip.samples for clip in clips], limit):
             waves = [clips[row].cut(read_once(clips[row].path)).to(device) for row in rows]
             means = pool(encoder, waves).cpu().numpy()
@@ -145,7 +145,7 @@ def _check_lengths(clips: Sequence[Clip], minimum: int) -> None:
 
 
 @contextmanager
-def _ready(encoder: SpeechEncoder, padding: Padding, device: str) -> Iterator[None]:
+def ready(encoder: SpeechEncoder, padding: Padding, device: str) -> Iterator[None]:
     """Put the encoder on the device with this padding; leave it as it was found."""
     before, home = encoder.padding, next(encoder.parameters()).device
     try:
