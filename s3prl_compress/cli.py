@@ -86,6 +86,7 @@ def compress(
     *,
     method: str,
     output: str,
+    then: str | None = None,
     device: str | None = None,
     threads: int | None = None,
     **settings: str,
@@ -96,10 +97,15 @@ def compress(
     help where it is asked together with `--method NAME`. Methods can follow one another: the
     output of one is a MODEL for the next.
 
+    What a learned method has learned so far lies in OUTPUT.work until the checkpoint is written;
+    killed and started again, it goes on from there.
+
     Args:
         model: a folder of ours, a transformers folder, an s3prl .pt, or a hub id
         method: name of a method, see `ls methods`
         output: folder of the new checkpoint; one that is there is replaced
+        then: method for what the first one made, such as distill, whose teacher is MODEL; a
+            setting that both have goes to both
         device: where it is computed; cuda where there is one, else cpu
         threads: CPU threads
     """
@@ -107,7 +113,7 @@ def compress(
     place, folder = pick_device(device), check_checkpoint_output(output)
     from .commands import compression
 
-    figures = compression.compress_to(model, folder, method, settings, place)
+    figures = compression.compress_to(model, folder, method, settings, place, then)
     return Answer(
         figures,
         compression.comparison(figures),
@@ -312,18 +318,19 @@ def report(folder: str, *, output: str | None = None) -> Answer:
 
 
 def _settings_of_method(argv: Sequence[str]) -> dict[str, str]:
-    """Return the settings of the method that `--method` names, as options of `compress`."""
-    named = [
-        part.partition("=")[2] or following
+    """Return the settings of the methods that `--method` and `--then` name, as options."""
+    named = {
+        part.partition("=")[0]: part.partition("=")[2] or following
         for part, following in zip(argv, [*argv[1:], ""], strict=True)
-        if part.partition("=")[0] == "--method"
-    ]
-    if not named or named[-1].startswith("--"):
+        if part.partition("=")[0] in ("--method", "--then")
+    }
+    given = [named.get("--method", ""), named.get("--then", "")]
+    names = [name for name in given if name and not name.startswith("--")]
+    if not names:
         return {}
-    from .commands.compression import find_method
-    from .commands.listing import setting_helps
+    from .commands.compression import chained_settings
 
-    return setting_helps(find_method(named[-1]).config)
+    return chained_settings(names)
 
 
 COMMANDS: dict[str, Command] = {
@@ -335,6 +342,9 @@ COMMANDS: dict[str, Command] = {
         (
             "compress MODEL --method clustering --sparsity 0.1 --output out/fold10",
             "compress out/fold10 --method low_rank --help",
+            "compress MODEL --method structured --audio DIR --sparsity 0.5 --output out/half",
+            "compress MODEL --method clustering --sparsity 0.5 --then distill --audio DIR "
+            "--output out/fold50",
         ),
         extra=_settings_of_method,
     ),

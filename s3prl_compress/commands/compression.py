@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..encoder import SpeechEncoder, cost, load, save
 from ..errors import InputError
-from ..methods import MethodInfo, available, compress
+from ..methods import MethodInfo, available, check_settings, compress
+from ..training.processes import is_main
 from .console import table
+from .listing import setting_helps
+
+WORK = ".work"
+"""Behind an output's name: the folder from which a learned method that was stopped goes on."""
 
 
 def compress_to(
@@ -19,24 +25,72 @@ def compress_to(
     method: str,
     settings: Mapping[str, str],
     device: str,
+    then: str | None = None,
 ) -> dict[str, Any]:
     """Compress `source`, write the result to `folder`, and return counts before and after.
 
-    `settings` are texts as they were typed; see `typed`.
+    Args:
+        source: an encoder, or what can be loaded as one.
+        folder: of the checkpoint; what was learned is kept in `folder`.work until it is written.
+        method: name of the method.
+        settings: texts as they were typed; see `typed`. One that both methods have goes to both.
+        device: where it is computed.
+        then: a second method, for what the first one made. Where it takes a teacher and is given
+            none, that is `source`.
     """
-    find_method(method)
+    names = [method] if then is None else [method, then]
     values = {name: typed(text) for name, text in settings.items()}
+    work = folder.with_name(folder.name + WORK)
+    chain = [
+        (name, own | _work_of(name, own, work / f"{number}_{name}"))
+        for number, (name, own) in enumerate(_dealt_out(names, values).items())
+    ]
     encoder = source if isinstance(source, SpeechEncoder) else load(source, device=device)
-    smaller = compress(encoder, method, **values)
-    save(smaller, folder)
+    if then is not None and "teacher" in find_method(then).config.model_fields:
+        chain[-1][1].setdefault("teacher", encoder)
+    for name, own in chain:
+        check_settings(name, own)  # all of them before hours of work
+    smaller = encoder
+    for name, own in chain:
+        smaller = compress(smaller, name, **own)
+    if is_main():
+        save(smaller, folder)
+        shutil.rmtree(work, ignore_errors=True)
     before, after = cost(encoder).model_dump(), cost(smaller).model_dump()
+    first, *others = smaller.provenance.steps[-len(chain) :]
     return {
         **after,
         "before": before,
         "method": method,
-        "settings": smaller.provenance.steps[-1].settings,
+        "settings": first.settings,
+        "then": [{"method": step.method, "settings": step.settings} for step in others],
         "output": str(folder),
     }
+
+
+def chained_settings(names: Sequence[str]) -> dict[str, str]:
+    """Return the settings of several methods and their help, the first method's first."""
+    helps: dict[str, str] = {}
+    for name in names:
+        helps = setting_helps(find_method(name).config) | helps
+    return helps
+
+
+def _dealt_out(names: Sequence[str], values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return for each method the settings that it has; the first gets those that none has."""
+    fields = {name: find_method(name).config.model_fields for name in names}
+    dealt = {
+        name: {key: value for key, value in values.items() if key in fields[name]} for name in names
+    }
+    known = {key for own in dealt.values() for key in own}
+    dealt[names[0]] |= {key: value for key, value in values.items() if key not in known}
+    return dealt
+
+
+def _work_of(name: str, own: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    """Return the setting `work` for a method that has it and was given none."""
+    wanted = "work" in find_method(name).config.model_fields and "work" not in own
+    return {"work": folder} if wanted else {}
 
 
 def find_method(name: str) -> MethodInfo:

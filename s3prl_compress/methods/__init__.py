@@ -1,6 +1,6 @@
 """How an encoder is made smaller: one file per published method, and the registry."""
 
-from .registry import MethodConfig, MethodInfo, available, compress, register
+from .registry import MethodConfig, MethodInfo, available, check_settings, compress, register
 from .selection import HeadSelection, LayerSelection, Selection
 from .surgery import select_units
 
@@ -11,6 +11,7 @@ __all__ = [
     "MethodInfo",
     "Selection",
     "available",
+    "check_settings",
     "compress",
     "register",
     "select_units",

@@ -8,7 +8,7 @@ import importlib
 import inspect
 import subprocess
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
@@ -132,7 +132,7 @@ def compress(encoder: SpeechEncoder, method: str = "clustering", **settings: Any
             the method cannot reach on this encoder.
     """
     info = _find(method)
-    config = _validate(info, settings)
+    config = check_settings(method, settings)
     with torch.inference_mode(False), torch.set_grad_enabled(info.learns):
         result = info.function(encoder, config)
     if result is encoder:  # nothing to do, a method may find; its history still is another
@@ -148,15 +148,13 @@ def compress(encoder: SpeechEncoder, method: str = "clustering", **settings: Any
     return result
 
 
-def _find(method: str) -> MethodInfo:
-    methods = available()
-    if method not in methods:
-        broken = f" ({method} failed to import: {_failed[method]})" if method in _failed else ""
-        raise InputError(f"no method {method!r}{broken}; there are: {', '.join(methods)}")
-    return methods[method]
+def check_settings(method: str, settings: Mapping[str, Any]) -> MethodConfig:
+    """Return the settings of a method with their types and defaults.
 
-
-def _validate(info: MethodInfo, settings: dict[str, Any]) -> MethodConfig:
+    Raises:
+        InputError: no such method or setting, or a value that is not allowed.
+    """
+    info = _find(method)
     try:
         return info.config.model_validate(settings)
     except ValidationError as error:
@@ -173,6 +171,14 @@ def _validate(info: MethodInfo, settings: dict[str, Any]) -> MethodConfig:
         else:
             reason = message
         raise InputError(f"method {info.name}: {reason}") from error
+
+
+def _find(method: str) -> MethodInfo:
+    methods = available()
+    if method not in methods:
+        broken = f" ({method} failed to import: {_failed[method]})" if method in _failed else ""
+        raise InputError(f"no method {method!r}{broken}; there are: {', '.join(methods)}")
+    return methods[method]
 
 
 def _config(function: Method) -> type[MethodConfig]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -83,6 +83,13 @@ class LearnedConfig(MethodConfig):
     """Decode all audio once and keep it in memory, 115 MB an hour."""
 
     _audio: AudioSet | None = PrivateAttr(default=None)
+
+    @field_validator("audio")
+    @classmethod
+    def _is_there(cls, value: Path) -> Path:
+        if not value.exists():
+            raise ValueError("no such folder or table; give one of wav, flac or ogg files")
+        return value
 
     @model_validator(mode="after")
     def _logged_before_kept(self) -> LearnedConfig:
