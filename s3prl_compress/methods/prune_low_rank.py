@@ -127,8 +127,13 @@ def _prune(encoder: SpeechEncoder, config: PruneLowRankConfig) -> SpeechEncoder:
         steps=steps,
         every=max(1, steps // config.masks),
     )
-    together = config.scope == "global"
-    pruning = GradualPruning(ramp, together=together, nuclear=config.nuclear, mu=config.mu)
+    pruning = GradualPruning(
+        ramp,
+        together=config.scope == "global",
+        nuclear=config.nuclear,
+        mu=config.mu,
+        total=nonzero_parameters(encoder),
+    )
     distill(student, encoder, config, config.stage("prune"), pruning)
     return student.with_zeros() if "factor" in config.stages else student.hardened()
 

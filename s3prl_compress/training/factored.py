@@ -19,6 +19,7 @@ from .gates import HardConcrete
 from .reweighted import Place, ReweightedEncoder, dense_weights, key_of, weight_name
 
 _SURE = 4.6  # log-odds of 99 to 1
+_EDGE = 3.0  # in a softer start so many gates are undecided that their noise hides the rest
 
 
 class GatedFactors(nn.Module):
@@ -111,8 +112,8 @@ class FactoredEncoder(ReweightedEncoder):
     def start_by_energy(self, sparsity: float) -> None:
         """Set the gates so that the expected sparsity is `sparsity`, strong values rather open.
 
-        P(open) = e / (e + t), where e is a singular value's share of its matrix's energy and t
-        one number for all: an energy threshold without an edge.
+        P(open) = e^3 / (e^3 + t^3), where e is a singular value's share of its matrix's energy
+        and t one number for all: an energy threshold without a sharp edge.
         """
         shares = []
         for place in self.places:
@@ -121,7 +122,7 @@ class FactoredEncoder(ReweightedEncoder):
 
         def missed(threshold: float) -> float:
             for place, share in zip(self.places, shares, strict=True):
-                odds = (share - threshold).clamp(-_SURE, _SURE)
+                odds = (_EDGE * (share - threshold)).clamp(-_SURE, _SURE)
                 self.factored(place).gates.log_alpha.copy_(odds)
             return float(self.expected_sparsity()) - sparsity
 

@@ -109,14 +109,18 @@ class GradualPruning(nn.Module):
         together: one threshold for all linears, or the same fraction of each.
         nuclear: form of the nuclear norm, see `nuclear`.
         mu: its weight.
+        total: parameters of the encoder, for the sparsity that is logged.
     """
 
-    def __init__(self, ramp: Ramp, *, together: bool, nuclear: NuclearForm, mu: float) -> None:
+    def __init__(
+        self, ramp: Ramp, *, together: bool, nuclear: NuclearForm, mu: float, total: int
+    ) -> None:
         super().__init__()
         self.ramp, self.together, self.nuclear, self.mu = ramp, together, nuclear, mu
+        self.total = total
 
     def forward(self, student: MaskedWeights, step: int) -> dict[str, Tensor]:
-        """Return `loss` (the nuclear term), `nuclear_norm`, and `density` of the linears.
+        """Return `loss` (the nuclear term), `nuclear_norm`, `sparsity` and its `target`.
 
         Masks that are due are made for the steps that follow.
         """
@@ -128,6 +132,7 @@ class GradualPruning(nn.Module):
             loss, scalars["nuclear_norm"] = self.mu * norm, norm.detach()
         if self.ramp.due(step):
             student.keep(self.ramp.left(step), together=self.together)
-        masks = [student.mask(place) for place in student.places]
-        kept = torch.stack([mask.sum() for mask in masks]).sum()
-        return {"loss": loss, "density": kept / sum(map(torch.numel, masks)), **scalars}
+        kept = torch.stack([student.mask(place).sum() for place in student.places]).sum()
+        target = torch.tensor((self.ramp.first - self.ramp.last) / self.total)
+        sparsity = (self.ramp.first - kept) / self.total
+        return {"loss": loss, "sparsity": sparsity, "target": target, **scalars}

@@ -83,8 +83,9 @@ def test_the_nuclear_term_comes_after_the_ramp(nuclear: str) -> None:
     pruning = GradualPruning(
         Ramp(5000, 2000, 3),
         together=True,
-        nuclear=nuclear,
-        mu=0.5,  # type: ignore[arg-type]
+        nuclear=nuclear,  # type: ignore[arg-type]
+        mu=0.5,
+        total=9000,  # type: ignore[arg-type]
     )
     assert pruning(student, 2)["loss"].item() == 0
     found = pruning(student, 3)
