@@ -145,7 +145,8 @@ class FactoredEncoder(ReweightedEncoder):
         """Return a mask of the `count` singular values of a linear whose gates are most open."""
         odds = self.factored(place).gates.log_alpha.detach()
         kept = torch.zeros_like(odds, dtype=torch.bool)
-        kept[odds.argsort(stable=True)[len(odds) - count :]] = True
+        # Of equal ones the larger singular values, which come first.
+        kept[odds.argsort(descending=True, stable=True)[:count]] = True
         return kept
 
     def hardened(self, ranks: Mapping[Place, int]) -> SpeechEncoder:

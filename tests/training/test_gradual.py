@@ -58,6 +58,7 @@ def test_it_is_magnitude_pruning_where_nothing_is_trained() -> None:
         together=True,
         nuclear="none",
         mu=0,
+        total=9000,
     )
     for step in range(5):
         pruning(student, step)
