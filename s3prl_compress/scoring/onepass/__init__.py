@@ -6,7 +6,7 @@ import importlib
 
 from ..engine import EngineResult, Job, RunJob
 
-_TASKS = {"ks": "keywords", "asr": "recognition"}
+_TASKS = {"ks": "keywords", "sid": "utterances", "er": "utterances", "asr": "recognition"}
 """The module that trains a task's head."""
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,14 +21,14 @@ from torch import Tensor, from_numpy
 from ...errors import InputError
 from ...files import write_atomically
 from ...reporting.records import Padding
-from ..corpora.base import Item
-from ..corpora.keywords import KeywordCorpus
-from .pooling import Clip, evenly_spaced, pool_clips, whole
+from ..corpora.base import Corpus
+from .pooling import Clip, pool_clips
 
 if TYPE_CHECKING:
     from ...encoder import SpeechEncoder
+    from ...encoder.guest import Guest
 
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 """Part of the key: raised whenever the same key would give other features."""
 
 
@@ -43,87 +43,55 @@ class CachePolicy(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Which clips the features are of, row by row: train, dev, test, then the silence crops."""
-
-    clips: list[Clip]
-    train: range
-    dev: range
-    test: range
-    background: tuple[range, ...]
-    """One range of rows per background file: its evenly spaced crops, for train and dev alike."""
-    items: dict[str, list[Item]]
-    """The utterances of train, dev and test, in the order of their rows."""
-
-
-@dataclass(frozen=True)
 class Features:
-    """Means over frames of every hidden state, and which utterance each row is of."""
+    """Means over frames of every hidden state."""
 
     values: Tensor
-    """[utterances, layers + 1, width], float32, mapped from the file: rows are read on use."""
-    plan: Plan
+    """[clips, layers + 1, width], float32, mapped from the file: rows are read on use."""
     reused: bool
     """True: they were on disk already."""
 
 
-def plan_clips(corpus: KeywordCorpus, crops_per_file: int) -> Plan:
-    """List the clips that the one-pass engine needs of a corpus."""
-    items = {"train": corpus.items("train"), "dev": corpus.items("dev")}
-    items["test"] = corpus.items("test")
-    clips: list[Clip] = []
-    ranges = {}
-    for split, utterances in items.items():
-        ranges[split] = range(len(clips), len(clips) + len(utterances))
-        clips += [whole(item.path) for item in utterances]
-    background = []
-    for path in corpus.background():
-        crops = evenly_spaced(path, crops_per_file)
-        background.append(range(len(clips), len(clips) + len(crops)))
-        clips += crops
-    return Plan(clips, ranges["train"], ranges["dev"], ranges["test"], tuple(background), items)
-
-
 def load_features(
-    encoder: SpeechEncoder,
-    corpus: KeywordCorpus,
+    encoder: SpeechEncoder | Guest,
+    corpus: Corpus,
+    clips: Sequence[Clip],
     *,
-    crops_per_file: int,
     padding: Padding,
     cache: Path,
     device: str = "cpu",
     seconds_per_batch: float = 16.0,
     policy: CachePolicy = CachePolicy.REUSE,
 ) -> Features:
-    """Return the features of a corpus, from `cache` where they are there already.
+    """Return the features of a corpus's clips, from `cache` where they are there already.
 
     The key is what decides the values: encoder (`fingerprint`: shape, flags and weights), padding,
-    corpus fingerprint, crops per background file, version of this module. Device and batch size
-    change them by rounding only and do not belong to it. Two files per key, `<key>.npy` and
-    `<key>.json`; the index is written last, so features without one are not whole.
+    corpus fingerprint, the clips, version of this module. Device and batch size change them by
+    rounding only and do not belong to it. Two files per key, `<key>.npy` and `<key>.json`; the
+    index is written last, so features without one are not whole.
     """
     from ...encoder import fingerprint
 
-    plan = plan_clips(corpus, crops_per_file)
+    listed = "".join(f"{corpus.relative(c.path)}\0{c.start}\0{c.samples}\n" for c in clips)
     identity = {
         "version": FEATURES_VERSION,
         "encoder": fingerprint(encoder),
         "padding": padding,
         "corpus": corpus.fingerprint(),
-        "crops_per_file": crops_per_file,
-        "shape": [len(plan.clips), len(encoder.shape.layers) + 1, encoder.shape.hidden],
+        "clips": hashlib.sha256(listed.encode()).hexdigest(),
+        "shape": [len(clips), len(encoder.shape.layers) + 1, encoder.shape.hidden],
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
     path = cache / f"{key}.npy"
     if policy is not CachePolicy.REFRESH:
         values = _open(path, identity)
         if values is not None:
-            return Features(values, plan, reused=True)
-    _write(path, identity, encoder, plan, corpus.read, padding, device, seconds_per_batch)
+            return Features(values, reused=True)
+    _write(path, identity, encoder, clips, corpus.read, padding, device, seconds_per_batch)
     values = _open(path, identity)
     if values is None:
         raise InputError(f"{path}: cannot be read back; is the disk full or the file in use?")
-    return Features(values, plan, reused=False)
+    return Features(values, reused=False)
 
 
 def _open(path: Path, identity: dict[str, Any]) -> Tensor | None:
@@ -143,8 +111,8 @@ def _open(path: Path, identity: dict[str, Any]) -> Tensor | None:
 def _write(
     path: Path,
     identity: dict[str, Any],
-    encoder: SpeechEncoder,
-    plan: Plan,
+    encoder: SpeechEncoder | Guest,
+    clips: Sequence[Clip],
     read: Callable[[Path], Tensor],
     padding: Padding,
     device: str,
@@ -165,7 +133,7 @@ def _write(
 
         pool_clips(
             encoder,
-            plan.clips,
+            clips,
             write,
             read=read,
             padding=padding,

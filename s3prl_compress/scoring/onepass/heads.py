@@ -77,20 +77,23 @@ class HeadSweep:
         """Map features [batch, layers, width] to logits [heads, batch, classes]."""
         return self._forward(features)[0]
 
-    def update(self, features: Tensor, labels: Tensor) -> Tensor:
+    def update(self, features: Tensor, labels: Tensor, shares: Tensor | None = None) -> Tensor:
         """Make one training step of every head and return their losses, [heads].
 
-        features: [batch, layers, width]; labels: [batch], class numbers. The loss is the mean
-        cross entropy. As in s3prl's runner, a head whose gradient norm is NaN makes no step.
+        features: [batch, layers, width]; labels: [batch], class numbers; shares: [batch], what an
+        utterance's cross entropy is multiplied with in the loss, by default 1 / batch: the mean.
+        As in s3prl's runner, a head whose gradient norm is NaN makes no step.
         """
-        logits, merged, pooled = self._forward(features)
+        logits, pooled, middle = self._forward(features)
         log_probabilities = logits.log_softmax(2)
         heads, batch, _ = logits.shape
+        if shares is None:
+            shares = features.new_full((batch,), 1.0 / batch)
         truth = labels.view(1, batch, 1).expand(heads, batch, 1)
-        loss = -log_probabilities.gather(2, truth).mean(dim=(1, 2))
+        loss = -torch.matmul(log_probabilities.gather(2, truth).squeeze(2), shares)
         error = log_probabilities.exp_()
         error.scatter_add_(2, truth, error.new_full((1, 1, 1), -1.0).expand(truth.shape))
-        self._backward(error.div_(batch), features, merged, pooled)
+        self._backward(error.mul_(shares.view(1, batch, 1)), features, pooled, middle)
         self._clip()
         self._optimizer.step()
         return loss
@@ -112,33 +115,57 @@ class HeadSweep:
             part.view(len(flat), *shape) for part, shape in zip(parts, self._shapes, strict=True)
         ]
 
-    def _forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits, W P [heads, classes, width], and z [heads, batch, width].
+    def _merges(self, batch: int) -> bool:
+        """Whether to multiply the two linears with each other first, and not with the batch.
 
-        The layers are summed first and the two linears are multiplied with each other, not with
-        the batch: classes are fewer than utterances in a batch, and P is the only large matrix.
+        Counted in multiply-adds of the forward pass. It pays where classes are few: P is then the
+        only large matrix, and the batch meets it once.
+        """
+        (projector_dim, width), (classes, _) = self._shapes[1], self._shapes[3]
+        merged = classes * width * (projector_dim + batch)
+        return merged < batch * projector_dim * (width + classes)
+
+    def _forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits, z [heads, batch, width], and what stands between z and the logits.
+
+        That is W P [heads, classes, width] where the linears are merged, else p
+        [heads, batch, projector_dim]. The layers are summed first.
         """
         pooled = torch.matmul(self.layer_weights.softmax(1), features).transpose(0, 1)
-        merged = torch.bmm(self.output_weight, self.projector_weight)
-        bias = torch.baddbmm(
-            self.output_bias.unsqueeze(2), self.output_weight, self.projector_bias.unsqueeze(2)
+        if self._merges(len(features)):
+            merged = torch.bmm(self.output_weight, self.projector_weight)
+            bias = torch.baddbmm(
+                self.output_bias.unsqueeze(2), self.output_weight, self.projector_bias.unsqueeze(2)
+            )
+            logits = torch.baddbmm(bias.transpose(1, 2), pooled, merged.transpose(1, 2))
+            return logits, pooled, merged
+        projected = torch.baddbmm(
+            self.projector_bias.unsqueeze(1), pooled, self.projector_weight.transpose(1, 2)
         )
-        logits = torch.baddbmm(bias.transpose(1, 2), pooled, merged.transpose(1, 2))
-        return logits, merged, pooled
+        logits = torch.baddbmm(
+            self.output_bias.unsqueeze(1), projected, self.output_weight.transpose(1, 2)
+        )
+        return logits, pooled, projected
 
-    def _backward(self, error: Tensor, features: Tensor, merged: Tensor, pooled: Tensor) -> None:
+    def _backward(self, error: Tensor, features: Tensor, pooled: Tensor, middle: Tensor) -> None:
         """Write all gradients; `error` is the loss's by the logits, [heads, batch, classes]."""
         layer, projector, projector_bias, output, output_bias = self._gradients
         W = self.output_weight
-        by_merged = torch.bmm(error.transpose(1, 2), pooled)
-        by_bias = error.sum(1)
-        output_bias.copy_(by_bias)
-        torch.mul(by_bias.unsqueeze(2), self.projector_bias.unsqueeze(1), out=output)
-        output.baddbmm_(by_merged, self.projector_weight.transpose(1, 2))
-        torch.bmm(W.transpose(1, 2), by_merged, out=projector)
-        torch.bmm(W.transpose(1, 2), by_bias.unsqueeze(2), out=projector_bias.unsqueeze(2))
-        by_pooled = torch.bmm(error, merged).transpose(0, 1)  # [batch, heads, width]
-        by_share = torch.bmm(by_pooled, features.transpose(1, 2)).sum(0)
+        torch.sum(error, dim=1, out=output_bias)
+        if self._merges(len(features)):
+            by_merged = torch.bmm(error.transpose(1, 2), pooled)
+            torch.mul(output_bias.unsqueeze(2), self.projector_bias.unsqueeze(1), out=output)
+            output.baddbmm_(by_merged, self.projector_weight.transpose(1, 2))
+            torch.bmm(W.transpose(1, 2), by_merged, out=projector)
+            torch.bmm(W.transpose(1, 2), output_bias.unsqueeze(2), out=projector_bias.unsqueeze(2))
+            by_pooled = torch.bmm(error, middle)
+        else:
+            torch.bmm(error.transpose(1, 2), middle, out=output)
+            by_projected = torch.bmm(error, W)
+            torch.bmm(by_projected.transpose(1, 2), pooled, out=projector)
+            torch.sum(by_projected, dim=1, out=projector_bias)
+            by_pooled = torch.bmm(by_projected, self.projector_weight)
+        by_share = torch.bmm(by_pooled.transpose(0, 1), features.transpose(1, 2)).sum(0)
         share = self.layer_weights.softmax(1)
         layer.copy_(share * (by_share - (share * by_share).sum(1, keepdim=True)))
 

@@ -19,21 +19,34 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ...errors import InputError
 from ...reporting.records import RateResult
+from ..corpora.base import SPLITS, Item
 from ..corpora.keywords import SILENCE, KeywordCorpus
 from ..engine import EngineResult, Job
-from .features import Features, Plan, load_features
+from .features import load_features
 from .heads import HeadSweep
+from .pooling import Clip, evenly_spaced, whole
+from .training import Batches, padding_notes, predict, train_heads
 
-_ROWS_AT_ONCE = 1024
-"""Utterances per forward pass in evaluations: 40 MB at base size."""
+
+@dataclass(frozen=True)
+class Plan:
+    """Which clips the features are of, row by row: train, dev, test, then the silence crops."""
+
+    clips: list[Clip]
+    train: range
+    dev: range
+    test: range
+    background: tuple[range, ...]
+    """One range of rows per background file: its evenly spaced crops, for train and dev alike."""
+    items: dict[str, list[Item]]
+    """The utterances of train, dev and test, in the order of their rows."""
 
 
 def run(job: Job) -> EngineResult:
@@ -41,31 +54,40 @@ def run(job: Job) -> EngineResult:
     started = time.perf_counter()
     corpus = job.corpus
     assert isinstance(corpus, KeywordCorpus)
+    plan = plan_clips(corpus, job.settings.crops_per_file)
     features = load_features(
         job.encoder,
         corpus,
-        crops_per_file=job.settings.crops_per_file,
+        plan.clips,
         padding=job.padding,
         cache=job.cache or job.work.parent / "features",
         device=job.device,
         seconds_per_batch=job.settings.seconds_per_batch,
     )
     extracted = time.perf_counter()
-    sweep, rates, best = _train(job, corpus, features)
+    sweep, best = train_heads(
+        job,
+        features.values,
+        lambda generator: draw_batches(plan, corpus, job.settings.batch_size, generator),
+        lambda sweep: dev_scores(sweep, features.values, plan, corpus),
+    )
     trained = time.perf_counter()
-    plan = features.plan
-    sweep.load_state(best)
+    rates = tuple(
+        RateResult(learning_rate=rate, dev_score=found.dev_score, best_step=found.step)
+        for rate, found in zip(job.settings.learning_rates, best, strict=True)
+    )
+    winner = max(best, key=lambda found: found.dev_score)  # the first one where two tie
+    sweep.load_state(winner.state)
     predicted = predict(sweep, features.values, plan.test)[0]
     names = corpus.classes
-    chosen = max(rates, key=lambda rate: rate.dev_score)  # the first one where two tie
     return EngineResult(
         predictions=[
             (corpus.utterance_name(item), item.label, names[index])
             for item, index in zip(plan.items["test"], predicted.tolist(), strict=True)
         ],
         rates=rates,
-        learning_rate=chosen.learning_rate,
-        dev_score=chosen.dev_score,
+        learning_rate=rates[best.index(winner)].learning_rate,
+        dev_score=winner.dev_score,
         approximate=job.padding != "independent",
         notes=_notes(job, plan),
         seconds={
@@ -76,9 +98,26 @@ def run(job: Job) -> EngineResult:
     )
 
 
+def plan_clips(corpus: KeywordCorpus, crops_per_file: int) -> Plan:
+    """List the clips that the one-pass engine needs of a corpus."""
+    items = {split: corpus.items(split) for split in SPLITS}
+    clips: list[Clip] = []
+    ranges = {}
+    for split, utterances in items.items():
+        ranges[split] = range(len(clips), len(clips) + len(utterances))
+        clips += [whole(item.path) for item in utterances]
+    background = []
+    for path in corpus.background():
+        crops = evenly_spaced(path, crops_per_file)
+        background.append(range(len(clips), len(clips) + len(crops)))
+        clips += crops
+    rows = (ranges["train"], ranges["dev"], ranges["test"], tuple(background))
+    return Plan(clips, *rows, {str(split): found for split, found in items.items()})
+
+
 def draw_batches(
     plan: Plan, corpus: KeywordCorpus, batch_size: int, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Batches:
     """Yield batches without end: rows of the features, and labels, each [batch_size].
 
     As `SpeechCommandsDataset` and `WeightedRandomSampler` do: an entry per utterance and per
@@ -109,67 +148,19 @@ def draw_batches(
             yield rows[start : start + batch_size], drawn[start : start + batch_size]
 
 
-def predict(sweep: HeadSweep, values: Tensor, rows: range) -> Tensor:
-    """Return every head's class of the utterances in `rows`: [heads, len(rows)], on the CPU."""
-    parts = []
-    for start in range(rows.start, rows.stop, _ROWS_AT_ONCE):
-        part = values[start : min(start + _ROWS_AT_ONCE, rows.stop)]
-        parts.append(sweep.logits(part.to(sweep.flat.device)).argmax(2).cpu())
-    return torch.cat(parts, dim=1)
-
-
-def dev_scores(sweep: HeadSweep, features: Features, corpus: KeywordCorpus) -> Tensor:
+def dev_scores(sweep: HeadSweep, values: Tensor, plan: Plan, corpus: KeywordCorpus) -> Tensor:
     """Return every head's dev accuracy, [heads], in percent: the mean over the classes of dev."""
-    plan = features.plan
     number = {name: index for index, name in enumerate(corpus.classes)}
     labels = torch.tensor([number[item.label] for item in plan.items["dev"]])
-    right = (predict(sweep, features.values, plan.dev) == labels).double()
+    right = (predict(sweep, values, plan.dev) == labels).double()
     by_class = [right[:, labels == label].mean(1) for label in labels.unique()]
     if plan.background:
         silence = number[SILENCE]
         files = [
-            (predict(sweep, features.values, rows) == silence).double().mean(1)
-            for rows in plan.background
+            (predict(sweep, values, rows) == silence).double().mean(1) for rows in plan.background
         ]
         by_class.append(torch.stack(files).mean(0))
     return 100.0 * torch.stack(by_class).mean(0)
-
-
-def _train(
-    job: Job, corpus: KeywordCorpus, features: Features
-) -> tuple[HeadSweep, tuple[RateResult, ...], dict[str, Tensor]]:
-    """Train all heads; return them, what each reached on dev, and the best one's weights."""
-    settings = job.settings
-    # One stream of random numbers, as in a run of s3prl: first the head, then the batches.
-    generator = torch.Generator().manual_seed(job.seed)
-    _, layers, width = features.values.shape
-    sweep = HeadSweep(
-        layers,
-        width,
-        len(corpus.classes),
-        settings.learning_rates,
-        projector_dim=settings.projector_dim,
-        clipping=settings.gradient_clipping,
-        generator=generator,
-        device=job.device,
-    )
-    batches = draw_batches(features.plan, corpus, settings.batch_size, generator)
-    heads = len(settings.learning_rates)
-    best: list[tuple[float, int, dict[str, Tensor]]] = [(-1.0, 0, {})] * heads
-    description = f"heads ({heads} rate{'s' if heads > 1 else ''})"
-    for step in tqdm(range(1, settings.total_steps + 1), description, leave=False, delay=1):
-        rows, labels = next(batches)
-        sweep.update(features.values[rows].to(job.device), labels.to(job.device))
-        if step % settings.eval_step == 0:
-            for head, score in enumerate(dev_scores(sweep, features, corpus).tolist()):
-                if score > best[head][0]:
-                    best[head] = (score, step, sweep.state(head))
-    rates = tuple(
-        RateResult(learning_rate=rate, dev_score=score, best_step=step)
-        for rate, (score, step, _) in zip(settings.learning_rates, best, strict=True)
-    )
-    winner = max(range(heads), key=lambda head: best[head][0])
-    return sweep, rates, best[winner][2]
 
 
 def _notes(job: Job, plan: Plan) -> tuple[str, ...]:
@@ -182,9 +173,4 @@ def _notes(job: Job, plan: Plan) -> tuple[str, ...]:
             f"file), together weighted 1/{len(job.corpus.classes)} as in s3prl, for its random "
             "crops."
         )
-    if job.padding != "independent":
-        notes.append(
-            "Approximate: with fairseq's padding features depend on the batch; "
-            "each utterance went through the upstream alone."
-        )
-    return tuple(notes)
+    return (*notes, *padding_notes(job))

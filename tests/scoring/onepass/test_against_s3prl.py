@@ -18,7 +18,7 @@ from s3prl_compress.scoring.corpora.audio import read_wave
 from s3prl_compress.scoring.corpora.opening import open_corpus
 from s3prl_compress.scoring.onepass.features import load_features
 from s3prl_compress.scoring.onepass.heads import HeadSweep
-from s3prl_compress.scoring.onepass.keywords import draw_batches
+from s3prl_compress.scoring.onepass.keywords import draw_batches, plan_clips
 from s3prl_compress.scoring.onepass.pooling import pool
 
 pytestmark = pytest.mark.s3prl
@@ -112,17 +112,18 @@ def test_equal_heads_and_batches_give_equal_weights_after_20_updates(
     encoder: SpeechEncoder, s3prl: S3prl, tiny_corpus: Path, tmp_path: Path, rate: float
 ) -> None:
     corpus = open_corpus(tiny_corpus)
+    plan = plan_clips(corpus, 4)
     features = load_features(
-        encoder, corpus, crops_per_file=4, padding="independent", cache=tmp_path / "features"
+        encoder, corpus, plan.clips, padding="independent", cache=tmp_path / "features"
     )
     sweep = HeadSweep(3, 32, CLASSES, (1e-3, rate))
     sweep.load_state(s3prl.state())
     start = sweep.state(1)
     optimizer = torch.optim.Adam(s3prl.parameters(), lr=rate)
-    batches = draw_batches(features.plan, corpus, 8, torch.Generator().manual_seed(0))
+    batches = draw_batches(plan, corpus, 8, torch.Generator().manual_seed(0))
     for rows, labels in islice(batches, 20):
         sweep.update(features.values[rows], labels)
-        clips = [features.plan.clips[row] for row in rows.tolist()]
+        clips = [plan.clips[row] for row in rows.tolist()]
         waves = [clip.cut(read_wave(clip.path)) for clip in clips]
         # What s3prl.downstream.runner.Runner.train does with a batch.
         names = [clip.path.name for clip in clips]

@@ -16,7 +16,8 @@ from s3prl_compress.scoring.corpora.audio import read_wave
 from s3prl_compress.scoring.corpora.keywords import KeywordCorpus
 from s3prl_compress.scoring.corpora.opening import open_corpus
 from s3prl_compress.scoring.onepass import pooling
-from s3prl_compress.scoring.onepass.features import CachePolicy, Features, load_features, plan_clips
+from s3prl_compress.scoring.onepass.features import CachePolicy, Features, load_features
+from s3prl_compress.scoring.onepass.keywords import plan_clips
 from s3prl_compress.scoring.onepass.pooling import Clip, batches_by_length, evenly_spaced, pool
 
 
@@ -46,7 +47,8 @@ def forward_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def made(encoder: SpeechEncoder, corpus: KeywordCorpus, cache: Path, **changes: object) -> Features:
     options = {"crops_per_file": 4, "padding": "independent", "cache": cache, **changes}
-    return load_features(encoder, corpus, **options)  # type: ignore[arg-type]
+    clips = plan_clips(corpus, options.pop("crops_per_file")).clips  # type: ignore[arg-type]
+    return load_features(encoder, corpus, clips, **options)  # type: ignore[arg-type]
 
 
 def test_plan_has_every_utterance_once_and_the_crops_last(corpus: KeywordCorpus) -> None:
@@ -116,14 +118,14 @@ def test_a_cache_hit_gives_identical_features_without_the_encoder(
     encoder: SpeechEncoder, corpus: KeywordCorpus, tmp_path: Path, forward_calls: list[int]
 ) -> None:
     first = made(encoder, corpus, tmp_path)
-    assert sum(forward_calls) == len(first.plan.clips)
+    assert sum(forward_calls) == len(plan_clips(corpus, 4).clips)
     assert max(forward_calls) > 1
     forward_calls.clear()
     second = made(encoder, corpus, tmp_path)
     assert (first.reused, second.reused) == (False, True)
     assert forward_calls == []
     assert torch.equal(first.values, second.values)
-    assert first.values.shape == (len(first.plan.clips), 3, 32)
+    assert first.values.shape == (len(plan_clips(corpus, 4).clips), 3, 32)
     third = made(encoder, corpus, tmp_path, policy=CachePolicy.REFRESH)
     assert not third.reused
     assert torch.equal(first.values, third.values)
@@ -134,7 +136,7 @@ def test_rows_are_the_features_of_their_clips(
     encoder: SpeechEncoder, corpus: KeywordCorpus, tmp_path: Path
 ) -> None:
     features = made(encoder, corpus, tmp_path, seconds_per_batch=3.0)
-    plan = features.plan
+    plan = plan_clips(corpus, 4)
     for row in (plan.train[0], plan.dev[-1], plan.test[5], plan.background[1][2]):
         clip: Clip = plan.clips[row]
         with torch.no_grad():

@@ -15,9 +15,10 @@ from s3prl_compress.errors import InputError
 from s3prl_compress.scoring.corpora.keywords import SILENCE, KeywordCorpus
 from s3prl_compress.scoring.corpora.opening import open_corpus
 from s3prl_compress.scoring.engine import EngineResult, Job
-from s3prl_compress.scoring.onepass.features import Features, Plan, load_features, plan_clips
+from s3prl_compress.scoring.onepass.features import load_features
 from s3prl_compress.scoring.onepass.heads import HeadSweep
-from s3prl_compress.scoring.onepass.keywords import dev_scores, draw_batches, predict, run
+from s3prl_compress.scoring.onepass.keywords import Plan, dev_scores, draw_batches, plan_clips, run
+from s3prl_compress.scoring.onepass.training import predict
 from s3prl_compress.scoring.task import Settings
 
 SETTINGS = Settings(
@@ -171,25 +172,29 @@ def test_too_few_utterances_for_a_batch_are_an_error_and_no_endless_loop(
 
 
 def test_dev_is_the_expectation_of_s3prls_resampling(job: Job, corpus: KeywordCorpus) -> None:
+    plan = plan_clips(corpus, 6)
     features = load_features(
         job.encoder,
         corpus,
-        crops_per_file=6,
+        plan.clips,
         padding="independent",
         cache=job.work.parent / "features",
     )
     _, layers, width = features.values.shape
     sweep = HeadSweep(layers, width, 12, (1.0, 1.0))
     sweep.output_weight.normal_(generator=torch.Generator().manual_seed(5))
-    scores = dev_scores(sweep, features, corpus)
+    scores = dev_scores(sweep, features.values, plan, corpus)
     for head in range(2):
-        assert float(scores[head]) == pytest.approx(100 * resampled(sweep, features, corpus, head))
+        assert float(scores[head]) == pytest.approx(
+            100 * resampled(sweep, features.values, plan, corpus, head)
+        )
 
 
-def resampled(sweep: HeadSweep, features: Features, corpus: KeywordCorpus, head: int) -> float:
+def resampled(
+    sweep: HeadSweep, values: Tensor, plan: Plan, corpus: KeywordCorpus, head: int
+) -> float:
     """Expected accuracy of one draw of s3prl's dev loader, entry by entry."""
-    plan = features.plan
-    every = predict(sweep, features.values, range(len(plan.clips)))[head]
+    every = predict(sweep, values, range(len(plan.clips)))[head]
     entries: list[tuple[str, Tensor]] = [
         (item.label, every[row : row + 1])
         for item, row in zip(plan.items["dev"], plan.dev, strict=True)
