@@ -30,8 +30,8 @@ def highlights(group: Group) -> list[Highlight]:
     """
     table = group.overview or group.tables[0]
     rows = [row for row in table.rows if row["score"] is not None]
-    compressed = [row for row in rows if not row["reference"]]
-    if not compressed or len(compressed) == len(rows):
+    compressed = [row for row in rows if row["methods"]]
+    if not compressed:
         return []
     found = [_smallest(compressed, rows), _fastest(compressed), _best(compressed, rows)]
     return [highlight for highlight in found if highlight is not None]

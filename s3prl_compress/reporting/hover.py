@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import formats
+from .rows import role_of
 
 
 def hover_text(row: Mapping[str, Any]) -> str:
     """Return lines of text, the upstream's name first, whatever of these the row has."""
-    lines = [row["upstream"], row["methods"] or "dense", _score(row)]
+    lines = [row["upstream"], row.get("kind") or role_of(row), _score(row)]
     lines += [_difference(row)] if row.get("difference") is not None else []
     lines += _tasks(row) + _costs(row)
     if row.get("engine"):

@@ -12,7 +12,7 @@ import pandas
 from .costs import attach_fronts
 from .paired import attach_significance
 from .records import Record, ScoreRecord, TimeRecord
-from .rows import one_per_seed, reference_of, row_of
+from .rows import mark_roles, one_per_seed, reference_of, row_of
 from .speed import attach_speed
 
 BLOCK_COLUMNS = (
@@ -37,8 +37,9 @@ def leaderboard(records: Iterable[Record]) -> pandas.DataFrame:
     `bytes` are bytes, `rtfx` is total audio over total time of the timing's 32 utterances. The
     speed figures of a block are all of one machine, device, thread count and dtype (see
     `speed.attach_speed`). `difference` is to the upstream of the same base that no method has
-    touched (`reference` is true for that one); whether it is significant is found from the
-    predictions that the records name (see `paired.attach_significance`).
+    touched (`reference` is true for that one, see `rows.mark_roles`); whether it is
+    significant is found from the predictions that the records name (see
+    `paired.attach_significance`).
     """
     scores: dict[tuple[Any, ...], dict[tuple[str, str], list[ScoreRecord]]] = {}
     times: list[TimeRecord] = []
@@ -53,6 +54,7 @@ def leaderboard(records: Iterable[Record]) -> pandas.DataFrame:
     for number, block in enumerate(sorted(scores, key=lambda key: tuple(map(str, key))), start=1):
         heading = dict(zip(BLOCK_COLUMNS, block, strict=True))
         rows_of_block = [heading | row_of(one_per_seed(cell)) for cell in scores[block].values()]
+        mark_roles(rows_of_block)
         _compare_with_reference(rows_of_block)
         attach_significance(rows_of_block)
         attach_speed(rows_of_block, times)
@@ -87,10 +89,10 @@ def _compare_with_reference(rows: list[dict[str, Any]]) -> None:
 
 
 def _ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Bases together, each one's reference first, then the best score first."""
+    """Bases together, each one's reference first, then the best score first; peers last."""
 
     def key(row: dict[str, Any]) -> tuple[Any, ...]:
         score = -row["score"] if row["higher_is_better"] else row["score"]
-        return row["base"], not row["reference"], score, row["upstream"]
+        return row["peer"], row["base"], not row["reference"], score, row["upstream"]
 
     return sorted(rows, key=key)

@@ -11,7 +11,7 @@ from . import formats, four_task
 from .costs import attach_fronts
 from .notes import footnotes
 from .records import TimeRecord
-from .rows import reference_of
+from .rows import mark_roles, reference_of
 from .speed import attach_speed
 from .task_table import timing_notes
 from .view import (
@@ -34,6 +34,7 @@ _SAME = (
     "base",
     "methods",
     "reference",
+    "peer",
     "random_weights",
     "source",
     "checkpoint_sha256",
@@ -102,7 +103,7 @@ def _overview(title: str, chosen: Mapping[str, Table], times: Sequence[TimeRecor
         row["score"], row["standard_error"] = _combined(row["tasks"], chosen, official)
     attach_speed(rows, list(times))
     attach_fronts(rows)
-    rows.sort(key=lambda row: (row["base"], not row["reference"], *_best_first(row)))
+    rows.sort(key=lambda row: (row["peer"], row["base"], not row["reference"], *_best_first(row)))
     for number, row in enumerate(rows, start=1):
         row["row"] = number
     columns = _columns(rows, list(chosen), metric)
@@ -136,11 +137,18 @@ def _merged(chosen: Mapping[str, Table]) -> list[dict[str, Any]]:
             same = {name: row[name] for name in _SAME}
             merged = rows.setdefault(key, {**same, "tasks": {}, "notes": ()})
             merged["tasks"][task] = row
+    mark_roles(list(rows.values()))
     for row in rows.values():
         row["higher_is_better"] = True
-        row["significant"] = None
+        row["significant"] = _anywhere(row["tasks"].values())
         row["approximate"] = any(task["approximate"] for task in row["tasks"].values())
     return list(rows.values())
+
+
+def _anywhere(tasks: Iterable[Mapping[str, Any]]) -> bool | None:
+    """Whether a difference is significant on any task; None where not all were tested."""
+    verdicts = [task["significant"] for task in tasks]
+    return True if any(verdicts) else None if None in verdicts else False
 
 
 def _combined(

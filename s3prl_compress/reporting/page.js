@@ -58,7 +58,7 @@ if (filter) {
   choose(); // a browser may bring an old filter back
 }
 
-// Hover, focus or tap: what the point or the row says; both light up together.
+// Hover, focus or tap: what the point or the row says; the upstream lights up all over its section.
 const tip = document.getElementById("tip");
 function show(target, text) {
   const [name, ...lines] = text.split("\n");
@@ -87,13 +87,14 @@ function pointed(target, text, partners) {
 for (const row of rows) {
   const name = row.querySelector(".tip");
   if (!name) continue;
-  const parts = drawn(row);
-  pointed(name, name.title, [row, ...parts]);
+  const same = `[data-upstream="${CSS.escape(row.dataset.upstream)}"]`;
+  const partners = all(same, row.closest("section"));
+  pointed(name, name.title, partners);
   name.removeAttribute("title"); // else the browser shows it as well
-  for (const point of parts.filter((part) => part.classList.contains("point"))) {
+  for (const point of drawn(row).filter((part) => part.classList.contains("point"))) {
     const title = point.querySelector("title");
     point.setAttribute("aria-label", title.textContent);
-    pointed(point, title.textContent, [row, ...parts]);
+    pointed(point, title.textContent, partners);
     title.remove();
   }
 }

@@ -126,11 +126,13 @@ def _plots(blocks: Sequence[Block]) -> list[Plot]:
 def _caption(blocks: Sequence[Block]) -> str:
     """Say how to read what these plots show."""
     svgs = "".join(plot.svg for plot in _plots(blocks))
+    row = blocks[0].table.lines[0].row
     caption = [
         "Up and left is better.",
         "Upright bars are 95 % intervals." if 'class="bar" d="M' in svgs else "",
         "Level bars are those of the measured time." if "measured time, dense" in svgs else "",
-        "The stair is the Pareto front: nothing below or to the right of it is worth its cost.",
+        "The stair is the Pareto front: whatever lies below or to the right of it is beaten.",
+        "For all tasks together, filled is where one of them differs." if "tasks" in row else "",
         "The dashed line is the dense upstream." if "dense-line" in svgs else "",
         "The dotted line is chance." if "chance-line" in svgs else "",
         "Error rates run downwards." if "turned round" in svgs else "",
@@ -159,8 +161,8 @@ def _warnings(tables: Sequence[Table]) -> list[str]:
 
 
 def _breakable(text: str) -> Markup:
-    """Let a line end after an underscore or a bracket rather than in a word."""
-    return Markup(re.sub(r"([_(])", r"\1<wbr>", str(escape(text))))
+    """Let a line end after an underscore, a dot or a bracket rather than in a word."""
+    return Markup(re.sub(r"([_(]|\.(?!\d))", r"\1<wbr>", str(escape(text))))
 
 
 def _packaged(name: str) -> str:

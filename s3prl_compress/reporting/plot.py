@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 from markupsafe import Markup
@@ -17,6 +17,8 @@ from .scales import Scale, cost_scale, score_scale
 from .series import Look, method_of
 
 WIDTH, HEIGHT = 400, 300
+SIGNIFICANCE_STYLES = {True: "differs", False: "open", None: "untested"}
+"""Classes of a compressed row's marker, by what the paired test against dense says."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 390, 12, 256
 _LETTER, _LINE = 6.4, 12.0  # generous size of a label's letters, whatever font a browser has
 
@@ -64,8 +66,11 @@ def _plot(rows: list[dict[str, Any]], axis: CostAxis, looks: Mapping[str, Look],
     points = [_point(row, axis, across, up, looks[method_of(row)]) for row in rows]
     ways = (without_common_start(rows), {row["row"]: str(row["row"]) for row in rows})
     front = [point for row in pareto_front(rows, axis) for point in points if point.row is row]
-    for words in ways:
-        labels = _labels(points, words, _stair_boxes(front)) or _labels(points, words)
+    bars = [box for point in points for box in _bars(point)]
+    # Best on nothing at all; if need be across the stair, then across bars, then numbers instead.
+    attempts: tuple[list[Box], ...] = ([*bars, *_stair_boxes(front)], bars, [])
+    for words, avoided in product(ways, attempts):
+        labels = _labels(points, words, avoided)
         if labels is not None:
             break
     parts = [
@@ -157,17 +162,19 @@ def _drawn(point: _Point, name: str, on_front: bool) -> Markup:
     if point.level_bar is not None:
         bars.append(f"M{point.level_bar[0]:.1f} {point.y:.1f}H{point.level_bar[1]:.1f}")
     styles = ["point", point.look.style]
-    styles += ["open"] if point.row["significant"] is False else []
+    styles += [SIGNIFICANCE_STYLES[point.row["significant"]]] if point.row["methods"] else []
     styles += ["on-front"] if on_front else []
     return Markup(
-        '<g class="{}" id="{}-point-{}" data-row="{}" tabindex="0"><title>{}</title>'
-        '<path class="bar" d="{}"/><circle class="halo" cx="{:.1f}" cy="{:.1f}" r="10"/>'
+        '<g class="{}" id="{}-point-{}" data-row="{}" data-upstream="{}" tabindex="0">'
+        '<title>{}</title><path class="bar" d="{}"/>'
+        '<circle class="halo" cx="{:.1f}" cy="{:.1f}" r="10"/>'
         '<path class="marker" transform="translate({:.1f} {:.1f})" d="{}"/></g>'
     ).format(
         " ".join(styles),
         name,
         point.row["row"],
         point.row["row"],
+        point.row["upstream"],
         hover_text(point.row),
         "".join(bars),
         point.x,
@@ -179,7 +186,7 @@ def _drawn(point: _Point, name: str, on_front: bool) -> Markup:
 
 
 def _labels(
-    points: Sequence[_Point], words: Mapping[int, str], avoided: Sequence[Box] = ()
+    points: Sequence[_Point], words: Mapping[int, str], avoided: Sequence[Box]
 ) -> list[Markup] | None:
     """Write each point's word beside it; None where there is no room for all."""
     texts = [words[point.row["row"]] for point in points]
@@ -187,7 +194,8 @@ def _labels(
     # `place` counts upwards, a drawing downwards.
     spots = [(point.x, -point.y) for point in points]
     inside = (float(_LEFT), float(-_BOTTOM), float(WIDTH), float(-_TOP + 10))
-    obstacles = [*avoided, *(box for point in points for box in _covered(point))]
+    markers = [(point.x - 5, -point.y - 5, point.x + 5, -point.y + 5) for point in points]
+    obstacles = [*avoided, *markers]
     places = place(spots, sizes, obstacles, inside)
     if places is None:
         return None
@@ -199,8 +207,11 @@ def _labels(
             y = min(max(point.y, bottom - height), bottom)
             leader = Markup('<path class="leader" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/>')
             parts.append(leader.format(point.x, point.y, x, y))
-        label = Markup('<text class="label" data-row="{}" x="{:.1f}" y="{:.1f}">{}</text>')
-        parts.append(label.format(point.row["row"], left + width / 2, bottom - 2.5, text))
+        label = Markup(
+            '<text class="label" data-row="{}" data-upstream="{}" x="{:.1f}" y="{:.1f}">{}</text>'
+        )
+        names = (point.row["row"], point.row["upstream"])
+        parts.append(label.format(*names, left + width / 2, bottom - 2.5, text))
     return parts
 
 
@@ -213,10 +224,10 @@ def _stair_boxes(points: Sequence[_Point]) -> list[Box]:
     return [*level, *upright]
 
 
-def _covered(point: _Point) -> list[Box]:
-    """Return what no label may stand on: a point's marker and its bars, counted upwards."""
+def _bars(point: _Point) -> list[Box]:
+    """Return the places of a point's intervals, counted upwards."""
     x, y = point.x, -point.y
-    boxes = [(x - 5, y - 5, x + 5, y + 5)]
+    boxes = []
     if point.bar is not None:
         low, high = sorted(-end for end in point.bar)
         boxes.append((x - 1.5, low, x + 1.5, high))

@@ -63,6 +63,7 @@ def _row(line: Mapping[str, str]) -> dict[str, Any]:
         "kind": line["kind"],
         "methods": "" if dense else line["kind"],
         "reference": dense,
+        "peer": False,
         "metric": four_task.NAME,
         "higher_is_better": True,
         "score": score,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
@@ -34,7 +34,8 @@ def row_of(records: list[ScoreRecord]) -> dict[str, Any]:
         "upstream": upstream.name,
         "base": upstream.base,
         "methods": " + ".join(upstream.methods),
-        "reference": not upstream.methods,
+        "reference": False,
+        "peer": False,
         "score": score,
         "standard_error": error,
         "score_low": low,
@@ -87,6 +88,25 @@ def over_seeds(scores: list[float], errors: list[float]) -> tuple[float, float, 
         return mean, math.sqrt(sampling), None
     spread = stdev(scores)
     return mean, math.sqrt(sampling + spread**2 / len(scores)), spread
+
+
+def mark_roles(rows: Sequence[dict[str, Any]]) -> None:
+    """Fill in `reference` and `peer` of a block's rows, in place.
+
+    A row that no method has touched is the reference (dense) of the compressed rows of its base.
+    Where there are none of these it is a peer: somebody else's model in the same table.
+    """
+    bases = {row["base"] for row in rows if row["methods"]}
+    for row in rows:
+        row["reference"] = not row["methods"] and row["base"] in bases
+        row["peer"] = not row["methods"] and not row["reference"]
+
+
+def role_of(row: Mapping[str, Any]) -> str:
+    """Return in words what was done to an upstream: its methods, "dense", or a peer's base."""
+    if row["methods"]:
+        return str(row["methods"])
+    return "dense" if row["reference"] else str(row["base"])
 
 
 def reference_of(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LOG_RATIO = 20.0
+LOG_RATIO = 10.0
 """Costs that differ by more than this are drawn on a logarithmic axis."""
 
 

@@ -31,19 +31,23 @@ class Look:
 
 
 DENSE = Look(_STAR, "dense")
+PEER = Look("M0-5.2L4.5-2.6V2.6L0 5.2-4.5 2.6V-2.6z", "peer")
+_DENSE, _PEER = "dense", "somebody else's"
+_OTHERS = {_DENSE: DENSE, _PEER: PEER}
 
 
 def method_of(row: Mapping[str, Any]) -> str:
-    """Return the names of a row's methods without their settings; "dense" without any."""
+    """Return the names of a row's methods without their settings; "dense" or a peer without."""
     names = re.findall(r"(?:^| \+ )([A-Za-z_][\w-]*)(?=\(|$| \+ )", row["methods"])
-    return " + ".join(names) or "dense"
+    return " + ".join(names) or (_DENSE if row["reference"] else _PEER)
 
 
 def series_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Look]:
     """Return the look of every method among the rows, in alphabetical order, dense first."""
     names = {method_of(row) for row in rows}
-    dense = {"dense": DENSE} if "dense" in names else {}
-    return dense | {name: look(number) for number, name in enumerate(sorted(names - {"dense"}))}
+    others = {name: shape for name, shape in _OTHERS.items() if name in names}
+    ours = sorted(names - set(_OTHERS))
+    return others | {name: look(number) for number, name in enumerate(ours)}
 
 
 def look(number: int) -> Look:

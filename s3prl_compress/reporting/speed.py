@@ -100,11 +100,14 @@ def overall(record: TimeRecord) -> BucketTiming:
 
 
 def _references(row: dict[str, Any], rows: list[dict[str, Any]]) -> set[str]:
-    """Return the fingerprints of the block's untouched upstreams of this row's base."""
+    """Return the fingerprints of the block's dense upstreams that a row is measured against.
+
+    Those of its base; for somebody else's model, any.
+    """
     return {
         other["checkpoint_sha256"]
         for other in rows
-        if other["reference"] and other["base"] == row["base"]
+        if other["reference"] and (row["peer"] or other["base"] == row["base"])
     }
 
 

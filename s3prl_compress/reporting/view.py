@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from . import formats
+from .rows import role_of
 
 TASK_TITLES = {
     "ks": "Keyword spotting",
@@ -105,7 +106,7 @@ def verdict(row: Mapping[str, Any]) -> Literal["", "worse", "better"]:
 
 def upstream_cell(row: Mapping[str, Any]) -> Cell:
     """Return an upstream's name above its methods, or above what it is."""
-    return Cell(row["upstream"], row["methods"] or "dense", row["upstream"].lower())
+    return Cell(row["upstream"], role_of(row), row["upstream"].lower())
 
 
 def cost_cell(key: str, row: Mapping[str, Any], reference: Mapping[str, Any] | None) -> Cell:

@@ -7,6 +7,7 @@ import pytest
 from s3prl_compress.reporting.leaderboard import BLOCK_COLUMNS, leaderboard
 from s3prl_compress.reporting.notes import footnotes
 from s3prl_compress.reporting.records import Corpus
+from s3prl_compress.reporting.task_table import score_tables
 
 from .made_up import WHERE, a_board, score, timing, upstream
 
@@ -113,6 +114,24 @@ def test_a_speed_up_against_something_else_says_so() -> None:
     notes = frame.set_index("upstream").loc["small", "notes"]
     assert frame["relative_time"].isna().all()
     assert any("Speed-up against stranger" in note for note in notes)
+
+
+def test_somebody_elses_model_stands_last_and_is_timed_against_dense() -> None:
+    peer = upstream("distil", 0.25, base="distilhubert_local")
+    records = [score(peer, 99.0), score(SMALL, 90.0), score(DENSE, 96.0), timing(peer, DENSE, 4.0)]
+    frame = leaderboard(records)
+    assert frame["upstream"].tolist() == ["dense", "small", "distil"]
+    assert frame["reference"].tolist() == [True, False, False]
+    row = frame.set_index("upstream").loc["distil"]
+    assert math.isnan(row["difference"])
+    assert row["relative_time"] == pytest.approx(0.25)
+    assert not any("Speed-up against" in note for note in row["notes"])
+    (table,) = score_tables(frame)
+    assert [line.cells[1].below for line in table.lines] == [
+        "dense",
+        "magnitude(sparsity=0.5)",
+        "distilhubert_local",
+    ]
 
 
 def test_flags_become_notes_once() -> None:

@@ -46,7 +46,7 @@ def test_every_row_is_a_point_of_every_plot(rows: list[dict[str, Any]]) -> None:
 
 def _heights(rows: list[dict[str, Any]]) -> dict[str, float]:
     svg = cost_plots(rows, series_of(rows), "p")[0].svg
-    points = re.findall(r'data-row="(\d+)" tabindex.*?translate\([\d.]+ ([\d.]+)\)', svg, re.S)
+    points = re.findall(r'data-row="(\d+)" [^>]*tabindex.*?translate\([\d.]+ ([\d.]+)\)', svg, re.S)
     names = {str(row["row"]): row["upstream"] for row in rows}
     return {names[number]: float(height) for number, height in points}
 

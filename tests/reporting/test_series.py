@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from s3prl_compress.reporting.series import DENSE, look, method_of, series_of
+from s3prl_compress.reporting.series import DENSE, PEER, look, method_of, series_of
 
 
 def _row(methods: str) -> dict[str, object]:
-    return {"methods": methods}
+    return {"methods": methods, "reference": not methods}
 
 
 @pytest.mark.parametrize(
@@ -26,5 +26,10 @@ def test_every_method_has_a_look_of_its_own_and_dense_the_first() -> None:
     assert looks == {"dense": DENSE, "a": look(0), "b": look(1)}
 
 
+def test_somebody_elses_model_is_neither_dense_nor_a_method() -> None:
+    looks = series_of([_row("a(x=1)"), {"methods": "", "reference": False}])
+    assert looks == {"somebody else's": PEER, "a": look(0)}
+
+
 def test_many_methods_never_look_the_same() -> None:
-    assert len({look(number) for number in range(36)} | {DENSE}) == 37
+    assert len({look(number) for number in range(36)} | {DENSE, PEER}) == 38
