@@ -55,8 +55,8 @@ class Recogniser(nn.Module):
             features = self.augment(features, counts)
         features = self.projector(features)
         for rnn in self.rnns:
-            packed = pack_padded_sequence(features, counts, batch_first=True, enforce_sorted=False)
-            features = self.dropout(pad_packed_sequence(rnn(packed)[0], batch_first=True)[0])
+            assert isinstance(rnn, nn.LSTM)
+            features = self.dropout(run_lstm(rnn, features, counts))
         return self.output(features).log_softmax(dim=-1), counts
 
     def loss(self, frames: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
@@ -82,3 +82,49 @@ class Recogniser(nn.Module):
         logs, counts = self(frames)
         best = logs.argmax(dim=-1).tolist()
         return [decode(row[:count]) for row, count in zip(best, counts.tolist(), strict=True)]
+
+
+def run_lstm(rnn: nn.LSTM, features: Tensor, counts: Tensor) -> Tensor:
+    """Run one bidirectional layer over utterances of unequal lengths.
+
+    What torch's packed sequences give, up to rounding. On a CPU their backward pass takes time
+    that grows with the square of the frames (a whole gradient is filled with zeros for every
+    step), so there each direction goes over the padded batch by itself: the backward one over
+    utterances that are turned round, each within its own frames.
+
+    Args:
+        rnn: batch first, one layer.
+        features: [batch, frames, width].
+        counts: frames of each utterance, [batch], on the CPU; the largest is `frames`.
+
+    Returns:
+        [batch, frames, 2 x units]; what lies behind an utterance's end is of no use.
+    """
+    if features.device.type != "cpu":
+        packed = pack_padded_sequence(features, counts, batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(rnn(packed)[0], batch_first=True)[0]
+    frame = torch.arange(features.shape[1]).expand(features.shape[:2])
+    turned = torch.where(frame < counts[:, None], counts[:, None] - 1 - frame, frame)[..., None]
+    backward = _one_way(rnn, _take(features, turned), "_reverse")
+    return torch.cat([_one_way(rnn, features, ""), _take(backward, turned)], dim=2)
+
+
+def _take(features: Tensor, frames: Tensor) -> Tensor:
+    return features.gather(1, frames.expand(-1, -1, features.shape[2]))
+
+
+def _one_way(rnn: nn.LSTM, features: Tensor, direction: str) -> Tensor:
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    weights = [getattr(rnn, name + direction) for name in names]
+    start = features.new_zeros(1, len(features), rnn.hidden_size)
+    return torch.lstm(
+        features,
+        (start, start),
+        weights,
+        has_biases=True,
+        num_layers=1,
+        dropout=0.0,
+        train=rnn.training,
+        bidirectional=False,
+        batch_first=True,
+    )[0]
