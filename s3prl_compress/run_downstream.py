@@ -6,9 +6,11 @@
 config.downstream_expert.datarc.speech_commands_test_root=DIR"
 
 `-u hubert_demo` needs no `-k`. The flags are those of `s3prl.run_downstream`. Three things are made
-easier: `-g` takes the padding as a word (`independent` or `fairseq`); without `-c`, keyword
-spotting gets SUPERB's settings (the wheel of s3prl holds no configs); without `--device`, the CPU
-is taken where there is no GPU.
+easier: `-g` takes the padding as a word (`independent` or `fairseq`); without `-c`, the downstreams
+`speech_commands`, `voxceleb1`, `emotion` and `asr` get SUPERB's settings (the wheel of s3prl holds
+no configs), and `asr` its tables of lengths, below the experiment's folder; without `--device`, the
+CPU is taken where there is no GPU. Two traps are closed: the list of files that `voxceleb1` keeps
+from an earlier corpus is not used, and `asr` finds a `char.dict`.
 
 Only ever a process of its own: s3prl's `main` replaces `builtins.isinstance`.
 """
@@ -29,8 +31,7 @@ from tqdm import tqdm
 
 from .errors import InputError
 
-_TRAIN_ROOT = "config.downstream_expert.datarc.speech_commands_root"
-_TEST_ROOT = "config.downstream_expert.datarc.speech_commands_test_root"
+_DATA = "config.downstream_expert.datarc"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,9 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> None:
+    from .s3prl_bridge.by_hand import mend_downstreams
     from .s3prl_bridge.registration import register
 
     register()
+    mend_downstreams()
     # s3prl counts its steps by its progress bar: disabled (TQDM_DISABLE) it would never end.
     bar: Any = tqdm
     bar.__init__ = partialmethod(tqdm.__init__, disable=False)
@@ -117,8 +120,7 @@ def _device(flags: argparse.Namespace) -> list[str]:
 def _resumes(flags: argparse.Namespace) -> bool:
     if flags.past_exp:
         return True
-    folder = Path(flags.expdir or f"result/downstream/{flags.expname}")
-    return bool(flags.auto_resume and [*folder.glob("states-*.ckpt")])
+    return bool(flags.auto_resume and [*_experiment(flags).glob("states-*.ckpt")])
 
 
 def _config(flags: argparse.Namespace, scratch: Path) -> list[str]:
@@ -130,31 +132,47 @@ def _config(flags: argparse.Namespace, scratch: Path) -> list[str]:
     default = Path("downstream") / flags.downstream / "config.yaml"
     if default.is_file():
         return []
-    if flags.downstream != "speech_commands":
+    from .s3prl_bridge.by_hand import OFFICIAL
+
+    if flags.downstream not in OFFICIAL:
         raise InputError(
             f"-d {flags.downstream}: s3prl's wheel holds no configs; add -c FILE (in s3prl's "
             f"repository: s3prl/downstream/{flags.downstream}/config.yaml)"
         )
-    override = flags.override or ""
-    missing = [name for name in (_TRAIN_ROOT, _TEST_ROOT) if name not in override]
+    official, given = OFFICIAL[flags.downstream], _overrides(flags)
+    missing = [f"{_DATA}.{place}" for place in official.places if f"{_DATA}.{place}" not in given]
     if missing:
         raise InputError(
-            "-d speech_commands: say where the corpus lies, with -c FILE or with "
+            f"-d {flags.downstream}: say where the corpus lies, with -c FILE or with "
             f'-o "{",,".join(f"{name}=DIR" for name in missing)}"'
         )
-    file = scratch / "speech_commands.yaml"
-    file.write_text(yaml.safe_dump(_official_keyword_config()), encoding="utf-8")
+    config = official.render()
+    if flags.downstream == "asr" and f"{_DATA}.bucket_file" not in given:
+        data = config["downstream_expert"]["datarc"]
+        data["bucket_file"] = _bucket_tables(flags, given[f"{_DATA}.libri_root"])
+    file = scratch / f"{flags.downstream}.yaml"
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
     print("run_downstream: no -c given, taking SUPERB's settings", file=sys.stderr)
     return ["-c", str(file)]
 
 
-def _official_keyword_config() -> dict[str, object]:
-    from .s3prl_bridge.keyword_spotting import keyword_config
-    from .scoring.task import load_settings
+def _bucket_tables(flags: argparse.Namespace, librispeech: str) -> str:
+    """Write the tables of lengths where a resumed run finds them; return their folder."""
+    from .s3prl_bridge.by_hand import write_bucket_tables
 
-    settings, _ = load_settings("ks", "official", "s3prl")
-    # The two roots come from -o; "test" among the splits as in s3prl's own file.
-    return keyword_config(settings, "", "", settings.learning_rates[0], splits=("dev", "test"))
+    folder = (_experiment(flags) / "len_for_bucket").absolute()
+    write_bucket_tables(Path(librispeech), folder)
+    return str(folder)
+
+
+def _experiment(flags: argparse.Namespace) -> Path:
+    return Path(flags.expdir or f"result/downstream/{flags.expname}")
+
+
+def _overrides(flags: argparse.Namespace) -> dict[str, str]:
+    """Return what `-o` says, by key; its parts are separated by ",,"."""
+    parts = [part.strip().partition("=") for part in (flags.override or "").split(",,")]
+    return {key.strip(): value.strip(" '\"") for key, _, value in parts if key.strip()}
 
 
 if __name__ == "__main__":

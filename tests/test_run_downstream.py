@@ -9,6 +9,10 @@ import pytest
 
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
 from s3prl_compress.run_downstream import main
+from s3prl_compress.scoring.corpora.opening import open_corpus
+from s3prl_compress.scoring.corpora.speakers import SpeakerCorpus
+
+from .s3prl_bridge.small_corpora import write_speakers, write_transcripts
 
 pytestmark = pytest.mark.s3prl
 
@@ -20,7 +24,12 @@ DATA = "config.downstream_expert.datarc"
     [
         (["-u", "compressed", "-d", "speech_commands"], "-u compressed: no checkpoint"),
         (["-u", "compressed", "-k", "/no/such", "-d", "asr"], "-k /no/such: no such file"),
-        (["-u", "hubert", "-d", "asr"], "-d asr: s3prl's wheel holds no configs"),
+        (["-u", "hubert", "-d", "diarization"], "-d diarization: s3prl's wheel holds no configs"),
+        (
+            ["-u", "hubert", "-d", "emotion"],
+            "datarc.root=DIR,,config.downstream_expert.datarc.meta",
+        ),
+        (["-u", "hubert", "-d", "asr", "-o", f"{DATA}.libri_root=/no"], "/no: no such folder"),
         (["-u", "hubert", "-d", "speech_commands"], "say where the corpus lies"),
         (["-u", "hubert", "-d", "asr", "-c", "no.yaml"], "-c no.yaml: no such file"),
     ],
@@ -53,6 +62,41 @@ def test_keyword_spotting_from_the_command_line(tiny_corpus: Path, tmp_path: Pat
     assert "dev at step 4" in log
     assert "test at step 4" in log
     assert len((tmp_path / "experiment" / "test_predict.txt").read_text().splitlines()) == 48
+
+
+@pytest.mark.parametrize("downstream", ["voxceleb1", "asr"])
+def test_what_the_wheel_lacks_is_supplied(downstream: str, tmp_path: Path) -> None:
+    save(random_encoder(NAMED_SHAPES["hubert_tiny"]), tmp_path / "tiny")
+    changes = ["num_workers=0", "eval_batch_size=1"]
+    if downstream == "asr":
+        root = write_transcripts(tmp_path / "corpus", ("ONE", "TWO"), train=4)
+        changes += [f"libri_root='{root}'", "batch_size=2"]
+    else:
+        corpus = open_corpus(write_speakers(tmp_path / "corpus", 2), "sid")
+        assert isinstance(corpus, SpeakerCorpus)
+        changes += [f"file_path={corpus.audio_root}", f"meta_data={corpus.split_file}"]
+        changes += ["train_batch_size=2"]
+    override = [f"{DATA}.{change}" for change in changes]
+    override += ["config.runner.gradient_accumulate_steps=1"]
+    override += [f"config.runner.{name}=2" for name in ("total_steps", "eval_step", "save_step")]
+    if downstream == "asr":
+        model = "config.downstream_expert.modelrc"
+        override += [f"{model}.project_dim=8", f"{model}.RNNs.dim=[8, 8]"]
+    flags = ["-m", "train", "-u", "compressed", "-k", str(tmp_path / "tiny"), "-g", "fairseq"]
+    flags += ["-d", downstream, "-p", "experiment", "-o", ",,".join(override), "--device", "cpu"]
+    done = _run(flags, tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "experiment" / "states-2.ckpt").is_file()
+    if downstream == "asr":
+        lines = (tmp_path / "experiment" / "dev-clean-noLM-ref.ark").read_text().splitlines()
+        assert sorted(lines) == ["7-1-0000 ONE", "7-1-0001 TWO", "7-1-0002 ONE"]
+        assert (tmp_path / "experiment" / "len_for_bucket" / "dev-clean.csv").is_file()
+    else:
+        truth = (tmp_path / "experiment" / "test_truth.txt").read_text()
+        assert truth.splitlines() == [
+            "id10002-video-00003 id10002",
+            "id10001-video-00003 id10001",
+        ]
 
 
 def test_the_shipped_upstream_without_weights(

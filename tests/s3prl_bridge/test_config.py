@@ -1,25 +1,89 @@
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
+from s3prl_compress.s3prl_bridge.by_hand import OFFICIAL
 from s3prl_compress.s3prl_bridge.keyword_spotting import keyword_config
-from s3prl_compress.scoring.task import load_settings
+from s3prl_compress.s3prl_bridge.speech_recognition import recognition_config
+from s3prl_compress.scoring.task import TASKS, load_settings
+
+HEAD = {
+    "projector_dim": 256,
+    "select": "UtteranceLevel",
+    "UtteranceLevel": {"pooling": "MeanPooling"},
+}
 
 
-def test_the_official_recipe_is_superbs() -> None:
-    settings, _ = load_settings("ks", "official", "s3prl")
-    config = keyword_config(settings, "train", "test", 1e-4)
+@pytest.mark.parametrize(
+    ("downstream", "steps", "evaluate", "accumulate", "data"),
+    [
+        ("speech_commands", 200_000, 5000, 1, {"batch_size": 32}),
+        (
+            "voxceleb1",
+            200_000,
+            5000,
+            4,
+            {"train_batch_size": 8, "eval_batch_size": 1, "max_timestep": 128_000},
+        ),
+        (
+            "emotion",
+            30_000,
+            1000,
+            8,
+            {"train_batch_size": 4, "eval_batch_size": 4, "valid_ratio": 0.2, "pre_load": True},
+        ),
+        ("asr", 200_000, 2000, 1, {"batch_size": 32, "eval_batch_size": 1}),
+    ],
+)
+def test_the_official_recipes_are_superbs(
+    downstream: str, steps: int, evaluate: int, accumulate: int, data: dict[str, Any]
+) -> None:
+    config = OFFICIAL[downstream].render()
     runner = config["runner"]
-    assert runner["total_steps"] == 200_000
-    assert (runner["eval_step"], runner["save_step"], runner["log_step"]) == (5000, 1000, 100)
-    assert (runner["gradient_clipping"], runner["gradient_accumulate_steps"]) == (1, 1)
-    assert runner["eval_dataloaders"] == ["dev"]
+    assert (runner["total_steps"], runner["eval_step"]) == (steps, evaluate)
+    assert (runner["save_step"], runner["log_step"]) == (1000, 100)
+    assert (runner["gradient_clipping"], runner["gradient_accumulate_steps"]) == (1, accumulate)
     assert config["optimizer"] == {"name": "TorchOptim", "torch_optim_name": "Adam", "lr": 1e-4}
     expert = config["downstream_expert"]
-    assert expert["datarc"]["batch_size"] == 32
-    assert expert["modelrc"] == {
-        "projector_dim": 256,
-        "select": "UtteranceLevel",
-        "UtteranceLevel": {"pooling": "MeanPooling"},
+    assert data.items() <= expert["datarc"].items()
+    if downstream != "asr":
+        assert expert["modelrc"] == HEAD
+        assert "specaug" not in config
+
+
+def test_every_downstream_can_be_run_by_hand() -> None:
+    assert {official.task: name for name, official in OFFICIAL.items()} == {
+        name: task.s3prl for name, task in TASKS.items()
     }
+
+
+def test_recognitions_head_is_superbs() -> None:
+    settings, _ = load_settings("asr", "official", "s3prl")
+    config = recognition_config(settings, 1e-4, root="root", tables="tables", dictionary="file")
+    assert config["runner"]["eval_dataloaders"] == ["dev-clean"]
+    model = config["downstream_expert"]["modelrc"]
+    assert (model["select"], model["project_dim"]) == ("RNNs", 1024)
+    assert model["RNNs"]["dim"] == [1024, 1024]
+    assert model["RNNs"]["dropout"] == [0.2, 0.2]
+    assert (model["RNNs"]["total_rate"], model["RNNs"]["bidirection"]) == (-1, True)
+    assert config["specaug"]["time_mask_width_range"] == [0, 40]
+    assert config["specaug"]["num_freq_mask"] == 4
+    head = settings.recognition
+    assert head is not None
+    plain = settings.model_copy(
+        update={"recognition": head.model_copy(update={"specaug": False, "rnn_layers": 1})}
+    )
+    config = recognition_config(plain, 1e-4, root="root", tables="tables", dictionary="file")
+    assert "specaug" not in config
+    assert config["downstream_expert"]["modelrc"]["RNNs"]["dim"] == [1024]
+
+
+def test_training_alone_does_not_look_at_test() -> None:
+    settings, _ = load_settings("ks", "official", "s3prl")
+    config = keyword_config(settings, "train", "test", 1e-4)
+    assert config["runner"]["eval_dataloaders"] == ["dev"]
     assert settings.padding == "fairseq"
 
 

@@ -1,0 +1,103 @@
+"""What s3prl's own command line lacks for the four tasks: SUPERB's configs, and mended traps.
+
+For `s3prl_compress.run_downstream`, where the user and not our engine drives s3prl.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..files import write_atomically
+from ..scoring.corpora.base import SPLITS
+from ..scoring.corpora.characters import dictionary_file
+from ..scoring.corpora.opening import open_corpus
+from ..scoring.corpora.transcripts import FOLDERS, TranscribedCorpus, bucket_table
+from ..scoring.task import Settings, load_settings
+from .downstream import module
+from .emotion_recognition import emotion_config
+from .keyword_spotting import keyword_config
+from .speaker_identification import list_files_anew, speaker_config
+from .speech_recognition import DICTIONARY, recognition_config
+
+_BOTH = ("dev", "test")
+"""Evaluated during training, as in s3prl's own files."""
+
+
+@dataclass(frozen=True)
+class Official:
+    """SUPERB's config of a downstream, but for the places that only the user knows."""
+
+    task: str
+    """Ours, whose recipe `official` holds the settings."""
+    places: tuple[str, ...]
+    """Keys of `datarc` that the user must give."""
+    config: Callable[[Settings, float], dict[str, Any]]
+
+    def render(self) -> dict[str, Any]:
+        """Return the config, with empty places."""
+        settings, _ = load_settings(self.task, "official", "s3prl")
+        return self.config(settings, settings.learning_rates[0])
+
+
+def _emotion(settings: Settings, rate: float) -> dict[str, Any]:
+    config = emotion_config(settings, "", "", rate, splits=_BOTH)
+    # s3prl takes the fold from here or, where there is none, from its flag -v.
+    del config["downstream_expert"]["datarc"]["test_fold"]
+    return config
+
+
+OFFICIAL = {
+    "speech_commands": Official(
+        "ks",
+        ("speech_commands_root", "speech_commands_test_root"),
+        lambda settings, rate: keyword_config(settings, "", "", rate, splits=_BOTH),
+    ),
+    "voxceleb1": Official(
+        "sid",
+        ("file_path", "meta_data"),
+        lambda settings, rate: speaker_config(settings, "", "", rate, splits=_BOTH),
+    ),
+    "emotion": Official("er", ("root", "meta_data"), _emotion),
+    "asr": Official(
+        "asr",
+        ("libri_root",),
+        lambda settings, rate: recognition_config(
+            settings, rate, root="", tables="", dictionary=DICTIONARY
+        ),
+    ),
+}
+"""By the name of s3prl's downstream."""
+
+
+def mend_downstreams() -> None:
+    """Close the traps of s3prl's downstreams in this process; comes after `register`.
+
+    Speaker identification's lists of files are made anew and at once (see `list_files_anew`), and
+    where speech recognition's `char.dict` is not there, its content is ours.
+    """
+    list_files_anew()
+    dictionary = module("asr.expert").Dictionary
+    load = dictionary.load
+
+    def load_or_supply(file: Any) -> Any:
+        lacking = Path(file).name == DICTIONARY and not Path(file).is_file()
+        return load(io.StringIO(dictionary_file()) if lacking else file)
+
+    dictionary.load = staticmethod(load_or_supply)
+
+
+def write_bucket_tables(librispeech: Path, folder: Path) -> None:
+    """Write the tables of lengths that s3prl's `asr` wants, whose script its wheel lacks.
+
+    Raises:
+        InputError: there is no LibriSpeech, or something in it cannot be used.
+    """
+    corpus = open_corpus(librispeech, "asr")
+    assert isinstance(corpus, TranscribedCorpus)
+    corpus.check()
+    for split in SPLITS:
+        write_atomically(folder / f"{FOLDERS[split]}.csv", bucket_table(corpus, split))
