@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..files import folder_atomically
+from .guest import Guest
 from .head import CTCHead
 from .layers import HeadLayout
 from .linear import SharedLinear, SparseLinear, unpack_bits
@@ -228,11 +229,13 @@ def _check_linears(encoder: SpeechEncoder, where: str) -> None:
                 )
 
 
-def fingerprint(encoder: SpeechEncoder) -> str:
+def fingerprint(encoder: SpeechEncoder | Guest) -> str:
     """Return the sha256 over shape, normalisation flag and weights: an encoder's identity.
 
     The history does not enter, nor does the padding (records and caches name it themselves).
     """
+    if isinstance(encoder, Guest):
+        return encoder.fingerprint()
     digest = hashlib.sha256(encoder.shape.model_dump_json().encode())
     digest.update(f"normalize={encoder.normalize}".encode())
     for name, tensor in sorted(encoder.state_dict().items()):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ..reporting.records import Cost, Upstream
 from .checkpoint import fingerprint
+from .guest import Guest
 from .linear import SparseLinear
 from .model import SpeechEncoder
 from .shape import EncoderShape
@@ -84,11 +86,18 @@ def macs(shape: EncoderShape, samples: Sequence[int] = LEADERBOARD_SAMPLES) -> i
 def _macs(shape: EncoderShape, samples: tuple[int, ...]) -> int:
     with torch.device("meta"):
         encoder = SpeechEncoder(shape)
+    return count_macs(lambda waveform: encoder([waveform]), samples, device="meta")
+
+
+def count_macs(
+    forward: Callable[[Tensor], object], samples: Sequence[int], *, device: str = "cpu"
+) -> int:
+    """Multiply-adds of any forward pass of one waveform, one for each of the lengths `samples`."""
     total = 0
     for length in set(samples):
         counter = FlopCounterMode(display=False, custom_mapping=_attention_formula())
         with torch.no_grad(), counter:
-            encoder([torch.empty(length, device="meta")])
+            forward(torch.zeros(length, device=device))
         total += samples.count(length) * (counter.get_total_flops() // 2)
     return total
 
@@ -106,8 +115,10 @@ def cost(encoder: SpeechEncoder | EncoderShape) -> Cost:
     )
 
 
-def describe(encoder: SpeechEncoder, name: str, source: str) -> Upstream:
+def describe(encoder: SpeechEncoder | Guest, name: str, source: str) -> Upstream:
     """Return what a record says of the encoder that was measured."""
+    if isinstance(encoder, Guest):
+        return encoder.describe(name)
     return Upstream(
         name=name,
         checkpoint_sha256=fingerprint(encoder),

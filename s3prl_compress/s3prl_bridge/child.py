@@ -42,7 +42,10 @@ class ChildTask(BaseModel):
     config: dict[str, Any]
     """s3prl's experiment config."""
     classes: tuple[str, ...]
-    checkpoint: str
+    upstream: str = "compressed"
+    """Name in s3prl's hub."""
+    checkpoint: str | None
+    """Ours: a folder; None for an upstream that needs none."""
     padding: Padding
     seed: int
     device: str
@@ -102,10 +105,13 @@ def read_result(folder: Path) -> ChildResult | None:
 def _run(task: ChildTask, folder: Path) -> ChildResult:
     """Train unless that is done, then test if asked to."""
     from .mends import mend
-    from .registration import register_alone
+    from .registration import register, register_alone
 
     start = time.perf_counter()
-    register_alone()
+    if task.upstream == "compressed":
+        register_alone()
+    else:
+        register()
     downstream = DOWNSTREAMS[task.task]
     experiment = folder / "experiment"
     experiment.mkdir(exist_ok=True)
@@ -150,9 +156,10 @@ def _build(
     torch.multiprocessing.set_sharing_strategy("file_system")
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     args = arguments(
-        upstream="compressed",
+        upstream=task.upstream,
         checkpoint=task.checkpoint,
-        padding=task.padding,
+        # s3prl's own upstreams know one padding, and take something else by this name.
+        padding=task.padding if task.upstream == "compressed" else None,
         downstream=downstream.name,
         folder=experiment,
         seed=task.seed,

@@ -16,7 +16,7 @@ from statistics import fmean
 
 import torch
 
-from ..encoder import fingerprint, save
+from ..encoder import SpeechEncoder, fingerprint, save
 from ..files import write_atomically
 from ..reporting.records import FoldResult, RateResult
 from ..scoring import metrics
@@ -93,7 +93,7 @@ def _plan(job: Job) -> list[list[_Part]]:
     downstream, corpus = DOWNSTREAMS[job.corpus.task], job.corpus
     job.work.mkdir(parents=True, exist_ok=True)
     checkpoint = job.checkpoint
-    if checkpoint is None:
+    if checkpoint is None and isinstance(job.encoder, SpeechEncoder):
         checkpoint = job.work / "checkpoint"
         save(job.encoder, checkpoint)
     identity = {
@@ -115,7 +115,8 @@ def _plan(job: Job) -> list[list[_Part]]:
                 task=corpus.task,
                 config=downstream.config(corpus, job.settings, rate, fold=fold, files=files),
                 classes=corpus.classes,
-                checkpoint=str(checkpoint.absolute()),
+                upstream=job.upstream,
+                checkpoint=None if checkpoint is None else str(checkpoint.absolute()),
                 padding=job.padding,
                 seed=job.seed,
                 device=job.device,

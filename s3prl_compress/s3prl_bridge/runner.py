@@ -32,8 +32,8 @@ def seed_everything(seed: int) -> None:
 def arguments(
     *,
     upstream: str,
-    checkpoint: str,
-    padding: str,
+    checkpoint: str | None,
+    padding: str | None,
     downstream: str,
     folder: Path,
     seed: int,

@@ -11,6 +11,7 @@ from ..reporting.records import FoldResult, Padding, RateResult
 
 if TYPE_CHECKING:
     from ..encoder import SpeechEncoder
+    from ..encoder.guest import Guest
     from .corpora.base import Corpus
     from .task import Settings
 
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 class Job:
     """One cell's work: an encoder on a corpus, with one seed and one set of settings."""
 
-    encoder: SpeechEncoder
+    encoder: SpeechEncoder | Guest
     checkpoint: Path | None
-    """Folder of ours that holds the encoder, for an engine that starts another process."""
+    """Folder of ours that holds the encoder, for an engine that starts another process; or the
+    file of an upstream of s3prl's own, where it has one."""
     corpus: Corpus
     settings: Settings
     seed: int
@@ -32,6 +34,8 @@ class Job:
     """As torch names it: "cpu", "cuda", "cuda:1"."""
     cache: Path | None = None
     """Folder of features that cells share; None: `work.parent / "features"`."""
+    upstream: str = "compressed"
+    """Name in s3prl's hub: ours, or one of s3prl's own."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,10 @@ import shutil
 import time
 from pathlib import Path
 
+from torch import nn
+
 from ..encoder import PADDINGS, SpeechEncoder, describe, is_checkpoint, load, save
+from ..encoder.guest import Guest
 from ..errors import InputError
 from ..outputs import pick_device
 from ..reporting.records import Engine, Padding, ScoreRecord, Upstream
@@ -26,7 +29,7 @@ WORK_FOLDER = ".work"
 
 
 def score(
-    source: str | Path | SpeechEncoder,
+    source: str | Path | SpeechEncoder | Guest,
     task: str = "ks",
     *,
     data: str | Path,
@@ -46,7 +49,8 @@ def score(
     it is made of (encoder, corpus, task, settings, seed, engine, padding), not when or where.
 
     Args:
-        source: what `s3prl_compress.load` takes, or an encoder.
+        source: what `s3prl_compress.load` takes, an encoder, or an upstream that is not ours: its
+            batches are s3prl's, so its padding is fairseq's.
         task: name of a task, see `TASKS`.
         data: the corpus folder, see `prepare`.
         output: folder of records. Beside `<stem>.json` stands `<stem>.csv`, the predictions.
@@ -68,12 +72,17 @@ def score(
     device = pick_device(device)
     if seed < 0:
         raise InputError(f"seed {seed}: must not be below 0")
-    padding = padding or settings.padding
+    padding = source.padding if isinstance(source, Guest) else padding or settings.padding
     if padding not in PADDINGS:
         raise InputError(f"padding {padding}: choose one of {', '.join(PADDINGS)}")
     corpus = open_corpus(data, task)
     corpus.check()
-    encoder = source if isinstance(source, SpeechEncoder) else load(source, padding=padding)
+    if isinstance(source, Guest) and (task, engine) == ("asr", "onepass"):
+        raise InputError(
+            f"{name or source.upstream}: asr, onepass: how many frames an upstream of s3prl's "
+            "own makes is not known beforehand; use the engine s3prl"
+        )
+    encoder = source if isinstance(source, nn.Module) else load(source, padding=padding)
     upstream = _describe(encoder, source, name)
     settings = settings.model_copy(update={"padding": padding})
     output = Path(output)
@@ -87,6 +96,7 @@ def score(
     job = Job(
         encoder=encoder,
         checkpoint=_checkpoint(encoder, source, work) if engine == "s3prl" else None,
+        upstream=encoder.upstream if isinstance(encoder, Guest) else "compressed",
         corpus=corpus,
         settings=settings,
         seed=seed,
@@ -106,16 +116,22 @@ def score(
 
 
 def _describe(
-    encoder: SpeechEncoder, source: str | Path | SpeechEncoder, name: str | None
+    encoder: SpeechEncoder | Guest, source: str | Path | SpeechEncoder | Guest, name: str | None
 ) -> Upstream:
-    if isinstance(source, SpeechEncoder):
+    if isinstance(encoder, Guest):
+        return encoder.describe(name or encoder.upstream)
+    if isinstance(source, nn.Module):
         return describe(encoder, name or "encoder", encoder.provenance.base)
     text = str(source)
     return describe(encoder, name or Path(text.rstrip("/")).name.removesuffix(".pt"), text)
 
 
-def _checkpoint(encoder: SpeechEncoder, source: str | Path | SpeechEncoder, work: Path) -> Path:
+def _checkpoint(
+    encoder: SpeechEncoder | Guest, source: str | Path | SpeechEncoder | Guest, work: Path
+) -> Path | None:
     """Return a folder of ours with the encoder, for an engine that runs in another process."""
-    if not isinstance(source, SpeechEncoder) and is_checkpoint(source):
+    if isinstance(encoder, Guest):
+        return encoder.checkpoint
+    if not isinstance(source, nn.Module) and is_checkpoint(source):
         return Path(source)
     return save(encoder, work / "upstream")

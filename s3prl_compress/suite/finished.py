@@ -14,9 +14,11 @@ from ..encoder import fingerprint, load
 from ..errors import InputError
 from ..outputs import pick_device
 from ..reporting.records import ScoreRecord, TimeRecord, read_record
+from ..s3prl_bridge.foreign import foreign_fingerprint
 from ..scoring import load_settings
 from ..scoring.task import find_task
 from .cells import Cell
+from .peers import peer_facts
 from .plan import Plan
 from .times import fits
 from .upstreams import upstream_recipe, upstream_source
@@ -57,7 +59,8 @@ class Finished:
         assert cell.engine is not None
         entry = self._plan.suite.tasks[cell.task]
         settings, _ = load_settings(entry.task, entry.recipe, cell.engine)
-        padding = entry.padding or settings.padding
+        foreign = self._entries[cell.upstream].s3prl is not None
+        padding = "fairseq" if foreign else entry.padding or settings.padding
         settings = settings.model_copy(update={"padding": padding})
         wanted = (checkpoint, entry.task, find_task(entry.task).version, cell.engine, cell.seed)
         return any(
@@ -86,6 +89,9 @@ class Finished:
         try:
             if entry.source is not None:
                 return fingerprint(load(entry.source))
+            if entry.s3prl is not None:
+                facts = peer_facts(entry, folder)
+                return None if facts is None else foreign_fingerprint(entry.s3prl, entry.checkpoint)
             base = None if entry.base is None else self.checkpoint(entry.base)
             if entry.base is not None and base is None:
                 return None

@@ -20,6 +20,7 @@ from ..outputs import check_folder_output, pick_device
 from .cells import Cell, cells_of, select
 from .cluster import Cluster, run_on_cluster
 from .estimate import estimate
+from .leftovers import remove_leftovers
 from .plan import CellResult, Plan, without_upstream
 from .recipe import Suite, find_suite, read_suite
 from .worker import Worker, last_lines
@@ -80,6 +81,7 @@ def run_suite(
             f"{plan.output}: another run is at work in it; wait for it, or end it"
         ) from None
     with lock:
+        remove_leftovers(plan.output)
         results = _here(plan, cells) if cluster is None else run_on_cluster(plan, cells, cluster)
         return _finish(plan, path, results)
 
@@ -128,8 +130,9 @@ def _finish(plan: Plan, path: Path, results: Sequence[tuple[Cell, CellResult]]) 
         write_atomically(listed, "\n".join(_paragraph(plan, *one) for one in failed))
         for cell, result in failed:
             lines.append(f"failed: {cell.title}: {result.words}")
-            shown = last_lines(plan.logs / f"{cell.stem}.log", _SHOWN) if result.details else []
-            lines += [f"    {line}" for line in shown]
+            # Bad input says all there is to say in its one line.
+            log = last_lines(plan.logs / f"{cell.stem}.log", _SHOWN) if result.worn else []
+            lines += [f"    {line}" for line in log]
         hints += [
             f"more of their logs: {listed}",
             f"to try again what failed: s3prl-compress run {path}",

@@ -9,6 +9,7 @@ from ..errors import InputError
 from ..methods import available
 from ..scoring import Settings
 from .corpora import CorpusFacts
+from .peers import peer_facts
 from .plan import Plan
 
 _ASSUMED = "hubert_base"
@@ -45,7 +46,10 @@ def upstream_size(plan: Plan, name: str) -> UpstreamSize:
         size = size or upstream_size(plan, entry.base)
         return UpstreamSize(size.states, size.hidden, size.macs_32, size.bytes, learned)
     if entry.source is None:
-        return _size(_named(_ASSUMED))
+        facts = peer_facts(entry, plan.upstreams)
+        if facts is None:
+            return _size(_named(_ASSUMED))
+        return UpstreamSize(facts.states, facts.hidden, facts.cost.macs_32, facts.cost.bytes)
     if is_checkpoint(entry.source):
         return _size(read_config(entry.source).shape)
     try:

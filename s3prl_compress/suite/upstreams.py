@@ -48,7 +48,7 @@ def make_upstream(
 
 
 def upstream_source(entry: UpstreamEntry, folder: Path) -> str:
-    """Return what `load` takes for an entry that was made."""
+    """Return what `load` takes for an entry of ours that was made."""
     return entry.source if entry.source is not None else str(folder / entry.name)
 
 

@@ -11,12 +11,14 @@ from filelock import FileLock
 
 from ..encoder import SpeechEncoder, fingerprint, load
 from ..encoder.cost import parameters
+from ..encoder.guest import Guest
 from ..errors import InputError
 from ..outputs import pick_device, use_threads
 from ..scoring import record_path, score
 from ..scoring.corpora.opening import locate_corpus
 from ..timing import time_upstreams, write_time_record
 from .cells import Cell
+from .peers import make_peer
 from .plan import CellResult, Plan
 from .recipe import UpstreamEntry
 from .times import timed_before
@@ -40,7 +42,8 @@ def do_cell(plan: Plan, cell: Cell) -> CellResult:
         worn = not isinstance(error, InputError)
         words = f"{type(error).__name__}: {reason}" if worn else reason
         state, random_weights, details = "failed", False, traceback.format_exc()
-        print(details, file=sys.stderr, flush=True)
+        if worn:
+            print(details, file=sys.stderr, flush=True)
     return CellResult(
         title=cell.title,
         state=state,
@@ -48,7 +51,8 @@ def do_cell(plan: Plan, cell: Cell) -> CellResult:
         details=details,
         seconds=time.perf_counter() - started,
         random_weights=random_weights,
-        worn=worn,
+        # s3prl's hub changes the process that imports it.
+        worn=worn or "s3prl.hub" in sys.modules,
     )
 
 
@@ -59,6 +63,10 @@ _Outcome = tuple[_State, str, bool]
 
 def _upstream(plan: Plan, cell: Cell) -> _Outcome:
     entry = _entry(plan, cell.upstream)
+    if entry.s3prl is not None:
+        peer, known = make_peer(entry, plan.upstreams)
+        words = f"{peer.facts.cost.parameters:,} parameters, s3prl's own {entry.s3prl}"
+        return _outcome(known, words, random_weights=False)
     base = None if entry.base is None else _encoder(plan, entry.base)
     encoder, kept = make_upstream(entry, base, plan.upstreams, pick_device(_device(plan)))
     random_weights = encoder.provenance.random_weights
@@ -79,7 +87,7 @@ def _score(plan: Plan, cell: Cell) -> _Outcome:
     with FileLock(plan.output / ".corpora.lock"):
         data = locate_corpus(task.task, task.data, plan.corpora)
     record = score(
-        upstream_source(entry, plan.upstreams),
+        _source(plan, entry),
         task.task,
         data=data,
         output=plan.records,
@@ -99,8 +107,8 @@ def _time(plan: Plan, cell: Cell) -> _Outcome:
     timing = plan.suite.time
     assert timing is not None
     alone = timing.against in (None, cell.upstream)
-    this = _encoder(plan, cell.upstream)
-    against = None if alone else _encoder(plan, str(timing.against))
+    this = _upstream_of(plan, cell.upstream)
+    against = None if alone else _upstream_of(plan, str(timing.against))
     device = pick_device(_device(plan))
     record = timed_before(
         plan.records,
@@ -147,6 +155,18 @@ def _entry(plan: Plan, name: str) -> UpstreamEntry:
 
 def _encoder(plan: Plan, name: str) -> SpeechEncoder:
     return load(upstream_source(_entry(plan, name), plan.upstreams))
+
+
+def _source(plan: Plan, entry: UpstreamEntry) -> str | Guest:
+    """Return what `score` takes for an upstream that was made."""
+    if entry.s3prl is not None:
+        return make_peer(entry, plan.upstreams)[0]
+    return upstream_source(entry, plan.upstreams)
+
+
+def _upstream_of(plan: Plan, name: str) -> SpeechEncoder | Guest:
+    source = _source(plan, _entry(plan, name))
+    return load(source) if isinstance(source, str) else source
 
 
 def _device(plan: Plan) -> str | None:

@@ -74,6 +74,7 @@ class Worker:
                 words=words,
                 details="\n".join(last_lines(log)),
                 seconds=seconds,
+                worn=True,
             )
         result = CellResult.model_validate_json(line)
         if result.worn or result.seconds > _LONG:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from ..encoder.guest import Guest
 from ..errors import InputError
 from ..outputs import pick_device
 from ..reporting.records import TimeRecord, environment, write_record
@@ -28,8 +29,8 @@ FEWEST_REPEATS = 3
 
 
 def time_upstreams(
-    source: str | Path | SpeechEncoder,
-    against: str | Path | SpeechEncoder | None = None,
+    source: str | Path | SpeechEncoder | Guest,
+    against: str | Path | SpeechEncoder | Guest | None = None,
     *,
     name: str | None = None,
     against_name: str | None = None,
@@ -172,13 +173,13 @@ def _threads(threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _loaded(source: str | Path | SpeechEncoder, device: str) -> SpeechEncoder:
+def _loaded(source: str | Path | SpeechEncoder | Guest, device: str) -> SpeechEncoder | Guest:
     from ..encoder import load
 
     return load(source, device=device) if isinstance(source, (str, Path)) else source
 
 
-def _ready(encoder: SpeechEncoder, dtype: DType, device: str) -> Forward:
+def _ready(encoder: SpeechEncoder | Guest, dtype: DType, device: str) -> Forward:
     """Return the encoder, or a copy where it is in another dtype, place or mode than wanted."""
     wanted = (torch.device(device), getattr(torch, dtype))
     parameter = next(encoder.parameters())
@@ -187,13 +188,15 @@ def _ready(encoder: SpeechEncoder, dtype: DType, device: str) -> Forward:
     return encoder
 
 
-def _name(source: str | Path | SpeechEncoder) -> str:
+def _name(source: str | Path | SpeechEncoder | Guest) -> str:
     if isinstance(source, (str, Path)):
         return Path(source).name or str(source)
+    if isinstance(source, Guest):
+        return source.upstream
     return source.shape.family
 
 
-def _source(source: str | Path | SpeechEncoder) -> str:
+def _source(source: str | Path | SpeechEncoder | Guest) -> str:
     return str(source) if isinstance(source, (str, Path)) else "in memory"
 
 

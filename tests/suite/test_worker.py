@@ -18,7 +18,7 @@ from s3prl_compress import cli
 from s3prl_compress.suite.cells import Cell
 from s3prl_compress.suite.plan import Plan
 from s3prl_compress.suite.recipe import Suite
-from s3prl_compress.suite.worker import Worker, last_lines
+from s3prl_compress.suite.worker import Worker
 
 TINY = Cell(kind="upstream", upstream="tiny")
 BROKEN = Cell(kind="upstream", upstream="broken")
@@ -61,7 +61,6 @@ def test_a_cell_ends_well_badly_or_by_a_kill_and_the_next_is_done(plan: Plan) ->
         assert bad.state == "failed"
         assert "nowhere" in bad.words
         assert "InputError" in bad.details
-        assert any("nowhere" in line for line in last_lines(plan.logs / f"{BROKEN.stem}.log"))
         assert worker.do(TINY).state == "before"
         assert children() - before == {second}
     assert children() - before == set()

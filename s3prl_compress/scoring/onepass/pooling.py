@@ -27,6 +27,7 @@ from ..corpora.audio import SAMPLING_RATE
 
 if TYPE_CHECKING:
     from ...encoder import SpeechEncoder
+    from ...encoder.guest import Guest
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def evenly_spaced(path: Path, crops: int, samples: int = SAMPLING_RATE) -> list[
     return [Clip(path, int(start), samples) for start in starts]
 
 
-def pool(encoder: SpeechEncoder, waveforms: Sequence[Tensor]) -> Tensor:
+def pool(encoder: SpeechEncoder | Guest, waveforms: Sequence[Tensor]) -> Tensor:
     """Return the mean over frames of every hidden state: [batch, layers + 1, width], float32.
 
     The frames are those that s3prl's Featurizer takes: `round(samples / 320)` with independent
@@ -71,9 +72,11 @@ def pool(encoder: SpeechEncoder, waveforms: Sequence[Tensor]) -> Tensor:
     """
     lengths = [len(waveform) for waveform in waveforms]
     states, frame_counts = encoder(list(waveforms))
-    counts = torch.tensor(superb_frame_counts(lengths), device=states[0].device)
+    counts = torch.tensor(
+        superb_frame_counts(lengths, encoder.shape.frame_stride), device=states[0].device
+    )
     if encoder.padding == "independent":
-        states = superb_frames(states, frame_counts, lengths)
+        states = superb_frames(states, frame_counts, lengths, encoder.shape.frame_stride)
     else:
         if len(waveforms) > 1:
             raise ValueError(
@@ -87,7 +90,7 @@ def pool(encoder: SpeechEncoder, waveforms: Sequence[Tensor]) -> Tensor:
 
 
 def pool_clips(
-    encoder: SpeechEncoder,
+    encoder: SpeechEncoder | Guest,
     clips: Sequence[Clip],
     write: Callable[[list[int], np.ndarray], None],
     *,
@@ -145,7 +148,7 @@ def _check_lengths(clips: Sequence[Clip], minimum: int) -> None:
 
 
 @contextmanager
-def ready(encoder: SpeechEncoder, padding: Padding, device: str) -> Iterator[None]:
+def ready(encoder: SpeechEncoder | Guest, padding: Padding, device: str) -> Iterator[None]:
     """Put the encoder on the device with this padding; leave it as it was found."""
     before, home = encoder.padding, next(encoder.parameters()).device
     try:

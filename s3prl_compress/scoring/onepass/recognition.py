@@ -30,6 +30,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
 
+from ...encoder.guest import Guest
 from ...errors import InputError
 from ...files import write_atomically
 from ...reporting.records import RateResult
@@ -55,9 +56,11 @@ def run(job: Job) -> EngineResult:
     """Score the job's encoder; see the module for what is equal to s3prl and what is not."""
     started = time.perf_counter()
     corpus = job.corpus
+    encoder = job.encoder
     assert isinstance(corpus, TranscribedCorpus)
+    assert not isinstance(encoder, Guest)  # `score` turns them away
     frames = load_frames(
-        job.encoder,
+        encoder,
         corpus,
         padding=job.padding,
         cache=job.cache or job.work.parent / "features",

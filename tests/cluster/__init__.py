@@ -1,0 +1,1 @@
+"""Suites on a real Slurm, of one node on this machine."""

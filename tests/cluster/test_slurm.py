@@ -1,0 +1,185 @@
+"""A suite on a real Slurm: preempted, warned of its end, killed; the records are the same.
+
+The proof that `run --cluster slurm` keeps its word. `tests/cluster/slurm_proof.sh` installs what
+it needs and runs it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from s3prl_compress.encoder import fingerprint, load
+from s3prl_compress.reporting.records import ScoreRecord, read_records
+
+from . import slurm_node
+
+PROGRAM = [sys.executable, "-c", "from s3prl_compress.cli import main; raise SystemExit(main())"]
+S3PRL_JOB = "1.ks-tiny-s3prl-seed-0"
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[None]:
+    reason = slurm_node.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    # Not below pytest's own folder: munged's user must be able to get there.
+    with tempfile.TemporaryDirectory(prefix="slurm-") as folder:
+        os.chmod(folder, 0o755)
+        with slurm_node.slurm_node(Path(folder) / "node"):
+            yield
+
+
+def write_suite(folder: Path, corpus: Path) -> Path:
+    """Two upstreams, both engines, two seeds; s3prl's cells are long enough to be disturbed."""
+    quick: dict[str, Any] = {
+        "extends": "smoke", "total_steps": 4, "eval_step": 2, "batch_size": 8,
+        "crops_per_file": 2, "learning_rates": [1e-2],
+        "engines": {"s3prl": {"total_steps": 400, "eval_step": 50}},
+    }  # fmt: skip
+    suite: dict[str, Any] = {
+        "output": "unused",
+        "upstreams": [
+            {"name": "tiny", "random": {"shape": "hubert_tiny"}},
+            {"name": "half", "from": "tiny", "method": "magnitude", "settings": {"sparsity": 0.4}},
+        ],
+        "tasks": [
+            {"task": "ks", "data": str(corpus), "recipe": "quick.yaml", "engines": ["s3prl"]},
+            {"task": "ks", "data": str(corpus), "recipe": "quick.yaml"},
+        ],
+        "device": "cpu",
+        "threads": 1,
+        "cluster": {"partition": "low", "cpus": 1, "hours": 0.5},
+    }
+    (folder / "quick.yaml").write_text(yaml.safe_dump(quick))
+    path = folder / "suite.yaml"
+    path.write_text(yaml.safe_dump(suite, sort_keys=False))
+    return path
+
+
+Run = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    """Start runs of suites; none outlives its test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(path: Path, output: Path, *more: str) -> subprocess.Popen[str]:
+        command = [*PROGRAM, "run", str(path), "--output", str(output), *more]
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        started.append(subprocess.Popen(command, **streams, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def until(what: Callable[[], Any], seconds: float = 120) -> Any:
+    """Return what comes as soon as there is something."""
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, f"not within {seconds} s; the queue: {slurm_node.jobs()}"
+        time.sleep(0.1)
+    return found
+
+
+def state_of(output: Path) -> list[Path]:
+    return sorted(output.glob("records/.work/tiny.ks.s3prl*/**/states-*.ckpt"))
+
+
+def scores(output: Path) -> dict[tuple[str, str], ScoreRecord]:
+    found = [record for _, record in read_records(output / "records")]
+    return {(r.upstream.name, r.engine): r for r in found if isinstance(r, ScoreRecord)}
+
+
+def job_process(name: str) -> psutil.Process | None:
+    """Return the process that a job's worker is a child of, once it is there."""
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        command, variables = process.info["cmdline"] or [""], process.info["environ"] or {}
+        ours = "submitit.core._submit" in command and "srun" not in command[0]
+        if ours and variables.get("SLURM_JOB_NAME") == name and process.children():
+            return process
+    return None
+
+
+def test_a_disturbed_suite_ends_as_an_undisturbed_one(
+    slurm: None, run: Run, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    path = write_suite(tmp_path, tiny_corpus)
+    plain, output = tmp_path / "plain", tmp_path / "disturbed"
+    undisturbed = run(path, plain)
+    printed = undisturbed.communicate()[0]
+    assert undisturbed.returncode == 0, printed
+
+    first = run(path, output, "--cluster", "slurm")
+    # Preemption: a job that needs the whole node, in a partition that comes first.
+    number, _ = until(lambda: slurm_node.jobs().get(S3PRL_JOB))
+    until(lambda: state_of(output))
+    slurm_node.ask("sbatch", "--partition=high", "--exclusive", "--output=/dev/null", "--wrap=true")
+    until(lambda: slurm_node.restarts(number) == 1)
+    # Its hours end: submitit is warned, and requeues. The restart may take some seconds.
+    until(lambda: slurm_node.jobs()[S3PRL_JOB][1] == "RUNNING")
+    before = state_of(output)[-1]
+    until(lambda: state_of(output)[-1] != before)
+    slurm_node.ask("scancel", "--signal=USR2", number)
+    until(lambda: slurm_node.restarts(number) == 2)
+    # The node's memory is full: everything of the job is killed at once.
+    until(lambda: slurm_node.jobs()[S3PRL_JOB][1] == "RUNNING")
+    job = until(lambda: job_process(S3PRL_JOB))
+    family = [job, *job.children(recursive=True)]
+    for process in family:
+        process.kill()
+    printed = first.communicate(timeout=240)[0]
+    assert first.returncode == 1, printed
+    assert "ended before it" in printed
+
+    second = run(path, output, "--cluster", "slurm")
+    printed = second.communicate(timeout=240)[0]
+    assert second.returncode == 0, printed
+    assert "1 jobs, 0 of them in the queue already" in printed
+
+    ours, theirs = scores(output), scores(plain)
+    assert set(ours) == set(theirs)
+    assert len(ours) == 4
+    for key, record in theirs.items():
+        other = ours[key]
+        same = ("settings", "corpus", "test_size", "chance", "metric", "predictions")
+        assert all(getattr(other, name) == getattr(record, name) for name in same), key
+        resumed = any("was resumed at step" in note for note in other.notes)
+        assert resumed == (key == ("tiny", "s3prl")), key
+        if not resumed:
+            assert (other.score, other.rates) == (record.score, record.rates)
+            texts = [(o / "records" / record.predictions).read_bytes() for o in (output, plain)]
+            assert texts[0] == texts[1]
+    for name in ("tiny", "half"):
+        prints = {fingerprint(load(o / "upstreams" / name)) for o in (output, plain)}
+        assert len(prints) == 1
+
+
+def test_a_run_takes_up_the_jobs_of_one_that_ended(
+    slurm: None, run: Run, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    path, output = write_suite(tmp_path, tiny_corpus), tmp_path / "out"
+    only = ("--only", "tiny", "--cluster", "slurm")
+    first = run(path, output, *only)
+    until(lambda: state_of(output))
+    first.kill()
+    first.communicate()
+    second = run(path, output, *only)
+    printed = second.communicate(timeout=240)[0]
+    assert second.returncode == 0, printed
+    assert " 1 of them in the queue already" in printed
+    assert len(scores(output)) == 2
