@@ -50,7 +50,8 @@ def latex(tables: Sequence[Table], origins: Sequence[Origin], warning: str | Non
         f"% {origin.machine}; {origin.versions}; {origin.code}; {origin.dates}\n"
         for origin in origins
     ]
-    return "\n".join(["".join(parts), *(_environment(table, warning) for table in tables)])
+    tables_written = (_environment(table, n, warning) for n, table in enumerate(tables, start=1))
+    return "\n".join(["".join(parts), *tables_written])
 
 
 def escape(text: str) -> str:
@@ -59,7 +60,7 @@ def escape(text: str) -> str:
     return "".join(c if c.isascii() or c.isalpha() else "?" for c in " ".join(written.split()))
 
 
-def _environment(table: Table, warning: str | None) -> str:
+def _environment(table: Table, number: int, warning: str | None) -> str:
     kept = [place for place, column in enumerate(table.columns) if column.key not in _LEFT_OUT]
     columns = [table.columns[place] for place in kept]
     wide = [_wide(column) for column in columns]
@@ -79,7 +80,7 @@ def _environment(table: Table, warning: str | None) -> str:
         r"\begin{table}",
         r"  \centering\small",
         rf"  \caption{{{escape(table.title)}. {escape(', '.join(table.facts))}.}}",
-        rf"  \label{{tab:{_label(table.title)}}}",
+        rf"  \label{{tab:{number}-{_label(table.title)}}}",
         rf"  \begin{{tabular}}{{{layout}}}",
         r"    \toprule",
         f"    {' & '.join(map(escape, head))} \\\\",

@@ -8,9 +8,8 @@ from .records import ScoreRecord
 
 RANDOM_WEIGHTS = "Random weights: scores say nothing about compression."
 GENERATED_SPEECH = "Generated speech: not comparable with published scores."
-APPROXIMATE = (
-    "Approximate (\N{ALMOST EQUAL TO}): the engine's conditions for exactness did not hold."
-)
+ALMOST = "\N{ALMOST EQUAL TO}"
+APPROXIMATE = f"Approximate ({ALMOST}): the engine's conditions for exactness did not hold."
 RESUMED = "Resumed in the middle: its later batches are not those of an undisturbed run."
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from . import formats, four_task
 from .costs import attach_fronts
-from .notes import footnotes
+from .notes import ALMOST, APPROXIMATE, RANDOM_WEIGHTS, footnotes
 from .records import TimeRecord
 from .rows import mark_roles, reference_of
 from .speed import attach_speed
@@ -213,19 +213,23 @@ def _cell(
     if row["score"] is None:
         return Cell()
     decimals = formats.decimals_for([row["standard_error"]])
-    return Cell(formats.score(row["score"], row["standard_error"], decimals), "", row["score"])
+    return Cell(_score(row, decimals), "", row["score"])
 
 
 def _task_cell(row: Mapping[str, Any] | None, decimals: int) -> Cell:
     """Return a task's score above its difference to dense, with a star where significant."""
     if row is None:
         return Cell()
-    text = formats.score(row["score"], row["standard_error"], decimals)
     below = ""
     if row["difference"] is not None:
         star = "*" if row["significant"] else ""
         below = f"{formats.signed(row['difference'], decimals)}{star}"
-    return Cell(text, below, row["score"], verdict(row))
+    return Cell(_score(row, decimals), below, row["score"], verdict(row))
+
+
+def _score(row: Mapping[str, Any], decimals: int) -> str:
+    mark = f"{ALMOST} " if row["approximate"] else ""
+    return mark + formats.score(row["score"], row["standard_error"], decimals)
 
 
 def _notes(metric: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -241,6 +245,10 @@ def _notes(metric: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
             f"{metric.capitalize()}: their plain mean, error rates as 100 less the rate. It is no "
             f"4-task score, and {four_task.NOT_COMPARABLE}."
         )
+    if any(row["approximate"] for row in rows):
+        notes.append(APPROXIMATE)
+    if any(row["random_weights"] for row in rows):
+        notes.append(RANDOM_WEIGHTS)
     if any(task["significant"] is not None for row in rows for task in row["tasks"].values()):
         notes.append(
             "* after a difference: significant at 0.05, corrected for the rows of its task."

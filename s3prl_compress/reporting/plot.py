@@ -165,7 +165,7 @@ def _drawn(point: _Point, name: str, on_front: bool) -> Markup:
     styles += [SIGNIFICANCE_STYLES[point.row["significant"]]] if point.row["methods"] else []
     styles += ["on-front"] if on_front else []
     return Markup(
-        '<g class="{}" id="{}-point-{}" data-row="{}" data-upstream="{}" tabindex="0">'
+        '<g class="{}" id="{}-point-{}" data-row="{}" data-upstream="{}" role="img" tabindex="0">'
         '<title>{}</title><path class="bar" d="{}"/>'
         '<circle class="halo" cx="{:.1f}" cy="{:.1f}" r="10"/>'
         '<path class="marker" transform="translate({:.1f} {:.1f})" d="{}"/></g>'

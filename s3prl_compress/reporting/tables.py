@@ -16,6 +16,9 @@ def csv(frame: pandas.DataFrame, speeds: list[tuple[str, pandas.DataFrame]]) -> 
         frame = pandas.concat(parts, ignore_index=True)
     flat = frame.assign(notes=["; ".join(notes) for notes in frame["notes"]])
     flat = flat.drop(columns=["predictions"], errors="ignore")
+    for column in ("p_units", "compared_rows"):
+        if column in flat:
+            flat[column] = flat[column].astype("Int64")  # whole numbers beside missing ones
     for column, separator in (("front", ", "), ("fold_sizes", " ")):
         if column in flat:
             flat[column] = [separator.join(map(str, values)) for values in flat[column]]

@@ -8,7 +8,7 @@ from typing import Any
 import pandas
 
 from . import formats
-from .notes import footnotes
+from .notes import ALMOST, footnotes
 from .paired import significance_notes
 from .rows import reference_of
 from .view import (
@@ -181,7 +181,7 @@ def _cell(
 
 def score_cell(row: Mapping[str, Any], decimals: int) -> Cell:
     """Return a score and its standard error above its 95 % interval."""
-    mark = "\N{ALMOST EQUAL TO} " if row["approximate"] else ""
+    mark = f"{ALMOST} " if row["approximate"] else ""
     low, high = row["score_low"], row["score_high"]
     return Cell(
         mark + formats.score(row["score"], row["standard_error"], decimals),

@@ -5,11 +5,13 @@ import math
 import pytest
 
 from s3prl_compress.reporting.four_task import (
+    OFFICIAL_VARIANTS,
     REFERENCE_POINTS,
     four_task_score,
     warning,
     why_not_comparable,
 )
+from s3prl_compress.scoring import TASKS
 
 BASE = {task: points[0] for task, points in REFERENCE_POINTS.items()} | {"asr": 100 - 76.82}
 TOP = {task: points[1] for task, points in REFERENCE_POINTS.items()} | {"asr": 100 - 96.38}
@@ -24,6 +26,10 @@ def test_a_published_row_by_hand() -> None:
     # HuBERT base: (0.99349 + 0.87358 + 0.86072 + 0.85685) / 4.
     scores = {"ks": 96.30, "sid": 81.42, "er": 64.92, "asr": 6.42}
     assert four_task_score(scores)[0] == pytest.approx(896.2, abs=0.05)
+
+
+def test_official_variants_are_the_tasks_first_ones() -> None:
+    assert {name: task.variants[0] for name, task in TASKS.items()} == OFFICIAL_VARIANTS
 
 
 def test_errors_of_the_tasks_add_in_squares() -> None:
