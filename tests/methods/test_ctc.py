@@ -10,7 +10,7 @@ from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, load, random_enc
 from s3prl_compress.encoder.checkpoint import fingerprint
 from s3prl_compress.encoder.linear import SparseLinear
 from s3prl_compress.errors import InputError
-from s3prl_compress.methods import compress
+from s3prl_compress.methods import available, compress
 from s3prl_compress.methods.rebuild import get_linear
 from s3prl_compress.scoring.ctc import score_ctc
 from s3prl_compress.training.ctc import add_head
@@ -73,6 +73,33 @@ def test_the_head_is_made_of_the_transcripts_and_goes_with_the_model(
     assert step.settings["steps"] == 3
     assert len(step.settings["transcripts"]) == 64
     assert str(letters.parent) not in str(step.settings)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("magnitude", {"granularity": "weight"}),
+        ("clustering", {}),
+        ("low_rank", {}),
+        ("structured", {"final_steps": 1}),
+        ("prune_low_rank", {"factor_steps": 1, "final_steps": 1}),
+        ("self_pinching", {"final_steps": 1}),
+    ],
+)
+def test_every_method_keeps_the_head(
+    letters: Path, tmp_path: Path, method: str, settings: dict[str, Any]
+) -> None:
+    encoder = small_encoder()
+    add_head(encoder, ["abc"], seed=1)
+    assert encoder.head is not None
+    if available()[method].learns:
+        settings = QUICK | settings | {"audio": letters, "steps": 1}
+    smaller = compress(encoder, method, sparsity=0.1, **settings)
+    save(smaller, tmp_path / "smaller")
+    head = load(tmp_path / "smaller").head
+    assert head is not None
+    assert head.vocabulary == encoder.head.vocabulary
+    assert torch.equal(head.linear.weight, encoder.head.linear.weight)
 
 
 def test_a_head_that_is_there_is_trained_on(letters: Path) -> None:

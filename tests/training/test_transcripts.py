@@ -87,3 +87,11 @@ def test_bad_folders_are_one_line(librispeech: Path, tmp_path: Path) -> None:
         open_transcribed(empty)
     with pytest.raises(InputError, match="no such folder"):
         open_transcribed(tmp_path / "nowhere")
+
+
+@pytest.mark.speech
+def test_real_speech(speech_data: Path) -> None:
+    for split in ("train", "dev", "test"):
+        speech = open_transcribed(speech_data / "asr_minilibri", split)  # type: ignore[arg-type]
+        assert len(speech.texts) == len(speech.audio.files) > 10
+        assert set("".join(speech.texts)) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ' ")
