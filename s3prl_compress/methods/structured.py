@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from ..encoder.model import SpeechEncoder
 from ..training.gated import GatedConfig
 from ..training.learned import distill, recover
-from .harden import choose_units
+from .harden import Rounding, choose_units
 from .masked import MaskedEncoder
 from .registry import register
 from .settings import GateNames, Multiple, Sparsity
@@ -55,14 +55,6 @@ def structured(encoder: SpeechEncoder, config: StructuredConfig) -> SpeechEncode
     drops = dict.fromkeys(config.units, config.drop)
     masked = MaskedEncoder(encoder, drops, straight_through=True)
     distill(masked, encoder, config, config.gated_stage("gates"), config.control())
-    kept = choose_units(
-        masked,
-        encoder,
-        "structured",
-        config.sparsity,
-        multiple=config.multiple,
-        head_multiple=config.head_multiple,
-        equal_heads=config.equal_heads,
-    )
-    masked.settle(kept)
+    rounding = Rounding(config.multiple, config.head_multiple, config.equal_heads)
+    masked.settle(choose_units(masked, encoder, "structured", config.sparsity, rounding))
     return recover(masked.shrunk(), encoder, config, config.final_stage())

@@ -224,7 +224,7 @@ def _log(
 
 
 def _short(entry: Scalars) -> dict[str, str]:
-    shown = ("loss", "masked_loss", "accuracy", "sparsity", "target")
+    shown = ("loss", "distillation", "masked_loss", "accuracy", "sparsity", "target")
     return {name: f"{entry[name]:.3f}" for name in shown if name in entry}
 
 
