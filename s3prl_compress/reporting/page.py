@@ -156,8 +156,10 @@ def _lead(tables: Sequence[Table], speeds: Sequence[Table], origins: Sequence[Or
 def _warnings(tables: Sequence[Table]) -> list[str]:
     """Say above everything else what must not be overlooked."""
     rows = [row for table in tables for row in table.rows]
-    random = RANDOM_WEIGHTS if any(row["random_weights"] for row in rows) else None
-    return [text for text in (four_task.warning(rows), random) if text]
+    flags = [bool(row["random_weights"]) for row in rows]
+    some = "Some rows have random weights: they say nothing about compression."
+    random = RANDOM_WEIGHTS if all(flags) else some if any(flags) else None
+    return [text for text in (four_task.warning(rows), random) if text and rows]
 
 
 def _breakable(text: str) -> Markup:

@@ -70,15 +70,17 @@ def _plot(rows: list[dict[str, Any]], axis: CostAxis, looks: Mapping[str, Look],
     # Best on nothing at all; if need be across the stair, then across bars, then numbers instead.
     attempts: tuple[list[Box], ...] = ([*bars, *_stair_boxes(front)], bars, [])
     for words, avoided in product(ways, attempts):
-        labels = _labels(points, words, avoided)
-        if labels is not None:
+        placed = _labels(points, words, avoided)
+        if placed is not None:
             break
+    leaders, labels = placed or ([], [])
     parts = [
         *_grid(rows, axis, across, up),
         *_lines(rows, up),
         _front(front),
+        *leaders,
         *(_drawn(point, name, point in front) for point in points),
-        *(labels or ()),
+        *labels,
     ]
     label = f"{rows[0]['metric']} against {axis.label}"
     start = Markup('<svg role="group" aria-label="{}" viewBox="0 0 {} {}">')
@@ -187,8 +189,8 @@ def _drawn(point: _Point, name: str, on_front: bool) -> Markup:
 
 def _labels(
     points: Sequence[_Point], words: Mapping[int, str], avoided: Sequence[Box]
-) -> list[Markup] | None:
-    """Write each point's word beside it; None where there is no room for all."""
+) -> tuple[list[Markup], list[Markup]] | None:
+    """Return lines to far words, and each point's word beside it; None without room for all."""
     texts = [words[point.row["row"]] for point in points]
     sizes = [(_LETTER * len(text), _LINE) for text in texts]
     # `place` counts upwards, a drawing downwards.
@@ -199,20 +201,20 @@ def _labels(
     places = place(spots, sizes, obstacles, inside)
     if places is None:
         return None
-    parts = []
+    leaders, labels = [], []
     for point, text, found, (width, height) in zip(points, texts, places, sizes, strict=True):
         left, bottom = found.x, -found.y
         if found.far:
             x = min(max(point.x, left), left + width)
             y = min(max(point.y, bottom - height), bottom)
             leader = Markup('<path class="leader" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/>')
-            parts.append(leader.format(point.x, point.y, x, y))
+            leaders.append(leader.format(point.x, point.y, x, y))
         label = Markup(
             '<text class="label" data-row="{}" data-upstream="{}" x="{:.1f}" y="{:.1f}">{}</text>'
         )
         names = (point.row["row"], point.row["upstream"])
-        parts.append(label.format(*names, left + width / 2, bottom - 2.5, text))
-    return parts
+        labels.append(label.format(*names, left + width / 2, bottom - 2.5, text))
+    return leaders, labels
 
 
 def _stair_boxes(points: Sequence[_Point]) -> list[Box]:
@@ -241,14 +243,14 @@ def without_common_start(rows: Sequence[Mapping[str, Any]]) -> dict[int, str]:
 
     Names stay whole where the rest would be a bare number: that could be taken for a row's.
     """
-    names = [row["upstream"] for row in rows if not row["reference"]]
+    names = [row["upstream"] for row in rows if row["methods"]]
     cut = 0
     for match in re.finditer(r"[-_./ ]", names[0] if names else ""):
         start = names[0][: match.end()]
         rests = [name[match.end() :] for name in names]
         if all(name.startswith(start) for name in names) and not any(map(_is_number, rests)):
             cut = match.end()
-    return {row["row"]: row["upstream"][0 if row["reference"] else cut :] for row in rows}
+    return {row["row"]: row["upstream"][cut if row["methods"] else 0 :] for row in rows}
 
 
 def _is_number(text: str) -> bool:

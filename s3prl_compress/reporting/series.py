@@ -32,12 +32,12 @@ class Look:
 
 DENSE = Look(_STAR, "dense")
 PEER = Look("M0-5.2L4.5-2.6V2.6L0 5.2-4.5 2.6V-2.6z", "peer")
-_DENSE, _PEER = "dense", "somebody else's"
+_DENSE, _PEER = "dense", "no method"
 _OTHERS = {_DENSE: DENSE, _PEER: PEER}
 
 
 def method_of(row: Mapping[str, Any]) -> str:
-    """Return the names of a row's methods without their settings; "dense" or a peer without."""
+    """Return the names of a row's methods without their settings; else "dense" or "no method"."""
     names = re.findall(r"(?:^| \+ )([A-Za-z_][\w-]*)(?=\(|$| \+ )", row["methods"])
     return " + ".join(names) or (_DENSE if row["reference"] else _PEER)
 

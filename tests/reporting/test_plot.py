@@ -20,8 +20,8 @@ def _rows(frame: pandas.DataFrame) -> list[dict[str, Any]]:
     return score_tables(frame)[0].rows
 
 
-def _row(number: int, name: str, reference: bool = False) -> dict[str, object]:
-    return {"row": number, "upstream": name, "reference": reference}
+def _row(number: int, name: str, methods: str = "m(a=1)") -> dict[str, object]:
+    return {"row": number, "upstream": name, "methods": methods}
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +84,8 @@ def test_long_chains_keep_each_methods_first_settings() -> None:
 
 
 def test_names_lose_what_they_share_but_never_become_numbers() -> None:
-    rows = [_row(1, "base", True), _row(2, "base-fold-10"), _row(3, "base-share-25")]
-    assert without_common_start(rows) == {1: "base", 2: "fold-10", 3: "share-25"}
+    rows = [_row(1, "base-line", ""), _row(2, "base-fold-10"), _row(3, "base-share-25")]
+    assert without_common_start(rows) == {1: "base-line", 2: "fold-10", 3: "share-25"}
     rows = [_row(1, "base-fold-10"), _row(2, "base-fold-20")]
     assert without_common_start(rows) == {1: "fold-10", 2: "fold-20"}
     assert without_common_start([]) == {}

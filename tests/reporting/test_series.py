@@ -28,7 +28,7 @@ def test_every_method_has_a_look_of_its_own_and_dense_the_first() -> None:
 
 def test_somebody_elses_model_is_neither_dense_nor_a_method() -> None:
     looks = series_of([_row("a(x=1)"), {"methods": "", "reference": False}])
-    assert looks == {"somebody else's": PEER, "a": look(0)}
+    assert looks == {"no method": PEER, "a": look(0)}
 
 
 def test_many_methods_never_look_the_same() -> None:
