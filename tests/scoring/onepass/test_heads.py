@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -136,3 +137,32 @@ def test_loading_a_state_gives_it_to_every_head_and_states_are_copies() -> None:
     sweep.update(*batches(1)[0])
     assert largest_difference(sweep.state(0), state) > 0
     assert largest_difference(other.state(0), state) == 0
+
+
+@pytest.mark.parametrize("classes", [5, 200])
+def test_both_orders_of_the_linears_are_torchs_head(classes: int) -> None:
+    sweep = HeadSweep(LAYERS, WIDTH, classes, RATES, projector_dim=PROJECTOR)
+    assert sweep._merges(40) == (classes == 5)
+    heads = [OneHead() for _ in RATES]
+    for head in heads:
+        head.output = nn.Linear(PROJECTOR, classes)
+        head.load_state_dict(heads[0].state_dict())
+    optimizers = [
+        torch.optim.Adam(head.parameters(), lr=rate)
+        for head, rate in zip(heads, RATES, strict=True)
+    ]
+    sweep.load_state(heads[0].state())
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(10):
+        features = torch.randn(40, LAYERS, WIDTH, generator=generator)
+        labels = torch.randint(classes, (40,), generator=generator)
+        losses = sweep.update(features, labels)
+        for number, (head, optimizer) in enumerate(zip(heads, optimizers, strict=True)):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(head(features), labels)
+            assert torch.isclose(losses[number], loss, rtol=1e-4)
+            loss.backward()
+            nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+            optimizer.step()
+    for number, head in enumerate(heads):
+        assert largest_difference(sweep.state(number), head.state()) < 1e-4
