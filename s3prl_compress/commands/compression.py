@@ -10,13 +10,18 @@ from typing import Any
 
 from ..encoder import SpeechEncoder, cost, load, save
 from ..errors import InputError
+from ..files import write_atomically
 from ..methods import MethodInfo, available, check_settings, compress
 from ..training.processes import is_main
+from ..training.state import FACTS_FILE, read_facts
 from .console import table
 from .listing import setting_helps
 
 WORK = ".work"
 """Behind an output's name: the folder from which a learned method that was stopped goes on."""
+
+HISTORY_FILE = "training.json"
+"""In the checkpoint folder: loss, sparsity and learning rate of every stage, and its seconds."""
 
 
 def compress_to(
@@ -43,7 +48,7 @@ def compress_to(
     work = folder.with_name(folder.name + WORK)
     chain = [
         (name, own | _work_of(name, own, work / f"{number}_{name}"))
-        for number, (name, own) in enumerate(_dealt_out(names, values).items())
+        for number, (name, own) in enumerate(_dealt_out(names, values))
     ]
     encoder = source if isinstance(source, SpeechEncoder) else load(source, device=device)
     if then is not None and "teacher" in find_method(then).config.model_fields:
@@ -55,6 +60,7 @@ def compress_to(
         smaller = compress(smaller, name, **own)
     if is_main():
         save(smaller, folder)
+        _keep_histories(work, folder)
         shutil.rmtree(work, ignore_errors=True)
     before, after = cost(encoder).model_dump(), cost(smaller).model_dump()
     first, *others = smaller.provenance.steps[-len(chain) :]
@@ -76,21 +82,33 @@ def chained_settings(names: Sequence[str]) -> dict[str, str]:
     return helps
 
 
-def _dealt_out(names: Sequence[str], values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _dealt_out(names: Sequence[str], values: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Return for each method the settings that it has; the first gets those that none has."""
-    fields = {name: find_method(name).config.model_fields for name in names}
-    dealt = {
-        name: {key: value for key, value in values.items() if key in fields[name]} for name in names
-    }
-    known = {key for own in dealt.values() for key in own}
-    dealt[names[0]] |= {key: value for key, value in values.items() if key not in known}
-    return dealt
+    fields = [find_method(name).config.model_fields for name in names]
+    unknown = {key for key in values if not any(key in own for own in fields)}
+    return [
+        (
+            name,
+            {key: values[key] for key in values if key in own or (not number and key in unknown)},
+        )
+        for number, (name, own) in enumerate(zip(names, fields, strict=True))
+    ]
 
 
 def _work_of(name: str, own: Mapping[str, Any], folder: Path) -> dict[str, Path]:
     """Return the setting `work` for a method that has it and was given none."""
     wanted = "work" in find_method(name).config.model_fields and "work" not in own
     return {"work": folder} if wanted else {}
+
+
+def _keep_histories(work: Path, folder: Path) -> None:
+    """Write what the stages of learning measured beside the weights, as `training.json`."""
+    stages = {
+        str(path.parent.parent.relative_to(work)): read_facts(path.parent)
+        for path in sorted(work.rglob(FACTS_FILE))
+    }
+    if stages:
+        write_atomically(folder / HISTORY_FILE, json.dumps(stages, indent=1) + "\n")
 
 
 def find_method(name: str) -> MethodInfo:

@@ -71,6 +71,10 @@ def test_a_learned_method_goes_on_where_it_was_killed(
     assert decoded[:4] == [0, 1, 2, 2]
     assert fingerprint(load(tmp_path / "cut")) == fingerprint(load(tmp_path / "whole"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cut", "whole"]
+    history = json.loads((tmp_path / "cut" / "training.json").read_text())
+    assert sorted(history) == ["0_structured/final", "0_structured/gates"]
+    assert [entry["step"] for entry in history["0_structured/gates"]["training"]] == [1, 2, 3, 4]
+    assert "sparsity" in history["0_structured/gates"]["training"][0]
 
 
 def test_then_distill_takes_the_input_for_its_teacher(
