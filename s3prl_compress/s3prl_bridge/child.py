@@ -1,9 +1,9 @@
 """The process of its own that s3prl's runner runs in: `python -m ...child FOLDER PARENT`.
 
-FOLDER holds `task.json` (a `ChildTask`); `result.json` (a `ChildResult`) appears there at the
-end, or `error.txt` with one line where the input was wrong. Nothing of s3prl's gets into the
-process that asked: neither its changed `isinstance` nor its seeding. PARENT is that process's id:
-this one ends with it.
+FOLDER holds `task.json` (a `ChildTask`); `result.json` (a `ChildResult`) appears there when it has
+trained, and again when it has tested, or `error.txt` with one line where the input was wrong.
+Nothing of s3prl's gets into the process that asked: neither its changed `isinstance` nor its
+seeding. PARENT is that process's id: this one ends with it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .downstreams import DOWNSTREAMS
 from .lifetime import end_with_parent
 
 if TYPE_CHECKING:
-    from .downstream import Downstream, Prediction
+    from .downstream import Downstream
     from .runner import SeededRunner
 
 _LOCK_SECONDS = 60
@@ -80,7 +80,7 @@ def main(folder: Path) -> int:
     try:
         # A child whose parent was killed ends a moment later: until then the folder is its own.
         with FileLock(folder / "lock", timeout=_LOCK_SECONDS):
-            result = _run(task, folder)
+            _run(task, folder)
     except Timeout:
         line = f"{folder}: another process works in this folder; wait for it, or end it"
         write_atomically(folder / "error.txt", f"{line}\n")
@@ -90,7 +90,6 @@ def main(folder: Path) -> int:
         line = str(error).strip().splitlines()[-1].rpartition("InputError: ")[2]
         write_atomically(folder / "error.txt", f"{line}\n")
         return 2
-    write_atomically(folder / "result.json", result.model_dump_json(indent=1) + "\n")
     return 0
 
 
@@ -102,53 +101,61 @@ def read_result(folder: Path) -> ChildResult | None:
         return None
 
 
-def _run(task: ChildTask, folder: Path) -> ChildResult:
-    """Train unless that is done, then test if asked to."""
-    from .mends import mend
-    from .registration import register, register_alone
+def _write_result(folder: Path, result: ChildResult) -> None:
+    write_atomically(folder / "result.json", result.model_dump_json(indent=1) + "\n")
+
+
+def _run(task: ChildTask, folder: Path) -> None:
+    """Train unless that is done, then test if asked to; each result is written at once."""
+    from .registration import register_alone
 
     start = time.perf_counter()
-    if task.upstream == "compressed":
-        register_alone()
-    else:
-        register()
+    register_alone()
     downstream = DOWNSTREAMS[task.task]
     experiment = folder / "experiment"
     experiment.mkdir(exist_ok=True)
-    trained = read_result(folder)
-    runner = _build(task, downstream, folder, experiment, trained)
-    built = time.perf_counter()
-    if trained is None:
-        resumed_from = _first_resumption(folder, runner.step, runner.total_steps)
-        runner.train()
-        best_step, dev_score = _load_best(runner, downstream, experiment)
+    best = _best(downstream, experiment)
+    result = read_result(folder) if best is not None else None
+    start_from = best if result is not None else _newest_state(experiment)
+    runner = _build(task, downstream, folder, start_from)
+    started = time.perf_counter() - start
+    if result is None:
+        result = _train(runner, downstream, folder)
+        result.seconds["start"] = started
+        _write_result(folder, result)
         _remove_states(experiment, downstream)
     else:
-        resumed_from, best_step = trained.resumed_from, trained.best_step
-        dev_score = trained.dev_score
-    ready = time.perf_counter()
-    predictions = _test(runner, downstream, best_step) if task.test else None
-    seconds = {"start": built - start, "train": ready - built, "test": time.perf_counter() - ready}
-    if trained is not None:
-        seconds = {stage: seconds[stage] + trained.seconds[stage] for stage in seconds}
+        result.seconds["start"] += started
+    if task.test:
+        start = time.perf_counter()
+        records = runner.test(downstream.test_split, result.best_step)
+        predictions = downstream.predictions(runner.downstream.model, records)
+        result.seconds["test"] += time.perf_counter() - start
+        _write_result(folder, result.model_copy(update={"predictions": predictions}))
+
+
+def _train(runner: SeededRunner, downstream: Downstream, folder: Path) -> ChildResult:
+    """Train, and load what is best on dev into the runner."""
+    from .mends import mend
+
+    resumed_from = _first_resumption(folder, runner.step, runner.total_steps)
+    start = time.perf_counter()
+    runner.train()
+    best_step, dev_score = _load_best(runner, downstream, folder / "experiment")
     return ChildResult(
         best_step=best_step,
         dev_score=dev_score,
         resumed_from=resumed_from,
-        predictions=predictions,
+        predictions=None,
         mends=tuple(mend()),
-        seconds=seconds,
+        seconds={"start": 0.0, "train": time.perf_counter() - start, "test": 0.0},
     )
 
 
 def _build(
-    task: ChildTask,
-    downstream: Downstream,
-    folder: Path,
-    experiment: Path,
-    trained: ChildResult | None,
+    task: ChildTask, downstream: Downstream, folder: Path, checkpoint: Path | None
 ) -> SeededRunner:
-    """Build s3prl's runner, with the weights of its newest checkpoint or of its best one."""
+    """Build s3prl's runner, with the weights of a checkpoint of its own."""
     from .runner import SeededRunner, arguments, quieten
 
     quieten(folder / "progress")
@@ -161,12 +168,11 @@ def _build(
         # s3prl's own upstreams know one padding, and take something else by this name.
         padding=task.padding if task.upstream == "compressed" else None,
         downstream=downstream.name,
-        folder=experiment,
+        folder=folder / "experiment",
         seed=task.seed,
         device=task.device,
     )
-    start = _newest_state(experiment) if trained is None else _best(downstream, experiment)
-    args.init_ckpt = None if start is None else str(start)
+    args.init_ckpt = None if checkpoint is None else str(checkpoint)
     return SeededRunner(args, task.config)
 
 
@@ -175,18 +181,17 @@ def _newest_state(experiment: Path) -> Path | None:
     return max(states, key=lambda path: int(path.stem.partition("-")[2]), default=None)
 
 
-def _best(downstream: Downstream, experiment: Path) -> Path:
+def _best(downstream: Downstream, experiment: Path) -> Path | None:
     """Return the best checkpoint on dev, or the newest: s3prl keeps no best at its worst score."""
     best = experiment / downstream.best_file
-    path = best if best.is_file() else _newest_state(experiment)
-    if path is None:
-        raise RuntimeError(f"{experiment}: s3prl left no checkpoint")
-    return path
+    return best if best.is_file() else _newest_state(experiment)
 
 
 def _load_best(runner: SeededRunner, downstream: Downstream, experiment: Path) -> tuple[int, float]:
     """Load the best checkpoint into the runner; return its step and its dev score in percent."""
     path = _best(downstream, experiment)
+    if path is None:
+        raise RuntimeError(f"{experiment}: s3prl left no checkpoint")
     step = runner.load_head(path)
     if path.name != downstream.best_file:
         return step, downstream.worst
@@ -209,11 +214,6 @@ def _remove_states(experiment: Path, downstream: Downstream) -> None:
     if (experiment / downstream.best_file).is_file():
         for path in experiment.glob("states-*.ckpt"):
             path.unlink()
-
-
-def _test(runner: SeededRunner, downstream: Downstream, step: int) -> list[Prediction]:
-    records = runner.test(downstream.test_split, step)
-    return downstream.predictions(runner.downstream.model, records)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,13 @@ class EmotionRecognition(Downstream):
         files = [str(Path(data.data_dir) / entry["path"]) for entry in data.meta_data]
         return list(zip(files, records["truth"], records["predict"], strict=True))
 
+    def notes(self, corpus: Corpus, settings: Settings, device: str) -> list[str]:
+        """Return what becomes of s3prl's own seed."""
+        return [
+            "s3prl's expert seeds torch with 0, and so gives every run the same head; here that "
+            "seed decides the dev part only."
+        ]
+
 
 def emotion_config(
     settings: Settings,

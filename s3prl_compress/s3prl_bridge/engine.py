@@ -44,10 +44,14 @@ def run(job: Job) -> EngineResult:
     """
     rates = _plan(job)
     alone = len(rates) == 1
-    results = [[_child(part, test=alone) for part in parts] for parts in rates]
-    scores = [fmean(result.dev_score for result in row) for row in results]
     best_of = max if find_task(job.corpus.task).higher_is_better else min
-    best = scores.index(best_of(scores))
+    results: list[list[ChildResult]] = []
+    scores: list[float] = []
+    for parts in rates:
+        results.append([_child(part, test=alone) for part in parts])
+        scores.append(fmean(result.dev_score for result in results[-1]))
+        best = scores.index(best_of(scores))
+        _remove_checkpoints(rates[:best] + rates[best + 1 : len(scores)])
     if not alone:
         results[best] = [_child(part, test=True) for part in rates[best]]
     every = list(chain(*results))
@@ -73,8 +77,7 @@ def run(job: Job) -> EngineResult:
         folds=_folds(job.corpus, rates[best], results[best]),
         resumed=any(result.resumed_from for result in every),
     )
-    for part in chain(*rates):
-        _remove_checkpoints(part.folder)
+    _remove_checkpoints(rates)
     return answer
 
 
@@ -142,10 +145,11 @@ def _child(part: _Part, *, test: bool) -> ChildResult:
     return run_child(part.folder, task, f"s3prl {task.task}, {part.name}")
 
 
-def _remove_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints of a run of which all is known."""
-    for path in (folder / "experiment").glob("*.ckpt*"):
-        path.unlink()
+def _remove_checkpoints(rates: list[list[_Part]]) -> None:
+    """Remove the checkpoints of runs that nothing more is asked of."""
+    for part in chain(*rates):
+        for path in (part.folder / "experiment").glob("*.ckpt*"):
+            path.unlink()
 
 
 def _predictions(corpus: Corpus, fold: int, result: ChildResult) -> list[tuple[str, str, str]]:

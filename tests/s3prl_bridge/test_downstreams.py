@@ -192,6 +192,25 @@ def test_a_best_checkpoint_gives_its_score_and_frees_the_others(tmp_path: Path) 
     assert not (tmp_path / "states-9.ckpt").exists()
 
 
+def test_a_run_killed_between_training_and_test_is_not_trained_again(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    corpus = open_corpus(write_speakers(tmp_path / "corpus", 2), "sid")
+    job = _job(corpus, checkpoint, tmp_path / "work")
+    ((part,),) = engine._plan(job)
+    trained = engine._child(part, test=False)
+    assert trained.predictions is None
+    experiment = part.folder / "experiment"
+    assert [path.name for path in experiment.glob("*.ckpt")] == ["dev-best.ckpt"]
+    log = (experiment / "log.log").read_text()
+    result = engine.run(job)
+    assert (experiment / "log.log").read_text().startswith(log)
+    assert "train" not in (experiment / "log.log").read_text()[len(log) :]
+    assert [row[:2] for row in result.predictions] == _names(corpus)
+    assert result.seconds["train"] == trained.seconds["train"]
+    assert not result.resumed
+
+
 def test_a_run_resumed_once_stays_resumed(tmp_path: Path) -> None:
     assert child._first_resumption(tmp_path, 0, 100) == 0
     assert child._first_resumption(tmp_path, 100, 100) == 0  # killed when nothing was left to train
