@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ..errors import InputError
 from ..reporting.records import Engine, Padding
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 class _Recipe(BaseModel):
@@ -38,6 +42,8 @@ class UpstreamEntry(_Recipe):
     method: str | None = None
     settings: dict[str, Any] = {}
     """Of the method."""
+    stored_as: Literal["float32", "float16"] = "float32"
+    """How a compressed upstream is kept; float16 takes half the space."""
     s3prl: str | None = None
     """Name of an upstream of s3prl's own ("fbank", "hubert_local"): a peer in the same table."""
     checkpoint: str | None = None
@@ -179,11 +185,25 @@ def read_suite(path: Path) -> Suite:
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
     try:
-        suite = Suite.model_validate(data)
+        suite = Suite.model_validate(_filled_in(data, path))
     except ValidationError as error:
         raise InputError(f"{path}: {_first_fault(error)}") from error
     tasks = [_with_recipe_path(entry, path) for entry in suite.tasks]
     return suite.model_copy(update={"tasks": tuple(tasks)})
+
+
+def _filled_in(value: Any, path: Path) -> Any:
+    """Put environment variables in the place of their names, `${NAME}`, in all texts."""
+    if isinstance(value, dict):
+        return {key: _filled_in(one, path) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_filled_in(one, path) for one in value]
+    if not isinstance(value, str):
+        return value
+    missing = [name for name in _VARIABLE.findall(value) if name not in os.environ]
+    if missing:
+        raise InputError(f"{path}: {value}: the environment variable {missing[0]} is not set")
+    return _VARIABLE.sub(lambda match: os.environ[match[1]], value)
 
 
 def _with_recipe_path(entry: TaskEntry, suite: Path) -> TaskEntry:

@@ -7,12 +7,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..encoder import NAMED_SHAPES, SpeechEncoder, fingerprint, load, random_encoder, save
 from ..errors import InputError
 from ..files import write_atomically
-from ..methods import available, compress
+from ..methods import available, check_settings, compress
 from ..version import __version__
 from .recipe import UpstreamEntry
+
+_STORED = {"float32": torch.float32, "float16": torch.float16}
 
 
 def make_upstream(
@@ -41,7 +45,9 @@ def make_upstream(
         return kept, True
     encoder = _make(entry, base, folder, device)
     card.unlink(missing_ok=True)
-    save(encoder, place)
+    save(encoder, place, dtype=_STORED[entry.stored_as])
+    if entry.stored_as != "float32":
+        encoder = load(place)  # what every later cell will find there
     text = json.dumps({"recipe": recipe, "sha256": fingerprint(encoder)}, indent=2)
     write_atomically(card, text + "\n")
     return encoder, False
@@ -55,12 +61,19 @@ def upstream_source(entry: UpstreamEntry, folder: Path) -> str:
 def upstream_recipe(entry: UpstreamEntry, base: str | None) -> dict[str, Any]:
     """Return everything that decides what comes out, ready for JSON.
 
-    `base` is the fingerprint of the encoder that it is made from.
+    `base` is the fingerprint of the encoder that it is made from. Audio and teachers count by
+    their content, not by their place, so that a folder made on one machine is good on another.
+
+    Raises:
+        InputError: a method or setting that cannot be used.
     """
     recipe: dict[str, Any] = {"version": __version__}
     if entry.random is not None:
         return recipe | {"random": entry.random.model_dump()}
-    settings = json.loads(json.dumps(entry.settings, default=str))
+    assert entry.method is not None  # the recipe's own check
+    if entry.stored_as != "float32":
+        recipe["stored_as"] = entry.stored_as
+    settings = check_settings(entry.method, entry.settings).recorded()
     return recipe | {"base": base, "method": entry.method, "settings": settings}
 
 

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from s3prl_compress.encoder import fingerprint, load, random_encoder
+from s3prl_compress.encoder.shape import NAMED_SHAPES
+from s3prl_compress.errors import InputError
+from s3prl_compress.suite.recipe import UpstreamEntry, read_suite
+from s3prl_compress.suite.upstreams import make_upstream, upstream_recipe
+
+
+def entry(**changes: object) -> UpstreamEntry:
+    values = {"name": "small", "from": "base", "method": "clustering"}
+    return UpstreamEntry.model_validate(values | changes)
+
+
+def test_an_upstream_stored_as_float16_is_what_later_cells_find(tmp_path: Path) -> None:
+    base = random_encoder(NAMED_SHAPES["hubert_tiny"])
+    asked = entry(stored_as="float16", settings={"sparsity": 0.2})
+    made, before = make_upstream(asked, base, tmp_path, "cpu")
+    assert not before
+    assert fingerprint(made) == fingerprint(load(tmp_path / "small"))
+    again, before = make_upstream(asked, base, tmp_path, "cpu")
+    assert before
+    assert fingerprint(again) == fingerprint(made)
+    full, before = make_upstream(entry(settings={"sparsity": 0.2}), base, tmp_path, "cpu")
+    assert not before
+    assert fingerprint(full) != fingerprint(made)
+
+
+def test_audio_counts_by_its_content_and_not_by_its_place(tmp_path: Path) -> None:
+    import numpy as np
+    import soundfile
+
+    recipes = []
+    for place in ("here", "there"):
+        folder = tmp_path / place / "speech"
+        folder.mkdir(parents=True)
+        soundfile.write(folder / "a.wav", np.zeros(16_000), 16_000)
+        settings = {"audio": str(folder), "sparsity": 0.5}
+        recipes.append(upstream_recipe(entry(method="structured", settings=settings), "sha"))
+    assert recipes[0] == recipes[1]
+    soundfile.write(tmp_path / "there" / "speech" / "b.wav", np.zeros(16_000), 16_000)
+    assert upstream_recipe(entry(method="structured", settings=settings), "sha") != recipes[0]
+
+
+def test_environment_variables_are_filled_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(
+        "output: out\n"
+        "upstreams: [{name: base, random: {shape: hubert_tiny}}]\n"
+        "tasks: [{task: ks, data: '${PLACE_OF_SPEECH}/ks/metadata.csv'}]\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("PLACE_OF_SPEECH", "corpora")
+    assert read_suite(path).tasks[0].data == "corpora/ks/metadata.csv"
+    monkeypatch.delenv("PLACE_OF_SPEECH")
+    with pytest.raises(InputError, match="PLACE_OF_SPEECH is not set") as raised:
+        read_suite(path)
+    assert "\n" not in str(raised.value)
