@@ -43,7 +43,7 @@ from s3prl_compress.scoring.engine import Job
 from s3prl_compress.scoring.task import Settings, load_settings
 
 SETS = {"ks_arabic_sc": "ks", "ks_fsdd": "ks", "sid_arabic_sc": "sid", "er_emodb": "er"}
-RATES = (1e-1, 1e-2, 1e-3, 1e-4)
+RATES = (3e-1, 1e-1, 3e-2, 1e-2, 1e-3, 1e-4)
 TRAINED, RANDOM = "trained", "random weights"
 DRAWS = 10_000
 
@@ -75,9 +75,8 @@ def settings_for(task: str, steps: int) -> Settings:
         "total_steps": steps,
         "eval_step": max(1, steps // 40),
         "batch_size": 32,
+        "accumulation": 1,
     }
-    if "accumulation" in Settings.model_fields:
-        changes["accumulation"] = 1
     return settings.model_copy(update=changes)
 
 
