@@ -13,16 +13,13 @@ def hover_text(row: Mapping[str, Any]) -> str:
     """Return lines of text, the upstream's name first, whatever of these the row has."""
     lines = [row["upstream"], row.get("kind") or role_of(row), _score(row)]
     lines += [_difference(row)] if row.get("difference") is not None else []
-    lines += _tasks(row) + _costs(row)
-    if row.get("engine"):
-        lines.append(f"{row['engine']} engine, {row['padding']} padding, recipe {row['recipe']}")
-        lines.append(f"seeds {row['seeds']}, learning rate {row['learning_rate']}")
-        lines.append(f"corpus {row['corpus']} ({row['corpus_fingerprint'][:8]})")
-        lines.append(f"{row['date'][:10]}, {row['machine']}, {row['device']}")
-        commit = (row["git_commit"] or "unknown")[:12]
-        lines.append(f"commit {commit}, weights {row['checkpoint_sha256'][:12]}")
-    elif row.get("kind"):
+    tasks = row.get("tasks", {})
+    lines += [_task(name, task) for name, task in tasks.items()]
+    lines += _costs(row)
+    if row.get("kind"):
         lines.append(f"published: {row['source']}")
+    else:
+        lines += _settings(row) + _provenance(next(iter(tasks.values()), row))
     return "\n".join(lines)
 
 
@@ -42,11 +39,28 @@ def _difference(row: Mapping[str, Any]) -> str:
     return f"{text}, p {formats.p_value(row['p_value'])}, corrected {corrected}: {verdict}"
 
 
-def _tasks(row: Mapping[str, Any]) -> list[str]:
-    tasks = row.get("tasks")
-    if not tasks:
+def _task(name: str, row: Mapping[str, Any]) -> str:
+    score = formats.score(row["score"], row["standard_error"], 2)
+    return f"{name.upper()} {score}; seeds {row['seeds']}, learning rate {row['learning_rate']}"
+
+
+def _settings(row: Mapping[str, Any]) -> list[str]:
+    """Return what one task was run with; of all tasks, `_task` says it of each."""
+    if "tasks" in row:
         return []
-    return [", ".join(f"{task.upper()} {one['score']:.2f}" for task, one in tasks.items())]
+    return [
+        f"seeds {row['seeds']}, learning rate {row['learning_rate']}",
+        f"corpus {row['corpus']} ({row['corpus_fingerprint'][:8]})",
+    ]
+
+
+def _provenance(row: Mapping[str, Any]) -> list[str]:
+    commit = (row["git_commit"] or "unknown")[:12]
+    return [
+        f"{row['engine']} engine, {row['padding']} padding, recipe {row['recipe']}",
+        f"{row['date'][:10]}, {row['machine']}, {row['device']}",
+        f"commit {commit}, weights {row['checkpoint_sha256'][:12]}",
+    ]
 
 
 def _costs(row: Mapping[str, Any]) -> list[str]:

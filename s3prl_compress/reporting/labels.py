@@ -1,10 +1,12 @@
-"""Placing the labels of a plot's points so that they cover nothing."""
+"""What a plot's points are labelled with, and where, so that labels cover nothing."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 Box = tuple[float, float, float, float]
 """Left, bottom, right, top."""
@@ -45,6 +47,21 @@ def place(
         box, placed[index] = found
         taken.append(box)
     return [placed[index] for index in range(len(points))]
+
+
+def without_common_start(rows: Sequence[Mapping[str, Any]]) -> dict[int, str]:
+    """Shorten "base-fold10" to "fold10" where all compressed rows' names begin so.
+
+    Names stay whole where the rest would be a bare number: that could be taken for a row's.
+    """
+    names = [row["upstream"] for row in rows if row["methods"]]
+    cut = 0
+    for match in re.finditer(r"[-_./ ]", names[0] if names else ""):
+        start = names[0][: match.end()]
+        rests = [name[match.end() :] for name in names]
+        if all(name.startswith(start) for name in names) and not any(map(_is_number, rests)):
+            cut = match.end()
+    return {row["row"]: row["upstream"][cut if row["methods"] else 0 :] for row in rows}
 
 
 def _free(
@@ -90,3 +107,7 @@ def _overlap(one: Box, other: Box) -> bool:
         and one[1] < other[3] + _MARGIN
         and other[1] < one[3] + _MARGIN
     )
+
+
+def _is_number(text: str) -> bool:
+    return not re.search(r"[^\W\d_]", text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
@@ -12,7 +11,7 @@ from markupsafe import Markup
 
 from .costs import CostAxis, drawable, pareto_front
 from .hover import hover_text
-from .labels import Box, place
+from .labels import Box, place, without_common_start
 from .scales import Scale, cost_scale, score_scale
 from .series import Look, method_of
 
@@ -236,22 +235,3 @@ def _bars(point: _Point) -> list[Box]:
     if point.level_bar is not None:
         boxes.append((point.level_bar[0], y - 1.5, point.level_bar[1], y + 1.5))
     return boxes
-
-
-def without_common_start(rows: Sequence[Mapping[str, Any]]) -> dict[int, str]:
-    """Shorten "base-fold10" to "fold10" where all compressed rows' names begin so.
-
-    Names stay whole where the rest would be a bare number: that could be taken for a row's.
-    """
-    names = [row["upstream"] for row in rows if row["methods"]]
-    cut = 0
-    for match in re.finditer(r"[-_./ ]", names[0] if names else ""):
-        start = names[0][: match.end()]
-        rests = [name[match.end() :] for name in names]
-        if all(name.startswith(start) for name in names) and not any(map(_is_number, rests)):
-            cut = match.end()
-    return {row["row"]: row["upstream"][cut if row["methods"] else 0 :] for row in rows}
-
-
-def _is_number(text: str) -> bool:
-    return not re.search(r"[^\W\d_]", text)

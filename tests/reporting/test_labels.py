@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 import random
 
-from s3prl_compress.reporting.labels import place
+from s3prl_compress.reporting.labels import place, without_common_start
 
 INSIDE = (0.0, 0.0, 300.0, 200.0)
 
@@ -35,3 +35,15 @@ def test_labels_cover_neither_each_other_nor_the_markers() -> None:
 
 def test_no_room_is_said() -> None:
     assert place([(150.0, 100.0)], [(400.0, 10.0)], [], INSIDE) is None
+
+
+def _row(number: int, name: str, methods: str = "m(a=1)") -> dict[str, object]:
+    return {"row": number, "upstream": name, "methods": methods}
+
+
+def test_names_lose_what_they_share_but_never_become_numbers() -> None:
+    rows = [_row(1, "base-line", ""), _row(2, "base-fold-10"), _row(3, "base-share-25")]
+    assert without_common_start(rows) == {1: "base-line", 2: "fold-10", 3: "share-25"}
+    rows = [_row(1, "base-fold-10"), _row(2, "base-fold-20")]
+    assert without_common_start(rows) == {1: "fold-10", 2: "fold-20"}
+    assert without_common_start([]) == {}

@@ -200,6 +200,7 @@ def test_pointing_says_figures_settings_and_provenance(suite: Path, ask: Ask) ->
         point.dispatchEvent(new PointerEvent("pointerenter"));
         const tip = document.getElementById("tip");
         answers.shown = seen(tip);
+        answers.all = document.querySelector("figure[data-block='1'] .point").ariaLabel;
         answers.lines = [...tip.children].map((line) => line.textContent);
         answers.lit = row.classList.contains("lit");
         point.dispatchEvent(new PointerEvent("pointerleave"));
@@ -212,6 +213,8 @@ def test_pointing_says_figures_settings_and_provenance(suite: Path, ask: Ask) ->
     assert answers["lines"][0] == "rank"
     for part in ("low_rank(keep=0.5)", "accuracy 70.00", "corrected", "significant", "seeds 0, 1"):
         assert part in text
+    for part in ("4-task score", "SID 98.00", "seeds 0, 1", "recipe official", "commit 0123"):
+        assert part in answers["all"]
     for part in ("A processor, 2 cores", "2026-02-03", "commit 0123456789ab", "recipe official"):
         assert part in text
 

@@ -9,7 +9,7 @@ import pytest
 
 from s3prl_compress.reporting.formats import short_methods
 from s3prl_compress.reporting.leaderboard import leaderboard
-from s3prl_compress.reporting.plot import HEIGHT, WIDTH, cost_plots, without_common_start
+from s3prl_compress.reporting.plot import HEIGHT, WIDTH, cost_plots
 from s3prl_compress.reporting.series import series_of
 from s3prl_compress.reporting.task_table import score_tables
 
@@ -18,10 +18,6 @@ from .made_up import a_board, score, upstream
 
 def _rows(frame: pandas.DataFrame) -> list[dict[str, Any]]:
     return score_tables(frame)[0].rows
-
-
-def _row(number: int, name: str, methods: str = "m(a=1)") -> dict[str, object]:
-    return {"row": number, "upstream": name, "methods": methods}
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +77,3 @@ def test_long_chains_keep_each_methods_first_settings() -> None:
     shortened = "magnitude(structure=channel, sparsity=0.4, \N{HORIZONTAL ELLIPSIS})"
     assert short_methods(chain) == f"{shortened} + low_rank(sparsity=0.1)"
     assert short_methods("low_rank(a=1, b=2, c=3)") == "low_rank(a=1, b=2, c=3)"
-
-
-def test_names_lose_what_they_share_but_never_become_numbers() -> None:
-    rows = [_row(1, "base-line", ""), _row(2, "base-fold-10"), _row(3, "base-share-25")]
-    assert without_common_start(rows) == {1: "base-line", 2: "fold-10", 3: "share-25"}
-    rows = [_row(1, "base-fold-10"), _row(2, "base-fold-20")]
-    assert without_common_start(rows) == {1: "fold-10", 2: "fold-20"}
-    assert without_common_start([]) == {}

@@ -103,7 +103,7 @@ def test_the_page_shows_rows_points_and_origins(board: Path) -> None:
     assert "1.07 to 1.12" in text
     assert 'id="plot-1-parameters-point-1"' in text
     assert "hubert_base\ndense\naccuracy 96." in text
-    assert "onepass engine, independent padding, recipe official\nseeds 0, 1" in text
+    assert "onepass engine, independent padding, recipe official\n2026-02-03, A processor" in text
     assert "<code>s3prl-compress time A --against B</code>" in text
 
 
