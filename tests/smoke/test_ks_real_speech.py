@@ -20,6 +20,8 @@ from s3prl_compress.scoring import score
 from s3prl_compress.scoring.corpora.prepare_keywords import prepare_keywords
 from s3prl_compress.scoring.task import ENGINES
 
+from .excess import excess, read_predictions
+
 pytestmark = [pytest.mark.speech, pytest.mark.s3prl]
 
 SETS = ("ks_arabic_sc", "ks_fsdd")
@@ -53,7 +55,10 @@ def cells(
             record = score(
                 encoder, "ks", data=data, output=output, engine=engine, recipe=RECIPE, device="cpu"
             )
-            found[engine, is_shuffled] = Cell(record, _excess(output / record.predictions))
+            words = [
+                pair for pair in read_predictions(output / record.predictions) if pair[0] != SILENCE
+            ]
+            found[engine, is_shuffled] = Cell(record, excess(words))
     return found
 
 
@@ -95,23 +100,3 @@ def _shuffled(table: Path, output: Path) -> Path:
         for row in rows:
             writer.writerow(row | {"file": str((table.parent / row["file"]).resolve())})
     return output
-
-
-def _excess(predictions: Path) -> float:
-    """Compare the right answers with those under random renamings of the classes.
-
-    Clips of one word sound alike and are mistaken alike, so that the binomial error of the score
-    would be too small here; renaming whole classes keeps what belongs together.
-    """
-    with open(predictions, newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["truth"] != SILENCE]
-    names = sorted({row["truth"] for row in rows})
-    number = {name: index for index, name in enumerate(names)}
-    confusion = np.zeros((len(names), len(names)))
-    for row in rows:
-        if row["predicted"] in number:
-            confusion[number[row["truth"]], number[row["predicted"]]] += 1
-    random = np.random.default_rng(0)
-    columns = np.arange(len(names))
-    dealt = [confusion[random.permutation(columns), columns].sum() for _ in range(5000)]
-    return float((np.trace(confusion) - np.mean(dealt)) / np.std(dealt))
