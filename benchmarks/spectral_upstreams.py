@@ -39,8 +39,17 @@ class SpectralUpstream(SpeechEncoder):
 
     def __init__(self, kind: str) -> None:
         width = _WIDTHS[kind]
-        convs = {"conv_widths": (1,) * 7, "position_kernel": 1, "position_groups": 1}
-        super().__init__(dense_shape("hubert", hidden=width, layers=1, heads=1, ffn=1, **convs))
+        shape = dense_shape(
+            "hubert",
+            hidden=width,
+            layers=1,
+            heads=1,
+            ffn=1,
+            conv_widths=(1,) * 7,
+            position_kernel=1,
+            position_groups=1,
+        )
+        super().__init__(shape)
         for weight in self.parameters():  # of no use here, but part of the identity
             torch.nn.init.zeros_(weight)
         self.kind = kind

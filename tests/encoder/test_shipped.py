@@ -26,7 +26,7 @@ def test_the_name_loads_the_folder(
     assert shipped_folder("hubert_demo") == shipped_demo
     assert fingerprint(s3prl_compress.load("hubert_demo")) == expected
     entry = UpstreamEntry(name="demo", source="hubert_demo")
-    assert fingerprint(make_upstream(entry, {}, tmp_path, "cpu")[0]) == expected
+    assert fingerprint(make_upstream(entry, None, tmp_path, "cpu")[0]) == expected
     # A folder of that name in the working folder is what a path names.
     monkeypatch.chdir(tmp_path)
     other = random_encoder(load(shipped_demo).shape, seed=1)
