@@ -5,7 +5,10 @@ Only texts cross to the job, and results come back as JSON beside the jobs' logs
 
 from __future__ import annotations
 
+import signal
+import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -35,15 +38,20 @@ class Job:
     def __call__(self) -> int:
         """Do the cells and return how many failed."""
         plan, folder = Plan.model_validate_json(self.plan), Path(self.folder)
+        cells = _CELLS.validate_json(self.cells)
+        for cell in cells:  # of a start before a requeue
+            result_path(folder, cell).unlink(missing_ok=True)
         failed = 0
-        with Worker(plan) as worker:
-            for cell in _CELLS.validate_json(self.cells):
+        with _Warning() as warning, Worker(plan) as worker:
+            for cell in cells:
                 missing = {
                     entry.name
                     for entry in plan.suite.upstreams
                     if _failed(folder, Cell(kind="upstream", upstream=entry.name))
                 }
                 result = without_upstream(plan.suite, cell, missing) or worker.do(cell)
+                if result.worn and result.state == "failed":
+                    warning.wait_for_the_end()
                 write_atomically(result_path(folder, cell), result.model_dump_json() + "\n")
                 failed += result.state == "failed"
         return failed
@@ -53,6 +61,38 @@ class Job:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+
+class _Warning:
+    """Notices that the scheduler is about to end the job, by preemption above all.
+
+    It warns all processes at once, and those of a cell end at the warning: such an end is no
+    failure of the cell, which will be done again.
+    """
+
+    _delay = 2.0
+    """Seconds in which the warning may reach us after it has reached them."""
+    _patience = 600.0
+    """Seconds after which nobody means it any more."""
+
+    def __enter__(self) -> _Warning:
+        self._given = False
+        self._before = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._given = True
+        if callable(self._before):  # submitit's, which says so in the log
+            self._before(number, frame)
+
+    def wait_for_the_end(self) -> None:
+        """Return at once where there was no warning; else be killed here."""
+        time.sleep(self._delay)
+        if self._given:
+            time.sleep(self._patience)
 
 
 def cells_text(cells: tuple[Cell, ...]) -> str:

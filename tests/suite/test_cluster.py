@@ -1,0 +1,72 @@
+"""Suites as jobs: submitit's local executor here, a real Slurm in `tests/cluster`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+
+from s3prl_compress.errors import InputError
+from s3prl_compress.suite import run_suite
+from s3prl_compress.suite.job import _Warning
+
+QUICK = Path(__file__).parent.parent / "quick.yaml"
+
+
+@pytest.fixture
+def suite(tiny_corpus: Path, tmp_path: Path) -> Path:
+    content = {
+        "output": str(tmp_path / "out"),
+        "upstreams": [
+            {"name": "tiny", "random": {"shape": "hubert_tiny"}},
+            {"name": "lost", "source": str(tmp_path / "nowhere")},
+        ],
+        "tasks": [{"task": "ks", "data": str(tiny_corpus), "recipe": str(QUICK)}],
+        "threads": 1,
+        "device": "cpu",
+    }
+    path = tmp_path / "suite.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_jobs_write_the_same_records_and_finished_cells_need_none(
+    suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("submitit", reason="the extra `cluster` is not installed")
+    answer = run_suite(suite, cluster="local", only="tiny,upstream lost")
+    failed = {failure["cell"]: failure["reason"] for failure in answer.figures["failed"]}
+    assert answer.exit_code == 1
+    assert "nowhere" in failed.pop("upstream lost")
+    assert failed == {}
+    assert len(list((tmp_path / "out" / "records").glob("*.json"))) == 1
+    assert "3 jobs, 0 of them in the queue already" in capsys.readouterr().err
+
+    again = run_suite(suite, cluster="local", only="tiny")
+    assert (again.exit_code, again.figures["done_before"]) == (0, 2)
+    assert "0 jobs" in capsys.readouterr().err
+
+
+def test_what_a_cluster_needs_is_named(suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(InputError, match=r"--cluster needs submitit; .*\[cluster\]"):
+        run_suite(suite, cluster="local")
+
+
+def test_a_warning_of_the_scheduler_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("s3prl_compress.suite.job.time.sleep", waited.append)
+    before = signal.getsignal(signal.SIGTERM)
+    assert threading.current_thread() is threading.main_thread()
+    with _Warning() as warning:
+        warning.wait_for_the_end()
+        assert max(waited) < 10
+        os.kill(os.getpid(), signal.SIGTERM)
+        warning.wait_for_the_end()
+        assert max(waited) > 10
+    assert signal.getsignal(signal.SIGTERM) == before
