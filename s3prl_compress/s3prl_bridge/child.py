@@ -195,7 +195,8 @@ def _load_best(runner: SeededRunner, downstream: Downstream, experiment: Path) -
     step = runner.load_head(path)
     if path.name != downstream.best_file:
         return step, downstream.worst
-    return step, downstream.percent * float(runner.downstream.model.best_score)
+    # s3prl keeps it in float32: what lies beyond is no digit of the score.
+    return step, round(downstream.percent * float(runner.downstream.model.best_score), 4)
 
 
 def _first_resumption(folder: Path, step: int, total_steps: int) -> int:

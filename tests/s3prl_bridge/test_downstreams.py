@@ -126,6 +126,7 @@ def test_emotions_end_to_end_fold_by_fold(
     assert [row[:2] for row in result.predictions] == _names(corpus)
     assert [(fold.fold, fold.test_size) for fold in result.folds] == [(1, 8), (2, 8)]
     assert result.dev_score == sum(fold.dev_score for fold in result.folds) / 2
+    assert all(fold.dev_score == round(fold.dev_score, 4) for fold in result.folds)
     second = [truth == predicted for _, truth, predicted in result.predictions[8:]]
     assert result.folds[1].score == 100 * sum(second) / 8
     # s3prl's expert seeds torch with 0 before it builds its head: seeds must differ all the same.
@@ -166,6 +167,20 @@ def test_transcripts_end_to_end_at_a_word_error_rate_of_100(
     metrics = (job.work / "learning_rate_0.01" / "experiment" / "metrics.jsonl").read_text()
     assert "asr/test-clean-wer" in metrics
     assert not list(job.work.rglob("*.ckpt"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("task", ["sid", "er", "asr"])
+def test_on_a_gpu(task: str, checkpoint: Path, tmp_path: Path, two_folds: None) -> None:
+    write = {
+        "sid": lambda root: write_speakers(root, 3),
+        "er": write_emotions,
+        "asr": lambda root: write_transcripts(root, ("ONE", "TWO TWO"), train=5),
+    }
+    corpus = open_corpus(write[task](tmp_path / "corpus"), task)
+    result = engine.run(_job(corpus, checkpoint, tmp_path / "work", device="cuda"))
+    assert [row[:2] for row in result.predictions] == _names(corpus)
+    assert [note for note in result.notes if "On a GPU" in note] or task != "asr"
 
 
 def test_too_few_transcripts_would_train_for_ever(tmp_path: Path) -> None:
