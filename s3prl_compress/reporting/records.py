@@ -94,6 +94,7 @@ class RateResult(_Record):
     dev_score: float
     """In the task's own unit (percent for accuracy), of the best dev evaluation."""
     best_step: int
+    """Of cross-validation: the latest of the folds' best steps."""
 
 
 class FoldResult(_Record):

@@ -62,8 +62,11 @@ def run(job: Job) -> EngineResult:
             for line in _predictions(job.corpus, part.fold, result)
         ],
         rates=tuple(
-            # The step of the first fold stands for all.
-            RateResult(learning_rate=rate, dev_score=score, best_step=row[0].best_step)
+            RateResult(
+                learning_rate=rate,
+                dev_score=score,
+                best_step=max(result.best_step for result in row),
+            )
             for rate, score, row in zip(job.settings.learning_rates, scores, results, strict=True)
         ),
         learning_rate=job.settings.learning_rates[best],
