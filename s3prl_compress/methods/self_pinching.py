@@ -39,14 +39,15 @@ class SelfPinchingConfig(TranscribedConfig, RecoveringConfig):
     """Fraction of the weights, or units, that is below the threshold at the start."""
     sharpness: float = Field(default=0.1, gt=0)
     """c: how soft the mask's gradient is, in units of the weights' variance."""
-    eta: float = Field(default=10.0, gt=0)
-    """Weight of what the density is above its target."""
+    eta: float = Field(default=2.0, gt=0)
+    """Weight of what the density is above its target: as large as reaching it takes, since where
+    it drowns the task's loss all thresholds rise alike."""
     ramp: float = Field(default=0.5, ge=0, le=1)
-    """Fraction of the steps in which the target density falls from 1. It is ours: with 0, as
-    published, thresholds shoot past the target."""
-    threshold_learning_rate: float = Field(default=2e-2, gt=0)
-    """Of the thresholds, at its peak; they have a way of about 4 to go, so that fewer than some
-    hundred steps need more. What is missing at the end is made up for at once."""
+    """Fraction of the steps in which the target density falls from 1. It is ours: where the whole
+    target holds from the start, thresholds shoot past it."""
+    threshold_learning_rate: float | None = Field(default=None, gt=0)
+    """Of the thresholds, at its peak, in tenths of the standard deviation of what they prune; by
+    default 200 over the number of steps, several times what the way to the target takes."""
     final_steps: int | None = Field(default=0, ge=0)
     """Updates at the end with what is left fixed; none as published, which has one pass."""
 
@@ -85,7 +86,9 @@ def self_pinching(encoder: SpeechEncoder, config: SelfPinchingConfig) -> SpeechE
         sparsity-aware self-pinching gates, Interspeech 2025, arXiv 2505.22608.
     """
     student = _student(encoder, config)
-    rule = GroupRule(("raw_threshold",), config.threshold_learning_rate)
+    rate = config.threshold_learning_rate or 200 / config.steps
+    # With momentum they would shoot past the target.
+    rule = GroupRule(("raw_threshold",), rate, momentum=0.0)
     ramp_steps = round(config.ramp * config.steps)
     penalty = DensityPenalty(config.sparsity, config.eta, ramp_steps)
     _train(student, student.encoder, encoder, config, config.stage("pinch", (rule,)), penalty)

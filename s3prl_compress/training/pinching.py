@@ -18,8 +18,9 @@ _TINY = torch.finfo(torch.float32).tiny
 class Threshold(nn.Module):
     """One threshold for all sizes of a group, t = u softplus(r); `raw_threshold` r is trained.
 
-    The unit u is the sizes' standard deviation at the start, so that one learning rate suits
-    weights and units of any scale: it says how much of a group a step can prune.
+    The unit u is a tenth of the sizes' standard deviation at the start. So one learning rate
+    suits weights and units of any scale: it says how much of a group a step can prune. And t is
+    nearly linear in r: a unit as large as t would make it exponential near the start.
     """
 
     unit: Tensor
@@ -36,7 +37,8 @@ class Threshold(nn.Module):
         self.sharpness = sharpness
         flat = sizes.detach().flatten().float()
         least = flat.mean() / 1000  # where all are equal
-        self.register_buffer("unit", torch.maximum(flat.std(correction=0), least).clamp(min=_TINY))
+        deviation = torch.maximum(flat.std(correction=0), least)
+        self.register_buffer("unit", (deviation / 10).clamp(min=_TINY))
         self.raw_threshold = nn.Parameter(inverse_softplus(_quantile(flat / self.unit, started)))
 
     @property
@@ -72,10 +74,10 @@ def inverse_softplus(value: Tensor) -> Tensor:
 
 
 def _quantile(sizes: Tensor, fraction: float) -> Tensor:
-    """Return a number that `fraction` of the sizes [n] lie below, at least a thousandth.
+    """Return a number that `fraction` of the sizes [n] lie below, at least a hundredth.
 
     A threshold of next to nothing would be many steps of r away from one that prunes.
     """
     position = min(int(fraction * len(sizes)), len(sizes) - 1)
     value = sizes.kthvalue(position + 1).values  # `position` of them lie below it
-    return (value * (1 - 1e-4)).clamp(min=1e-3)
+    return (value * (1 - 1e-4)).clamp(min=1e-2)

@@ -66,6 +66,8 @@ class GroupRule:
     """At its peak; it rises and falls as that of all others."""
     ascend: bool = False
     """The loss is maximised over them: multipliers of a Lagrangian."""
+    momentum: float | None = None
+    """In place of AdamW's first beta."""
 
 
 def build_optimizer(
@@ -97,6 +99,10 @@ def build_optimizer(
             "peak": rule.learning_rate,
             "weight_decay": 0.0,
             "maximize": rule.ascend,
+            "betas": (
+                settings.betas[0] if rule.momentum is None else rule.momentum,
+                settings.betas[1],
+            ),
         }
         for rule, own in zip(rules, special, strict=True)
     ]

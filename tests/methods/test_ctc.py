@@ -46,7 +46,7 @@ def test_letters_are_learned(letters: Path) -> None:
     trained = tuned(
         encoder,
         letters,
-        steps=150,
+        steps=100,
         learning_rate=1e-2,
         log_every=50,
         checkpoint_every=50,

@@ -24,7 +24,6 @@ QUICK: dict[str, Any] = {
     "checkpoint_every": 2,
     "workers": 0,
     "learning_rate": 1e-3,
-    "threshold_learning_rate": 0.3,
 }
 
 

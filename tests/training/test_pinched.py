@@ -126,7 +126,7 @@ def test_the_penalty_moves_the_thresholds_to_the_target(make: type[PinchedEncode
     student = make(small_encoder(), 0.02)  # type: ignore[arg-type, call-arg]
     penalty = DensityPenalty(0.15, eta=1.0, ramp_steps=60)
     assert [round(penalty.target_at(step), 3) for step in (29, 59, 100)] == [0.075, 0.15, 0.15]
-    optimizer = torch.optim.Adam(student.thresholds.parameters(), lr=0.05, betas=(0.0, 0.9))
+    optimizer = torch.optim.Adam(student.thresholds.parameters(), lr=0.4, betas=(0.0, 0.999))
     for step in range(90):
         student(speech(400))
         scalars = penalty(student, step)

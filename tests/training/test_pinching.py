@@ -52,7 +52,7 @@ def test_the_mask_is_the_step_and_its_gradient_that_of_the_equation() -> None:
 def test_a_threshold_rises_until_a_density_is_reached() -> None:
     weight = weights(2)
     threshold = Threshold(weight.abs(), 0.02, 0.1)
-    optimizer = torch.optim.Adam(threshold.parameters(), lr=0.02, betas=(0.0, 0.98))
+    optimizer = torch.optim.Adam(threshold.parameters(), lr=0.2, betas=(0.0, 0.999))
     for step in range(300):
         density = threshold.mask(weight.square(), weight.var()).mean()
         optimizer.zero_grad()
