@@ -7,6 +7,7 @@ import time
 import traceback
 from typing import Literal
 
+import torch
 from filelock import FileLock
 
 from ..encoder import SpeechEncoder, fingerprint, load
@@ -44,6 +45,8 @@ def do_cell(plan: Plan, cell: Cell) -> CellResult:
         state, random_weights, details = "failed", False, traceback.format_exc()
         if worn:
             print(details, file=sys.stderr, flush=True)
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()  # the next cell may need another process's memory there
     return CellResult(
         title=cell.title,
         state=state,

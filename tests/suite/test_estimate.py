@@ -91,7 +91,7 @@ def test_a_corpus_that_is_not_prepared_cannot_be_estimated(
         (89, "89 s"),
         (90, "1.5 min"),
         (7200, "2.0 h"),
-        (360_000, "4.2 days"),
+        (1e6, "11.6 days"),
     ],
 )
 def test_durations_as_a_person_says_them(seconds: float | None, words: str) -> None:
