@@ -28,6 +28,12 @@ DEV_SHARE = 0.2
 DEV_SEED = 0
 """s3prl's `torch.manual_seed(0)` before it sets dev aside."""
 
+_REMARKS = (
+    "IEMOCAP's labels were converted here: each fold is tested on the published utterances, but "
+    "its dev part is another random fifth of the training sessions than that of s3prl's published "
+    "lists, whose order was that of a file system.",
+)
+
 
 class Labelled(BaseModel):
     """One utterance in a list of labels."""
@@ -89,10 +95,11 @@ class EmotionCorpus(Corpus):
     def check(self) -> None:
         """Raise one `InputError` that lists every fault; see `Corpus.check`."""
         faults = Faults()
-        if "Session" in str(self.audio_root):
+        place = str(self.audio_root.absolute())
+        if "Session" in place:
             # s3prl's own preprocessing takes what follows the first "Session" for the path
             # below the corpus.
-            faults.add("path that holds the word Session", str(self.audio_root))
+            faults.add("path that holds the word Session", place)
         try:
             _check_lists(self, faults)
         except InputError as error:
@@ -165,13 +172,6 @@ def open_emotions(root: Path) -> EmotionCorpus:
         name="IEMOCAP",
         generated=False,
     )
-
-
-_REMARKS = (
-    "IEMOCAP's labels were converted here: each fold is tested on the published utterances, but "
-    "its dev part is another random fifth of the training sessions than that of s3prl's published "
-    "lists, whose order was that of a file system.",
-)
 
 
 def label_path(label_root: Path, fold: int, part: str) -> Path:
