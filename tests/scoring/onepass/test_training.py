@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from itertools import islice
+
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from s3prl_compress.scoring.onepass.heads import HeadSweep
@@ -28,6 +32,23 @@ def test_batches_are_joined_across_the_end_of_an_epoch() -> None:
         assert labels.tolist() == [number % 3 for number in numbers]
         assert torch.allclose(shares, torch.tensor(weights))
         assert torch.isclose(shares.sum(), torch.tensor(1.0))
+
+
+@given(
+    sizes=st.lists(st.integers(1, 5), min_size=1, max_size=6),
+    count=st.integers(1, 9),
+)
+@settings(max_examples=50, deadline=None)
+def test_joining_loses_nothing_and_every_batch_has_the_same_share(
+    sizes: list[int], count: int
+) -> None:
+    single = endless(sizes)
+    for rows, labels, shares in islice(accumulate(endless(sizes), count), 4):
+        parts = [next(single) for _ in range(count)]
+        assert torch.equal(rows, torch.cat([part for part, _ in parts]))
+        assert torch.equal(labels, torch.cat([part for _, part in parts]))
+        for part in shares.split([len(numbers) for numbers, _ in parts]):
+            assert torch.isclose(part.sum(), torch.tensor(1.0 / count))
 
 
 def test_one_update_of_joined_batches_has_the_sum_of_the_batches_gradients() -> None:
