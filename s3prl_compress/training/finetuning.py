@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,6 +46,10 @@ class TranscribedConfig(LearnedConfig):
 
 class TranscribedOnlyConfig(TranscribedConfig):
     """Settings of methods that always learn from transcripts."""
+
+    audio: Path = Field(exclude=True)
+    """Transcribed speech: a folder in LibriSpeech's layout (`*.trans.txt` beside the audio), or a
+    csv table with the columns `file`, `transcript`, and perhaps `split`; 16 kHz, mono."""
 
     def recorded(self) -> dict[str, Any]:
         """Return what the history keeps: the transcripts by their fingerprint, too."""
