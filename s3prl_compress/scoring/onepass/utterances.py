@@ -147,10 +147,6 @@ def _add(plan: Plan, item: Item, *, train: bool, crops: int) -> None:
     """Add what is needed of an utterance, where it is not there yet."""
     if item.relative in (plan.train if train else plan.whole):
         return
-    if item.relative in plan.whole and plan.longest is None:
-        row = plan.whole[item.relative]
-        plan.train[item.relative] = range(row, row + 1)
-        return
     clip = whole(item.path)
     start = len(plan.clips)
     if train and plan.longest is not None and clip.samples > plan.longest:
