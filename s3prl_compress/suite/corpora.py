@@ -21,9 +21,11 @@ _LOOKED_AT = 64
 
 @dataclass(frozen=True)
 class CorpusFacts:
-    """Sizes of a corpus; None where it is not prepared yet."""
+    """Sizes of a corpus; without a fingerprint it is not prepared yet."""
 
     fingerprint: str | None = None
+    known: bool = True
+    """False: not even the sizes."""
     train: int = 0
     dev: int = 0
     test: int = 0
@@ -38,20 +40,20 @@ class CorpusFacts:
 
     @property
     def clips(self) -> int | None:
-        """Utterances of all splits."""
-        return None if self.fingerprint is None else self.train + self.dev + self.test
+        """Utterances of all splits; None where nobody knows."""
+        return self.train + self.dev + self.test if self.known else None
 
     @property
     def all_seconds(self) -> float | None:
-        """Audio of all splits."""
-        if self.fingerprint is None:
+        """Audio of all splits; None where nobody knows."""
+        if not self.known:
             return None
         train, dev = self.train * self.train_seconds, self.dev * self.dev_seconds
         return train + dev + self.test * self.test_seconds
 
     def trained_seconds(self, settings: Settings) -> float | None:
         """Return the audio that s3prl sends through the upstream in all runs of a cell."""
-        if self.fingerprint is None:
+        if not self.known:
             return None
         drawn = settings.total_steps * settings.batch_size * self.train_seconds
         drawn *= settings.accumulation
@@ -61,14 +63,36 @@ class CorpusFacts:
         return runs * once + self.folds * self.test * self.test_seconds
 
 
+OFFICIAL = {
+    "ks": CorpusFacts(
+        train=51_094, dev=6_798, test=3_081, train_seconds=1.0, dev_seconds=1.0, test_seconds=1.0,
+        background=6, classes=12,
+    ),
+    "sid": CorpusFacts(
+        train=138_361, dev=6_904, test=8_251, train_seconds=8.2, dev_seconds=8.2,
+        test_seconds=8.2, classes=1251,
+    ),
+    "er": CorpusFacts(
+        train=3_548, dev=887, test=1_106, train_seconds=4.5, dev_seconds=4.5, test_seconds=4.5,
+        classes=4, folds=5,
+    ),
+    "asr": CorpusFacts(
+        train=28_539, dev=2_703, test=2_620, train_seconds=12.7, dev_seconds=7.2,
+        test_seconds=7.4,
+    ),
+}  # fmt: skip
+"""About the sizes of SUPERB's corpora: Speech Commands v0.01, VoxCeleb1, IEMOCAP, LibriSpeech."""
+
+
 def corpus_facts(entry: TaskEntry, below: Path) -> CorpusFacts:
     """Look at a task's corpus where it is a folder, or was prepared below `below` before.
 
-    Of cross-validation the first fold is looked at.
+    Of cross-validation the first fold is looked at. A corpus that is not there yet is taken for
+    SUPERB's own where the settings are official.
     """
     corpus = _corpus(entry, below)
     if corpus is None:
-        return CorpusFacts()
+        return OFFICIAL[entry.task] if entry.recipe == "official" else CorpusFacts(known=False)
     train, dev, test = (corpus.items(split, corpus.folds[0]) for split in SPLITS)
     return CorpusFacts(
         fingerprint=corpus.fingerprint(),

@@ -118,7 +118,10 @@ def _of_score(
     if audio is None:
         return Estimate(cell, None, space, "the corpus is not prepared yet")
     per_second = size.macs_32 / _BOARD_SECONDS
-    return Estimate(cell, 2 * per_second * audio / speed, space, "rule of thumb")
+    basis = "rule of thumb"
+    if corpus.fingerprint is None:
+        basis += ", the official corpus's size"
+    return Estimate(cell, 2 * per_second * audio / speed, space, basis)
 
 
 def _past(

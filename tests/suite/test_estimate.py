@@ -96,3 +96,30 @@ def test_a_corpus_that_is_not_prepared_cannot_be_estimated(
 )
 def test_durations_as_a_person_says_them(seconds: float | None, words: str) -> None:
     assert estimate._duration(seconds) == words
+
+
+def test_a_paper_table_is_estimated_before_its_corpora_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(estimate, "_speed", lambda device: 1e12)
+    source = {"name": "base", "random": {"shape": "hubert_base"}}
+    tasks = [
+        {
+            "task": task,
+            "data": f"corpora/{task}",
+            "recipe": "official",
+            "engines": ["onepass", "s3prl"],
+        }
+        for task in ("ks", "sid", "er", "asr")
+    ]
+    content = {"output": "out", "upstreams": [source], "tasks": tasks, "device": "cpu"}
+    Path("suite.yaml").write_text(yaml.safe_dump(content))
+    cells = by_title(run_suite("suite.yaml", dry_run=True).figures)
+    assert "official corpus" in cells["asr base onepass seed 0"]["basis"]
+    # The reference's own figures: 40 kB an utterance; a checkpoint of ASR takes 505 MB.
+    assert cells["ks base onepass seed 0"]["bytes"] / (60_973 + 6 * 512) == 13 * 768 * 4
+    assert cells["asr base s3prl seed 0"]["bytes"] / 3 == pytest.approx(505e6, rel=0.02)
+    # 13 states of 768 numbers, two bytes each, for about 111 hours at 50 frames a second.
+    assert cells["asr base onepass seed 0"]["bytes"] == pytest.approx(4.0e11, rel=0.05)
+    assert cells["er base s3prl seed 0"]["seconds"] > cells["er base onepass seed 0"]["seconds"]
