@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,11 +24,11 @@ from tqdm import tqdm
 
 from ...encoder.frames import superb_frame_counts, superb_frames
 from ...errors import InputError
-from ...files import write_atomically
 from ...reporting.records import Padding
 from ..corpora.audio import SAMPLING_RATE
 from ..corpora.base import SPLITS, Item, Split
 from ..corpora.transcripts import TranscribedCorpus
+from .frame_file import FrameWriter, check_space, open_frames
 from .pooling import batches_by_length, ready
 
 if TYPE_CHECKING:
@@ -39,8 +36,6 @@ if TYPE_CHECKING:
 
 FRAMES_VERSION = 1
 """Part of the key: raised whenever the same key would give other frames."""
-_SECONDS_BETWEEN_MARKS = 30.0
-"""What a kill can cost while frames are made."""
 
 
 @dataclass(frozen=True)
@@ -147,14 +142,16 @@ def load_frames(
     path = cache / f"{key}.frames"
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        values = _open(path, identity)
+        values = open_frames(path, identity)
         reused = values is not None
         if values is None:
-            _check_space(path, bytes_of_frames(plan, encoder.shape), len(plan.items))
-            writer = _Writer(path, identity | {"seconds_per_batch": seconds_per_batch}, plan)
+            check_space(path, bytes_of_frames(plan, encoder.shape), len(plan.items))
+            writer = FrameWriter(
+                path, identity | {"seconds_per_batch": seconds_per_batch}, plan.starts
+            )
             _encode(encoder, corpus, plan, writer, padding, device, seconds_per_batch)
             writer.finish(identity)
-            values = _open(path, identity)
+            values = open_frames(path, identity)
     if values is None:
         raise InputError(f"{path}: cannot be read back; is the file in use?")
     return Frames(values, plan, layers, width, reused)
@@ -178,74 +175,11 @@ def layer_frames(encoder: SpeechEncoder, waveforms: Sequence[Tensor]) -> list[Te
     ]
 
 
-class _Writer:
-    """Puts utterances into a file beside `path`, any order, and remembers how far it came."""
-
-    def __init__(self, path: Path, identity: dict[str, Any], plan: FramePlan) -> None:
-        self._path, self._plan = path, plan
-        self._partial, self._mark = path.with_suffix(".partial"), path.with_suffix(".progress")
-        self._identity = identity
-        path.with_suffix(".json").unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
-        self.done = self._read_mark()
-        """Utterances that were put there before, in the order of writing."""
-        self._file = open(self._partial, "r+b" if self.done else "w+b")  # noqa: SIM115
-        self._marked_at = time.monotonic()
-        layers, _, width = identity["shape"]
-        self._frame_bytes = layers * width * 2
-
-    def put(self, row: int, frames: Tensor) -> None:
-        """Write one utterance, [layers + 1, frames, width]."""
-        try:
-            self._file.seek(self._plan.starts[row] * self._frame_bytes)
-            self._file.write(frames.contiguous().numpy().tobytes())
-        except OSError as error:
-            raise InputError(
-                f"{self._path}: {error.strerror}; make room there and start again: it goes on "
-                "where it stopped"
-            ) from error
-        self.done += 1
-
-    def mark(self) -> None:
-        """Note, once in a while, that everything so far is on disk."""
-        if time.monotonic() - self._marked_at < _SECONDS_BETWEEN_MARKS:
-            return
-        self._sync()
-        write_atomically(self._mark, json.dumps({**self._identity, "done": self.done}))
-        self._marked_at = time.monotonic()
-
-    def discard(self) -> None:
-        """Remove what is of no use."""
-        self._file.close()
-        self._mark.unlink(missing_ok=True)
-        self._partial.unlink(missing_ok=True)
-
-    def finish(self, identity: dict[str, Any]) -> None:
-        """Put the whole file in its place; the index comes last."""
-        self._sync()
-        self._file.close()
-        os.replace(self._partial, self._path)
-        self._mark.unlink(missing_ok=True)
-        write_atomically(self._path.with_suffix(".json"), json.dumps(identity, indent=2) + "\n")
-
-    def _sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def _read_mark(self) -> int:
-        try:
-            mark = json.loads(self._mark.read_text("utf-8"))
-        except (OSError, ValueError):
-            return 0
-        same = {**mark, "done": 0} == {**self._identity, "done": 0} and self._partial.is_file()
-        return int(mark["done"]) if same else 0
-
-
 def _encode(
     encoder: SpeechEncoder,
     corpus: TranscribedCorpus,
     plan: FramePlan,
-    writer: _Writer,
+    writer: FrameWriter,
     padding: Padding,
     device: str,
     seconds_per_batch: float,
@@ -272,28 +206,3 @@ def _encode(
                 writer.put(row, frames)
             bar.update(len(rows))
             writer.mark()
-
-
-def _open(path: Path, identity: dict[str, Any]) -> np.ndarray | None:
-    """Map the frames of `identity`, or return None where they are not there or not whole."""
-    size = int(np.prod(identity["shape"]))
-    try:
-        if json.loads(path.with_suffix(".json").read_text("utf-8")) != identity:
-            return None
-        if path.stat().st_size != 2 * size:
-            return None
-        return np.memmap(path, dtype=np.float16, mode="r", shape=(size,))
-    except (OSError, ValueError):
-        return None
-
-
-def _check_space(path: Path, needed: int, utterances: int) -> None:
-    partial = path.with_suffix(".partial")
-    there = partial.stat().st_blocks * 512 if partial.is_file() else 0
-    free = shutil.disk_usage(path.parent).free
-    if needed - there > free:
-        raise InputError(
-            f"{path.parent}: the frames of {utterances} utterances need {needed / 1e9:.1f} GB, "
-            f"{free / 1e9:.1f} GB are free; give another folder for features, remove files of "
-            "finished upstreams there (*.frames), or use the engine s3prl, which stores nothing"
-        )

@@ -14,6 +14,7 @@ from s3prl_compress.errors import InputError
 from s3prl_compress.reporting.records import Padding
 from s3prl_compress.scoring.corpora.base import Split
 from s3prl_compress.scoring.corpora.transcripts import TranscribedCorpus, open_transcripts
+from s3prl_compress.scoring.onepass import frame_file
 from s3prl_compress.scoring.onepass import frames as module
 from s3prl_compress.scoring.onepass.frames import (
     Frames,
@@ -93,7 +94,7 @@ def test_making_frames_goes_on_where_it_was_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     expected = made(encoder, corpus, tmp_path / "undisturbed")
-    monkeypatch.setattr(module, "_SECONDS_BETWEEN_MARKS", 0.0)
+    monkeypatch.setattr(frame_file, "_SECONDS_BETWEEN_MARKS", 0.0)
     sizes: list[int] = []
 
     def counting(encoder: SpeechEncoder, waveforms: list[Tensor]) -> list[Tensor]:
@@ -140,7 +141,7 @@ def test_a_full_disk_is_one_line(
         def seek(self, place: int) -> None:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "open", lambda *arguments: Full(arguments), raising=False)
+    monkeypatch.setattr(frame_file, "open", lambda *arguments: Full(arguments), raising=False)
     with pytest.raises(InputError, match="No space left on device; make room there"):
         made(encoder, corpus, tmp_path)
 

@@ -18,7 +18,7 @@ from s3prl_compress.s3prl_bridge.speech_recognition import recognition_config
 from s3prl_compress.scoring.corpora.characters import dictionary_file, encode
 from s3prl_compress.scoring.onepass.frames import layer_frames
 from s3prl_compress.scoring.onepass.recogniser import Recogniser, run_lstm
-from s3prl_compress.scoring.onepass.recognition import update
+from s3prl_compress.scoring.onepass.recogniser_training import update
 from s3prl_compress.scoring.task import RecognitionHead, Settings
 
 HEAD = RecognitionHead(project_dim=24, rnn_dim=16, rnn_layers=2, dropout=0.2, specaug=True)

@@ -12,7 +12,9 @@ from s3prl_compress.errors import InputError
 from s3prl_compress.scoring import metrics
 from s3prl_compress.scoring.corpora.transcripts import TranscribedCorpus, open_transcripts
 from s3prl_compress.scoring.engine import EngineResult, Job
-from s3prl_compress.scoring.onepass import recognition, run
+from s3prl_compress.scoring.onepass import recogniser_training, run
+from s3prl_compress.scoring.onepass.frames import load_frames
+from s3prl_compress.scoring.onepass.recogniser_training import Training
 from s3prl_compress.scoring.score import score
 from s3prl_compress.scoring.task import RecognitionHead, Settings
 
@@ -79,7 +81,7 @@ def test_a_killed_cell_ends_where_an_undisturbed_one_does(
 ) -> None:
     killed = replace(job, work=tmp_path / "cell")
     steps: list[int] = []
-    original = recognition.update
+    original = recogniser_training.update
 
     def dying(*arguments: Any) -> None:
         steps.append(len(steps))
@@ -87,7 +89,7 @@ def test_a_killed_cell_ends_where_an_undisturbed_one_does(
             raise KeyboardInterrupt
         original(*arguments)
 
-    monkeypatch.setattr(recognition, "update", dying)
+    monkeypatch.setattr(recogniser_training, "update", dying)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             run(killed)
@@ -102,13 +104,11 @@ def test_seeds_differ_and_repeat(job: Job, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"total_steps": 20, "learning_rates": (1e-2,)})
     assert isinstance(job.encoder, SpeechEncoder)
     assert isinstance(job.corpus, TranscribedCorpus)
-    frames = recognition.load_frames(job.encoder, job.corpus, padding="independent", cache=tmp_path)
+    frames = load_frames(job.encoder, job.corpus, padding="independent", cache=tmp_path)
     heads = []
     for number, seed in enumerate((0, 0, 1)):
         work = tmp_path / str(number)
-        training = recognition.Training(
-            replace(job, settings=settings, seed=seed, work=work), frames
-        )
+        training = Training(replace(job, settings=settings, seed=seed, work=work), frames)
         heads.append(training.best_head(0, training.sweep()[0]).state_dict())
     for name, weights in heads[0].items():
         assert torch.equal(heads[1][name], weights)
@@ -118,10 +118,10 @@ def test_seeds_differ_and_repeat(job: Job, tmp_path: Path) -> None:
 def test_accumulated_batches_are_the_next_ones(job: Job, tmp_path: Path) -> None:
     assert isinstance(job.encoder, SpeechEncoder)
     assert isinstance(job.corpus, TranscribedCorpus)
-    frames = recognition.load_frames(job.encoder, job.corpus, padding="independent", cache=tmp_path)
+    frames = load_frames(job.encoder, job.corpus, padding="independent", cache=tmp_path)
     settings = SETTINGS.model_copy(update={"accumulation": 2})
-    double = recognition.Training(replace(job, settings=settings), frames)
-    single = recognition.Training(job, frames)
+    double = Training(replace(job, settings=settings), frames)
+    single = Training(job, frames)
     for step in (1, 4):
         given = double._read(step)
         expected = [*single._read(2 * step - 1), *single._read(2 * step)]
