@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +65,9 @@ class FrameWriter:
 
     def put(self, row: int, frames: Tensor) -> None:
         """Write one utterance, [layers + 1, frames, width]."""
-        try:
+        with self._one_line():
             self._file.seek(self._starts[row] * self._frame_bytes)
             self._file.write(frames.contiguous().numpy().tobytes())
-        except OSError as error:
-            raise InputError(
-                f"{self._path}: {error.strerror}; make room there and start again: it goes on "
-                "where it stopped"
-            ) from error
         self.done += 1
 
     def mark(self) -> None:
@@ -97,8 +93,20 @@ class FrameWriter:
         write_atomically(self._path.with_suffix(".json"), json.dumps(identity, indent=2) + "\n")
 
     def _sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with self._one_line():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    @contextmanager
+    def _one_line(self) -> Iterator[None]:
+        """Turn what the system says about writing, a full disk above all, into an `InputError`."""
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f"{self._path}: {error.strerror}; make room there and start again: it goes on "
+                "where it stopped"
+            ) from error
 
     def _read_mark(self) -> int:
         try:
