@@ -7,14 +7,12 @@ ends, the same command takes up the jobs that are still in the queue, and submit
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal
 
-from ..errors import InputError
 from ..files import write_atomically
 from .cells import Cell
 from .corpora import corpus_fingerprint
@@ -22,34 +20,12 @@ from .finished import Finished
 from .groups import Group, groups_of
 from .job import Job, cells_text, read_result, result_path
 from .plan import CellResult, Plan
-from .recipe import ClusterEntry
+from .queues import LocalQueue, Queue, SlurmQueue
 from .worker import last_lines
 
 Cluster = Literal["slurm", "local"]
 _GRACE = 10.0
 """Seconds after a job's end in which its result files may still be on their way to us."""
-
-
-class _Queue(Protocol):
-    """Where jobs go."""
-
-    at_once: int
-    """Jobs that may be there at the same time."""
-
-    def takes(self, group: Group, ended: Container[str]) -> bool:
-        """Tell whether a group may be submitted when those groups have ended."""
-
-    def submit(self, group: Group, job: Job, after: Sequence[str]) -> str:
-        """Return the new job's number; it starts when those of `after` have ended."""
-
-    def waiting(self, numbers: Sequence[str]) -> set[str]:
-        """Return those of the jobs that have not ended."""
-
-    def log(self, number: str) -> Path:
-        """Return where a job's errors are."""
-
-    def leave(self) -> None:
-        """Say or do what there is to do about the jobs when this process must end before them."""
 
 
 def run_on_cluster(
@@ -68,7 +44,7 @@ def run_on_cluster(
     """
     folder = plan.output / "cluster"
     entry = plan.suite.cluster
-    queue: _Queue = _Slurm(folder, entry) if cluster == "slurm" else _Local(folder, entry)
+    queue: Queue = SlurmQueue(folder, entry) if cluster == "slurm" else LocalQueue(folder, entry)
     before = _before(plan, cells)
     groups = groups_of(plan.suite, [cell for cell in cells if cell not in before])
     numbers = _taken_up(folder, queue, groups)
@@ -88,7 +64,7 @@ def run_on_cluster(
 def _do(
     plan: Plan,
     groups: Sequence[Group],
-    queue: _Queue,
+    queue: Queue,
     numbers: dict[str, str],
     folder: Path,
     seconds_between: float,
@@ -133,113 +109,7 @@ def _before(plan: Plan, cells: Sequence[Cell]) -> dict[Cell, CellResult]:
     }
 
 
-class _Slurm:
-    """Slurm's queue."""
-
-    at_once = sys.maxsize
-
-    def __init__(self, folder: Path, entry: ClusterEntry) -> None:
-        submitit = _submitit()
-        self._folder, self._entry = folder, entry
-        try:
-            self._executor = submitit.SlurmExecutor(
-                folder=folder / "jobs", max_num_timeout=entry.requeues
-            )
-        except RuntimeError as error:
-            raise InputError(
-                "--cluster slurm: there is no srun here; run it on a node that submits jobs"
-            ) from error
-
-    def takes(self, group: Group, ended: Container[str]) -> bool:
-        return True  # Slurm sees to the order
-
-    def submit(self, group: Group, job: Job, after: Sequence[str]) -> str:
-        entry = self._entry
-        more = dict(entry.more) | {"requeue": True}
-        if after:
-            # Any end: a failed upstream's cells say so themselves, in no time.
-            more["dependency"] = "afterany:" + ":".join(after)
-        given: dict[str, Any] = {
-            "partition": entry.partition,
-            "account": entry.account,
-            "qos": entry.qos,
-            "constraint": entry.constraint,
-            "gpus_per_node": entry.gpus or None,
-            "mem": None if entry.memory_gb is None else f"{round(entry.memory_gb * 1024)}MB",
-            "setup": list(entry.setup) or None,
-            "exclusive": True if group.times and entry.exclusive_timing else None,
-        }
-        self._executor.update_parameters(
-            job_name=group.name,
-            cpus_per_task=entry.cpus,
-            time=max(1, round(entry.hours * 60)),
-            signal_delay_s=entry.warning_seconds,
-            additional_parameters=more,
-            **{key: value for key, value in given.items() if value is not None},
-        )
-        return str(self._executor.submit(job).job_id)
-
-    def waiting(self, numbers: Sequence[str]) -> set[str]:
-        # Not submitit's own question, which needs Slurm's accounting; many clusters have none.
-        command = ["squeue", "--me", "--noheader", "--format=%A"]
-        try:
-            answer = subprocess.run(command, check=True, capture_output=True, text=True)
-        except (OSError, subprocess.CalledProcessError):
-            return set(numbers)  # the controller is away for a moment
-        return set(numbers) & set(answer.stdout.split())
-
-    def log(self, number: str) -> Path:
-        return self._folder / "jobs" / f"{number}_0_log.err"
-
-    def leave(self) -> None:
-        _say(
-            "\nthe jobs go on without this process: the same command takes them up; "
-            "scancel ends them"
-        )
-
-
-class _Local:
-    """Processes on this machine, by submitit's local executor."""
-
-    at_once = 1
-
-    def __init__(self, folder: Path, entry: ClusterEntry) -> None:
-        self._executor = _submitit().LocalExecutor(folder=folder / "jobs")
-        self._executor.update_parameters(timeout_min=max(1, round(entry.hours * 60)))
-        self._folder = folder
-        self._jobs: dict[str, Any] = {}
-
-    def takes(self, group: Group, ended: Container[str]) -> bool:
-        return all(name in ended for name in group.needs)
-
-    def submit(self, group: Group, job: Job, after: Sequence[str]) -> str:
-        started = self._executor.submit(job)
-        self._jobs[str(started.job_id)] = started
-        return str(started.job_id)
-
-    def waiting(self, numbers: Sequence[str]) -> set[str]:
-        # One of an earlier run ended with it.
-        return {n for n in numbers if n in self._jobs and not self._jobs[n].done()}
-
-    def log(self, number: str) -> Path:
-        return self._folder / "jobs" / f"{number}_0_log.err"
-
-    def leave(self) -> None:
-        for job in self._jobs.values():
-            job.cancel(check=False)
-
-
-def _submitit() -> Any:
-    try:
-        import submitit
-    except ImportError as error:
-        raise InputError(
-            "--cluster needs submitit; install it with: pip install s3prl_compress[cluster]"
-        ) from error
-    return submitit
-
-
-def _taken_up(folder: Path, queue: _Queue, groups: Sequence[Group]) -> dict[str, str]:
+def _taken_up(folder: Path, queue: Queue, groups: Sequence[Group]) -> dict[str, str]:
     """Return the jobs of an earlier run that are still there, by their group's name."""
     try:
         known: dict[str, str] = json.loads((folder / "jobs.json").read_text(encoding="utf-8"))
@@ -258,7 +128,7 @@ def _words(results: Path, group: Group) -> str:
     return f"{done} of {len(found)} cells"
 
 
-def _result(queue: _Queue, number: str, results: Path, cell: Cell) -> CellResult:
+def _result(queue: Queue, number: str, results: Path, cell: Cell) -> CellResult:
     """Return what a job wrote of a cell, or that it wrote nothing."""
     until = time.monotonic() + _GRACE
     while (result := read_result(results, cell)) is None and time.monotonic() < until:
