@@ -28,15 +28,15 @@ class CTCConfig(TranscribedOnlyConfig):
     freeze_front_end: bool = True
     """Leave the convolutions as they are."""
 
-    def updates(self, minimum_samples: int) -> int:
+    def updates(self) -> int:
         """Return the number of updates."""
         if "steps" in self.model_fields_set:
             return self.steps
-        return passes_to_steps(self, self.transcribed(minimum_samples), self.epochs)
+        return passes_to_steps(self, self.listed_speech(), self.epochs)
 
     def recorded(self) -> dict[str, Any]:
         """Return what the history keeps: the updates that were taken."""
-        return super().recorded() | {"steps": self.updates(1)}
+        return super().recorded() | {"steps": self.updates()}
 
 
 @register("ctc", needs="transcribed_audio", learns=True)
@@ -58,6 +58,6 @@ def ctc(encoder: SpeechEncoder, config: CTCConfig) -> SpeechEncoder:
     if student.head is None or config.new_head:
         add_head(student, speech.texts, config.seed)
     student.feature_extractor.requires_grad_(not config.freeze_front_end)
-    steps = config.updates(encoder.shape.minimum_samples)
-    finetune(student, student, config, Stage("ctc", steps, config.learning_rate, config.warmup))
+    stage = Stage("ctc", config.updates(), config.learning_rate, config.warmup)
+    finetune(student, student, config, stage)
     return student.requires_grad_(True)

@@ -57,8 +57,12 @@ class SelfPinchingConfig(TranscribedConfig, RecoveringConfig):
             raise ValueError("units go with granularity 'neuron' only")
         return self
 
+    def listed(self) -> AudioSet:
+        """Return names and lengths of the audio, of that with transcripts where they are used."""
+        return self.listed_speech().audio if self.objective == "ctc" else super().listed()
+
     def open(self, minimum_samples: int) -> AudioSet:
-        """Return the audio, with transcripts or without."""
+        """Return the audio to train on, that with transcripts where they are used."""
         if self.objective == "ctc":
             return self.transcribed(minimum_samples).audio
         return super().open(minimum_samples)
@@ -67,7 +71,7 @@ class SelfPinchingConfig(TranscribedConfig, RecoveringConfig):
         """Return what the history keeps: the transcripts by their fingerprint, too."""
         if self.objective == "distill":
             return super().recorded()
-        return super().recorded() | {"transcripts": texts_fingerprint(self.transcribed(1))}
+        return super().recorded() | {"transcripts": texts_fingerprint(self.listed_speech())}
 
 
 @register("self_pinching", needs="audio", learns=True)

@@ -77,6 +77,19 @@ class AudioSet:
             None if self.held is None else tuple(self.held[index] for index in indices),
         )
 
+    def of_at_least(self, samples: int) -> list[int]:
+        """Return the numbers of the files that have `samples` or more.
+
+        Raises:
+            InputError: there are none.
+        """
+        found = [number for number, length in enumerate(self.lengths) if length >= samples]
+        if not found:
+            raise InputError(
+                f"{self.root}: none of {len(self.files)} audio files has {samples} samples or more"
+            )
+        return found
+
     def fingerprint(self) -> str:
         """Return the SHA-256 of names and lengths (the samples themselves are not read)."""
         lines = (

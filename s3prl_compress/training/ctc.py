@@ -78,7 +78,7 @@ def without_long_ones(speech: TranscribedAudio, seconds: float) -> TranscribedAu
             f"{audio.root}: all {len(audio.files)} utterances are longer than {seconds:g} s; "
             "raise longest_seconds or cut them"
         )
-    return TranscribedAudio(audio.subset(kept), tuple(speech.texts[number] for number in kept))
+    return speech.subset(kept)
 
 
 def add_head(encoder: SpeechEncoder, texts: Sequence[str], seed: int) -> None:

@@ -28,20 +28,32 @@ class TranscribedConfig(LearnedConfig):
     longest_seconds: float = Field(default=20.0, gt=0)
     """Longer transcribed utterances are left out."""
 
-    _speech: TranscribedAudio | None = PrivateAttr(default=None)
+    _listed_speech: TranscribedAudio | None = PrivateAttr(default=None)
+    _opened_speech: TranscribedAudio | None = PrivateAttr(default=None)
 
-    def transcribed(self, minimum_samples: int) -> TranscribedAudio:
-        """Return audio and transcripts, listed and checked the first time.
+    def listed_speech(self) -> TranscribedAudio:
+        """Return names, lengths and texts, checked the first time; nothing is decoded.
 
         Raises:
             InputError: they cannot be used.
         """
-        if self._speech is None:
-            found = open_transcribed(self.audio, self.split, minimum_samples=minimum_samples)
-            speech = without_long_ones(found, self.longest_seconds)
+        if self._listed_speech is None:
+            found = open_transcribed(self.audio, self.split, minimum_samples=1)
+            self._listed_speech = without_long_ones(found, self.longest_seconds)
+        return self._listed_speech
+
+    def transcribed(self, minimum_samples: int) -> TranscribedAudio:
+        """Return the speech to train on: of `minimum_samples` or more, decoded if `hold`.
+
+        Raises:
+            InputError: it cannot be used.
+        """
+        if self._opened_speech is None:
+            speech = self.listed_speech()
+            speech = speech.subset(speech.audio.of_at_least(minimum_samples))
             audio = speech.audio.hold() if self.hold else speech.audio
-            self._speech = TranscribedAudio(audio, speech.texts)
-        return self._speech
+            self._opened_speech = TranscribedAudio(audio, speech.texts)
+        return self._opened_speech
 
 
 class TranscribedOnlyConfig(TranscribedConfig):
@@ -53,7 +65,11 @@ class TranscribedOnlyConfig(TranscribedConfig):
 
     def recorded(self) -> dict[str, Any]:
         """Return what the history keeps: the transcripts by their fingerprint, too."""
-        return super().recorded() | {"transcripts": texts_fingerprint(self.transcribed(1))}
+        return super().recorded() | {"transcripts": texts_fingerprint(self.listed_speech())}
+
+    def listed(self) -> AudioSet:
+        """Return names and lengths of the transcribed speech."""
+        return self.listed_speech().audio
 
     def open(self, minimum_samples: int) -> AudioSet:
         """Return the audio of the transcribed speech."""

@@ -82,7 +82,8 @@ class LearnedConfig(MethodConfig):
     hold: bool = Field(default=False, exclude=True)
     """Decode all audio once and keep it in memory, 115 MB an hour."""
 
-    _audio: AudioSet | None = PrivateAttr(default=None)
+    _listed: AudioSet | None = PrivateAttr(default=None)
+    _opened: AudioSet | None = PrivateAttr(default=None)
 
     @field_validator("audio")
     @classmethod
@@ -99,19 +100,30 @@ class LearnedConfig(MethodConfig):
 
     def recorded(self) -> dict[str, Any]:
         """Return what the history keeps: the audio by its fingerprint, and no folder."""
-        found = f"{self.audio.name} (sha256 {self.open(1).fingerprint()})"
+        found = f"{self.audio.name} (sha256 {self.listed().fingerprint()})"
         return {"audio": found} | super().recorded()
 
-    def open(self, minimum_samples: int) -> AudioSet:
-        """Return the audio, listed and checked the first time.
+    def listed(self) -> AudioSet:
+        """Return names and lengths of all audio, checked the first time; nothing is decoded.
 
         Raises:
             InputError: it cannot be used.
         """
-        if self._audio is None:
-            audio = open_audio(self.audio, minimum_samples=minimum_samples)
-            self._audio = audio.hold() if self.hold else audio
-        return self._audio
+        if self._listed is None:
+            self._listed = open_audio(self.audio, minimum_samples=1)
+        return self._listed
+
+    def open(self, minimum_samples: int) -> AudioSet:
+        """Return the audio to train on: files of `minimum_samples` or more, decoded if `hold`.
+
+        Raises:
+            InputError: it cannot be used.
+        """
+        if self._opened is None:
+            audio = self.listed()
+            audio = audio.subset(audio.of_at_least(minimum_samples))
+            self._opened = audio.hold() if self.hold else audio
+        return self._opened
 
     def stage(self, name: str, rules: tuple[GroupRule, ...] = ()) -> Stage:
         """Return the stage that the settings describe."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,11 @@ class TranscribedAudio:
     audio: AudioSet
     texts: tuple[str, ...]
     """One per file."""
+
+    def subset(self, indices: Sequence[int]) -> TranscribedAudio:
+        """Return the files of these numbers only."""
+        texts = tuple(self.texts[index] for index in indices)
+        return TranscribedAudio(self.audio.subset(indices), texts)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, load, random_enc
 from s3prl_compress.encoder.checkpoint import fingerprint
 from s3prl_compress.encoder.linear import SparseLinear
 from s3prl_compress.errors import InputError
-from s3prl_compress.methods import available, compress
+from s3prl_compress.methods import available, check_settings, compress
 from s3prl_compress.methods.rebuild import get_linear
 from s3prl_compress.scoring.ctc import score_ctc
 from s3prl_compress.training.ctc import add_head
@@ -138,6 +138,13 @@ def test_passes_say_how_many_steps(letters: Path) -> None:
     result = compress(small_encoder(), "ctc", audio=letters, epochs=2, **settings)
     # 16 training utterances of 0.4 to 1.4 s in batches of 4 s, twice.
     assert 6 <= result.provenance.steps[-1].settings["steps"] <= 14
+
+
+def test_listing_decodes_nothing(letters: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("s3prl_compress.training.audio._decode", None)
+    for method, more in (("ctc", {}), ("self_pinching", {"objective": "ctc"})):
+        held = check_settings(method, {"audio": letters, "hold": True} | more)
+        assert len(held.recorded()["transcripts"]) == 64
 
 
 def test_a_killed_run_ends_with_the_same_weights(

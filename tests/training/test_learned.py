@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from s3prl_compress.encoder import SpeechEncoder, fingerprint, load
 from s3prl_compress.errors import InputError
-from s3prl_compress.training import learned
+from s3prl_compress.training import audio, learned
 from s3prl_compress.training.learned import LearnedConfig, Stage, distill
 from s3prl_compress.training.state import read_facts
 
@@ -166,6 +166,34 @@ def test_the_history_keeps_the_audio_and_no_folder(tones: Path, tmp_path: Path) 
     assert recorded["audio"].startswith(f"{tones.name} (sha256 ")
     assert str(tmp_path) not in str(recorded)
     assert {"work", "workers", "hold", "log_every"}.isdisjoint(recorded)
+
+
+def test_listing_decodes_nothing(tones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A suite asks for the identity of an upstream before it knows whether to make it."""
+    held = config(tones, hold=True)
+    decoded: list[Path] = []
+    real = audio._decode
+
+    def counted(path: Path, *rest: int) -> Any:
+        decoded.append(path)
+        return real(path, *rest)
+
+    monkeypatch.setattr(audio, "_decode", counted)
+    recorded = held.recorded()
+    assert not decoded
+    assert held.open(400).held is not None
+    assert len(decoded) == len(set(decoded)) == 8
+    assert held.recorded() == recorded == config(tones).recorded()
+    assert len(decoded) == 8
+
+
+def test_short_files_have_a_part_in_the_history_and_none_in_training(tones: Path) -> None:
+    settings = config(tones)
+    recorded = settings.recorded()
+    assert len(settings.open(32_000).files) == 3
+    assert settings.recorded() == recorded
+    with pytest.raises(InputError, match="none of 8 audio files has 99999 samples or more"):
+        config(tones).open(99_999)
 
 
 @pytest.mark.parametrize(
