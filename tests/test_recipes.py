@@ -29,7 +29,9 @@ def test_every_recipe_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
-def test_suite(path: Path) -> None:
+def test_suite(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "unlabelled_minilibri").mkdir()
+    monkeypatch.setenv("SPEECH_DATA", str(tmp_path))
     suite = read_suite(path)
     for entry in suite.upstreams:
         assert entry.random is None or entry.random.shape in NAMED_SHAPES

@@ -46,7 +46,12 @@ class Cell(BaseModel):
 def cells_of(suite: Suite) -> list[Cell]:
     """Return all cells, each after the upstreams that it needs."""
     cells = [Cell(kind="upstream", upstream=entry.name) for entry in suite.upstreams]
-    for (place, task), seed in product(enumerate(suite.tasks), suite.seeds):
+    seeded = [
+        (place, task, seed)
+        for place, task in enumerate(suite.tasks)
+        for seed in task.seeds or suite.seeds
+    ]
+    for place, task, seed in seeded:
         cells += [
             Cell(
                 kind="score",

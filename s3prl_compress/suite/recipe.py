@@ -73,6 +73,8 @@ class TaskEntry(_Recipe):
     """smoke, official, or a YAML file; its path is seen from the suite's own folder."""
     engines: tuple[Engine, ...] = Field(default=("onepass",), min_length=1)
     padding: Padding | None = None
+    seeds: tuple[int, ...] = ()
+    """In place of the suite's."""
 
 
 class TimeEntry(_Recipe):
