@@ -3,10 +3,12 @@
     python benchmarks/hubert_demo_card.py --data SPEECH_DIR --output out/hubert_demo_card.json \
         --card upstreams/hubert_demo/README.md
 
-Five upstreams under the same head (softmax-weighted sum of the hidden states, mean over frames,
+Upstreams under the same head (softmax-weighted sum of the hidden states, mean over frames,
 two linears), the same steps and the same sweep of learning rates, with the one-pass engine: the
-encoder, the same encoder with random weights, and statistics of log-mels and MFCC. Rates, and how
-long to train, are chosen on dev; layers are weighted in training. Four small sets of real speech:
+encoder, the same encoder with random weights, and statistics of log-mels and MFCC. The features of
+all of them are standardised over the training utterances; a further row has the encoder's states
+as they are. Rates, and how long to train, are chosen on dev; layers are weighted in training. Four
+small sets of real speech:
 `SPEECH_DIR/<set>/metadata.csv` as `prepare` takes it.
 
 Differences are of the mean over the sets. Their errors come from a bootstrap: in each draw, the
@@ -30,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from common import write_result
-from spectral_upstreams import KINDS, SpectralUpstream
+from spectral_upstreams import KINDS, SpectralUpstream, StandardisedEncoder
 from tqdm import tqdm
 
 from s3prl_compress.encoder import SpeechEncoder, fingerprint, load, random_encoder
@@ -44,7 +46,7 @@ from s3prl_compress.scoring.task import Settings, load_settings
 
 SETS = {"ks_arabic_sc": "ks", "ks_fsdd": "ks", "sid_arabic_sc": "sid", "er_emodb": "er"}
 RATES = (3e-1, 1e-1, 3e-2, 1e-2, 1e-3, 1e-4)
-TRAINED, RANDOM = "trained", "random weights"
+TRAINED, RANDOM, AS_IT_IS = "trained", "random weights", "trained, not standardised"
 DRAWS = 10_000
 
 Rights = npt.NDArray[np.float64]
@@ -81,11 +83,14 @@ def settings_for(task: str, steps: int) -> Settings:
 
 
 def upstream(kind: str, trained: SpeechEncoder, corpus: Corpus, seed: int) -> SpeechEncoder:
-    """Return one of the five upstreams, ready for a corpus."""
-    if kind == TRAINED:
+    """Return one of the upstreams, ready for a corpus."""
+    if kind == AS_IT_IS:
         return trained
+    if kind == TRAINED:
+        return StandardisedEncoder(trained, corpus).eval()
     if kind == RANDOM:
-        return random_encoder(trained.shape, seed=seed, normalize=trained.normalize).eval()
+        drawn = random_encoder(trained.shape, seed=seed, normalize=trained.normalize)
+        return StandardisedEncoder(drawn, corpus).eval()
     spectral = SpectralUpstream(kind).eval()
     spectral.standardise(corpus)
     return spectral
@@ -99,11 +104,11 @@ def score_set(
     work: Path,
     device: str,
 ) -> dict[str, Cells]:
-    """Score all five upstreams on one corpus with every seed."""
+    """Score all upstreams on one corpus with every seed."""
     settings = settings_for(corpus.task, steps)
     folds = tuple(len(corpus.items("test", fold)) for fold in corpus.folds)
     cells = {}
-    for kind in tqdm((TRAINED, RANDOM, *KINDS), desc=corpus.name, unit="upstream"):
+    for kind in tqdm((TRAINED, RANDOM, *KINDS, AS_IT_IS), desc=corpus.name, unit="upstream"):
         rights, chosen = [], []
         for seed in seeds:
             job = Job(
@@ -113,7 +118,7 @@ def score_set(
                 settings=settings,
                 seed=seed,
                 padding="independent",
-                work=work / corpus.name / kind.replace(" ", "_") / f"seed{seed}",
+                work=work / corpus.name / re.sub(r"\W+", "_", kind) / f"seed{seed}",
                 device=device,
                 cache=work / "features",
             )

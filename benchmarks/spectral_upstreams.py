@@ -1,4 +1,4 @@
-"""Means and deviations of log-mels and MFCC in the place of an encoder: what learning must beat.
+"""Means and deviations of log-mels and MFCC in the place of an encoder, and equal terms for both.
 
 An upstream here returns, for every frame of an utterance, the same vector of statistics over all of
 its frames. The mean over frames, which SUPERB's utterance heads take, is that vector again, so
@@ -7,7 +7,7 @@ the engine's whole path (corpus, head, rates, dev) is the one that encoders go t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -69,14 +69,8 @@ class SpectralUpstream(SpeechEncoder):
         return torch.cat(parts)
 
     def standardise(self, corpus: Corpus) -> None:
-        """Bring every statistic to mean 0 and deviation 1 over the training utterances.
-
-        An encoder's states come out of a LayerNorm, these do not: without it a gradient method
-        would meet them at a disadvantage. With cross-validation the training utterances are
-        those of all folds together, which is all utterances; labels are not used.
-        """
-        paths = {item.path for fold in corpus.folds for item in corpus.items("train", fold)}
-        values = torch.stack([self.statistics(corpus.read(path)) for path in sorted(paths)])
+        """Bring every statistic to mean 0 and deviation 1 over the training utterances."""
+        values = torch.stack([self.statistics(wave) for wave in training_waves(corpus)])
         self.offset.copy_(values.mean(0))
         self.scale.copy_(values.std(0).clamp(min=1e-6))
 
@@ -87,6 +81,50 @@ class SpectralUpstream(SpeechEncoder):
         vectors = (torch.stack(rows) - self.offset) / self.scale
         state = vectors.unsqueeze(1).expand(-1, int(counts.max()), -1)
         return (state, state), counts
+
+
+class StandardisedEncoder(SpeechEncoder):
+    """An encoder whose states are treated as the spectra's statistics are.
+
+    Every dimension of every hidden state is brought to mean 0 and deviation 1 over the training
+    utterances' means. The head is linear, so it can do no more with them than before; a gradient
+    method gets there sooner.
+    """
+
+    offset: Tensor
+    scale: Tensor
+
+    def __init__(self, encoder: SpeechEncoder, corpus: Corpus) -> None:
+        super().__init__(encoder.shape, normalize=encoder.normalize)
+        self.load_state_dict(encoder.state_dict())
+        rows = []
+        with torch.no_grad():
+            for wave in training_waves(corpus):
+                states, _ = super().forward([wave])
+                rows.append(torch.stack([state[0].mean(0) for state in states]))
+        values = torch.stack(rows)  # [utterances, layers + 1, width]
+        self.register_buffer("offset", values.mean(0))
+        self.register_buffer("scale", values.std(0).clamp(min=1e-6))
+
+    def forward(self, waveforms: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Map utterances to standardised hidden states, and frame counts."""
+        states, counts = super().forward(waveforms)
+        offsets, scales = self.offset, self.scale
+        scaled = [
+            (state - offset) / scale
+            for state, offset, scale in zip(states, offsets, scales, strict=True)
+        ]
+        return tuple(scaled), counts
+
+
+def training_waves(corpus: Corpus) -> Iterator[Tensor]:
+    """Yield the training utterances' samples, without their labels.
+
+    With cross-validation they are those of all folds together, which is all utterances.
+    """
+    paths = {item.path for fold in corpus.folds for item in corpus.items("train", fold)}
+    for path in sorted(paths):
+        yield corpus.read(path)
 
 
 def log_mels(waveform: Tensor) -> Tensor:
