@@ -62,6 +62,7 @@ def cells_of(suite: Suite) -> list[Cell]:
                 seed=seed,
             )
             for engine, entry in product(task.engines, suite.upstreams)
+            if not task.upstreams or entry.name in task.upstreams
         ]
     if suite.time is not None:
         timed = [entry for entry in suite.upstreams if entry.name != suite.time.against]

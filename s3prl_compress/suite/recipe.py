@@ -75,6 +75,8 @@ class TaskEntry(_Recipe):
     padding: Padding | None = None
     seeds: tuple[int, ...] = ()
     """In place of the suite's."""
+    upstreams: tuple[str, ...] = ()
+    """Names; all of the suite's if there are none."""
 
 
 class TimeEntry(_Recipe):
@@ -151,6 +153,10 @@ class Suite(_Recipe):
             if entry.s3prl is not None:
                 foreign.append(entry.name)
             known.append(entry.name)
+        for task in self.tasks:
+            for name in task.upstreams:
+                if name not in known:
+                    raise ValueError(f"tasks: {task.task}: upstreams: there is no {name}")
         if self.time is not None and self.time.against not in (None, *known):
             raise ValueError(f"time: against: there is no upstream {self.time.against}")
         return self
