@@ -170,8 +170,10 @@ def score(
 
     Args:
         model: a folder of ours, a transformers folder, an s3prl .pt, or a hub id
-        data: folder of the corpus, see `prepare`
-        task: name of a task, see `ls tasks`
+        data: folder of the corpus, see `prepare`; for ctc a folder in LibriSpeech's layout or a
+            csv table
+        task: name of a task, see `ls tasks`; ctc measures the word errors of a CTC head that MODEL
+            has, and takes none of engine, recipe, seed, padding and cache
         engine: see `ls engines`
         recipe: smoke, official, or a YAML file
         output: folder of records
@@ -369,6 +371,7 @@ COMMANDS: dict[str, Command] = {
         (
             "score out/fold10 --task ks --data corpora/ks --engine onepass --recipe smoke "
             "--output results/",
+            "score out/tuned --task ctc --data LibriSpeech/test-clean",
         ),
     ),
     "time": Command(time, ("time out/fold10 --against MODEL --output results/",)),

@@ -47,12 +47,14 @@ def list_tasks(name: str | None, verbose: bool) -> Answer:
     from dataclasses import asdict
 
     from ..scoring import TASKS
+    from ..scoring.task import OWN_HEAD
 
-    chosen = TASKS if name is None else {name: _chosen(name, TASKS, "task")}
+    known = TASKS | {OWN_HEAD.name: OWN_HEAD}
+    chosen = known if name is None else {name: _chosen(name, known, "task")}
     figures = {"tasks": [asdict(task) for task in chosen.values()]}
     if name is not None or verbose:
         return Answer(figures, "\n\n".join(table(asdict(task).items()) for task in chosen.values()))
-    rows = [(t.name, t.version, t.title, f"{t.metric} ({t.unit})") for t in TASKS.values()]
+    rows = [(t.name, t.version, t.title, f"{t.metric} ({t.unit})") for t in known.values()]
     return Answer(figures, table(rows, ("task", "version", "title", "metric")))
 
 

@@ -56,6 +56,8 @@ def four_task_score(
 
 def why_not_comparable(row: Mapping[str, Any]) -> list[str]:
     """Return what keeps a row of a leaderboard from being compared with published scores."""
+    if row["task"] not in TASKS:
+        return [f"task {row['task']}, which is none of SUPERB's"]
     reasons = []
     if row["recipe"] != "official":
         reasons.append(f"recipe {row['recipe']}")

@@ -41,7 +41,14 @@ def _difference(row: Mapping[str, Any]) -> str:
 
 def _task(name: str, row: Mapping[str, Any]) -> str:
     score = formats.score(row["score"], row["standard_error"], 2)
-    return f"{name.upper()} {score}; seeds {row['seeds']}, learning rate {row['learning_rate']}"
+    return "; ".join((f"{name.upper()} {score}", *_training(row)))
+
+
+def _training(row: Mapping[str, Any]) -> list[str]:
+    """Return what a head was trained with; nothing where none was."""
+    if not row["seeds"]:
+        return []
+    return [f"seeds {row['seeds']}, learning rate {row['learning_rate']}"]
 
 
 def _settings(row: Mapping[str, Any]) -> list[str]:
@@ -49,7 +56,7 @@ def _settings(row: Mapping[str, Any]) -> list[str]:
     if "tasks" in row:
         return []
     return [
-        f"seeds {row['seeds']}, learning rate {row['learning_rate']}",
+        *_training(row),
         f"corpus {row['corpus']} ({row['corpus_fingerprint'][:8]})",
     ]
 

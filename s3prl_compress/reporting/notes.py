@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from .records import ScoreRecord
+from .records import NO_RECIPE, ScoreRecord
 
 RANDOM_WEIGHTS = "Random weights: scores say nothing about compression."
 GENERATED_SPEECH = "Generated speech: not comparable with published scores."
@@ -28,7 +28,7 @@ def notes_of(records: Iterable[ScoreRecord]) -> tuple[str, ...]:
         implied.append((RESUMED, "resumed"))
     missing = [note for note, word in implied if not any(word in other.lower() for other in given)]
     recipe = records[0].recipe
-    if recipe != "official":
+    if recipe not in ("official", NO_RECIPE):
         missing.append(
             f"Recipe {recipe}, not the official settings: not comparable with published scores."
         )

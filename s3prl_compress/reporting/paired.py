@@ -91,7 +91,7 @@ def _compare(
     from ..scoring.significance import compare_classes, compare_words
 
     labels = list(truth.values())
-    if row["task"] == "asr":
+    if row["task"] in ("asr", "ctc"):
         return compare_words(labels, first, second)
     folds = row["fold_sizes"] if sum(row["fold_sizes"]) == len(labels) else ()
     return compare_classes(labels, first, second, folds)

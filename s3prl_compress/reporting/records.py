@@ -19,8 +19,11 @@ from ..errors import InputError
 from ..files import write_atomically
 
 RECORD_VERSION: Final = 1
+NO_RECIPE: Final = "none"
+"""The recipe of a task for which nothing is trained."""
 
-Engine = Literal["s3prl", "onepass"]
+Engine = Literal["s3prl", "onepass", "greedy"]
+"""greedy: the model's own CTC head, nothing is trained."""
 Padding = Literal["independent", "fairseq"]
 
 
@@ -119,9 +122,10 @@ class ScoreRecord(_Record):
     """Which declaration of the task ("official classes", "ten digits")."""
     engine: Engine
     padding: Padding
-    seed: int
+    seed: int | None
+    """None where nothing was drawn."""
     recipe: str
-    """`smoke`, `official`, or a file's stem."""
+    """`smoke`, `official`, a file's stem, or `none` where nothing was trained."""
     settings: dict[str, Any]
     """Every setting that can change the result."""
     metric: str
@@ -144,10 +148,10 @@ class ScoreRecord(_Record):
     resumed: bool = False
     """True: training went on from a checkpoint whose run had drawn other batches (s3prl's hold no
     state of the generators): an undisturbed run would have ended elsewhere."""
-    learning_rate: float
-    """The one chosen on dev."""
+    learning_rate: float | None
+    """The one chosen on dev; None where nothing was trained."""
     rates: tuple[RateResult, ...]
-    dev_score: float
+    dev_score: float | None
     corpus: Corpus
     approximate: bool
     """True where the engine's conditions for exactness did not hold."""

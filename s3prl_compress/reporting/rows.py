@@ -15,10 +15,10 @@ _TWO_SIDED_95 = 1.96
 
 def one_per_seed(records: Sequence[ScoreRecord]) -> list[ScoreRecord]:
     """Keep the newest record of each seed: records are only ever appended."""
-    newest: dict[int, ScoreRecord] = {}
+    newest: dict[int | None, ScoreRecord] = {}
     for record in sorted(records, key=lambda record: record.environment.date):
         newest[record.seed] = record
-    return [newest[seed] for seed in sorted(newest)]
+    return [newest[seed] for seed in sorted(newest, key=lambda seed: -1 if seed is None else seed)]
 
 
 def row_of(records: list[ScoreRecord]) -> dict[str, Any]:
@@ -43,13 +43,11 @@ def row_of(records: list[ScoreRecord]) -> dict[str, Any]:
         "higher_is_better": first.higher_is_better,
         **_other_metrics(records),
         "difference": None,
-        "seeds": ", ".join(str(record.seed) for record in records),
+        "seeds": ", ".join(str(record.seed) for record in records if record.seed is not None),
         "seed_count": len(records),
         "seed_spread": spread,
         **_folds(records),
-        "learning_rate": " ".join(
-            f"{rate:g}" for rate in sorted({record.learning_rate for record in records})
-        ),
+        "learning_rate": " ".join(f"{rate:g}" for rate in _rates(records)),
         "test_size": first.test_size,
         "chance": first.chance,
         "approximate": any(record.approximate for record in records),
@@ -115,6 +113,10 @@ def reference_of(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[st
         return row
     found = [other for other in rows if other["reference"] and other["base"] == row["base"]]
     return min(found, key=lambda other: other["upstream"]) if found else None
+
+
+def _rates(records: list[ScoreRecord]) -> list[float]:
+    return sorted({one.learning_rate for one in records if one.learning_rate is not None})
 
 
 def _interval(records: list[ScoreRecord], score: float, error: float) -> tuple[float, float]:

@@ -65,7 +65,7 @@ COLUMNS = (
     Column("engine", "engine", "below it, the padding rule", numeric=False, below="padding"),
 )
 # Left out where no row has them.
-_OPTIONAL = ("difference", "p_value", "cer", "rtfx", "speedup", "front")
+_OPTIONAL = ("difference", "p_value", "cer", "rtfx", "speedup", "front", "seeds", "learning_rate")
 
 
 def score_tables(frame: pandas.DataFrame) -> list[Table]:
@@ -142,7 +142,7 @@ def _has(key: str, rows: Sequence[Mapping[str, Any]]) -> bool:
         return any(row[key] is not None or row["fold_spread"] is not None for row in rows)
     if key == "nonzero_parameters":
         return any(row[key] != row["parameters"] for row in rows)
-    return key not in _OPTIONAL or any(row[key] not in (None, ()) for row in rows)
+    return key not in _OPTIONAL or any(row[key] not in (None, (), "") for row in rows)
 
 
 def _cell(

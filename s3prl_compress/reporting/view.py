@@ -14,6 +14,7 @@ TASK_TITLES = {
     "sid": "Speaker identification",
     "er": "Emotion recognition",
     "asr": "Speech recognition",
+    "ctc": "Recognition by the model's own CTC head, not SUPERB's",
 }
 NOTHING = "\N{EN DASH}"
 UP, DOWN = "\N{UPWARDS ARROW}", "\N{DOWNWARDS ARROW}"

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,14 @@ def cell_stem(
         "padding": settings.padding,
         "seed": seed,
     }
+    return stem_of(upstream, (task.name, engine, settings.padding, f"seed{seed}"), identity)
+
+
+def stem_of(upstream: Upstream, parts: Sequence[str], identity: Mapping[str, Any]) -> str:
+    """Return a file stem: the upstream's name, `parts`, and a hash of the identity."""
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     name = re.sub(r"[^\w.+-]+", "-", upstream.name).strip("-.") or "upstream"
-    return f"{name}.{task.name}.{engine}.{settings.padding}.seed{seed}.{digest[:8]}"
+    return ".".join((name, *parts, digest[:8]))
 
 
 def finished_record(output: Path, stem: str) -> ScoreRecord | None:
@@ -138,8 +143,15 @@ def _word_errors(
 
 def write_cell(record: ScoreRecord, result: EngineResult, output: Path) -> Path:
     """Write the predictions, then the record: where there is a record, the cell is whole."""
-    write_atomically(output / record.predictions, _csv(result.predictions))
+    write_predictions(record, result.predictions, output)
     return records.write_record(record, output, record.predictions.removesuffix(".csv"))
+
+
+def write_predictions(
+    record: ScoreRecord, predictions: Sequence[tuple[str, str, str]], output: Path
+) -> None:
+    """Write what a record was counted from, beside it: file, truth, predicted."""
+    write_atomically(output / record.predictions, _csv(predictions))
 
 
 def _notes(corpus: Corpus, upstream: Upstream) -> list[str]:

@@ -63,16 +63,27 @@ def score_ctc(
         InputError: there is no head, or the data are not usable.
     """
     encoder = source if isinstance(source, SpeechEncoder) else load(source, device=device)
-    name = "the encoder" if isinstance(source, SpeechEncoder) else str(source)
+    needs_head(encoder, "the encoder" if isinstance(source, SpeechEncoder) else str(source))
+    speech = open_transcribed(data, split, minimum_samples=encoder.shape.minimum_samples)
+    return measure_ctc(encoder, speech, device)
+
+
+def needs_head(encoder: SpeechEncoder, name: str) -> CTCHead:
+    """Return the CTC head of an encoder; one without is an `InputError` that calls it `name`."""
     if encoder.head is None:
         raise InputError(
             f"{name}: has no CTC head; fine-tune it first: s3prl-compress compress {name} "
             "--method ctc --audio TRANSCRIBED --output DIR"
         )
-    speech = open_transcribed(data, split, minimum_samples=encoder.shape.minimum_samples)
+    return encoder.head
+
+
+def measure_ctc(encoder: SpeechEncoder, speech: TranscribedAudio, device: str = "cpu") -> CTCScore:
+    """Recognise transcribed speech with the CTC head of an encoder; see `score_ctc`."""
+    head = needs_head(encoder, "the encoder")
     truth = [plain_text(text) for text in speech.texts]
     started = time.monotonic()
-    predicted = recognise(encoder.to(device), encoder.head, speech)
+    predicted = recognise(encoder.to(device), head, speech)
     error, interval = bootstrap_wer(truth, predicted)
     return CTCScore(
         word_error_rate=word_error_rate(truth, predicted),

@@ -17,7 +17,8 @@ from ..reporting.records import Engine, Padding, ScoreRecord, Upstream
 from .cell import cell_stem, finished_record, make_record, write_cell
 from .corpora.opening import open_corpus
 from .engine import Job, RunJob
-from .task import find_task, load_settings
+from .own_head import score_own_head
+from .task import OWN_HEAD, find_task, load_settings
 
 _ENGINE_MODULES = {
     "onepass": "s3prl_compress.scoring.onepass",
@@ -51,7 +52,8 @@ def score(
     Args:
         source: what `s3prl_compress.load` takes, an encoder, or an upstream that is not ours: its
             batches are s3prl's, so its padding is fairseq's.
-        task: name of a task, see `TASKS`.
+        task: name of a task, see `TASKS`; or `ctc`, see `own_head.score_own_head`, for which
+            engine, recipe, seed, padding and cache have no meaning and stay as they are.
         data: the corpus folder, see `prepare`.
         output: folder of records. Beside `<stem>.json` stands `<stem>.csv`, the predictions.
         engine: "onepass" or "s3prl".
@@ -67,6 +69,11 @@ def score(
     Raises:
         InputError: one line: an unknown name, a recipe, corpus or checkpoint that cannot be used.
     """
+    if task == OWN_HEAD.name:
+        _nothing_to_train(engine=engine, recipe=recipe, seed=seed, padding=padding, cache=cache)
+        return score_own_head(
+            source, data=data, output=output, device=device, name=name, force=force
+        )
     declaration = find_task(task)
     settings, recipe_name = load_settings(task, recipe, engine)
     device = pick_device(device)
@@ -113,6 +120,16 @@ def score(
     write_cell(record, result, output)
     shutil.rmtree(work / "upstream", ignore_errors=True)
     return record
+
+
+def _nothing_to_train(**given: object) -> None:
+    usual = {"engine": "onepass", "recipe": "smoke", "seed": 0}
+    named = [key for key, value in given.items() if value != usual.get(key)]
+    if named:
+        raise InputError(
+            f"task {OWN_HEAD.name}: nothing is trained, so it takes no {', '.join(named)}; leave "
+            "that out"
+        )
 
 
 def _describe(

@@ -35,10 +35,17 @@ def score_figures(record: ScoreRecord, path: Path) -> dict[str, Any]:
 def score_line(record: ScoreRecord) -> str:
     """Return the score with its error and conditions, and the notes, a line each."""
     chance = "" if record.chance is None else f"chance {record.chance:.2f}; "
+    training = (
+        ""
+        if record.learning_rate is None
+        else f", recipe {record.recipe}, seed {record.seed}, learning rate {record.learning_rate:g}"
+    )
+    others = "".join(
+        f", {name.upper()} {value:.2f}" for name, value in record.other_metrics.items()
+    )
     first = (
         f"{record.upstream.name}: {record.task} {record.metric} {record.score:.2f} "
-        f"\N{PLUS-MINUS SIGN} {record.standard_error:.2f} on {record.test_size} utterances "
-        f"({chance}{record.engine}, padding {record.padding}, "
-        f"recipe {record.recipe}, seed {record.seed}, learning rate {record.learning_rate:g})"
+        f"\N{PLUS-MINUS SIGN} {record.standard_error:.2f}{others} on {record.test_size} utterances "
+        f"({chance}{record.engine}, padding {record.padding}{training})"
     )
     return "\n".join([first, *(f"note: {note}" for note in record.notes)])

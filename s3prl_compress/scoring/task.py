@@ -37,7 +37,7 @@ class Task:
     unit: str
     higher_is_better: bool
     s3prl: str
-    """The downstream's name in `s3prl.downstream`."""
+    """The downstream's name in `s3prl.downstream`; empty where there is none."""
     head: str
     """The trained part, in words."""
     variants: tuple[str, ...]
@@ -118,7 +118,24 @@ TASKS: dict[str, Task] = {
         ),
     )
 }
-"""The tasks, by the name that `--task` takes."""
+"""SUPERB's tasks, by the name that `--task` takes."""
+
+OWN_HEAD = Task(
+    name="ctc",
+    version=1,
+    title="Recognition by the model's own CTC head",
+    corpus=(
+        "transcribed speech: LibriSpeech's layout (of several splits, test), or a csv table with "
+        "the columns file and transcript"
+    ),
+    metric="WER",
+    unit="percent",
+    higher_is_better=False,
+    s3prl="",
+    head="the checkpoint's own, as it was fine-tuned; greedy decoding, no language model",
+    variants=("transcripts",),
+)
+"""No task of SUPERB's: nothing is trained, the whole model was. `score` takes it, no engine."""
 
 
 class RecognitionHead(BaseModel):
