@@ -84,9 +84,10 @@ def random(shape: str, *, output: str, seed: int = 0) -> Answer:
 def compress(
     model: str,
     *,
-    method: str,
     output: str,
+    method: str | None = None,
     then: str | None = None,
+    recipe: str | None = None,
     device: str | None = None,
     threads: int | None = None,
     **settings: str,
@@ -94,26 +95,30 @@ def compress(
     """Make an encoder smaller and write it as a checkpoint folder.
 
     The method's own settings are further options: `ls methods NAME` shows them, and so does this
-    help where it is asked together with `--method NAME`. Methods can follow one another: the
-    output of one is a MODEL for the next.
+    help where it is asked together with `--method NAME` or `--recipe FILE`. Methods can follow one
+    another: the output of one is a MODEL for the next. A recipe names methods and settings;
+    options on the command line count before those of the recipe.
 
     What a learned method has learned so far lies in OUTPUT.work until the checkpoint is written;
     killed and started again, it goes on from there.
 
     Args:
         model: a folder of ours, a transformers folder, an s3prl .pt, or a hub id
-        method: name of a method, see `ls methods`
         output: folder of the new checkpoint; one that is there is replaced
+        method: name of a method, see `ls methods`
         then: method for what the first one made, such as distill, whose teacher is MODEL; a
             setting that both have goes to both
+        recipe: a YAML file in place of method and then, or the name of a packaged one, see
+            `ls recipes`
         device: where it is computed; cuda where there is one, else cpu
         threads: CPU threads
     """
     use_threads(threads)
     place, folder = pick_device(device), check_checkpoint_output(output)
-    from .commands import compression
+    from .commands import compression, recipes
 
-    figures = compression.compress_to(model, folder, method, settings, place, then)
+    steps = recipes.steps_of(method, then, recipe)
+    figures = compression.compress_to(model, folder, steps, settings, place)
     return Answer(
         figures,
         compression.comparison(figures),
@@ -321,19 +326,21 @@ def report(folder: str, *, output: str | None = None) -> Answer:
 
 
 def _settings_of_method(argv: Sequence[str]) -> dict[str, str]:
-    """Return the settings of the methods that `--method` and `--then` name, as options."""
+    """Return the settings of the methods that `compress` is told to use, as options."""
+    options = ("--method", "--then", "--recipe")
     named = {
-        part.partition("=")[0]: part.partition("=")[2] or following
+        part.partition("=")[0][2:]: part.partition("=")[2] or following
         for part, following in zip(argv, [*argv[1:], ""], strict=True)
-        if part.partition("=")[0] in ("--method", "--then")
+        if part.partition("=")[0] in options
     }
-    given = [named.get("--method", ""), named.get("--then", "")]
-    names = [name for name in given if name and not name.startswith("--")]
-    if not names:
+    given = {key: name for key, name in named.items() if name and not name.startswith("--")}
+    if not given.keys() & {"method", "recipe"}:
         return {}
     from .commands.compression import chained_settings
+    from .commands.recipes import steps_of
 
-    return chained_settings(names)
+    steps = steps_of(given.get("method"), given.get("then"), given.get("recipe"))
+    return chained_settings([step.method for step in steps])
 
 
 COMMANDS: dict[str, Command] = {
@@ -348,6 +355,7 @@ COMMANDS: dict[str, Command] = {
             "compress MODEL --method structured --audio DIR --sparsity 0.5 --output out/half",
             "compress MODEL --method clustering --sparsity 0.5 --then distill --audio DIR "
             "--output out/fold50",
+            "compress hubert_demo --recipe structured_hubert_demo --audio DIR --output out/half",
         ),
         extra=_settings_of_method,
     ),

@@ -19,13 +19,16 @@ FILES = sorted(FOLDER.rglob("*.yaml"))
 SUITES = [path for path in FILES if path.parent == FOLDER]
 OF_TASKS = [path for path in FILES if path.parent == FOLDER / "tasks"]
 OF_TRAINING = [path for path in FILES if path.parent == FOLDER / "pretrain"]
+OF_COMPRESSION = [path for path in FILES if path.parent == FOLDER / "compress"]
+"""What they do is tested in tests/commands/test_recipes.py."""
 
 
 def test_every_recipe_is_looked_at() -> None:
     assert SUITES
     assert OF_TASKS
     assert OF_TRAINING
-    assert set(FILES) == {*SUITES, *OF_TASKS, *OF_TRAINING}
+    assert OF_COMPRESSION
+    assert set(FILES) == {*SUITES, *OF_TASKS, *OF_TRAINING, *OF_COMPRESSION}
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)

@@ -16,6 +16,7 @@ from ..training.processes import is_main
 from ..training.state import FACTS_FILE, read_facts
 from .console import table
 from .listing import setting_helps
+from .recipes import Step
 
 WORK = ".work"
 """Behind an output's name: the folder from which a learned method that was stopped goes on."""
@@ -27,32 +28,31 @@ HISTORY_FILE = "training.json"
 def compress_to(
     source: str | Path | SpeechEncoder,
     folder: Path,
-    method: str,
+    steps: Sequence[Step],
     settings: Mapping[str, str],
     device: str,
-    then: str | None = None,
 ) -> dict[str, Any]:
     """Compress `source`, write the result to `folder`, and return counts before and after.
 
     Args:
         source: an encoder, or what can be loaded as one.
         folder: of the checkpoint; what was learned is kept in `folder`.work until it is written.
-        method: name of the method.
-        settings: texts as they were typed; see `typed`. One that both methods have goes to both.
+        steps: the methods, each for what the one before made. Where a later one takes a teacher
+            and is given none, that is `source`.
+        settings: texts as they were typed; see `typed`. They count for every method that has
+            them, before its own in `steps`.
         device: where it is computed.
-        then: a second method, for what the first one made. Where it takes a teacher and is given
-            none, that is `source`.
     """
-    names = [method] if then is None else [method, then]
     values = {name: typed(text) for name, text in settings.items()}
     work = folder.with_name(folder.name + WORK)
     chain = [
         (name, own | _work_of(name, own, work / f"{number}_{name}"))
-        for number, (name, own) in enumerate(_dealt_out(names, values))
+        for number, (name, own) in enumerate(_dealt_out(steps, values))
     ]
     encoder = source if isinstance(source, SpeechEncoder) else load(source, device=device)
-    if then is not None and "teacher" in find_method(then).config.model_fields:
-        chain[-1][1].setdefault("teacher", encoder)
+    for name, own in chain[1:]:
+        if "teacher" in find_method(name).config.model_fields:
+            own.setdefault("teacher", encoder)
     for name, own in chain:
         check_settings(name, own)  # all of them before hours of work
     smaller = encoder
@@ -67,7 +67,7 @@ def compress_to(
     return {
         **after,
         "before": before,
-        "method": method,
+        "method": first.method,
         "settings": first.settings,
         "then": [{"method": step.method, "settings": step.settings} for step in others],
         "output": str(folder),
@@ -82,16 +82,22 @@ def chained_settings(names: Sequence[str]) -> dict[str, str]:
     return helps
 
 
-def _dealt_out(names: Sequence[str], values: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return for each method the settings that it has; the first gets those that none has."""
-    fields = [find_method(name).config.model_fields for name in names]
+def _dealt_out(
+    steps: Sequence[Step], values: Mapping[str, Any]
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return each method with its settings and those of `values` that it has.
+
+    The first one gets those that none has, to complain of them.
+    """
+    fields = [find_method(step.method).config.model_fields for step in steps]
     unknown = {key for key in values if not any(key in own for own in fields)}
     return [
         (
-            name,
-            {key: values[key] for key in values if key in own or (not number and key in unknown)},
+            step.method,
+            step.settings
+            | {key: values[key] for key in values if key in own or (not number and key in unknown)},
         )
-        for number, (name, own) in enumerate(zip(names, fields, strict=True))
+        for number, (step, own) in enumerate(zip(steps, fields, strict=True))
     ]
 
 

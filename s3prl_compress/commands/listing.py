@@ -100,10 +100,10 @@ def list_shapes(name: str | None, verbose: bool) -> Answer:
 
 
 def list_recipes(name: str | None, verbose: bool) -> Answer:
-    """List the packaged recipes: suites, settings of tasks for `score`, and pre-training."""
+    """List the packaged recipes: suites, and those for `score`, `compress` and pre-training."""
     folder = resources.files("s3prl_compress.recipes")
     known = {f"recipes/{entry.name}": _first_line(entry) for entry in _recipes(folder)}
-    for part in ("tasks", "pretrain"):
+    for part in ("tasks", "compress", "pretrain"):
         known |= {f"recipes/{part}/{e.name}": _first_line(e) for e in _recipes(folder / part)}
     chosen = known if name is None else {name: _chosen(name, known, "recipe")}
     figures = {"recipes": [{"name": key, "what": text} for key, text in chosen.items()]}

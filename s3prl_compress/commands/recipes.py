@@ -1,0 +1,93 @@
+"""A recipe for `compress`: a YAML file that says which methods, with which settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..errors import InputError
+
+
+class Step(BaseModel):
+    """A method and its settings; what is not given has the method's default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str
+    settings: dict[str, Any] = {}
+
+
+class CompressionRecipe(Step):
+    """What `compress --recipe` does: a method, and those for what it made."""
+
+    then: tuple[Step, ...] = ()
+
+    def steps(self) -> tuple[Step, ...]:
+        """Return all methods in their order."""
+        return (Step(method=self.method, settings=self.settings), *self.then)
+
+
+def steps_of(method: str | None, then: str | None, recipe: str | None) -> tuple[Step, ...]:
+    """Return the methods that the command line names, itself or by a recipe.
+
+    Raises:
+        InputError: neither a method nor a recipe, both of them, or a recipe that cannot be used.
+    """
+    if recipe is not None:
+        if method is not None or then is not None:
+            raise InputError("a recipe names its methods: give either --recipe or --method")
+        return read_recipe(find_recipe(recipe)).steps()
+    if method is None:
+        raise InputError(
+            "nothing says how: give --method NAME (see `s3prl-compress ls methods`) or --recipe "
+            "FILE (see `s3prl-compress ls recipes`)"
+        )
+    return tuple(Step(method=name) for name in (method, then) if name is not None)
+
+
+def find_recipe(name: str) -> Path:
+    """Return a recipe's file: a path, or the name of a packaged one.
+
+    Raises:
+        InputError: there is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    packaged = Path(str(resources.files("s3prl_compress.recipes"))) / "compress"
+    if path.suffix == "" or path.parent == Path("recipes/compress"):
+        found = packaged / f"{path.stem}.yaml"
+        if found.is_file():
+            return found
+    known = ", ".join(sorted(file.stem for file in packaged.glob("*.yaml")))
+    raise InputError(f"{name}: no such file, and no packaged recipe; there are: {known}")
+
+
+def read_recipe(path: Path) -> CompressionRecipe:
+    """Read a recipe; what its methods say to the settings is not looked at.
+
+    Raises:
+        InputError: one line with the file and the key.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); give a YAML file") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    try:
+        return CompressionRecipe.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        reason = first["msg"]
+        if first["type"] == "extra_forbidden":
+            keys: Sequence[str] = list(Step.model_fields)
+            keys = [*keys, "then"] if len(first["loc"]) == 1 else keys
+            reason = f"no such key; there are {', '.join(keys)}"
+        raise InputError(": ".join(filter(None, (str(path), where, reason)))) from error
