@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
@@ -92,11 +93,12 @@ def mark_roles(rows: Sequence[dict[str, Any]]) -> None:
     """Fill in `reference` and `peer` of a block's rows, in place.
 
     A row that no method has touched is the reference (dense) of the compressed rows of its base.
-    Where there are none of these it is a peer: somebody else's model in the same table.
+    Where there are none of these it is a peer: somebody else's model in the same table. On the
+    task ctc, where a model must have been fine-tuned, that fine-tuning alone compresses nothing.
     """
-    bases = {row["base"] for row in rows if row["methods"]}
+    bases = {row["base"] for row in rows if not _is_dense(row)}
     for row in rows:
-        row["reference"] = not row["methods"] and row["base"] in bases
+        row["reference"] = _is_dense(row) and row["base"] in bases
         row["peer"] = not row["methods"] and not row["reference"]
 
 
@@ -108,11 +110,29 @@ def role_of(row: Mapping[str, Any]) -> str:
 
 
 def reference_of(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the block's untouched upstream of the same base, if it is there."""
+    """Return the block's untouched upstream of the same base, if it is there.
+
+    Of several (task ctc) it is the one that the row was made from, where that is there.
+    """
     if row["reference"]:
         return row
     found = [other for other in rows if other["reference"] and other["base"] == row["base"]]
-    return min(found, key=lambda other: other["upstream"]) if found else None
+
+    def distance(other: dict[str, Any]) -> tuple[bool, int, str]:
+        ancestor = row["methods"].startswith(other["methods"])
+        return not ancestor, -len(other["methods"]), other["upstream"]
+
+    return min(found, key=distance) if found else None
+
+
+def _is_dense(row: Mapping[str, Any]) -> bool:
+    names = set(method_names(row["methods"]))
+    return not names or (row.get("task") == "ctc" and names == {"ctc"})
+
+
+def method_names(methods: str) -> list[str]:
+    """Return the names in a chain of methods, without their settings."""
+    return re.findall(r"(?:^| \+ )([A-Za-z_][\w-]*)(?=\(|$| \+ )", methods)
 
 
 def _rates(records: list[ScoreRecord]) -> list[float]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from .rows import method_names
 
 COLOURS = 6
 """Colours of the page's style sheet; more methods begin again, with other markers."""
@@ -38,8 +39,7 @@ _OTHERS = {_DENSE: DENSE, _PEER: PEER}
 
 def method_of(row: Mapping[str, Any]) -> str:
     """Return the names of a row's methods without their settings; else "dense" or "no method"."""
-    names = re.findall(r"(?:^| \+ )([A-Za-z_][\w-]*)(?=\(|$| \+ )", row["methods"])
-    return " + ".join(names) or (_DENSE if row["reference"] else _PEER)
+    return " + ".join(method_names(row["methods"])) or (_DENSE if row["reference"] else _PEER)
 
 
 def series_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Look]:

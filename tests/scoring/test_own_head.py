@@ -152,6 +152,22 @@ def test_it_never_shares_a_block_with_frozen_recognition(
     assert "seed None" not in text
 
 
+def test_the_fine_tuned_model_is_dense_to_what_was_made_of_it(data: Path, tmp_path: Path) -> None:
+    speech = {
+        **{"audio": data, "steps": 1, "batch_seconds": 4.0, "accumulation": 1, "workers": 0},
+        **{"log_every": 1, "checkpoint_every": 1},
+    }
+    tuned = compress(random_encoder(NAMED_SHAPES["hubert_tiny"]), "ctc", **speech)
+    smaller = compress(tuned, "magnitude", sparsity=0.2)
+    again = compress(smaller, "ctc", **speech)
+    for name, encoder in (("tuned", tuned), ("smaller", smaller), ("again", again)):
+        score(encoder, "ctc", data=data, output=tmp_path, name=name)
+    table = pandas.read_csv(report(tmp_path)[1]).set_index("upstream")
+    assert table["reference"].to_dict() == {"tuned": True, "smaller": False, "again": False}
+    assert table.loc[["smaller", "again"], "p_value"].notna().all()
+    assert set(table.loc[["smaller", "again"], "p_test"]) == {"MAPSSWE"}
+
+
 def test_the_command_line(
     encoder: SpeechEncoder, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
