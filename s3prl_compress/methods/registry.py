@@ -6,18 +6,16 @@ import copy
 import datetime
 import importlib
 import inspect
-import subprocess
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib import metadata
-from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ..checkout import git_state
 from ..encoder.model import SpeechEncoder
 from ..encoder.provenance import MethodStep
 from ..errors import InputError
@@ -141,7 +139,7 @@ def compress(encoder: SpeechEncoder, method: str = "clustering", **settings: Any
         method=method,
         settings=config.recorded(),
         version=__version__,
-        git_commit=_git_commit(),
+        git_commit=git_state()[0],
         date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
     result.provenance = encoder.provenance.after(step)
@@ -219,19 +217,3 @@ def _import_methods() -> None:
             warnings.warn(
                 f"methods of {entry.value} are left out: {_failed[entry.name]}", stacklevel=3
             )
-
-
-@lru_cache(maxsize=1)
-def _git_commit() -> str | None:
-    """Return the commit of the checkout that this package runs from, if it is one."""
-    file = Path(__file__).resolve()
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(file.parent), *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", file.name)  # not an environment inside another's
-        return git("rev-parse", "HEAD")
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -6,7 +6,6 @@ import datetime
 import os
 import platform
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -15,6 +14,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..checkout import git_state
 from ..errors import InputError
 from ..files import write_atomically
 
@@ -212,7 +212,7 @@ def environment(device: str) -> Environment:
     import torch
 
     names = ("torch", "torchaudio", "s3prl", "transformers", "numpy", "s3prl_compress")
-    commit, dirty = _git_state()
+    commit, dirty = git_state()
     return Environment(
         machine=(torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()),
         device=device,
@@ -291,20 +291,3 @@ def _processor() -> str:
     except (OSError, StopIteration):
         model = platform.processor() or platform.machine()
     return f"{model}, {os.cpu_count()} cores"
-
-
-def _git_state() -> tuple[str | None, bool | None]:
-    """Commit and dirty flag of the checkout that this package runs from, if it is one."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(Path(__file__).resolve().parent), *arguments],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
-    except (OSError, subprocess.CalledProcessError):
-        return None, None
