@@ -1,0 +1,69 @@
+"""What setup.cfg says is what the package needs and holds."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PLACES = {
+    "s3prl_compress": ROOT / "s3prl_compress",
+    "s3prl_compress.upstreams": ROOT / "upstreams",
+    "s3prl_compress.recipes": ROOT / "recipes",
+}
+DISTRIBUTIONS = {
+    "markupsafe": "jinja2",  # it hands out markupsafe's own types
+    "sklearn": "scikit-learn",
+    "yaml": "PyYAML",
+}
+
+
+def _setup() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    return parser
+
+
+def _names(text: str) -> set[str]:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return {re.split(r"[\[<>=]", line)[0] for line in lines if not line.startswith("#")}
+
+
+def _imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name.split(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found - set(sys.stdlib_module_names) - {"s3prl_compress"}
+
+
+def test_every_import_is_declared() -> None:
+    setup = _setup()
+    declared = _names(setup["options"]["install_requires"])
+    declared |= _names(setup["options.extras_require"]["cluster"])
+    for place in PLACES.values():
+        for path in place.rglob("*.py"):
+            needed = {DISTRIBUTIONS.get(name, name) for name in _imported(path)}
+            assert needed <= declared, path
+
+
+def test_every_dependency_has_a_tested_version() -> None:
+    setup = _setup()
+    declared = _names(setup["options"]["install_requires"])
+    for extra in setup["options.extras_require"].values():
+        declared |= _names(extra)
+    assert declared == _names((ROOT / "constraints.txt").read_text(encoding="utf-8"))
+
+
+def test_every_package_is_listed() -> None:
+    found = {
+        ".".join((name, *file.parent.relative_to(place).parts))
+        for name, place in PLACES.items()
+        for file in place.rglob("__init__.py")
+    }
+    assert found == _names(_setup()["options"]["packages"])
