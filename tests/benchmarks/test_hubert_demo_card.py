@@ -102,7 +102,7 @@ def test_the_table_goes_into_the_card(card: Any, tiny_corpus: Path, tmp_path: Pa
     corpus = open_corpus(tiny_corpus, "ks")
     trained = random_encoder(NAMED_SHAPES["hubert_tiny"], seed=5).eval()
     cells = card.score_set(corpus, trained, (0, 1), 10, tmp_path, "cpu")
-    assert list(cells) == [card.TRAINED, card.RANDOM, *card.KINDS]
+    assert list(cells) == [card.TRAINED, card.RANDOM, *card.KINDS, card.AS_IT_IS]
     assert all(own.rights.shape == (2, 48) for own in cells.values())
     assert all(own.chosen[0]["learning_rate"] in card.RATES for own in cells.values())
     text = card.tables(card.summarise({"tiny": cells}, draws=100), ["tiny"], 2)
