@@ -222,7 +222,8 @@ def load_settings(task: str, recipe: str | Path, engine: Engine) -> tuple[Settin
     `recipe` is `smoke`, `official` or a YAML file. A file holds the keys of `Settings` directly
     (not below `smoke:` or `official:`), may have `engines: {onepass: {...}, s3prl: {...}}` with
     what differs for an engine, and may have `extends: smoke` or `extends: official`: then it
-    needs only those keys that differ. Its name is its stem. Whatever is wrong with a recipe is an
+    needs only those keys that differ. Its name is its key `name`, or its stem: a table over several
+    tasks holds rows of recipes of one name. Whatever is wrong with a recipe is an
     `InputError` that names the file and the key.
     """
     find_task(task)
@@ -234,12 +235,14 @@ def load_settings(task: str, recipe: str | Path, engine: Engine) -> tuple[Settin
         values = _section(_mapping(shipped.read_text("utf-8"), where), name, where, engine)
     else:
         path = Path(recipe)
-        where, name = str(path), path.stem
+        where = str(path)
+        given = _mapping(_read(path), where)
+        name = str(given.pop("name", path.stem))
         if name in SHIPPED:
             raise InputError(
-                f"{where}: a recipe of one's own must not be called {name}; rename the file"
+                f"{where}: a recipe of one's own must not be called {name}; rename the file, or "
+                "give it a name of its own (`name: ...`)"
             )
-        given = _mapping(_read(path), where)
         base = given.pop("extends", None)
         values = {}
         if base is not None:

@@ -121,3 +121,13 @@ def test_identity_leaves_out_what_cannot_change_a_result(tmp_path: Path) -> None
     third, _ = load_settings("ks", recipe(tmp_path, projector_dim=3), "onepass")
     assert first.identity() == second.identity()
     assert first.identity() != third.identity()
+
+
+def test_a_recipe_may_have_a_name_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "ks_quick.yaml"
+    path.write_text("name: quick\nextends: smoke\ntotal_steps: 100\n", encoding="utf-8")
+    settings, name = load_settings("ks", path, "onepass")
+    assert (settings.total_steps, name) == (100, "quick")
+    path.write_text("name: official\nextends: smoke\n", encoding="utf-8")
+    with pytest.raises(InputError, match="must not be called official"):
+        load_settings("ks", path, "onepass")
