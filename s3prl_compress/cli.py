@@ -13,7 +13,6 @@ from typing import Literal
 from .commands import console
 from .commands.console import Answer, Command, table
 from .commands.exporting import export
-from .errors import InputError
 from .outputs import check_checkpoint_output, check_folder_output, pick_device, use_threads
 
 
@@ -63,11 +62,9 @@ def random(shape: str, *, output: str, seed: int = 0) -> Answer:
         seed: of the weights
     """
     folder = check_checkpoint_output(output)
-    from .encoder import NAMED_SHAPES, cost, random_encoder, save
+    from .encoder import cost, named_shape, random_encoder, save
 
-    if shape not in NAMED_SHAPES:
-        raise InputError(f"no shape {shape!r}; there are: {', '.join(NAMED_SHAPES)}")
-    encoder = random_encoder(NAMED_SHAPES[shape], seed)
+    encoder = random_encoder(named_shape(shape), seed)
     save(encoder, folder)
     figures = {"output": output, "seed": seed, "random_weights": True} | cost(encoder).model_dump()
     return Answer(

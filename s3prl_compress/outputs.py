@@ -57,6 +57,17 @@ def pick_device(device: str | None) -> str:
     return device
 
 
+def check_threads(threads: int | None) -> int | None:
+    """Return a number of CPU threads that can be used; None stands for torch's own choice.
+
+    Raises:
+        InputError: it is below 1.
+    """
+    if threads is not None and threads < 1:
+        raise InputError(f"threads {threads}: must be at least 1")
+    return threads
+
+
 def use_threads(threads: int | None) -> None:
     """Set torch's number of CPU threads for the rest of the process, if one is given.
 
@@ -65,8 +76,7 @@ def use_threads(threads: int | None) -> None:
     """
     if threads is None:
         return
-    if threads < 1:
-        raise InputError(f"threads {threads}: must be at least 1")
+    check_threads(threads)
     import torch
 
     torch.set_num_threads(threads)

@@ -7,7 +7,15 @@ from .initial import random_encoder
 from .loading import load, save
 from .model import PADDINGS, SAMPLING_RATE, Padding, SpeechEncoder
 from .provenance import MethodStep, Provenance
-from .shape import NAMED_SHAPES, EncoderShape, HeadShape, LayerShape, LinearShape, dense_shape
+from .shape import (
+    NAMED_SHAPES,
+    EncoderShape,
+    HeadShape,
+    LayerShape,
+    LinearShape,
+    dense_shape,
+    named_shape,
+)
 
 __all__ = [
     "LEADERBOARD_COUNTS",
@@ -31,6 +39,7 @@ __all__ = [
     "is_checkpoint",
     "load",
     "macs",
+    "named_shape",
     "random_encoder",
     "read_config",
     "save",

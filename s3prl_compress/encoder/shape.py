@@ -10,6 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ..errors import InputError
+
 FORMAT_VERSION: Literal[1] = 1
 
 Family = Literal["hubert", "wav2vec2", "wavlm", "whisper_encoder"]
@@ -275,3 +277,14 @@ NAMED_SHAPES: dict[str, EncoderShape] = {
     ),
 }
 """Shapes that commands and tests know by name (weights are never implied)."""
+
+
+def named_shape(name: str) -> EncoderShape:
+    """Return one of `NAMED_SHAPES`.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    if name not in NAMED_SHAPES:
+        raise InputError(f"no shape {name!r}; there are: {', '.join(NAMED_SHAPES)}")
+    return NAMED_SHAPES[name]

@@ -51,7 +51,8 @@ def run_on_cluster(
     try:
         _do(plan, groups, queue, numbers, folder, seconds_between)
     except BaseException:
-        queue.leave()
+        if numbers:
+            queue.leave()
         raise
     ends = before | {
         cell: _result(queue, numbers[group.name], folder / "results", cell)

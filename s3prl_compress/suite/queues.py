@@ -43,6 +43,7 @@ class SlurmQueue:
 
     def __init__(self, folder: Path, entry: ClusterEntry) -> None:
         submitit = _submitit()
+        self._refused: type[Exception] = submitit.core.utils.FailedJobError
         self._folder, self._entry = folder, entry
         try:
             self._executor = submitit.SlurmExecutor(
@@ -82,7 +83,11 @@ class SlurmQueue:
             additional_parameters=more,
             **{key: value for key, value in given.items() if value is not None},
         )
-        return str(self._executor.submit(job).job_id)
+        try:
+            return str(self._executor.submit(job).job_id)
+        except self._refused as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"--cluster slurm: {group.name}: {reason}") from error
 
     def waiting(self, numbers: Sequence[str]) -> set[str]:
         """See `Queue.waiting`."""

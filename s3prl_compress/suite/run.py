@@ -8,7 +8,7 @@ upstream, a score or a time that is complete in the output folder is not made ag
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from ..commands.console import Answer
 from ..errors import InputError
 from ..files import write_atomically
-from ..outputs import check_folder_output, pick_device
+from ..outputs import check_folder_output, check_threads, pick_device
 from .cells import Cell, cells_of, select
 from .cluster import Cluster, run_on_cluster
 from .estimate import estimate
@@ -59,15 +59,15 @@ def run_suite(
     """
     path = find_suite(str(name))
     suite = read_suite(path)
-    _check(suite)
     plan = Plan(
         suite=suite,
         output=check_folder_output(output or suite.output),
         device=device,
-        threads=threads,
+        threads=check_threads(threads),
         command=tuple(sys.argv),
     )
     cells = select(suite, cells_of(suite), only)
+    _check(suite, {cell.upstream for cell in cells})
     if dry_run:
         return estimate(plan, cells)
     if cluster is None and (device or suite.device) is not None:
@@ -86,11 +86,15 @@ def run_suite(
         return _finish(plan, path, results)
 
 
-def _check(suite: Suite) -> None:
-    """Find mistakes in the tasks' recipes before any work starts."""
+def _check(suite: Suite, upstreams: Container[str]) -> None:
+    """Find mistakes in recipes, methods and their settings before any work starts."""
     from ..scoring import load_settings
     from ..scoring.task import find_task
+    from .upstreams import check_entry
 
+    for upstream in suite.upstreams:
+        if upstream.name in upstreams:
+            check_entry(upstream)
     for entry in suite.tasks:
         find_task(entry.task)
         for engine in entry.engines:

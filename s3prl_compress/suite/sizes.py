@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..encoder import NAMED_SHAPES, EncoderShape, cost, is_checkpoint, load, read_config
+from ..encoder import EncoderShape, cost, is_checkpoint, load, named_shape, read_config
 from ..errors import InputError
 from ..methods import available
 from ..scoring import Settings
@@ -37,7 +37,7 @@ def upstream_size(plan: Plan, name: str) -> UpstreamSize:
     """Return an upstream's size; one that is not made yet is taken to be as large as its base."""
     entry = next(entry for entry in plan.suite.upstreams if entry.name == name)
     if entry.random is not None:
-        return _size(_named(entry.random.shape))
+        return _size(named_shape(entry.random.shape))
     if entry.base is not None:
         made = plan.upstreams / name
         info = available().get(str(entry.method))
@@ -48,14 +48,14 @@ def upstream_size(plan: Plan, name: str) -> UpstreamSize:
     if entry.source is None:
         facts = peer_facts(entry, plan.upstreams)
         if facts is None:
-            return _size(_named(_ASSUMED))
+            return _size(named_shape(_ASSUMED))
         return UpstreamSize(facts.states, facts.hidden, facts.cost.macs_32, facts.cost.bytes)
     if is_checkpoint(entry.source):
         return _size(read_config(entry.source).shape)
     try:
         return _size(load(entry.source).shape)
     except InputError:
-        return _size(_named(_ASSUMED))
+        return _size(named_shape(_ASSUMED))
 
 
 def feature_bytes(
@@ -95,12 +95,6 @@ def head_bytes(settings: Settings, size: UpstreamSize, corpus: CorpusFacts) -> i
 def checkpoint_bytes(size: UpstreamSize) -> int:
     """Return what an upstream of ours takes."""
     return size.bytes
-
-
-def _named(shape: str) -> EncoderShape:
-    if shape not in NAMED_SHAPES:
-        raise InputError(f"no shape {shape!r}; there are: {', '.join(NAMED_SHAPES)}")
-    return NAMED_SHAPES[shape]
 
 
 def _size(shape: EncoderShape) -> UpstreamSize:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..encoder import NAMED_SHAPES, SpeechEncoder, fingerprint, load, random_encoder, save
+from ..encoder import SpeechEncoder, fingerprint, load, named_shape, random_encoder, save
 from ..errors import InputError
 from ..files import write_atomically
 from ..methods import available, check_settings, compress
@@ -17,6 +17,21 @@ from ..version import __version__
 from .recipe import UpstreamEntry
 
 _STORED = {"float32": torch.float32, "float16": torch.float16}
+
+
+def check_entry(entry: UpstreamEntry) -> None:
+    """Find mistakes that show without loading or making anything.
+
+    Raises:
+        InputError: a shape, method or setting that cannot be used; it names the entry.
+    """
+    try:
+        if entry.random is not None:
+            named_shape(entry.random.shape)
+        if entry.method is not None:
+            check_settings(entry.method, entry.settings)
+    except InputError as error:
+        raise InputError(f"upstream {entry.name}: {error}") from error
 
 
 def make_upstream(
@@ -81,11 +96,7 @@ def _make(
     entry: UpstreamEntry, base: SpeechEncoder | None, folder: Path, device: str
 ) -> SpeechEncoder:
     if entry.random is not None:
-        if entry.random.shape not in NAMED_SHAPES:
-            raise InputError(
-                f"no shape {entry.random.shape!r}; there are: {', '.join(NAMED_SHAPES)}"
-            )
-        return random_encoder(NAMED_SHAPES[entry.random.shape], entry.random.seed).eval()
+        return random_encoder(named_shape(entry.random.shape), entry.random.seed).eval()
     assert base is not None  # the recipe's own check
     assert entry.method is not None
     settings, work = dict(entry.settings), folder / f"{entry.name}.work"

@@ -58,6 +58,20 @@ def test_what_a_cluster_needs_is_named(suite: Path, monkeypatch: pytest.MonkeyPa
         run_suite(suite, cluster="local")
 
 
+def test_what_slurm_refuses_is_one_line(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit", reason="the extra `cluster` is not installed")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name, text in (("srun", "exit 0"), ("sbatch", "echo 'no such partition' >&2; exit 1")):
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(InputError, match=r"^--cluster slurm: upstream-tiny: no such partition$"):
+        run_suite(suite, cluster="slurm")
+
+
 def test_a_warning_of_the_scheduler_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     monkeypatch.setattr("s3prl_compress.suite.job.time.sleep", waited.append)

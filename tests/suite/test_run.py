@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def test_a_failing_cell_does_not_stop_the_others(tiny_corpus: Path, tmp_path: Pa
     output = tmp_path / "out"
     content = small(tiny_corpus, output)
     content["seeds"] = [0]
-    content["upstreams"][1]["settings"] = {"sparsity": 2}
+    content["upstreams"][1]["settings"] = {"sparsity": 0.999}
     content["upstreams"] += [
         {"name": "deeper", "from": "tiny.channels20", "method": "low_rank"},
     ]
@@ -92,7 +93,7 @@ def test_a_failing_cell_does_not_stop_the_others(tiny_corpus: Path, tmp_path: Pa
     assert answer.exit_code == 1
     failed = {failure["cell"]: failure["reason"] for failure in answer.figures["failed"]}
     assert len(failed) == 6
-    assert "sparsity" in failed["upstream tiny.channels20"]
+    assert "0.999" in failed["upstream tiny.channels20"]
     assert "tiny.channels20 could not be made" in failed["upstream deeper"]
     assert len(list((output / "records").glob("*.json"))) == 1
     assert (output / "leaderboard.html").is_file()
@@ -101,6 +102,39 @@ def test_a_failing_cell_does_not_stop_the_others(tiny_corpus: Path, tmp_path: Pa
     content["upstreams"] = content["upstreams"][:1]
     assert run_suite(write(content, tmp_path)).exit_code == 0
     assert not (output / FAILURES_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("upstream", "words"),
+    [
+        ({"random": {"shape": "huge"}}, "upstream a: no shape 'huge'; there are: "),
+        ({"from": "tiny", "method": "magic"}, "upstream a: no method 'magic'; there are: "),
+        (
+            {"from": "tiny", "method": "magnitude", "settings": {"sparsity": 2}},
+            "upstream a: method magnitude: setting 'sparsity' is 2: Input should be less than 1",
+        ),
+    ],
+)
+def test_mistakes_are_found_before_any_work(
+    upstream: dict[str, Any], words: str, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    content = small(tiny_corpus, output)
+    del content["time"]
+    content["upstreams"][1:] = [{"name": "a", **upstream}]
+    path = write(content, tmp_path)
+    for dry_run in (True, False):
+        with pytest.raises(InputError, match=re.escape(words)):
+            run_suite(path, dry_run=dry_run)
+    assert not output.exists()
+    assert run_suite(path, dry_run=True, only="upstream tiny").exit_code == 0
+
+
+def test_no_threads_are_refused(tiny_corpus: Path, tmp_path: Path) -> None:
+    path = write(small(tiny_corpus, tmp_path / "out"), tmp_path)
+    with pytest.raises(InputError, match="threads 0: must be at least 1"):
+        run_suite(path, threads=0)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_changed_checkpoint_is_made_again(tmp_path: Path) -> None:
