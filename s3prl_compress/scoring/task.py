@@ -12,11 +12,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..errors import InputError
 from ..reporting.records import Engine, Padding
+from ..yaml_files import parse, read_text, validated
 
 ENGINES: tuple[Engine, ...] = ("onepass", "s3prl")
 SHIPPED = ("smoke", "official")
@@ -236,7 +236,7 @@ def load_settings(task: str, recipe: str | Path, engine: Engine) -> tuple[Settin
     else:
         path = Path(recipe)
         where = str(path)
-        given = _mapping(_read(path), where)
+        given = _mapping(read_text(path, "smoke, official or a YAML file"), where)
         name = str(given.pop("name", path.stem))
         if name in SHIPPED:
             raise InputError(
@@ -257,25 +257,11 @@ def load_settings(task: str, recipe: str | Path, engine: Engine) -> tuple[Settin
                     f"remove this level (or write `extends: {key}`)"
                 )
         values |= _for_engine(given, where, engine)
-    return _validate(values, where), name
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text file"
-        raise InputError(
-            f"{path}: cannot read this recipe ({reason}); give smoke, official or a YAML file"
-        ) from error
+    return validated(Settings, values, where), name
 
 
 def _mapping(text: str, where: str) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{where}: not YAML ({reason}); correct it") from error
+    data = parse(text, where)
     if not isinstance(data, dict):
         raise InputError(f"{where}: must hold settings as `key: value` lines")
     return {str(key): value for key, value in data.items()}
@@ -297,17 +283,3 @@ def _for_engine(given: dict[str, Any], where: str, engine: Engine) -> dict[str, 
     if not isinstance(own, dict):
         raise InputError(f"{where}: engines: {engine}: must hold `key: value` lines")
     return values | own
-
-
-def _validate(values: dict[str, Any], where: str) -> Settings:
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(Settings.model_fields)
-        if first["type"] == "extra_forbidden":
-            reason = f"no such setting; there are {known}"
-        else:
-            reason = first["msg"].removeprefix("Value error, ")
-        raise InputError(": ".join(part for part in (where, key, reason) if part)) from error

@@ -8,11 +8,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..errors import InputError
 from ..reporting.records import Engine, Padding
+from ..yaml_files import Location, parse, read_text, validated
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -186,16 +186,8 @@ def read_suite(path: Path) -> Suite:
     Raises:
         InputError: one line with the file and the key.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); give a YAML file") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
-    try:
-        suite = Suite.model_validate(_filled_in(data, path))
-    except ValidationError as error:
-        raise InputError(f"{path}: {_first_fault(error)}") from error
+    data = _filled_in(parse(read_text(path), path), path)
+    suite = validated(Suite, data, path, _keys_beside)
     tasks = [_with_recipe_path(entry, path) for entry in suite.tasks]
     return suite.model_copy(update={"tasks": tuple(tasks)})
 
@@ -222,16 +214,7 @@ def _with_recipe_path(entry: TaskEntry, suite: Path) -> TaskEntry:
     return entry.model_copy(update={"recipe": str(suite.parent / entry.recipe)})
 
 
-def _first_fault(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    reason = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        reason = f"no such key; there are {', '.join(_keys_beside(first['loc']))}"
-    return ": ".join(part for part in (where, reason) if part)
-
-
-def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+def _keys_beside(location: Location) -> list[str]:
     """Return the keys that may stand where a wrong one stood."""
     models: dict[str, type[BaseModel]] = {
         "upstreams": UpstreamEntry,

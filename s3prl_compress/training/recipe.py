@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..encoder import EncoderShape, dense_shape
-from ..errors import InputError
+from ..yaml_files import Location, parse, read_text, validated
 from .masking import MaskSettings
 from .objective import ObjectiveSettings
 from .settings import LoopSettings
@@ -95,19 +94,9 @@ def load_recipe(path: str | Path) -> Recipe:
         InputError: one line that names the file and the key.
     """
     path = Path(path)
-    try:
-        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text file"
-        raise InputError(f"{path}: cannot read this recipe ({reason}); give a YAML file") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
-    try:
-        return Recipe.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        reason = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            reason = "no such setting; remove it or correct its name"
-        raise InputError(": ".join(part for part in (str(path), key, reason) if part)) from error
+    return validated(Recipe, parse(read_text(path), path), path, _keys_beside)
+
+
+def _keys_beside(location: Location) -> list[str]:
+    """Only the outermost keys: below them a place can be one of several kinds."""
+    return list(Recipe.model_fields) if len(location) == 1 else []

@@ -158,6 +158,8 @@ def test_a_changed_checkpoint_is_made_again(tmp_path: Path) -> None:
     [
         ({"seed": [0]}, "seed: no such key; there are output, upstreams"),
         ({"upstreams": []}, "upstreams"),
+        ({"upstreams": 3}, "upstreams: must be a list"),
+        ({"upstreams": [3]}, "upstreams.0: must hold `key: value` lines"),
         ({"upstreams": [{"name": "a"}]}, "upstreams.0: give exactly one of source, random, from"),
         ({"upstreams": [{"name": "a", "sauce": "b"}]}, "upstreams.0.sauce: no such key"),
         ({"upstreams": [{"name": "a/b", "source": "b"}]}, "upstreams.0.name"),

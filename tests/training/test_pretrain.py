@@ -129,7 +129,7 @@ def test_another_recipe_does_not_go_on_with_it(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sed": 1}, "sed: no such setting"),
+        ({"sed": 1}, "sed: no such key; there are name, seed"),
         ({"iterations": []}, "iterations"),
         ({"iterations": recipe()["iterations"][1:]}, "the first iteration has no model before"),
         ({"model": recipe()["model"] | {"heads": 5}}, "not divisible by heads"),

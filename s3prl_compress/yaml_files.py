@@ -1,0 +1,78 @@
+"""Reading what people write in YAML: every mistake is one line with the file and the key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from .errors import InputError
+
+Model = TypeVar("Model", bound=BaseModel)
+Location = tuple[int | str, ...]
+
+_WORDS = {
+    "tuple_type": "must be a list",
+    "model_type": "must hold `key: value` lines",
+    "dict_type": "must hold `key: value` lines",
+}
+"""In place of pydantic's, which name Python's types."""
+
+
+def read_text(path: Path, give: str = "a YAML file") -> str:
+    """Return a file's text; `give` says what would do in its place.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise InputError(f"{path}: cannot be read ({reason}); give {give}") from error
+
+
+def parse(text: str, where: str | Path) -> Any:
+    """Return what a YAML text says; `where` is its file's name.
+
+    Raises:
+        InputError: it is not YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"{where}: not YAML ({' '.join(str(error).split())}); correct it"
+        ) from error
+
+
+def validated(
+    model: type[Model],
+    data: Any,
+    where: str | Path,
+    keys: Callable[[Location], Sequence[str]] | None = None,
+) -> Model:
+    """Return `data` as a `model`.
+
+    Args:
+        model: what it must be.
+        data: what a file says.
+        where: the file's name.
+        keys: what may stand where a key that is not known stood; by default the model's own.
+
+    Raises:
+        InputError: one line with the file, the key and the first mistake.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        reason = _WORDS.get(first["type"], first["msg"].removeprefix("Value error, "))
+        if first["type"] == "extra_forbidden":
+            known = list(keys(first["loc"])) if keys else list(model.model_fields)
+            reason = "no such key" + (f"; there are {', '.join(known)}" if known else "")
+        raise InputError(": ".join(part for part in (str(where), key, reason) if part)) from error
