@@ -17,7 +17,7 @@ from ..encoder.model import SpeechEncoder
 from .budget import Counts, RemovalOrder, meet_target
 from .channels import groups_of, queues_of, selection_of
 from .fold import can_fold, channel_rows, fold_units
-from .kmeans import Start, WardTree, centroids, cluster, ward_tree
+from .kmeans import Start, WardTree, centroids, cluster, distortion, ward_tree
 from .rebuild import get_linear, rebuild, shared_linear
 from .registry import MethodConfig, register
 from .settings import ALL_LINEARS, HiddenUnitNames, LinearNames, Multiple, Sparsity
@@ -174,8 +174,7 @@ def _keys(trees: list[WardTree], config: ClusteringConfig) -> np.ndarray:
     """Return the key of each merge, made in all `trees` (of one size) at once."""
     if config.allocation == "uniform":
         return np.arange(1, trees[0].size) / trees[0].size
-    lost = np.sum([np.cumsum(tree.costs) for tree in trees], axis=0)
-    return lost / lost[-1] if lost[-1] > 0 else np.zeros_like(lost)
+    return distortion(trees)
 
 
 def _rows(encoder: SpeechEncoder, layer: int, name: str) -> Tensor:

@@ -11,6 +11,7 @@ and one clustering, where a k-means++ start with nearly as many clusters as rows
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,11 +43,6 @@ class WardTree:
         """Number of rows."""
         return len(self.costs) + 1
 
-    def distortion(self) -> NDArray[np.float64]:
-        """Return inertia over total inertia after 1 to n - 1 merges, [n - 1]; all 0 without any."""
-        lost = np.cumsum(self.costs)
-        return lost / lost[-1] if len(lost) and lost[-1] > 0 else np.zeros_like(lost)
-
     def cut(self, clusters: int) -> Labels:
         """Return the cluster of each row, numbered from 0, when `clusters` are left."""
         done = self.size - clusters
@@ -74,6 +70,15 @@ def ward_tree(rows: Tensor) -> WardTree:
     # scipy's height is sqrt(2 a b / (a + b)) times the centroids' distance: twice the cost,
     # squared.
     return WardTree(tree[:, :2].astype(np.int64), np.square(tree[:, 2]) / 2)
+
+
+def distortion(trees: Sequence[WardTree]) -> NDArray[np.float64]:
+    """Return inertia over total inertia after 1 to n - 1 merges in every one of `trees` at once.
+
+    [n - 1] for trees of n rows each; all 0 where there is no inertia.
+    """
+    lost = np.sum([np.cumsum(tree.costs) for tree in trees], axis=0)
+    return lost / lost[-1] if len(lost) and lost[-1] > 0 else np.zeros_like(lost)
 
 
 def cluster(rows: Tensor, clusters: int, *, tree: WardTree | None, steps: int, seed: int) -> Labels:
@@ -124,9 +129,3 @@ def sizes(labels: Labels, device: torch.device) -> Tensor:
 def centroids(rows: Tensor, labels: Labels) -> Tensor:
     """Return the mean of the members of each cluster, [K, d], in float64."""
     return sums(rows, labels) / sizes(labels, rows.device)[:, None]
-
-
-def inertia(rows: Tensor, labels: Labels) -> float:
-    """Return the summed squared distance of `rows` [n, d] from their clusters' means."""
-    index = torch.from_numpy(labels).to(rows.device)
-    return float((rows.detach().double() - centroids(rows, labels)[index]).square().sum())

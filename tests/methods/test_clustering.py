@@ -12,9 +12,10 @@ from s3prl_compress.encoder.shape import LINEARS
 from s3prl_compress.methods import compress
 from s3prl_compress.methods.channels import Group, groups_of
 from s3prl_compress.methods.fold import channel_rows, fold_units
-from s3prl_compress.methods.kmeans import cluster, inertia, ward_tree
+from s3prl_compress.methods.kmeans import cluster, ward_tree
 from s3prl_compress.methods.rebuild import get_linear
 
+from .inertia import inertia
 from .small import assert_same, reached, small_encoder, speech
 
 FIRST = {"ffn": ("fc1",), "qk": ("q", "k"), "vo": ("v",)}
