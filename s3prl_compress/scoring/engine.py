@@ -33,9 +33,14 @@ class Job:
     device: str
     """As torch names it: "cpu", "cuda", "cuda:1"."""
     cache: Path | None = None
-    """Folder of features that cells share; None: `work.parent / "features"`."""
+    """Folder of features, to share them with other output folders."""
     upstream: str = "compressed"
     """Name in s3prl's hub: ours, or one of s3prl's own."""
+
+    @property
+    def features_folder(self) -> Path:
+        """Folder of the features that cells share: `cache`, or one beside the cells' own."""
+        return self.cache or self.work.parent / "features"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ At base size an utterance takes 40 kB (13 layers of 768 float32 numbers), Speech
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import json
 import os
@@ -22,6 +21,7 @@ from ...errors import InputError
 from ...files import write_atomically
 from ...reporting.records import Padding
 from ..corpora.base import Corpus
+from ..engine import Job
 from .pooling import Clip, pool_clips
 
 if TYPE_CHECKING:
@@ -30,16 +30,6 @@ if TYPE_CHECKING:
 
 FEATURES_VERSION = 2
 """Part of the key: raised whenever the same key would give other features."""
-
-
-class CachePolicy(enum.Enum):
-    """What to do about features on disk. Both give the same features."""
-
-    REUSE = "reuse"
-    """Take whole features of the same key, else make and keep them. Anything that is there but
-    not whole (a truncated file, an index that does not match) is made anew."""
-    REFRESH = "refresh"
-    """Make them anew, and put them in the place of those that are there."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +42,19 @@ class Features:
     """True: they were on disk already."""
 
 
+def features_of(job: Job, clips: Sequence[Clip]) -> Features:
+    """Return the features of clips of a job's corpus; see `load_features`."""
+    return load_features(
+        job.encoder,
+        job.corpus,
+        clips,
+        padding=job.padding,
+        cache=job.features_folder,
+        device=job.device,
+        seconds_per_batch=job.settings.seconds_per_batch,
+    )
+
+
 def load_features(
     encoder: SpeechEncoder | Guest,
     corpus: Corpus,
@@ -61,14 +64,13 @@ def load_features(
     cache: Path,
     device: str = "cpu",
     seconds_per_batch: float = 16.0,
-    policy: CachePolicy = CachePolicy.REUSE,
 ) -> Features:
     """Return the features of a corpus's clips, from `cache` where they are there already.
 
     The key is what decides the values: encoder (`fingerprint`: shape, flags and weights), padding,
     corpus fingerprint, the clips, version of this module. Device and batch size change them by
     rounding only and do not belong to it. Two files per key, `<key>.npy` and `<key>.json`; the
-    index is written last, so features without one are not whole.
+    index is written last, so features without one are not whole. What is not whole is made anew.
     """
     from ...encoder import fingerprint
 
@@ -83,10 +85,9 @@ def load_features(
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
     path = cache / f"{key}.npy"
-    if policy is not CachePolicy.REFRESH:
-        values = _open(path, identity)
-        if values is not None:
-            return Features(values, reused=True)
+    values = _open(path, identity)
+    if values is not None:
+        return Features(values, reused=True)
     _write(path, identity, encoder, clips, corpus.read, padding, device, seconds_per_batch)
     values = _open(path, identity)
     if values is None:

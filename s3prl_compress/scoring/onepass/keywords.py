@@ -29,7 +29,7 @@ from ...reporting.records import RateResult
 from ..corpora.base import SPLITS, Item
 from ..corpora.keywords import SILENCE, KeywordCorpus
 from ..engine import EngineResult, Job
-from .features import load_features
+from .features import features_of
 from .heads import HeadSweep
 from .pooling import Clip, evenly_spaced, whole
 from .training import Batches, padding_notes, predict, train_heads
@@ -55,15 +55,7 @@ def run(job: Job) -> EngineResult:
     corpus = job.corpus
     assert isinstance(corpus, KeywordCorpus)
     plan = plan_clips(corpus, job.settings.crops_per_file)
-    features = load_features(
-        job.encoder,
-        corpus,
-        plan.clips,
-        padding=job.padding,
-        cache=job.cache or job.work.parent / "features",
-        device=job.device,
-        seconds_per_batch=job.settings.seconds_per_batch,
-    )
+    features = features_of(job, plan.clips)
     extracted = time.perf_counter()
     sweep, best = train_heads(
         job,

@@ -23,6 +23,7 @@ from ..corpora.transcripts import TranscribedCorpus
 from ..engine import EngineResult, Job
 from .frames import load_frames
 from .recogniser_training import Training, recognise
+from .training import padding_notes
 
 
 def run(job: Job) -> EngineResult:
@@ -36,7 +37,7 @@ def run(job: Job) -> EngineResult:
         encoder,
         corpus,
         padding=job.padding,
-        cache=job.cache or job.work.parent / "features",
+        cache=job.features_folder,
         device=job.device,
         seconds_per_batch=job.settings.seconds_per_batch,
     )
@@ -83,9 +84,4 @@ def _notes(job: Job, left_out: int) -> tuple[str, ...]:
             "On a GPU the gradients of CTC are summed in no fixed order: a repeated run differs "
             "a little."
         )
-    if job.padding != "independent":
-        notes.append(
-            "Approximate: with fairseq's padding features depend on the batch; "
-            "each utterance went through the upstream alone."
-        )
-    return tuple(notes)
+    return (*notes, *padding_notes(job))

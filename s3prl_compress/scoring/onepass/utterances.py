@@ -27,7 +27,7 @@ from .. import metrics
 from ..corpora.audio import SAMPLING_RATE
 from ..corpora.base import SPLITS, Corpus, Item
 from ..engine import EngineResult, Job
-from .features import load_features
+from .features import features_of
 from .heads import HeadSweep
 from .pooling import Clip, whole
 from .training import Batches, Best, padding_notes, predict, train_heads
@@ -50,15 +50,7 @@ def run(job: Job) -> EngineResult:
     """Score the job's encoder; see the module for what is equal to s3prl and what is not."""
     started = time.perf_counter()
     plan = plan_clips(job.corpus, *_cropping(job))
-    features = load_features(
-        job.encoder,
-        job.corpus,
-        plan.clips,
-        padding=job.padding,
-        cache=job.cache or job.work.parent / "features",
-        device=job.device,
-        seconds_per_batch=job.settings.seconds_per_batch,
-    )
+    features = features_of(job, plan.clips)
     extracted = time.perf_counter()
     trained = [_train(job, plan, features.values, fold) for fold in job.corpus.folds]
     ready = time.perf_counter()
