@@ -234,3 +234,18 @@ def test_exit_code_and_no_traceback_of_the_real_process(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "demo", "--cluster", "x"), "cluster: must be one of slurm, local; got x"),
+        (("run", "demo", "--threads", "x"), "threads: must be a whole number; got x"),
+        (("time", "tiny", "--repeats", "1.5"), "repeats: must be a whole number; got 1.5"),
+        (("ls", "x"), "kind: must be one of methods, tasks, engines,"),
+    ],
+)
+def test_a_wrong_value_is_named_without_pythons_types(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    assert complaint(capsys, *arguments).startswith(f"error: {words}")

@@ -24,6 +24,7 @@ from ..errors import InputError
 from ..version import __version__
 
 PROGRAM = "s3prl-compress"
+_TYPES = {"int": "a whole number", "float": "a number"}
 TRACEBACK_VARIABLE = "S3PRL_COMPRESS_TRACEBACK"
 
 
@@ -122,11 +123,26 @@ class _Parser(ArgumentParser):
     extra: Mapping[str, str] = {}
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        text = " ".join(message.split()).replace("Expected a typing.Literal", "must be one of ")
-        text = re.sub(r'^Parser key "(\w+)": ', r"\1: ", text)
+        text = _plain(" ".join(message.split()))
         if self.extra and text.startswith("unrecognized"):
             text += f"; this method takes {', '.join(f'--{name}' for name in self.extra)}"
         raise InputError(f"{text}; see `{self.prog} --help`") from ex
+
+
+def _plain(text: str) -> str:
+    """Say what jsonargparse says of a wrong value without Python's types."""
+    text = re.sub(r'^Parser key "(\w+)": ', r"\1: ", text)
+    # Where an option may be left out, None is among its types; nobody can type that.
+    text = re.sub(r"Does not validate .*? Errors: - (.*?) - .* Given (value: )", r"\1 Got \2", text)
+    text = re.sub(
+        r"Expected a typing\.Literal\[(.*?)\]",
+        lambda m: "must be one of " + m[1].replace("'", ""),
+        text,
+    )
+    text = re.sub(
+        r"Expected a <class '(\w+)'>", lambda m: f"must be {_TYPES.get(m[1], m[1])}", text
+    )
+    return re.sub(r"\.? Got value: ", "; got ", text)
 
 
 class _Formatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):

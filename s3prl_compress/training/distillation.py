@@ -15,10 +15,9 @@ BASE_LAYERS = (0, 4, 8, 12)
 """DPHuBERT's choice for 12 layers: hidden state 0 is the input of the first layer."""
 
 
-def scaled_layers(depth: int, layers: Sequence[int] = BASE_LAYERS) -> tuple[int, ...]:
-    """Return hidden states at the same relative depths in a model of `depth` layers."""
-    deepest = max(layers)
-    return tuple(sorted({round(layer * depth / deepest) for layer in layers}))
+def scaled_layers(depth: int) -> tuple[int, ...]:
+    """Return the hidden states as deep in a model of `depth` layers as `BASE_LAYERS` are in 12."""
+    return tuple(sorted({round(layer * depth / max(BASE_LAYERS)) for layer in BASE_LAYERS}))
 
 
 class LayerDistillation(nn.Module):

@@ -38,7 +38,7 @@ class GatedConfig(RecoveringConfig):
             ),
         )
 
-    def control(self, *, start: float = 0.0) -> SparsityPenalty:
-        """Return what holds the gates to the target, which rises from `start`."""
+    def control(self) -> SparsityPenalty:
+        """Return what holds the gates to the target, which rises from 0."""
         ramp_steps = round(self.ramp * self.steps)
-        return SparsityPenalty(SparsityControl(self.sparsity, ramp_steps, start=start))
+        return SparsityPenalty(SparsityControl(self.sparsity, ramp_steps))
