@@ -125,7 +125,8 @@ class _Parser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         text = _plain(" ".join(message.split()))
         if self.extra and text.startswith("unrecognized"):
-            text += f"; this method takes {', '.join(f'--{name}' for name in self.extra)}"
+            options = (f"--{name.replace('_', '-')}" for name in self.extra)
+            text += f"; this method takes {', '.join(options)}"
         raise InputError(f"{text}; see `{self.prog} --help`") from ex
 
 
@@ -175,6 +176,8 @@ def _parser(name: str, command: Command, extra: Mapping[str, str]) -> _Parser:
     for action in parser._actions:
         # jsonargparse takes `%(default)s` only, so a percent sign needs no care.
         action.help = helps.get(action.dest, action.help)
+        # As people type them; the parser itself knows them with underscores.
+        action.option_strings = [name.replace("_", "-") for name in action.option_strings]
     return parser
 
 
