@@ -147,10 +147,11 @@ def _finish(plan: Plan, path: Path, results: Sequence[tuple[Cell, CellResult]]) 
         last = plan.suite.upstreams[-1]
         source = upstream_source(last, plan.upstreams)
         hints.append(f"next, a look at {last.name}: s3prl-compress inspect {source}")
-    if any(result.random_weights for _, result in results):
+    drawn = sorted({cell.upstream for cell, result in results if result.random_weights})
+    if drawn:
         lines.append(
-            "The weights are random: nothing was learned, so the scores say nothing about "
-            "compression; speed and cost are real."
+            f"random weights: {', '.join(drawn)}: nothing was learned there, so the scores say "
+            "nothing about compression; speed and cost are real."
         )
     figures = {
         "cells": len(results),
