@@ -34,6 +34,9 @@ _FRAMES_AT_ONCE = 8192
 Batch = tuple[list[Tensor], list[Tensor]]
 """Frames of each utterance, [layers, frames, width], and numbers of its symbols."""
 
+_NONE_KEPT = 100.0
+"""Dev's word error rate, in percent, from which on s3prl keeps no head."""
+
 
 class Training:
     """The sweep over learning rates, with its state in the job's work folder."""
@@ -93,12 +96,16 @@ class Training:
         return RateResult(learning_rate=rate, dev_score=facts["dev"], best_step=facts["best_step"])
 
     def _look(self, head: Recogniser, number: int, step: int, facts: dict[str, Any]) -> None:
-        """Evaluate on dev, and keep the head if it is better than all before."""
+        """Evaluate on dev, and keep the head if it is better than all before.
+
+        s3prl keeps none before the error rate is below 100 %; its engine here takes the newest
+        head then, and so does this one.
+        """
         rows = self._frames.plan.rows["dev"]
         truth = [self._frames.plan.items[row].label for row in rows]
         score = metrics.word_error_rate(truth, recognise(head, self._frames, rows))
         facts["step"] = step
-        if facts["dev"] is not None and score >= facts["dev"]:
+        if facts["dev"] is not None and facts["dev"] < _NONE_KEPT and score >= facts["dev"]:
             return
         # The file comes before the state that names it; an older one goes with the next.
         for old in self._folder.glob(f"{number}.best-*"):
@@ -106,7 +113,7 @@ class Training:
                 old.unlink()
         weights = {name: tensor.cpu().contiguous() for name, tensor in head.state_dict().items()}
         write_atomically(self._best_file(number, step), save(weights))
-        facts |= {"dev": score, "best_step": step}
+        facts |= {"dev": min(score, _NONE_KEPT), "best_step": step}
 
     def _best_file(self, number: int, step: int) -> Path:
         return self._folder / f"{number}.best-{step}.safetensors"

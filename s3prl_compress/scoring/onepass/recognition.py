@@ -7,7 +7,8 @@ where only a strictly lower word error rate replaces the best one; greedy decodi
 Different, and said in every record where it matters:
 
 - Frames are stored in float16.
-- s3prl keeps no head before dev's word error rate is below 100 %; here the first one is kept.
+- s3prl keeps no head before dev's word error rate is below 100 %; then the newest one counts, as
+  with the engine `s3prl` here.
 - What comes next (the order of the buckets, SpecAugment, dropout) follows from the seed and the
   number of the step, so that a run that was killed ends where an undisturbed one does.
 - Heads of several learning rates are trained one after the other, each from the same weights and
@@ -71,8 +72,8 @@ def run(job: Job) -> EngineResult:
 def _notes(job: Job, left_out: int) -> tuple[str, ...]:
     notes = [
         "Frames of all layers are stored in float16.",
-        "The first head that is evaluated on dev counts, also where its word error rate is not "
-        "below 100 %, as s3prl asks for.",
+        "Where dev's word error rate is never below 100 %, the newest head is tested and 100 is "
+        "its dev score; s3prl itself would keep none.",
     ]
     if left_out:
         notes.append(

@@ -68,6 +68,11 @@ def test_every_test_utterance_is_recognised_and_every_rate_reported(
     assert not any(job.work.glob("heads/*"))
 
 
+def test_without_a_dev_score_below_100_the_newest_head_counts(result: EngineResult) -> None:
+    lost = result.rates[1]  # a rate with which nothing is learned
+    assert (lost.dev_score, lost.best_step) == (100.0, 120)
+
+
 def test_tones_are_told_apart(result: EngineResult) -> None:
     truth = [row[1] for row in result.predictions]
     predicted = [row[2] for row in result.predictions]
