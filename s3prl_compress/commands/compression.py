@@ -54,7 +54,7 @@ def compress_to(
         if "teacher" in find_method(name).config.model_fields:
             own.setdefault("teacher", encoder)
     for name, own in chain:
-        check_settings(name, own)  # all of them before hours of work
+        check_settings(name, own).recorded()  # audio and teachers too, before hours of work
     smaller = encoder
     for name, own in chain:
         smaller = compress(smaller, name, **own)

@@ -7,10 +7,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from ..errors import InputError
+from ..yaml_files import Location, parse, read_text, validated
 
 
 class Step(BaseModel):
@@ -74,20 +74,10 @@ def read_recipe(path: Path) -> CompressionRecipe:
     Raises:
         InputError: one line with the file and the key.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); give a YAML file") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
-    try:
-        return CompressionRecipe.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        reason = first["msg"]
-        if first["type"] == "extra_forbidden":
-            keys: Sequence[str] = list(Step.model_fields)
-            keys = [*keys, "then"] if len(first["loc"]) == 1 else keys
-            reason = f"no such key; there are {', '.join(keys)}"
-        raise InputError(": ".join(filter(None, (str(path), where, reason)))) from error
+    data = parse(read_text(path), path)
+    return validated(CompressionRecipe, data, path, keys=_keys)
+
+
+def _keys(location: Location) -> Sequence[str]:
+    """Return the keys that may stand where a wrong one stood."""
+    return list((CompressionRecipe if len(location) == 1 else Step).model_fields)

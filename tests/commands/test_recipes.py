@@ -166,7 +166,7 @@ def test_help_with_a_recipe_shows_the_settings(capsys: pytest.CaptureFixture[str
     ("text", "said"),
     [
         ("method: [", "not YAML"),
-        ("- method", "valid dictionary"),
+        ("- method", "must hold `key: value` lines"),
         ("settings: {}", "method: Field required"),
         ("method: clustering\nsparsity: 0.3", "sparsity: no such key; there are .*then"),
         ("method: clustering\nthen: [{methd: ctc}]", r"then\.0\.method"),

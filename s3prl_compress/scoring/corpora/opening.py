@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,10 @@ def corpus_folder(task: str, data: str, below: Path) -> Path:
     if data == DEMO:
         return below / f"{DEMO}_{task}"
     if Path(data).suffix.lower() == ".csv":
-        return below / Path(data).resolve().parent.name
+        table = Path(data).resolve()
+        # Tables of one name in folders of one name are still two corpora.
+        place = hashlib.sha256(str(table).encode()).hexdigest()[:6]
+        return below / f"{table.parent.name}.{task}.{place}"
     return Path(data)
 
 
