@@ -207,7 +207,7 @@ def test_both_engines_leave_records_of_the_same_utterances(
     [
         ({"task": "whistling"}, "task whistling: not known"),
         ({"engine": "third"}, "engine third: not known"),
-        ({"recipe": "nothing.yaml"}, "nothing.yaml: cannot read"),
+        ({"recipe": "nothing.yaml"}, "nothing.yaml: cannot be read"),
         ({"seed": -1}, "seed -1"),
         ({"padding": "none"}, "padding none"),
         ({"device": "abacus"}, "device abacus"),
