@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,31 @@ _WORDS = {
     "dict_type": "must hold `key: value` lines",
 }
 """In place of pydantic's, which name Python's types."""
+
+
+def find_packaged(name: str, what: str, folder: str = "recipes") -> Path:
+    """Return a file: a path, or the name of one that comes with the package.
+
+    Args:
+        name: `demo`, `recipes/demo.yaml` or any path.
+        what: it is, in words: "suite".
+        folder: of the packaged ones: `recipes`, or one below it.
+
+    Raises:
+        InputError: there is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    packaged = Path(str(resources.files("s3prl_compress.recipes"))).joinpath(
+        *Path(folder).parts[1:]
+    )
+    if path.suffix == "" or path.parent == Path(folder):
+        found = packaged / f"{path.stem}.yaml"
+        if found.is_file():
+            return found
+    known = ", ".join(sorted(file.stem for file in packaged.glob("*.yaml")))
+    raise InputError(f"{name}: no such file, and no packaged {what}; there are: {known}")
 
 
 def read_text(path: Path, give: str = "a YAML file") -> str:

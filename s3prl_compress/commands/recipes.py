@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from ..errors import InputError
-from ..yaml_files import Location, parse, read_text, validated
+from ..yaml_files import Location, find_packaged, parse, read_text, validated
 
 
 class Step(BaseModel):
@@ -56,16 +55,7 @@ def find_recipe(name: str) -> Path:
     Raises:
         InputError: there is neither.
     """
-    path = Path(name)
-    if path.is_file():
-        return path
-    packaged = Path(str(resources.files("s3prl_compress.recipes"))) / "compress"
-    if path.suffix == "" or path.parent == Path("recipes/compress"):
-        found = packaged / f"{path.stem}.yaml"
-        if found.is_file():
-            return found
-    known = ", ".join(sorted(file.stem for file in packaged.glob("*.yaml")))
-    raise InputError(f"{name}: no such file, and no packaged recipe; there are: {known}")
+    return find_packaged(name, "recipe", "recipes/compress")
 
 
 def read_recipe(path: Path) -> CompressionRecipe:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..errors import InputError
 from ..reporting.records import Engine, Padding
-from ..yaml_files import Location, parse, read_text, validated
+from ..yaml_files import Location, find_packaged, parse, read_text, validated
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -168,16 +167,7 @@ def find_suite(name: str) -> Path:
     Raises:
         InputError: there is neither.
     """
-    path = Path(name)
-    if path.is_file():
-        return path
-    packaged = Path(str(resources.files("s3prl_compress.recipes")))
-    if path.suffix == "" or path.parent == Path("recipes"):
-        found = packaged / f"{path.stem}.yaml"
-        if found.is_file():
-            return found
-    known = ", ".join(sorted(file.stem for file in packaged.glob("*.yaml")))
-    raise InputError(f"{name}: no such file, and no packaged suite; there are: {known}")
+    return find_packaged(name, "suite")
 
 
 def read_suite(path: Path) -> Suite:
