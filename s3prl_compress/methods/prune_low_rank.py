@@ -10,12 +10,12 @@ from ..encoder.cost import nonzero_parameters
 from ..encoder.linear import DenseLinear, SparseLinear
 from ..encoder.model import SpeechEncoder
 from ..training.factored import FactoredEncoder
+from ..training.gated import gate_rules
 from ..training.gradual import GradualPruning, MaskedWeights, Ramp
 from ..training.imitation import SparsityPenalty
 from ..training.learned import RecoveringConfig, Stage, distill, recover
 from ..training.nuclear import NuclearForm
 from ..training.reweighted import check_budget, kept_budget, linears_of, with_dense_linears
-from ..training.settings import GroupRule
 from ..training.sparsity import SparsityControl
 from .budget import Counts, RemovalOrder, meet_target
 from .low_rank import LowRankConfig, low_rank
@@ -59,10 +59,12 @@ class PruneLowRankConfig(RecoveringConfig):
     """Updates of factors and gates; by default half as many as `steps`."""
     factor_ramp: float = Field(default=0.1, ge=0, le=1)
     """Fraction of these in which the target rises, where gates start open."""
-    gate_learning_rate: float = Field(default=2e-2, gt=0)
-    """Of the gates, at its peak."""
-    multiplier_learning_rate: float = Field(default=2e-2, gt=0)
-    """Of the sparsity control's multipliers, which ascend."""
+    gate_learning_rate: float | None = Field(default=None, gt=0)
+    """Of the gates, at its peak; by default as `structured` has it, 0.02 or 40 / factor_steps,
+    whichever is more."""
+    multiplier_learning_rate: float | None = Field(default=None, gt=0)
+    """Of the sparsity control's multipliers, which ascend; by default 0.02 or 400 / factor_steps,
+    whichever is more."""
 
     @field_validator("stages", mode="before")
     @classmethod
@@ -82,10 +84,7 @@ class PruneLowRankConfig(RecoveringConfig):
     def factor_stage(self) -> Stage:
         """Return the stage in which factors and gates learn."""
         steps = self.factor_steps or max(1, self.steps // 2)
-        rules = (
-            GroupRule(("log_alpha",), self.gate_learning_rate),
-            GroupRule(("lambda1", "lambda2"), self.multiplier_learning_rate, ascend=True),
-        )
+        rules = gate_rules(steps, self.gate_learning_rate, self.multiplier_learning_rate)
         return Stage("factor", steps, self.learning_rate, self.warmup, rules)
 
 

@@ -28,17 +28,18 @@ class GatedConfig(RecoveringConfig):
 
     def gated_stage(self, name: str) -> Stage:
         """Return the stage in which gates and weights learn together."""
-        gates = self.gate_learning_rate or max(0.02, 40 / self.steps)
-        multipliers = self.multiplier_learning_rate or max(0.02, 400 / self.steps)
-        return self.stage(
-            name,
-            (
-                GroupRule(("log_alpha",), gates),
-                GroupRule(("lambda1", "lambda2"), multipliers, ascend=True),
-            ),
-        )
+        rules = gate_rules(self.steps, self.gate_learning_rate, self.multiplier_learning_rate)
+        return self.stage(name, rules)
 
     def control(self) -> SparsityPenalty:
         """Return what holds the gates to the target, which rises from 0."""
         ramp_steps = round(self.ramp * self.steps)
         return SparsityPenalty(SparsityControl(self.sparsity, ramp_steps))
+
+
+def gate_rules(steps: int, gates: float | None, multipliers: float | None) -> tuple[GroupRule, ...]:
+    """Return how gates and multipliers learn in a stage of `steps`; see `GatedConfig` for None."""
+    return (
+        GroupRule(("log_alpha",), gates or max(0.02, 40 / steps)),
+        GroupRule(("lambda1", "lambda2"), multipliers or max(0.02, 400 / steps), ascend=True),
+    )
