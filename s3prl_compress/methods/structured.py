@@ -23,11 +23,11 @@ class StructuredConfig(GatedConfig):
     (units), ffn_block, conv (output channels of convolutions)."""
     drop: float = Field(default=0.01, gt=0, lt=1)
     """How probably a gate is closed at the start."""
+    equal_heads: bool = True
+    """All heads of a layer that stay keep equally many dimensions, which is faster at equal
+    parameters (benchmarks/head_sizes.py); else the encoder pads them to the layer's largest."""
     head_multiple: Multiple = 1
-    """Dimensions inside a head come in multiples of this. The encoder pads the heads of a layer
-    to the largest, so that unequal ones cost parameters where they are wanted and no less time."""
-    equal_heads: bool = False
-    """All heads of a layer that stay keep equally many dimensions."""
+    """Dimensions inside a head come in multiples of this."""
     multiple: Multiple = 1
     """FFN units and convolution channels come in multiples of this."""
 
