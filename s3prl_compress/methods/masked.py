@@ -20,9 +20,12 @@ from ..encoder.model import SpeechEncoder
 from ..encoder.shape import LINEARS
 from ..errors import InputError
 from ..training.gates import HardConcrete
+from .channels import UnitKind, groups_of, importance
 from .gate_layout import GateKind, gate_sizes, selection_of_gates
 from .rebuild import get_linear, linear_name, rebuild
 from .surgery import conv_parameters, select_units
+
+UNIT_KINDS: tuple[UnitKind, ...] = ("qk", "vo", "ffn")
 
 
 class MaskedEncoder(nn.Module):
@@ -80,6 +83,21 @@ class MaskedEncoder(nn.Module):
             self.encoder, tensors, (waveforms,), tie_weights=False
         )
         return result
+
+    @torch.no_grad()
+    def start_by_magnitude(self, spread: float) -> None:
+        """Start the gates of weak units closer to closing than those of strong ones.
+
+        Moves log_alpha by `spread` times how many standard deviations the unit's magnitude
+        (`channels.importance`) is above the mean of its head or FFN.
+        """
+        for kind in (kind for kind in UNIT_KINDS if kind in self.gates):
+            gate = self.gates[kind]
+            assert isinstance(gate, HardConcrete)
+            groups = groups_of(self.shape, (kind,))
+            parts = [importance(self.encoder, group) for group in groups]
+            scores = [(own - own.mean()) / own.std(correction=0).clamp(min=1e-12) for own in parts]
+            gate.log_alpha.add_(spread * torch.cat(scores))
 
     def expected_sparsity(self) -> Tensor:
         """Return 1 - E[parameters] / parameters; coarse and fine probabilities are multiplied."""

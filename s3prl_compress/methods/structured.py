@@ -23,6 +23,10 @@ class StructuredConfig(GatedConfig):
     (units), ffn_block, conv (output channels of convolutions)."""
     drop: float = Field(default=0.01, gt=0, lt=1)
     """How probably a gate is closed at the start."""
+    spread: float = Field(default=0.0, ge=0)
+    """Head start that gates of strong units have over weak ones: log_alpha per standard deviation
+    of the units' magnitude inside a head or an FFN. 0: all start alike, as published. In a short
+    run that would leave much of the choice to noise."""
     equal_heads: bool = True
     """All heads of a layer that stay keep equally many dimensions, which is faster at equal
     parameters (benchmarks/head_sizes.py); else the encoder pads them to the layer's largest."""
@@ -54,6 +58,7 @@ def structured(encoder: SpeechEncoder, config: StructuredConfig) -> SpeechEncode
     """
     drops = dict.fromkeys(config.units, config.drop)
     masked = MaskedEncoder(encoder, drops, straight_through=True)
+    masked.start_by_magnitude(config.spread)
     distill(masked, encoder, config, config.gated_stage("gates"), config.control())
     rounding = Rounding(config.multiple, config.head_multiple, config.equal_heads)
     masked.settle(choose_units(masked, encoder, "structured", config.sparsity, rounding))

@@ -1,0 +1,228 @@
+"""Every method at three sizes with equal training: the table and the plot of the comparison.
+
+    SPEECH_DATA=DIR python benchmarks/compare_demo.py --output out/compare_demo
+
+Runs the suite `recipes/compare_demo.yaml` (what is complete in the output folder is not done
+again), measures how far the hidden states of every row are from dense (see `state_error.py`; on
+speech that no row was trained on), and writes `compare_demo.csv` (every figure, with date and
+machine) and `compare_demo.png` to `--results`. Prints the table, and each method against its
+baselines: differences of the states' errors, paired over utterances.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from state_error import relative_errors
+from tqdm import tqdm
+
+from s3prl_compress.encoder import load
+from s3prl_compress.files import write_atomically
+from s3prl_compress.methods.audio import waveforms
+from s3prl_compress.suite.run import run_suite
+
+RECIPE = Path(__file__).parent.parent / "recipes" / "compare_demo.yaml"
+DENSE = "hubert_demo"
+SETS = {
+    "ks_arabic_sc": "KS, Arabic SC",
+    "ks_fsdd": "KS, FSDD",
+    "sid_arabic_sc": "SID",
+    "er_emodb": "ER",
+}
+METHODS = {
+    "structured": ("structured", "#1f6feb", "o"),
+    "dphubert": ("dphubert", "#d1480a", "s"),
+    "channels.distill": ("channel magnitude + distill", "#6e7781", "v"),
+    "fold.distill": ("clustering + distill", "#1a7f37", "D"),
+    "pinch.neuron": ("self-pinching, neurons", "#8250df", "P"),
+    "prune_rank": ("prune_low_rank", "#0a9396", "X"),
+    "rank.distill": ("SVD + distill", "#bf8700", "^"),
+    "pinch.weight": ("self-pinching, weights", "#cf222e", "*"),
+    "weights.distill": ("weight magnitude + distill", "#24292f", "<"),
+}
+"""How a row's name without its size is called, and drawn; without training: a broken line."""
+PAIRS = (
+    ("structured", "channels.distill"),
+    ("structured", "dphubert"),
+    ("prune_rank", "rank.distill"),
+    ("pinch.weight", "weights.distill"),
+    ("pinch.neuron", "channels.distill"),
+    ("fold", "channels"),
+    ("fold.distill", "channels.distill"),
+)
+"""A method, and what it is expected to beat."""
+
+Errors = dict[str, npt.NDArray[np.float64]]
+"""Of every row: [utterances], the mean over the states' relative errors."""
+
+
+def kind_and_size(name: str) -> tuple[str, int]:
+    """Split `pinch50.neuron` into `pinch.neuron` and 50; dense has size 0."""
+    found = re.fullmatch(r"([a-z_]+)(\d\d)((?:\.\w+)?)", name)
+    return (name, 0) if found is None else (found[1] + found[3], int(found[2]))
+
+
+def state_errors(upstreams: Path, names: list[str], speech: Path, seconds: float) -> Errors:
+    """Measure every row against dense."""
+    dense = load(DENSE).eval()
+    heard = list(
+        waveforms(
+            speech,
+            seconds=seconds,
+            sampling_rate=dense.sampling_rate,
+            minimum_samples=dense.shape.minimum_samples,
+            seed=0,
+        )
+    )
+    bar = tqdm(names, desc="state errors", unit="row")
+    return {
+        name: relative_errors(dense, load(upstreams / name).eval(), heard).mean(1) for name in bar
+    }
+
+
+def merged(board: pd.DataFrame, errors: Errors) -> pd.DataFrame:
+    """Return one line per row: sizes, scores of the four sets and their mean, speed, errors."""
+    lines = []
+    for name, own in board.groupby("upstream", sort=False):
+        kind, size = kind_and_size(str(name))
+        first = own.iloc[0]
+        line: dict[str, Any] = {"upstream": name, "kind": kind, "fewer_percent": size}
+        for key in ("parameters", "nonzero_parameters", "macs_32", "bytes"):
+            line[key] = int(first[key])
+        scores = own.set_index("corpus")
+        for corpus in SETS:
+            line[corpus] = scores.loc[corpus, "score"]
+            line[f"{corpus}_error"] = scores.loc[corpus, "standard_error"]
+            line[f"{corpus}_p_corrected"] = scores.loc[corpus, "p_corrected"]
+        line["mean"] = np.mean([line[corpus] for corpus in SETS])
+        line["mean_error"] = np.hypot.reduce([line[f"{c}_error"] for c in SETS]) / len(SETS)
+        for key in ("speedup", "speedup_low", "speedup_high"):
+            line[key] = first[key]
+        values = errors.get(str(name), np.zeros(2))
+        line["state_error"] = values.mean()
+        line["state_error_error"] = values.std(ddof=1) / np.sqrt(len(values))
+        for key in ("seeds", "machine", "date", "packages", "methods", "checkpoint_sha256"):
+            line[key] = first[key]
+        lines.append(line)
+    return pd.DataFrame(lines).sort_values(["fewer_percent", "state_error"])
+
+
+def table(frame: pd.DataFrame) -> str:
+    """Return the lines of a markdown table."""
+    head = ["upstream", "state error", *SETS.values(), "mean", "non-zeros", "MACs", "file"]
+    lines = [f"| {' | '.join([*head, 'speed-up'])} |", "|---|" + "---:|" * len(head)]
+    for row in frame.to_dict("records"):
+        scores = [f"{row[key]:.1f} ± {row[f'{key}_error']:.1f}" for key in (*SETS, "mean")]
+        for place, corpus in enumerate(SETS):
+            if row[f"{corpus}_p_corrected"] < 0.05:
+                scores[place] = f"**{scores[place]}**"
+        fast = f"{row['speedup']:.2f} x" if row["speedup"] == row["speedup"] else "1"
+        error = f"{row['state_error']:.3f} ± {row['state_error_error']:.3f}"
+        sizes = (
+            f"{row['nonzero_parameters'] / 1e6:.2f} M",
+            f"{row['macs_32'] / 1e9:.0f} G",
+            f"{row['bytes'] / 1e6:.1f} MB",
+        )
+        cells = (f"`{row['upstream']}`", error if row["fewer_percent"] else "0", *scores, *sizes)
+        lines.append(f"| {' | '.join([*cells, fast])} |")
+    return "\n".join(lines)
+
+
+def pairs(errors: Errors) -> str:
+    """Return each method against what it is expected to beat, as a markdown table."""
+    found = {kind_and_size(name): values for name, values in errors.items()}
+    sizes = sorted({size for _, size in found})
+    lines = [f"| against | {' | '.join(f'{size} %' for size in sizes)} |", "|---|" + "---:|" * 3]
+    for this, other in PAIRS:
+        cells = []
+        for size in sizes:
+            difference = found[this, size] - found[other, size]
+            error = difference.std(ddof=1) / np.sqrt(len(difference))
+            cells.append(f"{difference.mean():+.3f} ± {error:.3f}")
+        lines.append(f"| `{this}` less `{other}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def draw(frame: pd.DataFrame, path: Path) -> None:
+    """Draw the states' errors and the mean score against what is stored."""
+    figure = Figure(figsize=(11.5, 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    dense = frame[frame["kind"] == DENSE].iloc[0]
+    whole = dense["nonzero_parameters"]
+    for kind, (label, colour, marker) in METHODS.items():
+        _draw_kind(left, right, frame[frame["kind"] == kind], whole, label, colour, marker, "-")
+        before = kind.removesuffix(".distill")
+        if before != kind:
+            some = frame[frame["kind"] == before]
+            _draw_kind(left, right, some, whole, "", colour, marker, ":")
+    left.set_ylabel("relative error of all hidden states (less is better)")
+    low, high = dense["mean"] - dense["mean_error"], dense["mean"] + dense["mean_error"]
+    right.axhspan(low, high, color="#6e7781", alpha=0.15, lw=0)
+    right.axhline(dense["mean"], color="#6e7781", lw=1)
+    right.annotate("dense ± 1 SE", (1, high), xycoords=("axes fraction", "data"), ha="right",
+                   va="bottom", fontsize=8, color="#57606a")  # fmt: skip
+    right.set_ylabel("mean accuracy on four sets, % (bars: 1 SE)")
+    for axis in (left, right):
+        axis.set_xlabel("stored non-zero parameters, % of dense")
+        axis.invert_xaxis()
+        axis.grid(alpha=0.3)
+        for side in ("top", "right"):
+            axis.spines[side].set_visible(False)
+    left.plot([], [], ":", color="#57606a", label="the same without training")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5,
+                  frameon=False, fontsize=8)  # fmt: skip
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    write_atomically(path, buffer.getvalue())
+
+
+def _draw_kind(
+    left: Axes, right: Axes, some: pd.DataFrame, whole: int,
+    label: str, colour: str, marker: str, line: str,
+) -> None:  # fmt: skip
+    own = some.sort_values("fewer_percent")
+    style: dict[str, Any] = {"ls": line, "color": colour, "marker": marker, "ms": 5}
+    across = 100 * own["nonzero_parameters"] / whole
+    left.plot(across, own["state_error"], label=label, **style)
+    if line == "-":  # more than these would hide one another
+        right.errorbar(across, own["mean"], own["mean_error"], elinewidth=0.6, **style)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=Path("out/compare_demo"))
+    parser.add_argument("--results", type=Path, default=Path("out/compare_demo"))
+    parser.add_argument("--seconds", type=float, default=300.0, help="of speech, for the states")
+    given = parser.parse_args()
+    answer = run_suite(RECIPE, output=given.output)
+    if answer.exit_code:
+        raise SystemExit(answer.text)
+    board = pd.read_csv(given.output / "leaderboard.csv")
+    board = board[board["corpus"].isin(SETS)]
+    names = [name for name in board["upstream"].unique() if name != DENSE]
+    speech = Path(os.environ["SPEECH_DATA"]) / "asr_minilibri"
+    errors = state_errors(given.output / "upstreams", names, speech, given.seconds)
+    frame = merged(board, errors)
+    given.results.mkdir(parents=True, exist_ok=True)
+    write_atomically(given.results / "compare_demo.csv", frame.to_csv(index=False))
+    draw(frame, given.results / "compare_demo.png")
+    print(table(frame))
+    print()
+    print(pairs(errors))
+    print(f"\nwritten: {given.results / 'compare_demo.csv'} and compare_demo.png")
+
+
+if __name__ == "__main__":
+    main()
