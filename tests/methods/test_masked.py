@@ -10,7 +10,8 @@ from s3prl_compress.encoder.cost import nonzero_parameters
 from s3prl_compress.encoder.shape import EncoderShape
 from s3prl_compress.errors import InputError
 from s3prl_compress.methods import compress
-from s3prl_compress.methods.gate_layout import selection_of_gates
+from s3prl_compress.methods.channels import UnitKind, groups_of, importance
+from s3prl_compress.methods.gate_layout import GateKind, selection_of_gates
 from s3prl_compress.methods.masked import MaskedEncoder
 from s3prl_compress.methods.surgery import select_units
 
@@ -136,3 +137,21 @@ def test_units_are_pruned_before_they_are_factored() -> None:
     factored = compress(small_encoder(), "low_rank", sparsity=0.25)
     with pytest.raises(InputError, match="prune units first"):
         MaskedEncoder(factored, EVERYTHING, straight_through=True)
+
+
+def test_gates_of_strong_units_start_ahead() -> None:
+    encoder = small_encoder("hubert")
+    gated = MaskedEncoder(encoder, EVERYTHING, straight_through=True)
+    gated.start_by_magnitude(2.0)
+    kinds: tuple[UnitKind, ...] = ("qk", "vo", "ffn")
+    for kind in kinds:
+        groups = groups_of(encoder.shape, (kind,))
+        parts = gated.strength(kind).split([group.size for group in groups])
+        for group, own in zip(groups, parts, strict=True):
+            strength = importance(encoder, group)
+            assert torch.equal(own.argsort(), strength.argsort())
+            assert own.mean().abs() < 1e-5  # drop is 0.5: log_alpha was 0
+            assert own.std(correction=0) == pytest.approx(2.0, rel=1e-4)
+    coarse: tuple[GateKind, ...] = ("head", "attention", "ffn_block", "conv")
+    for other in coarse:
+        assert not gated.strength(other).any()

@@ -32,6 +32,7 @@ SMOKE: dict[str, Any] = {
         ("structured", "hubert", False, {"sparsity": 0.4}),
         ("structured", "wavlm", True, {"sparsity": 0.4, "units": "qk,vo,head,ffn,conv"}),
         ("structured", "wav2vec2", False, {"sparsity": 0.3, "head_multiple": 4}),
+        ("structured", "hubert", False, {"sparsity": 0.3, "equal_heads": False, "spread": 1.0}),
         ("dphubert", "hubert", False, {"sparsity": 0.4}),
         ("dphubert", "wavlm", True, {"sparsity": 0.4, "final_steps": 0}),
     ],
@@ -52,6 +53,17 @@ def test_it_is_smaller_and_saved(
     assert "sha256" in step.settings["audio"]
     save(smaller, tmp_path / "saved")
     assert_same(load(tmp_path / "saved"), smaller, speech(1500, 4000))
+
+
+def test_heads_of_a_layer_are_equal_unless_told_otherwise(tones: Path) -> None:
+    settings = SMOKE | {"audio": tones, "sparsity": 0.4, "units": "qk,vo,ffn"}
+    for spread in (0.0, 2.0):
+        smaller = compress(encoder_of(), "structured", spread=spread, **settings)
+        for layer in smaller.shape.layers:
+            assert len({(head.qk, head.vo) for head in layer.heads}) <= 1
+    unequal = compress(encoder_of(), "structured", spread=2.0, equal_heads=False, **settings)
+    layers = unequal.shape.layers
+    assert any(len({(head.qk, head.vo) for head in layer.heads}) > 1 for layer in layers)
 
 
 def test_gates_move_towards_the_target(tones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
