@@ -6,7 +6,7 @@ from pydantic import Field
 
 from ..encoder.model import SpeechEncoder
 from ..training.gated import GatedConfig
-from ..training.learned import distill, recover
+from ..training.learned import distance_to, distill, recover
 from .gate_layout import GateKind
 from .harden import choose_units
 from .masked import MaskedEncoder
@@ -42,6 +42,7 @@ def dphubert(encoder: SpeechEncoder, config: DPHuBERTConfig) -> SpeechEncoder:
         "ffn": config.ffn_drop,
     }
     masked = MaskedEncoder(encoder, drops, straight_through=False)
-    distill(masked, encoder, config, config.gated_stage("gates"), config.control())
+    distance = distance_to(encoder, encoder.shape, config)
+    distill(masked, encoder, config, config.gated_stage("gates"), config.control(), distance)
     masked.settle(choose_units(masked, encoder, "dphubert", config.sparsity))
-    return recover(masked.shrunk(), encoder, config, config.final_stage())
+    return recover(masked.shrunk(), encoder, config, config.final_stage(), distance)

@@ -9,11 +9,12 @@ from pydantic import Field, field_validator, model_validator
 from ..encoder.cost import nonzero_parameters
 from ..encoder.linear import DenseLinear, SparseLinear
 from ..encoder.model import SpeechEncoder
+from ..training.distillation import LayerDistillation
 from ..training.factored import FactoredEncoder
 from ..training.gated import gate_rules
 from ..training.gradual import GradualPruning, MaskedWeights, Ramp
 from ..training.imitation import SparsityPenalty
-from ..training.learned import RecoveringConfig, Stage, distill, recover
+from ..training.learned import RecoveringConfig, Stage, distance_to, distill, recover
 from ..training.nuclear import NuclearForm
 from ..training.reweighted import check_budget, kept_budget, linears_of, with_dense_linears
 from ..training.sparsity import SparsityControl
@@ -104,16 +105,19 @@ def prune_low_rank(encoder: SpeechEncoder, config: PruneLowRankConfig) -> Speech
         pre-trained speech models, IEEE JSTSP 18(6), 2024, doi 10.1109/JSTSP.2024.3433616.
     """
     result = encoder
+    distance = distance_to(encoder, encoder.shape, config)
     if "prune" in config.stages:
-        result = _prune(encoder, config)
+        result = _prune(encoder, config, distance)
     if "factor" in config.stages:
-        result = _factor(result, encoder, config)
+        result = _factor(result, encoder, config, distance)
     if "distil" in config.stages:
-        result = recover(result, encoder, config, config.final_stage())
+        result = recover(result, encoder, config, config.final_stage(), distance)
     return result.eval()
 
 
-def _prune(encoder: SpeechEncoder, config: PruneLowRankConfig) -> SpeechEncoder:
+def _prune(
+    encoder: SpeechEncoder, config: PruneLowRankConfig, distance: LayerDistillation
+) -> SpeechEncoder:
     """Return the pruned encoder: with zeros in dense linears if factors follow, else sparse."""
     sparsity = config.prune_sparsity or config.sparsity
     places = list(linears_of(encoder, (DenseLinear, SparseLinear)))
@@ -133,12 +137,15 @@ def _prune(encoder: SpeechEncoder, config: PruneLowRankConfig) -> SpeechEncoder:
         mu=config.mu,
         total=nonzero_parameters(encoder),
     )
-    distill(student, encoder, config, config.stage("prune"), pruning)
+    distill(student, encoder, config, config.stage("prune"), pruning, distance)
     return student.with_zeros() if "factor" in config.stages else student.hardened()
 
 
 def _factor(
-    pruned: SpeechEncoder, encoder: SpeechEncoder, config: PruneLowRankConfig
+    pruned: SpeechEncoder,
+    encoder: SpeechEncoder,
+    config: PruneLowRankConfig,
+    distance: LayerDistillation,
 ) -> SpeechEncoder:
     """Return the encoder with factors, smaller than `encoder` by the target."""
     places = list(linears_of(pruned, (DenseLinear, SparseLinear)))
@@ -160,7 +167,7 @@ def _factor(
             round(config.factor_ramp * stage.steps),
             start=student.expected_sparsity().item(),
         )
-    distill(student, encoder, config, stage, SparsityPenalty(control))
+    distill(student, encoder, config, stage, SparsityPenalty(control), distance)
     counts = _choose_ranks(student, config.sparsity)
     return student.hardened(dict(zip(student.places, counts, strict=True)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -12,8 +13,9 @@ from ..encoder.linear import DenseLinear, SparseLinear
 from ..encoder.model import SpeechEncoder
 from ..training.audio import AudioSet
 from ..training.ctc import add_head
+from ..training.distillation import LayerDistillation
 from ..training.finetuning import TranscribedConfig, finetune, texts_fingerprint
-from ..training.learned import RecoveringConfig, Stage, distill
+from ..training.learned import RecoveringConfig, Stage, distance_to, distill
 from ..training.pinched import DensityPenalty, PinchedEncoder, PinchedUnits, PinchedWeights
 from ..training.reweighted import check_budget, linears_of, with_dense_linears
 from ..training.settings import GroupRule
@@ -95,11 +97,12 @@ def self_pinching(encoder: SpeechEncoder, config: SelfPinchingConfig) -> SpeechE
     rule = GroupRule(("raw_threshold",), rate, momentum=0.0)
     ramp_steps = round(config.ramp * config.steps)
     penalty = DensityPenalty(config.sparsity, config.eta, ramp_steps)
-    _train(student, student.encoder, encoder, config, config.stage("pinch", (rule,)), penalty)
+    train = partial(_train, encoder, config, distance_to(encoder, encoder.shape, config))
+    train(student, student.encoder, config.stage("pinch", (rule,)), penalty)
     pruned = student.hardened(config.sparsity)
     final = config.final_stage()
     if final is not None:
-        _train(pruned, pruned, encoder, config, final, None)
+        train(pruned, pruned, final, None)
     return pruned.requires_grad_(True).eval()
 
 
@@ -122,16 +125,17 @@ def _student(encoder: SpeechEncoder, config: SelfPinchingConfig) -> PinchedEncod
 
 
 def _train(
-    student: nn.Module,
-    trained: SpeechEncoder,
     teacher: SpeechEncoder,
     config: SelfPinchingConfig,
+    distance: LayerDistillation,
+    student: nn.Module,
+    trained: SpeechEncoder,
     stage: Stage,
     penalty: nn.Module | None,
 ) -> None:
     """Run a stage of the objective; `trained` is the encoder in the student, or the student."""
     if config.objective == "distill":
-        distill(student, teacher, config, stage, penalty)
+        distill(student, teacher, config, stage, penalty, distance)
         return
     trained.feature_extractor.requires_grad_(False)  # as fine-tuning does it
     finetune(student, trained, config, stage, penalty)

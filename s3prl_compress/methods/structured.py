@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from ..encoder.model import SpeechEncoder
 from ..training.gated import GatedConfig
-from ..training.learned import distill, recover
+from ..training.learned import distance_to, distill, recover
 from .harden import Rounding, choose_units
 from .masked import MaskedEncoder
 from .registry import register
@@ -59,7 +59,8 @@ def structured(encoder: SpeechEncoder, config: StructuredConfig) -> SpeechEncode
     drops = dict.fromkeys(config.units, config.drop)
     masked = MaskedEncoder(encoder, drops, straight_through=True)
     masked.start_by_magnitude(config.spread)
-    distill(masked, encoder, config, config.gated_stage("gates"), config.control())
+    distance = distance_to(encoder, encoder.shape, config)
+    distill(masked, encoder, config, config.gated_stage("gates"), config.control(), distance)
     rounding = Rounding(config.multiple, config.head_multiple, config.equal_heads)
     masked.settle(choose_units(masked, encoder, "structured", config.sparsity, rounding))
-    return recover(masked.shrunk(), encoder, config, config.final_stage())
+    return recover(masked.shrunk(), encoder, config, config.final_stage(), distance)

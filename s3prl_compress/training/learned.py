@@ -17,7 +17,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ..encoder import SAMPLING_RATE, SpeechEncoder, fingerprint
+from ..encoder import SAMPLING_RATE, EncoderShape, SpeechEncoder, fingerprint
 from ..methods.registry import MethodConfig
 from .audio import AudioSet, open_audio
 from .batches import AudioBatches
@@ -154,6 +154,7 @@ def distill(
     config: LearnedConfig,
     stage: Stage,
     penalty: nn.Module | None = None,
+    distance: LayerDistillation | None = None,
 ) -> Progress:
     """Train `student` in place to give the teacher's hidden states; leave it in eval mode.
 
@@ -166,6 +167,7 @@ def distill(
         stage: steps and learning rates.
         penalty: called with (student, step), returns a dictionary of scalars; its `loss` is
             added, the others are logged. Its parameters are trained, too.
+        distance: see `distance_to`; a stage that follows another one goes on with its projections.
 
     Raises:
         InputError: audio that cannot be used, another run's work folder, or a loss that is no
@@ -173,12 +175,12 @@ def distill(
     """
     shape = teacher.shape
     device, precision = own_device(teacher.device), resolved_precision(config, teacher.device)
-    layers = config.layers or scaled_layers(len(shape.layers))
-    match = LayerDistillation(shape, student.shape, layers)  # type: ignore[arg-type]
+    if distance is None:
+        distance = distance_to(teacher, student.shape, config)  # type: ignore[arg-type]
     audio = config.open(shape.minimum_samples)
-    identity = identity_of(student, config, stage, audio.fingerprint(), fingerprint(teacher))
     frozen = _frozen(teacher, precision == "bf16").to(device)
-    model = Imitation(student, frozen, match, penalty, config.seed)
+    model = Imitation(student, frozen, distance, penalty, config.seed)
+    identity = identity_of(model, config, stage, audio.fingerprint(), fingerprint(teacher))
     progress = run_stage(
         model, _batches(audio, config, teacher, device), config, stage, device, identity
     )
@@ -186,12 +188,28 @@ def distill(
     return progress
 
 
+def distance_to(
+    teacher: SpeechEncoder, student: EncoderShape, config: LearnedConfig
+) -> LayerDistillation:
+    """Return the loss of a student of this shape, its projections at the identity.
+
+    Methods of several stages hand one on from each to the next: the student has learned to be
+    seen through these projections, and would be torn from the teacher without them.
+    """
+    layers = config.layers or scaled_layers(len(teacher.shape.layers))
+    return LayerDistillation(teacher.shape, student, layers)
+
+
 def recover(
-    student: SpeechEncoder, teacher: SpeechEncoder, config: LearnedConfig, stage: Stage | None
+    student: SpeechEncoder,
+    teacher: SpeechEncoder,
+    config: LearnedConfig,
+    stage: Stage | None,
+    distance: LayerDistillation | None = None,
 ) -> SpeechEncoder:
     """Return `student` after plain distillation in place; as it is where there is no stage."""
     if stage is not None:
-        distill(student.requires_grad_(True), teacher, config, stage)
+        distill(student.requires_grad_(True), teacher, config, stage, distance=distance)
     return student
 
 
@@ -281,14 +299,16 @@ def _frozen(teacher: SpeechEncoder, half: bool) -> SpeechEncoder:
     return frozen.to(torch.bfloat16) if half else frozen
 
 
-def identity_of(student: nn.Module, config: LearnedConfig, stage: Stage, *given: str) -> str:
+def identity_of(model: nn.Module, config: LearnedConfig, stage: Stage, *given: str) -> str:
     """Return what a state must have been made of to be gone on with.
+
+    model: all that is trained, as it is before the first step.
 
     given: fingerprints of audio, transcripts, a teacher.
     """
     digest = hashlib.sha256(json.dumps(config.recorded(), sort_keys=True).encode())
     digest.update(f"{stage} {' '.join(given)}".encode())
-    for name, tensor in sorted(student.state_dict().items()):
+    for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         data = tensor.detach().cpu().contiguous().flatten()
         digest.update(data.view(torch.uint8).numpy().data if data.numel() else b"")

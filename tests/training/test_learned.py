@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from s3prl_compress.encoder import SpeechEncoder, fingerprint, load
 from s3prl_compress.errors import InputError
 from s3prl_compress.training import audio, learned
-from s3prl_compress.training.learned import LearnedConfig, Stage, distill
+from s3prl_compress.training.learned import LearnedConfig, Stage, distance_to, distill
 from s3prl_compress.training.state import read_facts
 
 from ..methods.small import small_encoder
@@ -107,6 +107,23 @@ def test_a_killed_run_goes_on_to_the_same_weights(
 
     with pytest.raises(InputError, match="other settings"):
         distill(Noisy(small_encoder(seed=8)), teacher, kept, STAGE)
+
+
+def test_a_second_stage_goes_on_with_the_projections(tones: Path, tmp_path: Path) -> None:
+    teacher, student = small_encoder(), small_encoder(seed=7)
+    kept = config(tones, work=tmp_path)
+    distance = distance_to(teacher, student.shape, kept)
+    distill(student, teacher, kept, STAGE, distance=distance)
+    learned_there = [projection.clone() for projection in weights(distance)]
+    identity = torch.eye(student.shape.hidden)
+    assert not any(torch.equal(projection, identity) for projection in learned_there)
+
+    still = Stage("second", steps=1, learning_rate=1e-30, warmup=0.0)
+    distill(student, teacher, kept, still, distance=distance)
+    for one, other in zip(weights(distance), learned_there, strict=True):
+        assert torch.equal(one, other)
+    with pytest.raises(InputError, match="other settings"):  # of other projections, another run
+        distill(student, teacher, kept, still)
 
 
 SCRIPT = """
