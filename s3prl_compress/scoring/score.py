@@ -18,7 +18,7 @@ from .cell import cell_stem, finished_record, make_record, write_cell
 from .corpora.opening import open_corpus
 from .engine import Job, RunJob
 from .own_head import score_own_head
-from .task import OWN_HEAD, find_task, load_settings
+from .task import OWN_HEAD, TASKS, load_settings
 
 _ENGINE_MODULES = {
     "onepass": "s3prl_compress.scoring.onepass",
@@ -74,7 +74,10 @@ def score(
         return score_own_head(
             source, data=data, output=output, device=device, name=name, force=force
         )
-    declaration = find_task(task)
+    if task not in TASKS:
+        names = ", ".join([*sorted(TASKS), OWN_HEAD.name])
+        raise InputError(f"task {task}: not known; give one of {names}")
+    declaration = TASKS[task]
     settings, recipe_name = load_settings(task, recipe, engine)
     device = pick_device(device)
     if seed < 0:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from ...errors import InputError
 from .emotions import EMOTIONS, FOLDS, label_texts
 from .faults import Faults
 from .iemocap import is_iemocap, prepare_iemocap
@@ -33,6 +34,11 @@ def prepare_emotions(metadata: Path, output: Path, *, name: str | None = None) -
     metadata, output = Path(metadata), Path(output)
     if is_iemocap(metadata):
         return prepare_iemocap(metadata, output)
+    if metadata.is_dir():
+        raise InputError(
+            f"{metadata}: not the folder of IEMOCAP, which holds Session1 to Session5; for other "
+            "speech give a csv table"
+        )
     return _prepare(metadata, output, name or metadata.resolve().parent.name, generated=False)
 
 

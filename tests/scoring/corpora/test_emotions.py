@@ -277,3 +277,9 @@ def test_parts_of_iemocap_that_are_missing_are_named(iemocap: Path, tmp_path: Pa
     assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match=r"prepare er .* --output DIR"):
         open_corpus(iemocap, "er")
+
+
+def test_another_folder_than_iemocap_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not the folder of IEMOCAP, which holds Session1"):
+        prepare_emotions(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
