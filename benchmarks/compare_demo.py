@@ -151,7 +151,7 @@ def pairs(errors: Errors) -> str:
         cells = []
         for size in sizes:
             if not {(this, size), (other, size)} <= found.keys():
-                cells.append("–")
+                cells.append("")
                 continue
             difference = found[this, size] - found[other, size]
             error = difference.std(ddof=1) / np.sqrt(len(difference))
