@@ -60,7 +60,6 @@ PAIRS = (
     ("pinch.neuron", "channels.distill"),
     ("fold", "channels"),
     ("fold.distill", "channels.distill"),
-    ("prune_rank", "prune_rank.no_nuclear"),
     ("prune_rank.longer", "rank.longer"),
 )
 """A method, and what it is expected to beat; not all were made at every size."""
