@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
 from state_error import relative_errors
 from tqdm import tqdm
 
@@ -166,19 +166,28 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
     left, right = figure.subplots(1, 2)
     dense = frame[frame["kind"] == DENSE].iloc[0]
     whole = dense["nonzero_parameters"]
-    for kind, (label, colour, marker) in METHODS.items():
-        _draw_kind(left, right, frame[frame["kind"] == kind], whole, label, colour, marker, "-")
-        before = kind.removesuffix(".distill")
-        if before != kind:
-            some = frame[frame["kind"] == before]
-            _draw_kind(left, right, some, whole, "", colour, marker, ":")
+    for number, (kind, (label, colour, marker)) in enumerate(METHODS.items()):
+        style: dict[str, Any] = {"color": colour, "marker": marker, "ms": 5}
+        own = frame[frame["kind"] == kind].sort_values("fewer_percent")
+        across = 100 * own["nonzero_parameters"] / whole
+        left.plot(across, own["state_error"], label=label, **style)
+        beside = across + 0.7 * (number - (len(METHODS) - 1) / 2)  # so that no bar hides another
+        right.errorbar(beside, own["mean"], own["mean_error"], ls="", elinewidth=1, **style)
+        untrained = frame[frame["kind"] == kind.removesuffix(".distill")]
+        if kind.endswith(".distill"):
+            across = 100 * untrained["nonzero_parameters"] / whole
+            left.plot(across, untrained["state_error"], ls=":", **style)
+    left.set_yscale("log")
+    left.yaxis.set_major_locator(FixedLocator([0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0]))
+    left.yaxis.set_major_formatter("{x:g}")
+    left.yaxis.set_minor_locator(NullLocator())
     left.set_ylabel("relative error of all hidden states (less is better)")
     low, high = dense["mean"] - dense["mean_error"], dense["mean"] + dense["mean_error"]
     right.axhspan(low, high, color="#6e7781", alpha=0.15, lw=0)
     right.axhline(dense["mean"], color="#6e7781", lw=1)
     right.annotate("dense ± 1 SE", (1, high), xycoords=("axes fraction", "data"), ha="right",
                    va="bottom", fontsize=8, color="#57606a")  # fmt: skip
-    right.set_ylabel("mean accuracy on four sets, % (bars: 1 SE)")
+    right.set_ylabel("mean accuracy on four sets, % (bars: 1 SE; set side by side)")
     for axis in (left, right):
         axis.set_xlabel("stored non-zero parameters, % of dense")
         axis.invert_xaxis()
@@ -191,18 +200,6 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_atomically(path, buffer.getvalue())
-
-
-def _draw_kind(
-    left: Axes, right: Axes, some: pd.DataFrame, whole: int,
-    label: str, colour: str, marker: str, line: str,
-) -> None:  # fmt: skip
-    own = some.sort_values("fewer_percent")
-    style: dict[str, Any] = {"ls": line, "color": colour, "marker": marker, "ms": 5}
-    across = 100 * own["nonzero_parameters"] / whole
-    left.plot(across, own["state_error"], label=label, **style)
-    if line == "-":  # more than these would hide one another
-        right.errorbar(across, own["mean"], own["mean_error"], elinewidth=0.6, **style)
 
 
 def main() -> None:
