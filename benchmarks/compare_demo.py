@@ -154,7 +154,7 @@ def pairs(errors: Errors) -> str:
                 continue
             difference = found[this, size] - found[other, size]
             error = difference.std(ddof=1) / np.sqrt(len(difference))
-            cells.append(f"{difference.mean():+.3f} ± {error:.3f}")
+            cells.append(f"{difference.mean():+.4f} ± {error:.4f}")
         lines.append(f"| `{this}` less `{other}` | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -185,9 +185,9 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
     low, high = dense["mean"] - dense["mean_error"], dense["mean"] + dense["mean_error"]
     right.axhspan(low, high, color="#6e7781", alpha=0.15, lw=0)
     right.axhline(dense["mean"], color="#6e7781", lw=1)
-    right.annotate("dense ± 1 SE", (1, high), xycoords=("axes fraction", "data"), ha="right",
-                   va="bottom", fontsize=8, color="#57606a")  # fmt: skip
-    right.set_ylabel("mean accuracy on four sets, % (bars: 1 SE; set side by side)")
+    middle = {"xycoords": ("axes fraction", "data"), "ha": "center", "va": "bottom"}
+    right.annotate("dense ± 1 SE", (0.3, low), fontsize=8, color="#57606a", **middle)
+    right.set_ylabel("mean accuracy on four sets, % ± 1 SE")
     for axis in (left, right):
         axis.set_xlabel("stored non-zero parameters, % of dense")
         axis.invert_xaxis()
