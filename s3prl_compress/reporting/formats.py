@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 
 _LONG_METHODS = 60  # characters
+_SHOWN_SETTINGS = 2
+_ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 
 def count(number: float) -> str:
@@ -60,10 +61,37 @@ def decimals_for(errors: list[float]) -> int:
 
 
 def short_methods(text: str) -> str:
-    """Keep the first two settings of each method of a long chain: "fold(a=1, b=2, ...)"."""
+    """Keep two settings of each method of a long chain: "fold(a=1, sparsity=0.1, ...)".
+
+    The sparsity is one of them. Fingerprints of audio and of teachers are left out.
+    """
     if len(text) <= _LONG_METHODS:
         return text
-    return re.sub(r"\(((?:[^,()]+, ){2})[^()]*\)", "(\\1\N{HORIZONTAL ELLIPSIS})", text)
+    return " + ".join(_short_method(method) for method in _split(text, " + "))
+
+
+def _short_method(text: str) -> str:
+    name, bracket, rest = text.partition("(")
+    settings = _split(rest.removesuffix(")"), ", ")
+    telling = [setting for setting in settings if "sha256" not in setting]
+    if not bracket or len(settings) == len(telling) <= _SHOWN_SETTINGS:
+        return text
+    first = sorted(telling, key=lambda setting: not setting.startswith("sparsity="))
+    shown = [setting for setting in telling if setting in first[:_SHOWN_SETTINGS]]
+    return f"{name}({', '.join([*shown, _ELLIPSIS])})"
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Split where no bracket is open."""
+    parts: list[str] = []
+    depth = 0
+    for piece in text.split(separator):
+        if depth:
+            parts[-1] += separator + piece
+        else:
+            parts.append(piece)
+        depth += sum(piece.count(sign) for sign in "([{") - sum(piece.count(s) for s in ")]}")
+    return parts
 
 
 def p_value(value: float) -> str:

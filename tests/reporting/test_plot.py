@@ -77,3 +77,12 @@ def test_long_chains_keep_each_methods_first_settings() -> None:
     shortened = "magnitude(structure=channel, sparsity=0.4, \N{HORIZONTAL ELLIPSIS})"
     assert short_methods(chain) == f"{shortened} + low_rank(sparsity=0.1)"
     assert short_methods("low_rank(a=1, b=2, c=3)") == "low_rank(a=1, b=2, c=3)"
+    learned = (
+        "structured(audio=speech (sha256 0123456789abcdef), steps=120, units=['qk', 'vo'], "
+        "sparsity=0.5) + distill(teacher=small (hubert, 6 x 256, seed 0) (sha256 01234567), "
+        "steps=9)"
+    )
+    assert short_methods(learned) == (
+        "structured(steps=120, sparsity=0.5, \N{HORIZONTAL ELLIPSIS}) + "
+        "distill(steps=9, \N{HORIZONTAL ELLIPSIS})"
+    )
