@@ -25,8 +25,8 @@ class StructuredConfig(GatedConfig):
     """How probably a gate is closed at the start."""
     spread: float = Field(default=0.0, ge=0)
     """Head start that gates of strong units have over weak ones: log_alpha per standard deviation
-    of the units' magnitude inside a head or an FFN. 0: all start alike, as published. In a short
-    run that would leave much of the choice to noise."""
+    of the units' magnitude inside a head or an FFN. 0: all start alike, which in a short run
+    leaves much of the choice to noise."""
     equal_heads: bool = True
     """All heads of a layer that stay keep equally many dimensions, which is faster at equal
     parameters (benchmarks/head_sizes.py); else the encoder pads them to the layer's largest."""
