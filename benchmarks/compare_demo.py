@@ -206,7 +206,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("out/compare_demo"))
     parser.add_argument("--results", type=Path, default=Path("out/compare_demo"))
-    parser.add_argument("--seconds", type=float, default=120.0, help="of speech, for the states")
+    parser.add_argument("--seconds", type=float, default=160.0, help="of speech, for the states")
     given = parser.parse_args()
     answer = run_suite(RECIPE, output=given.output)
     if answer.exit_code:
@@ -214,7 +214,7 @@ def main() -> None:
     board = pd.read_csv(given.output / "leaderboard.csv")
     board = board[board["corpus"].isin(SETS)]
     names = [name for name in board["upstream"].unique() if name != DENSE]
-    speech = Path(os.environ["SPEECH_DATA"]) / "asr_minilibri"
+    speech = Path(os.environ["SPEECH_DATA"]) / "asr_minilibri" / "audio" / "test"
     errors = state_errors(given.output / "upstreams", names, speech, given.seconds)
     frame = merged(board, errors)
     given.results.mkdir(parents=True, exist_ok=True)
