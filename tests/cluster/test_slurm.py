@@ -179,8 +179,18 @@ def test_a_run_takes_up_the_jobs_of_one_that_ended(
     until(lambda: state_of(output))
     first.kill()
     first.communicate()
+    job = until(lambda: job_process(S3PRL_JOB))
+    halted = [job, *job.children(recursive=True)]
+    for process in halted:  # else a slow start of the second run would find it ended
+        process.suspend()
     second = run(path, output, *only)
-    printed = second.communicate(timeout=240)[0]
-    assert second.returncode == 0, printed
+    assert second.stdout is not None
+    printed = ""
+    while "in the queue already" not in printed and (line := second.stdout.readline()):
+        printed += line
+    for process in halted:
+        process.resume()
+    printed += second.stdout.read()
+    assert second.wait() == 0, printed
     assert " 1 of them in the queue already" in printed
     assert len(scores(output)) == 2
