@@ -28,6 +28,7 @@ from state_error import relative_errors
 from tqdm import tqdm
 
 from s3prl_compress.encoder import load
+from s3prl_compress.errors import InputError
 from s3prl_compress.files import write_atomically
 from s3prl_compress.methods.audio import waveforms
 from s3prl_compress.suite.run import run_suite
@@ -208,7 +209,10 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("out/compare_demo"))
     parser.add_argument("--seconds", type=float, default=160.0, help="of speech, for the states")
     given = parser.parse_args()
-    answer = run_suite(RECIPE, output=given.output)
+    try:
+        answer = run_suite(RECIPE, output=given.output)
+    except InputError as error:  # SPEECH_DATA is not set, say
+        parser.error(str(error))
     if answer.exit_code:
         raise SystemExit(answer.text)
     board = pd.read_csv(given.output / "leaderboard.csv")
