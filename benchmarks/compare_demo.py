@@ -24,13 +24,12 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
-from state_error import relative_errors
+from state_error import heard, relative_errors
 from tqdm import tqdm
 
 from s3prl_compress.encoder import load
 from s3prl_compress.errors import InputError
 from s3prl_compress.files import write_atomically
-from s3prl_compress.methods.audio import waveforms
 from s3prl_compress.suite.run import run_suite
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "compare_demo.yaml"
@@ -78,18 +77,10 @@ def kind_and_size(name: str) -> tuple[str, int]:
 def state_errors(upstreams: Path, names: list[str], speech: Path, seconds: float) -> Errors:
     """Measure every row against dense."""
     dense = load(DENSE).eval()
-    heard = list(
-        waveforms(
-            speech,
-            seconds=seconds,
-            sampling_rate=dense.sampling_rate,
-            minimum_samples=dense.shape.minimum_samples,
-            seed=0,
-        )
-    )
+    spoken = heard(speech, seconds, dense)
     bar = tqdm(names, desc="state errors", unit="row")
     return {
-        name: relative_errors(dense, load(upstreams / name).eval(), heard).mean(1) for name in bar
+        name: relative_errors(dense, load(upstreams / name).eval(), spoken).mean(1) for name in bar
     }
 
 

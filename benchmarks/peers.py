@@ -68,15 +68,19 @@ def transformers_model(shape: EncoderShape, kind: str = "Model", **fields: Any) 
     return model
 
 
-def transformers_states(model: nn.Module, waveform: Tensor) -> list[Tensor]:
+def transformers_states(
+    model: nn.Module, waveform: Tensor, masks: Tensor | None = None
+) -> list[Tensor]:
     """Return the L + 1 hidden states [1, frames, hidden] of one utterance.
+
+    masks: True where a frame is hidden, [1, frames].
 
     The last one is taken from `last_hidden_state`: since transformers 5 the last of
     `hidden_states` of a Large model stands before the final LayerNorm, in fairseq, s3prl and
     transformers 4 behind it.
     """
     with torch.no_grad():
-        output = model(waveform[None], output_hidden_states=True)
+        output = model(waveform[None], mask_time_indices=masks, output_hidden_states=True)
     return [*output.hidden_states[:-1], output.last_hidden_state]
 
 

@@ -124,11 +124,15 @@ class SpeechEncoder(nn.Module):
         """Floating-point type of the weights."""
         return self.masked_spec_embed.dtype
 
-    def forward(self, waveforms: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+    def forward(
+        self, waveforms: Sequence[Tensor], masks: Tensor | None = None
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
         """Encode utterances.
 
         Args:
             waveforms: 1-D tensors of samples at 16 kHz, of any lengths from 25 ms on.
+            masks: True where a frame is hidden from the Transformer, [batch, frames]: it gets the
+                embedding of masked pre-training instead. None: nowhere.
 
         Returns:
             The hidden states, a tuple of L + 1 tensors [batch, frames, hidden]: state i is the
@@ -139,12 +143,13 @@ class SpeechEncoder(nn.Module):
             InputError: a waveform is not 1-D, or too short for one frame.
         """
         features, valid, counts = self.features(waveforms)
-        return self.encoder(self.feature_projection(features), valid), counts
+        x = self.feature_projection(features)
+        if masks is not None:
+            x = torch.where(masks.unsqueeze(-1), self.masked_spec_embed.to(x.dtype), x)
+        return self.encoder(x, valid), counts
 
     def features(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor | None, Tensor]:
         """Run the convolutions only: the first of the forward pass's three parts.
-
-        Masked pre-training puts its masks between `feature_projection` and `encoder`.
 
         Returns:
             The features [batch, frames, conv width]; True where a frame is an utterance's own

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import Field
 
 from ..encoder.model import SpeechEncoder
+from ..training.config import Stage
 from ..training.ctc import add_head
 from ..training.finetuning import TranscribedOnlyConfig, finetune, passes_to_steps
-from ..training.learned import Stage
 from .registry import register
 
 

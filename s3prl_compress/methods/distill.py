@@ -10,7 +10,8 @@ from pydantic import ConfigDict, Field, model_validator
 from ..encoder.checkpoint import fingerprint
 from ..encoder.loading import load
 from ..encoder.model import SpeechEncoder
-from ..training.learned import LearnedConfig, recover
+from ..training.config import LearnedConfig
+from ..training.learned import recover
 from .registry import register
 
 

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from ..encoder.model import SpeechEncoder
 from ..training.gated import GatedConfig
-from ..training.learned import distance_to, distill, recover
+from ..training.learned import distill, recover
+from ..training.losses import distance_to
 from .gate_layout import GateKind
 from .harden import choose_units
 from .masked import MaskedEncoder

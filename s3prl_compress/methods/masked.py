@@ -76,11 +76,13 @@ class MaskedEncoder(nn.Module):
             owner = torch.repeat_interleave(torch.tensor(counts, dtype=torch.long))
             self.register_buffer(name, owner.to(encoder.device), persistent=False)
 
-    def forward(self, waveforms: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+    def forward(
+        self, waveforms: Sequence[Tensor], masks: Tensor | None = None
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
         """Return hidden states and frame counts; see `SpeechEncoder.forward`."""
         tensors = self._masked_tensors({kind: gate() for kind, gate in self.gates.items()})
         result: tuple[tuple[Tensor, ...], Tensor] = functional_call(
-            self.encoder, tensors, (waveforms,), tie_weights=False
+            self.encoder, tensors, (waveforms, masks), tie_weights=False
         )
         return result
 

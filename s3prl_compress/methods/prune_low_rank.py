@@ -9,12 +9,14 @@ from pydantic import Field, field_validator, model_validator
 from ..encoder.cost import nonzero_parameters
 from ..encoder.linear import DenseLinear, SparseLinear
 from ..encoder.model import SpeechEncoder
-from ..training.distillation import LayerDistillation
+from ..training.config import RecoveringConfig, Stage
+from ..training.distillation import Distance
 from ..training.factored import FactoredEncoder
 from ..training.gated import gate_rules
 from ..training.gradual import GradualPruning, MaskedWeights, Ramp
 from ..training.imitation import SparsityPenalty
-from ..training.learned import RecoveringConfig, Stage, distance_to, distill, recover
+from ..training.learned import distill, recover
+from ..training.losses import distance_to
 from ..training.nuclear import NuclearForm
 from ..training.reweighted import check_budget, kept_budget, linears_of, with_dense_linears
 from ..training.sparsity import SparsityControl
@@ -115,9 +117,7 @@ def prune_low_rank(encoder: SpeechEncoder, config: PruneLowRankConfig) -> Speech
     return result.eval()
 
 
-def _prune(
-    encoder: SpeechEncoder, config: PruneLowRankConfig, distance: LayerDistillation
-) -> SpeechEncoder:
+def _prune(encoder: SpeechEncoder, config: PruneLowRankConfig, distance: Distance) -> SpeechEncoder:
     """Return the pruned encoder: with zeros in dense linears if factors follow, else sparse."""
     sparsity = config.prune_sparsity or config.sparsity
     places = list(linears_of(encoder, (DenseLinear, SparseLinear)))
@@ -145,7 +145,7 @@ def _factor(
     pruned: SpeechEncoder,
     encoder: SpeechEncoder,
     config: PruneLowRankConfig,
-    distance: LayerDistillation,
+    distance: Distance,
 ) -> SpeechEncoder:
     """Return the encoder with factors, smaller than `encoder` by the target."""
     places = list(linears_of(pruned, (DenseLinear, SparseLinear)))

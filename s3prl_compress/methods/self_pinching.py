@@ -12,10 +12,12 @@ from torch import nn
 from ..encoder.linear import DenseLinear, SparseLinear
 from ..encoder.model import SpeechEncoder
 from ..training.audio import AudioSet
+from ..training.config import RecoveringConfig, Stage
 from ..training.ctc import add_head
-from ..training.distillation import LayerDistillation
+from ..training.distillation import Distance
 from ..training.finetuning import TranscribedConfig, finetune, texts_fingerprint
-from ..training.learned import RecoveringConfig, Stage, distance_to, distill
+from ..training.learned import distill
+from ..training.losses import distance_to
 from ..training.pinched import DensityPenalty, PinchedEncoder, PinchedUnits, PinchedWeights
 from ..training.reweighted import check_budget, linears_of, with_dense_linears
 from ..training.settings import GroupRule
@@ -97,7 +99,10 @@ def self_pinching(encoder: SpeechEncoder, config: SelfPinchingConfig) -> SpeechE
     rule = GroupRule(("raw_threshold",), rate, momentum=0.0)
     ramp_steps = round(config.ramp * config.steps)
     penalty = DensityPenalty(config.sparsity, config.eta, ramp_steps)
-    train = partial(_train, encoder, config, distance_to(encoder, encoder.shape, config))
+    distance = None
+    if config.objective == "distill":
+        distance = distance_to(encoder, encoder.shape, config)
+    train = partial(_train, encoder, config, distance)
     train(student, student.encoder, config.stage("pinch", (rule,)), penalty)
     pruned = student.hardened(config.sparsity)
     final = config.final_stage()
@@ -127,7 +132,7 @@ def _student(encoder: SpeechEncoder, config: SelfPinchingConfig) -> PinchedEncod
 def _train(
     teacher: SpeechEncoder,
     config: SelfPinchingConfig,
-    distance: LayerDistillation,
+    distance: Distance | None,
     student: nn.Module,
     trained: SpeechEncoder,
     stage: Stage,

@@ -6,7 +6,8 @@ from pydantic import Field, model_validator
 
 from ..encoder.model import SpeechEncoder
 from ..training.gated import GatedConfig
-from ..training.learned import distance_to, distill, recover
+from ..training.learned import distill, recover
+from ..training.losses import distance_to
 from .harden import Rounding, choose_units
 from .masked import MaskedEncoder
 from .registry import register

@@ -20,31 +20,61 @@ def scaled_layers(depth: int) -> tuple[int, ...]:
     return tuple(sorted({round(layer * depth / max(BASE_LAYERS)) for layer in BASE_LAYERS}))
 
 
-class LayerDistillation(nn.Module):
-    """Mean over layers of L1(h_S P, h_T) - cos(h_S P, h_T).
+class Distance(nn.Module):
+    """How far a student is from its teacher, by the hidden states of both."""
 
-    The projections P start at the identity. Hidden state 0 has its own; the others share one.
+    masks = False
+    """The student is shown only some of the frames."""
 
-    Source: DPHuBERT (Peng et al., Interspeech 2023, arXiv 2305.17651), equation 1.
+    def forward(
+        self,
+        student_states: Sequence[Tensor],
+        teacher_states: Sequence[Tensor],
+        frame_counts: Tensor,
+        masks: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the scalar `loss`, and what it is made of: means over the utterances' own frames.
+
+        Args:
+            student_states: L + 1 hidden states [batch, frames, student's hidden].
+            teacher_states: as many of [batch, frames, teacher's hidden], without gradients.
+            frame_counts: frames that are no padding, [batch], on the CPU.
+            masks: True where the student was not shown a frame, [batch, frames].
+        """
+        raise NotImplementedError
+
+
+class LayerDistillation(Distance):
+    """Mean over groups of hidden states of L1(h_S P, h_T) - cos(h_S P, h_T), h the group's mean.
+
+    The projections P start at the identity. A group with hidden state 0 has its own; the others
+    share one.
+
+    Source: DPHuBERT (Peng et al., Interspeech 2023, arXiv 2305.17651), equation 1, where every
+    group is one state; means of similar ones after SKILL (Zampierin et al., arXiv 2402.16830).
 
     Args:
         shape_teacher: of the teacher; as deep as the student.
         shape_student: of the student.
-        layers: hidden states that are compared, 0 to the number of layers.
+        groups: hidden states that are compared, 0 to the number of layers: numbers, or groups.
 
     Raises:
         InputError: teacher and student differ in depth or frames, or there is no such state.
     """
 
     def __init__(
-        self, shape_teacher: EncoderShape, shape_student: EncoderShape, layers: Sequence[int]
+        self,
+        shape_teacher: EncoderShape,
+        shape_student: EncoderShape,
+        groups: Sequence[int | Sequence[int]],
     ) -> None:
         super().__init__()
-        _check(shape_teacher, shape_student, layers)
-        self.layers = tuple(layers)
-        names = {"first" if layer == 0 else "others" for layer in self.layers}
+        self.groups = tuple((own,) if isinstance(own, int) else tuple(own) for own in groups)
+        check_fit(shape_teacher, shape_student)
+        _check_states([state for group in self.groups for state in group], shape_teacher)
+        names = {_projection_of(group) for group in self.groups}
         self.projections = nn.ModuleDict(
-            {name: _identity(shape_student.hidden, shape_teacher.hidden) for name in sorted(names)}
+            {name: identity(shape_student.hidden, shape_teacher.hidden) for name in sorted(names)}
         )
 
     def forward(
@@ -52,26 +82,31 @@ class LayerDistillation(nn.Module):
         student_states: Sequence[Tensor],
         teacher_states: Sequence[Tensor],
         frame_counts: Tensor,
+        masks: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Return the scalars `loss`, `l1` and `cosine`, means over the utterances' own frames.
-
-        Args:
-            student_states: L + 1 hidden states [batch, frames, student's hidden].
-            teacher_states: as many of [batch, frames, teacher's hidden], without gradients.
-            frame_counts: frames that are no padding, [batch], on the CPU.
-        """
+        """Return `loss`, `l1` and `cosine`; see `Distance`."""
         weights = _frame_weights(frame_counts, student_states[0])
         l1 = cosine = student_states[0].new_zeros((), dtype=torch.float32)
-        for layer in self.layers:
-            projection = self.projections["others" if layer else "first"]
-            predicted = projection(student_states[layer]).float()
-            wanted = teacher_states[layer].float()
+        for group in self.groups:
+            projection = self.projections[_projection_of(group)]
+            predicted = projection(_mean(student_states, group)).float()
+            wanted = _mean(teacher_states, group).float()
             difference = (predicted - wanted).abs().mean(-1)
             similarity = F.cosine_similarity(predicted, wanted, dim=-1)
             l1 = l1 + (difference * weights).sum()
             cosine = cosine + (similarity * weights).sum()
-        l1, cosine = l1 / len(self.layers), cosine / len(self.layers)
+        l1, cosine = l1 / len(self.groups), cosine / len(self.groups)
         return {"loss": l1 - cosine, "l1": l1.detach(), "cosine": cosine.detach()}
+
+
+def _projection_of(group: Sequence[int]) -> str:
+    return "first" if 0 in group else "others"
+
+
+def _mean(states: Sequence[Tensor], group: Sequence[int]) -> Tensor:
+    if len(group) == 1:
+        return states[group[0]]
+    return torch.stack([states[number] for number in group]).mean(0)
 
 
 def _frame_weights(frame_counts: Tensor, state: Tensor) -> Tensor:
@@ -84,14 +119,20 @@ def _frame_weights(frame_counts: Tensor, state: Tensor) -> Tensor:
     return (frames < counts[:, None]).float() / float(frame_counts.sum())
 
 
-def _identity(inputs: int, outputs: int) -> nn.Linear:
+def identity(inputs: int, outputs: int) -> nn.Linear:
+    """Return a linear layer that changes nothing, but for what does not fit."""
     linear = nn.utils.skip_init(nn.Linear, inputs, outputs)  # torch's generator stays as it is
     nn.init.eye_(linear.weight)
     nn.init.zeros_(linear.bias)
     return linear
 
 
-def _check(teacher: EncoderShape, student: EncoderShape, layers: Sequence[int]) -> None:
+def check_fit(teacher: EncoderShape, student: EncoderShape) -> None:
+    """Check that a student's hidden states can be compared with a teacher's, one by one.
+
+    Raises:
+        InputError: they differ in depth or frames.
+    """
     if len(teacher.layers) != len(student.layers):
         raise InputError(
             f"distillation: the teacher has {len(teacher.layers)} layers and the student "
@@ -101,9 +142,12 @@ def _check(teacher: EncoderShape, student: EncoderShape, layers: Sequence[int]) 
         (conv.kernel, conv.stride) for conv in student.convs
     ]:
         raise InputError("distillation: teacher and student cut speech into different frames")
-    wrong = [layer for layer in layers if not 0 <= layer <= len(teacher.layers)]
-    if wrong or not layers or len(set(layers)) < len(layers):
+
+
+def _check_states(states: Sequence[int], shape: EncoderShape) -> None:
+    wrong = [state for state in states if not 0 <= state <= len(shape.layers)]
+    if wrong or not states or len(set(states)) < len(states):
         raise InputError(
-            f"distillation: layers must be different numbers from 0 to {len(teacher.layers)}, "
-            f"not {', '.join(map(str, layers)) or 'none'}"
+            f"distillation: layers must be different numbers from 0 to {len(shape.layers)}, "
+            f"not {', '.join(map(str, states)) or 'none'}"
         )

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from ..encoder import CTCHead, SpeechEncoder
 from .audio import AudioSet
+from .config import LearnedConfig, Stage
 from .ctc import TranscribedBatches, ctc_loss, without_long_ones
-from .learned import LearnedConfig, Stage, identity_of, on_device, run_stage
+from .learned import identity_of, on_device, run_stage
 from .loop import Batches, Progress
 from .processes import own_device, share
 from .transcripts import Split, TranscribedAudio, open_transcribed

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from ..methods.settings import Sparsity
+from .config import RecoveringConfig, Stage
 from .imitation import SparsityPenalty
-from .learned import RecoveringConfig, Stage
 from .settings import GroupRule
 from .sparsity import SparsityControl
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..encoder import SpeechEncoder
-from .distillation import LayerDistillation
+from .distillation import Distance
 from .sparsity import SparsityControl
 
 
@@ -30,7 +30,7 @@ class Imitation(nn.Module):
         self,
         student: nn.Module,
         teacher: SpeechEncoder,
-        distance: LayerDistillation,
+        distance: Distance,
         penalty: nn.Module | None,
         seed: int,
     ) -> None:
@@ -41,7 +41,9 @@ class Imitation(nn.Module):
         self.seed = seed
         self._teacher = (teacher,)
 
-    def forward(self, waveforms: Sequence[Tensor], step: int, weight: float) -> dict[str, Tensor]:
+    def forward(
+        self, waveforms: Sequence[Tensor], step: int, weight: float, masks: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Return `loss` and the scalars that it is made of.
 
         Gates follow from the seed and the update, so that a resumed run draws what it would have
@@ -51,13 +53,14 @@ class Imitation(nn.Module):
             waveforms: 1-D, at 16 kHz.
             step: number of the update.
             weight: of this batch's distance.
+            masks: True where the student is not shown a frame, [batch, frames]; None: nowhere.
         """
         (teacher,) = self._teacher
         with torch.no_grad(), torch.autocast(teacher.device.type, enabled=False):
             wanted, _ = teacher(waveforms)
         torch.manual_seed(int(np.random.SeedSequence([self.seed, step]).generate_state(1)[0]))
-        states, counts = self.student(waveforms)
-        scalars = self.distance(states, wanted, counts)
+        states, counts = self.student(waveforms, masks)
+        scalars = self.distance(states, wanted, counts, masks)
         scalars = {name: value * weight for name, value in scalars.items()}
         if self.penalty is not None:
             added = dict(self.penalty(self.student, step))

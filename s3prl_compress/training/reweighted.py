@@ -50,10 +50,12 @@ class ReweightedEncoder(nn.Module, ABC):
     def weights(self) -> dict[str, Tensor]:
         """Return the tensors that take effect, by their names in the encoder."""
 
-    def forward(self, waveforms: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+    def forward(
+        self, waveforms: Sequence[Tensor], masks: Tensor | None = None
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
         """Return hidden states and frame counts as the encoder does."""
         result: tuple[tuple[Tensor, ...], Tensor] = functional_call(
-            self.encoder, self.weights(), (waveforms,)
+            self.encoder, self.weights(), (waveforms, masks)
         )
         return result
 

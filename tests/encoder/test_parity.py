@@ -44,6 +44,24 @@ def test_equals_transformers_on_single_utterances(family: str, large: bool, tmp_
         assert peers.largest_difference(states_of(encoder, [waveform]), theirs) <= TOLERANCE
 
 
+@pytest.mark.parametrize(("family", "large"), VARIANTS, ids=NAMES)
+def test_masked_frames_equal_transformers(family: str, large: bool, tmp_path: Path) -> None:
+    shape = small_shape(family, large)
+    model = peers.transformers_model(shape)
+    peers.randomise(model)  # the embedding of masked frames, too
+    model.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"do_normalize": False}))
+    encoder = load(tmp_path)
+    (waveform,) = noise(16_000)
+    masks = torch.rand(1, shape.frames(16_000), generator=torch.Generator().manual_seed(0)) < 0.4
+    theirs = peers.transformers_states(model, waveform, masks)
+    with torch.no_grad():
+        ours, _ = encoder([waveform], masks)
+        unmasked, _ = encoder([waveform])
+    assert peers.largest_difference(ours, theirs) <= TOLERANCE
+    assert peers.largest_difference(ours, unmasked) > 0.01
+
+
 @pytest.mark.parametrize("kernel", [16, 17])  # an even kernel gives a frame too many
 def test_equals_transformers_with_other_sizes(kernel: int, tmp_path: Path) -> None:
     shape = small_shape(

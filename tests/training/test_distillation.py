@@ -58,6 +58,16 @@ def test_state_0_has_a_projection_of_its_own() -> None:
     assert other.projections["others"].weight.grad is not None
 
 
+def test_a_group_is_compared_by_its_mean() -> None:
+    student, teacher, counts = states(0), states(1), torch.tensor([7, 4])
+    found = LayerDistillation(TINY, TINY, (0, (1, 2)))(student, teacher, counts)
+    averaged = [[own[0], (own[1] + own[2]) / 2, own[2]] for own in (student, teacher)]
+    expected = LayerDistillation(TINY, TINY, (0, 1))(*averaged, counts)
+    assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-6)
+    with pytest.raises(InputError, match="different numbers"):
+        LayerDistillation(TINY, TINY, ((0, 1), (1, 2)))
+
+
 @pytest.mark.parametrize(
     ("depth", "expected"), [(12, (0, 4, 8, 12)), (24, (0, 8, 16, 24)), (6, (0, 2, 4, 6))]
 )

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from s3prl_compress.encoder import SpeechEncoder, fingerprint, load
 from s3prl_compress.errors import InputError
 from s3prl_compress.training import audio, learned
-from s3prl_compress.training.learned import LearnedConfig, Stage, distance_to, distill
+from s3prl_compress.training.config import LearnedConfig, Stage
+from s3prl_compress.training.learned import distill
+from s3prl_compress.training.losses import distance_to
 from s3prl_compress.training.state import read_facts
 
 from ..methods.small import small_encoder
@@ -45,8 +47,10 @@ class Noisy(nn.Module):
         super().__init__()
         self.encoder, self.shape = encoder, encoder.shape
 
-    def forward(self, waveforms: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
-        states, counts = self.encoder(waveforms)
+    def forward(
+        self, waveforms: Sequence[Tensor], masks: Tensor | None = None
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        states, counts = self.encoder(waveforms, masks)
         return tuple(state * (1 + 0.3 * torch.rand(())) for state in states), counts
 
 
@@ -135,18 +139,21 @@ from tests.methods.small import small_encoder
 from tests.training.test_learned import SECOND, STAGE, Noisy, config, distill
 
 audio, output = Path(sys.argv[1]), Path(sys.argv[2])
+loss = {"loss": "codes", "codes": 6} if sys.argv[3] == "codes" else {}
 student = Noisy(small_encoder(seed=7))
 for stage in (STAGE, SECOND):
-    distill(student, small_encoder(), config(audio, work=output / "work"), stage)
+    distill(student, small_encoder(), config(audio, work=output / "work", **loss), stage)
 if is_main():
     save(student.encoder, output / "encoder")
 """
 
 
-def test_two_processes_learn_what_one_does(tones: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("loss", ["layers", "codes"])
+def test_two_processes_learn_what_one_does(loss: str, tones: Path, tmp_path: Path) -> None:
     """Each has its share of every batch; gradients are means, and one writes."""
     alone = Noisy(small_encoder(seed=7))
-    expected = [distill(alone, small_encoder(), config(tones), stage) for stage in (STAGE, SECOND)]
+    settings = config(tones, loss="codes", codes=6) if loss == "codes" else config(tones)
+    expected = [distill(alone, small_encoder(), settings, stage) for stage in (STAGE, SECOND)]
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)
     with socket.socket() as free:
@@ -157,7 +164,7 @@ def test_two_processes_learn_what_one_does(tones: Path, tmp_path: Path) -> None:
         [
             *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"),
             *("--master_addr", "127.0.0.1", "--master_port", str(port)),
-            *(str(script), str(tones), str(tmp_path)),
+            *(str(script), str(tones), str(tmp_path), loss),
         ],
         check=True,
         cwd=root,
