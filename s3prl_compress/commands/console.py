@@ -54,12 +54,6 @@ class Command:
 
 def run(commands: Mapping[str, Command], argv: Sequence[str]) -> int:
     """Run one command and return the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
-    if not argv or argv[0] in ("-h", "--help"):
-        print(_overview(commands))
-        return 0
-    if argv[0] == "--version":
-        print(f"{PROGRAM} {__version__}")
-        return 0
     show_traceback = "--traceback" in argv or bool(os.environ.get(TRACEBACK_VARIABLE))
     try:
         return _run_one(commands, argv)
@@ -96,6 +90,10 @@ def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:
 
 
 def _run_one(commands: Mapping[str, Command], argv: Sequence[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "--version"):
+        version = argv and argv[0] == "--version"
+        print(f"{PROGRAM} {__version__}" if version else _overview(commands), flush=True)
+        return 0
     name, rest = argv[0], [_with_underscores(part) for part in argv[1:]]
     if name not in commands:
         raise InputError(f"no command {name!r}; there are: {', '.join(commands)}")

@@ -141,12 +141,14 @@ def _finish(plan: Plan, path: Path, results: Sequence[tuple[Cell, CellResult]]) 
             f"more of their logs: {listed}",
             f"to try again what failed: s3prl-compress run {path}",
         ]
-    elif plan.suite.upstreams[-1].s3prl is None:
-        from .upstreams import upstream_source
+    else:
+        done = {cell.upstream for cell, _ in results}
+        own = [one for one in plan.suite.upstreams if one.name in done and one.s3prl is None]
+        if own:
+            from .upstreams import upstream_source
 
-        last = plan.suite.upstreams[-1]
-        source = upstream_source(last, plan.upstreams)
-        hints.append(f"next, a look at {last.name}: s3prl-compress inspect {source}")
+            source = upstream_source(own[-1], plan.upstreams)
+            hints.append(f"next, a look at {own[-1].name}: s3prl-compress inspect {source}")
     drawn = sorted({cell.upstream for cell, result in results if result.random_weights})
     if drawn:
         lines.append(

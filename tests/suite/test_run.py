@@ -130,6 +130,15 @@ def test_mistakes_are_found_before_any_work(
     assert run_suite(path, dry_run=True, only="upstream tiny").exit_code == 0
 
 
+def test_what_to_look_at_next_is_there(tiny_corpus: Path, tmp_path: Path) -> None:
+    path = write(small(tiny_corpus, tmp_path / "out"), tmp_path)
+    answer = run_suite(path, only="upstream tiny")
+    assert answer.exit_code == 0
+    (hint,) = [hint for hint in answer.hints if "inspect" in hint]
+    assert load(hint.rpartition(" ")[2]).shape.hidden
+    assert "look at tiny:" in hint
+
+
 def test_no_threads_are_refused(tiny_corpus: Path, tmp_path: Path) -> None:
     path = write(small(tiny_corpus, tmp_path / "out"), tmp_path)
     with pytest.raises(InputError, match="threads 0: must be at least 1"):
