@@ -4,9 +4,10 @@
 
 Runs the suite `recipes/compare_demo.yaml` (what is complete in the output folder is not done
 again), measures how far the hidden states of every row are from dense (see `state_error.py`; on
-speech that no row was trained on), and writes `compare_demo.csv` (every figure, with date and
-machine) and `compare_demo.png` to `--results`. Prints the table, and each method against its
-baselines: differences of the states' errors, paired over utterances.
+speech that no row was trained on), as they are and after a linear map of each, and writes
+`compare_demo.csv` (every figure, with date and machine) and `compare_demo.png` to `--results`.
+Prints the table, and each method against its baselines: differences of the states' errors, paired
+over utterances.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
-from state_error import heard, relative_errors
+from state_error import FIT_SECONDS, heard, mapped, relative_errors, states_of
 from tqdm import tqdm
 
 from s3prl_compress.encoder import load
@@ -74,17 +75,24 @@ def kind_and_size(name: str) -> tuple[str, int]:
     return (name, 0) if found is None else (found[1] + found[3], int(found[2]))
 
 
-def state_errors(upstreams: Path, names: list[str], speech: Path, seconds: float) -> Errors:
-    """Measure every row against dense."""
+def state_errors(
+    upstreams: Path, names: list[str], speech: Path, fit: Path, seconds: float
+) -> tuple[Errors, Errors]:
+    """Measure every row against dense: its states as they are, and after a linear map of each."""
     dense = load(DENSE).eval()
-    spoken = heard(speech, seconds, dense)
-    bar = tqdm(names, desc="state errors", unit="row")
-    return {
-        name: relative_errors(dense, load(upstreams / name).eval(), spoken).mean(1) for name in bar
-    }
+    tested, fitting = heard(speech, seconds, dense), heard(fit, FIT_SECONDS, dense)
+    wanted, there = states_of(dense, tested), states_of(dense, fitting)
+    plain, after = {}, {}
+    for name in tqdm(names, desc="state errors", unit="row"):
+        encoder = load(upstreams / name).eval()
+        found = states_of(encoder, tested)
+        plain[name] = relative_errors(wanted, found).mean(1)
+        found = mapped(found, states_of(encoder, fitting), there)
+        after[name] = relative_errors(wanted, found).mean(1)
+    return plain, after
 
 
-def merged(board: pd.DataFrame, errors: Errors) -> pd.DataFrame:
+def merged(board: pd.DataFrame, plain: Errors, after: Errors) -> pd.DataFrame:
     """Return one line per row: sizes, scores of the four sets and their mean, speed, errors."""
     lines = []
     for name, own in board.groupby("upstream", sort=False):
@@ -102,18 +110,28 @@ def merged(board: pd.DataFrame, errors: Errors) -> pd.DataFrame:
         line["mean_error"] = np.hypot.reduce([line[f"{c}_error"] for c in SETS]) / len(SETS)
         for key in ("speedup", "speedup_low", "speedup_high"):
             line[key] = first[key]
-        values = errors.get(str(name), np.zeros(2))
-        line["state_error"] = values.mean()
-        line["state_error_error"] = values.std(ddof=1) / np.sqrt(len(values))
+        for key, errors in (("state_error", plain), ("mapped_error", after)):
+            values = errors.get(str(name), np.zeros(2))
+            line[key] = values.mean()
+            line[f"{key}_error"] = values.std(ddof=1) / np.sqrt(len(values))
         for key in ("seeds", "machine", "date", "packages", "methods", "checkpoint_sha256"):
             line[key] = first[key]
         lines.append(line)
-    return pd.DataFrame(lines).sort_values(["fewer_percent", "state_error"])
+    return pd.DataFrame(lines).sort_values(["fewer_percent", "mapped_error"])
 
 
 def table(frame: pd.DataFrame) -> str:
     """Return the lines of a markdown table."""
-    head = ["upstream", "state error", *SETS.values(), "mean", "non-zeros", "MACs", "file"]
+    head = [
+        "upstream",
+        "state error",
+        "after a linear map",
+        *SETS.values(),
+        "mean",
+        "non-zeros",
+        "MACs",
+        "file",
+    ]
     lines = [f"| {' | '.join([*head, 'speed-up'])} |", "|---|" + "---:|" * len(head)]
     for row in frame.to_dict("records"):
         scores = [f"{row[key]:.1f} ± {row[f'{key}_error']:.1f}" for key in (*SETS, "mean")]
@@ -121,22 +139,25 @@ def table(frame: pd.DataFrame) -> str:
             if row[f"{corpus}_p_corrected"] < 0.05:
                 scores[place] = f"**{scores[place]}**"
         fast = f"{row['speedup']:.2f} x" if row["speedup"] == row["speedup"] else "1"
-        error = f"{row['state_error']:.3f} ± {row['state_error_error']:.3f}"
+        errors = ["0", "0"]
+        if row["fewer_percent"]:
+            keys = ("state_error", "mapped_error")
+            errors = [f"{row[key]:.3f} ± {row[f'{key}_error']:.3f}" for key in keys]
         sizes = (
             f"{row['nonzero_parameters'] / 1e6:.2f} M",
             f"{row['macs_32'] / 1e9:.0f} G",
             f"{row['bytes'] / 1e6:.1f} MB",
         )
-        cells = (f"`{row['upstream']}`", error if row["fewer_percent"] else "0", *scores, *sizes)
+        cells = (f"`{row['upstream']}`", *errors, *scores, *sizes)
         lines.append(f"| {' | '.join([*cells, fast])} |")
     return "\n".join(lines)
 
 
-def pairs(errors: Errors) -> str:
+def pairs(errors: Errors, title: str) -> str:
     """Return each method against what it is expected to beat, as a markdown table."""
     found = {kind_and_size(name): values for name, values in errors.items()}
     sizes = sorted({size for _, size in found})
-    lines = [f"| states' errors | {' | '.join(f'{size} % fewer' for size in sizes)} |"]
+    lines = [f"| {title} | {' | '.join(f'{size} % fewer' for size in sizes)} |"]
     lines.append("|---|" + "---:|" * len(sizes))
     for this, other in PAIRS:
         cells = []
@@ -152,7 +173,7 @@ def pairs(errors: Errors) -> str:
 
 
 def draw(frame: pd.DataFrame, path: Path) -> None:
-    """Draw the states' errors and the mean score against what is stored."""
+    """Draw the states' errors after a linear map, and the mean score, against what is stored."""
     figure = Figure(figsize=(11.5, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
@@ -162,18 +183,18 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
         style: dict[str, Any] = {"color": colour, "marker": marker, "ms": 5}
         own = frame[frame["kind"] == kind].sort_values("fewer_percent")
         across = 100 * own["nonzero_parameters"] / whole
-        left.plot(across, own["state_error"], label=label, **style)
+        left.plot(across, own["mapped_error"], label=label, **style)
         beside = across + 0.7 * (number - (len(METHODS) - 1) / 2)  # so that no bar hides another
         right.errorbar(beside, own["mean"], own["mean_error"], ls="", elinewidth=1, **style)
         untrained = frame[frame["kind"] == kind.removesuffix(".distill")]
         if kind.endswith(".distill"):
             across = 100 * untrained["nonzero_parameters"] / whole
-            left.plot(across, untrained["state_error"], ls=":", **style)
+            left.plot(across, untrained["mapped_error"], ls=":", **style)
     left.set_yscale("log")
     left.yaxis.set_major_locator(FixedLocator([0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0]))
     left.yaxis.set_major_formatter("{x:g}")
     left.yaxis.set_minor_locator(NullLocator())
-    left.set_ylabel("relative error of all hidden states (less is better)")
+    left.set_ylabel("what a linear map cannot restore of all hidden states")
     low, high = dense["mean"] - dense["mean_error"], dense["mean"] + dense["mean_error"]
     right.axhspan(low, high, color="#6e7781", alpha=0.15, lw=0)
     right.axhline(dense["mean"], color="#6e7781", lw=1)
@@ -209,15 +230,19 @@ def main() -> None:
     board = pd.read_csv(given.output / "leaderboard.csv")
     board = board[board["corpus"].isin(SETS)]
     names = [name for name in board["upstream"].unique() if name != DENSE]
-    speech = Path(os.environ["SPEECH_DATA"]) / "asr_minilibri" / "audio" / "test"
-    errors = state_errors(given.output / "upstreams", names, speech, given.seconds)
-    frame = merged(board, errors)
+    audio = Path(os.environ["SPEECH_DATA"]) / "asr_minilibri" / "audio"
+    plain, after = state_errors(
+        given.output / "upstreams", names, audio / "test", audio / "train", given.seconds
+    )
+    frame = merged(board, plain, after)
     given.results.mkdir(parents=True, exist_ok=True)
     write_atomically(given.results / "compare_demo.csv", frame.to_csv(index=False))
     draw(frame, given.results / "compare_demo.png")
     print(table(frame))
     print()
-    print(pairs(errors))
+    print(pairs(after, "states' errors after a linear map"))
+    print()
+    print(pairs(plain, "states' errors as they are"))
     print(f"\nwritten: {given.results / 'compare_demo.csv'} and compare_demo.png")
 
 

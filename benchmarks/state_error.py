@@ -12,7 +12,6 @@ error.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,45 +30,42 @@ from s3prl_compress.outputs import pick_device
 FIT_SECONDS = 300.0
 
 
-Maps = list[npt.NDArray[np.float32]]
-"""Of every state: what the other encoder's frames are multiplied by, [hidden, reference's]."""
+States = list[list[Tensor]]
+"""Of every utterance: its hidden states, [frames, hidden], less their means over time."""
+Errors = npt.NDArray[np.float64]
+"""The relative error of every utterance's states, [utterances, layers + 1]."""
 
 
 @torch.no_grad()
-def centred_states(
-    reference: SpeechEncoder, other: SpeechEncoder, speech: list[Tensor]
-) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """Yield the states of both for every utterance, less their means: pairs [frames, hidden]."""
-    for wave in tqdm(speech, leave=False, unit="utterance"):
-        pairs = zip(reference([wave])[0], other([wave])[0], strict=True)
-        yield [(x[0] - x[0].mean(0), y[0] - y[0].mean(0)) for x, y in pairs]
+def states_of(encoder: SpeechEncoder, speech: list[Tensor]) -> States:
+    """Encode utterances, one by one."""
+    bar = tqdm(speech, leave=False, unit="utterance")
+    return [[state[0] - state[0].mean(0) for state in encoder([wave])[0]] for wave in bar]
 
 
-def linear_maps(reference: SpeechEncoder, other: SpeechEncoder, speech: list[Tensor]) -> Maps:
-    """Fit what brings each of the other encoder's states closest to the reference's."""
-    utterances = list(centred_states(reference, other, speech))
-    maps = []
-    for pairs in zip(*utterances, strict=True):
-        x, y = (torch.cat(own).cpu().numpy() for own in zip(*pairs, strict=True))
-        maps.append(Ridge(alpha=1.0, fit_intercept=False).fit(y, x).coef_.T)
-    return maps
-
-
-def relative_errors(
-    reference: SpeechEncoder, other: SpeechEncoder, speech: list[Tensor], maps: Maps | None = None
-) -> npt.NDArray[np.float64]:
-    """Return the relative error of every utterance's states, [utterances, layers + 1].
-
-    maps: what the other encoder's states go through first.
-    """
-    rows = []
-    for pairs in centred_states(reference, other, speech):
-        row = []
-        for state, (x, y) in enumerate(pairs):
-            mapped = y if maps is None else y @ torch.from_numpy(maps[state]).to(y)
-            row.append(float((x - mapped).norm() / x.norm()))
-        rows.append(row)
+def relative_errors(wanted: States, found: States) -> Errors:
+    """Return how far the states `found` are from those `wanted`."""
+    rows = [
+        [float((x - y).norm() / x.norm()) for x, y in zip(*utterance, strict=True)]
+        for utterance in zip(wanted, found, strict=True)
+    ]
     return np.array(rows)
+
+
+def mapped(found: States, fitted: States, wanted: States) -> States:
+    """Return states after a linear map of each: the one that brings `fitted` closest to `wanted`.
+
+    Args:
+        found: of one encoder.
+        fitted: of the same encoder, for other utterances.
+        wanted: of another encoder, for these.
+    """
+    maps = []
+    for number in range(len(found[0])):
+        y, x = (torch.cat([own[number] for own in states]) for states in (fitted, wanted))
+        fit = Ridge(alpha=1.0, fit_intercept=False).fit(y.cpu().numpy(), x.cpu().numpy())
+        maps.append(torch.from_numpy(fit.coef_.T).to(y))
+    return [[y @ own for y, own in zip(states, maps, strict=True)] for states in found]
 
 
 def heard(folder: Path, seconds: float, reference: SpeechEncoder) -> list[Tensor]:
@@ -85,9 +81,20 @@ def heard(folder: Path, seconds: float, reference: SpeechEncoder) -> list[Tensor
     )
 
 
-def text(values: npt.NDArray[np.float64]) -> str:
+def text(values: npt.NDArray[np.float64], sign: str = "") -> str:
     """Return a mean over utterances with its standard error."""
-    return f"{values.mean():.3f} ± {values.std(ddof=1) / np.sqrt(len(values)):.3f}"
+    return f"{values.mean():{sign}.3f} ± {values.std(ddof=1) / np.sqrt(len(values)):.3f}"
+
+
+def columns(errors: dict[str, Errors]) -> npt.NDArray[np.float64]:
+    """Return the columns of the table, [columns, utterances]: mean of all states, and the last."""
+    return np.array([values for own in errors.values() for values in (own.mean(1), own[:, -1])])
+
+
+def is_checkpoint(source: str) -> bool:
+    """Tell a checkpoint, or the name of one, from what else a shell's pattern may have matched."""
+    path = Path(source)
+    return (path / "config.json").is_file() if path.is_dir() else path.suffix != ".json"
 
 
 def main() -> None:
@@ -97,37 +104,41 @@ def main() -> None:
     parser.add_argument("--audio", type=Path, required=True, help="folder of speech")
     parser.add_argument("--seconds", type=float, default=120.0, help="of it to use")
     parser.add_argument("--fit", type=Path, help="folder of other speech, for linear maps")
+    parser.add_argument("--less", help="name of a row: differences from it, utterance by utterance")
     parser.add_argument("--device")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
+    others = {Path(one).name: one for one in arguments.others if is_checkpoint(one)}
+    if arguments.less is not None and arguments.less not in others:
+        parser.error(f"--less {arguments.less}: there are: {', '.join(others)}")
     device = pick_device(arguments.device)
     reference = load(arguments.reference).to(device).eval()
     speech = heard(arguments.audio, arguments.seconds, reference)
-    fitted = None if arguments.fit is None else heard(arguments.fit, FIT_SECONDS, reference)
-    figures = {}
+    wanted = states_of(reference, speech)
+    fitting = [] if arguments.fit is None else heard(arguments.fit, FIT_SECONDS, reference)
+    wanted_there = states_of(reference, fitting)
     head = ["upstream", "parameters", f"{len(speech)} utterances, all states", "last state"]
-    head += [] if fitted is None else ["all, after a linear map", "last, after it"]
+    head += ["all, after a linear map", "last, after it"] if fitting else []
     print(f"| {' | '.join(head)} |")
     print(f"|---|{'---:|' * (len(head) - 1)}")
-    for source in arguments.others:
-        if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
-            continue
-        if Path(source).is_file() and source.endswith(".json"):
-            continue
+    figures, rows = {}, {}
+    for name, source in others.items():
         other = load(source).to(device).eval()
         kept = cost(other).parameters / cost(reference).parameters
-        found = {"states": relative_errors(reference, other, speech)}
-        if fitted is not None:
-            maps = linear_maps(reference, other, fitted)
-            found["mapped_states"] = relative_errors(reference, other, speech, maps)
-        figures[Path(source).name] = {
-            "parameters": kept,
-            **{name: errors.tolist() for name, errors in found.items()},
-        }
-        texts = [
-            text(values) for errors in found.values() for values in (errors.mean(1), errors[:, -1])
-        ]
-        print(f"| {Path(source).name} | {100 * kept:.0f} % | {' | '.join(texts)} |", flush=True)
+        found = states_of(other, speech)
+        errors = {"states": relative_errors(wanted, found)}
+        if fitting:
+            there = states_of(other, fitting)
+            errors["mapped_states"] = relative_errors(wanted, mapped(found, there, wanted_there))
+        figures[name] = {"parameters": kept} | {key: own.tolist() for key, own in errors.items()}
+        rows[name] = columns(errors)
+        texts = " | ".join(text(values) for values in rows[name])
+        print(f"| {name} | {100 * kept:.0f} % | {texts} |", flush=True)
+    if arguments.less is not None:
+        for name in (one for one in others if one != arguments.less):
+            differences = rows[name] - rows[arguments.less]
+            texts = " | ".join(text(values, "+") for values in differences)
+            print(f"| {name} less {arguments.less} | | {texts} |")
     write_result(arguments.output, figures, device)
 
 

@@ -13,6 +13,10 @@ from .audio import AudioSet, open_audio
 from .settings import GroupRule
 
 
+_OF_ONE_LOSS = ("layers", "groups", "codes")
+"""Settings that have the name of the loss that they belong to."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """One training run of a method, which may have several."""
@@ -94,15 +98,22 @@ class LearnedConfig(MethodConfig):
 
     @model_validator(mode="after")
     def _belongs_to_the_loss(self) -> LearnedConfig:
-        for name in ("layers", "groups", "codes"):
+        for name in _OF_ONE_LOSS:
             if name in self.model_fields_set and getattr(self, name) and self.loss != name:
                 raise ValueError(f"{name} goes with the loss {name!r} only, not {self.loss!r}")
         return self
 
     def recorded(self) -> dict[str, Any]:
-        """Return what the history keeps: the audio by its fingerprint, and no folder."""
+        """Return what the history keeps: the audio by its fingerprint, and no folder.
+
+        Of the settings that belong to one loss, those of the one that is used.
+        """
         found = f"{self.audio.name} (sha256 {self.listed().fingerprint()})"
-        return {"audio": found} | super().recorded()
+        kept = super().recorded()
+        for name in _OF_ONE_LOSS:
+            if name != self.loss:
+                kept.pop(name, None)
+        return {"audio": found} | kept
 
     def listed(self) -> AudioSet:
         """Return names and lengths of all audio, checked the first time; nothing is decoded.

@@ -22,30 +22,42 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module("state_error")
 
 
-def turned(waveforms: list[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Return the states of the small encoder, turned, scaled and shifted."""
-    states, counts = small_encoder()(waveforms)
-    rotation = torch.linalg.qr(torch.randn(24, 24, generator=torch.Generator().manual_seed(2)))[0]
-    return tuple(3 * state @ rotation + 1 for state in states), counts
+class Changed:
+    """The small encoder with its states turned, scaled and shifted."""
+
+    def __init__(self, factor: float, turn: bool) -> None:
+        self.factor = factor
+        generator = torch.Generator().manual_seed(2)
+        drawn = torch.linalg.qr(torch.randn(24, 24, generator=generator))[0]
+        self.rotation = drawn if turn else torch.eye(24)
+
+    def __call__(self, waveforms: list[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+        states, counts = small_encoder()(waveforms)
+        return tuple(self.factor * state @ self.rotation + 7 for state in states), counts
 
 
 def test_a_constant_does_not_count_and_a_factor_does(measure: Any) -> None:
-    def shifted(waveforms: list[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
-        states, counts = small_encoder()(waveforms)
-        return tuple(1.25 * state + 7 for state in states), counts
-
-    errors = measure.relative_errors(small_encoder(), shifted, speech(9000, 7000))
-    np.testing.assert_allclose(errors, np.full((2, 3), 0.25), rtol=1e-4)
+    tested = speech(9000, 7000)
+    wanted = measure.states_of(small_encoder(), tested)
+    found = measure.states_of(Changed(1.25, turn=False), tested)
+    np.testing.assert_allclose(
+        measure.relative_errors(wanted, found), np.full((2, 3), 0.25), rtol=1e-4
+    )
 
 
 def test_a_linear_map_brings_back_what_was_only_turned(measure: Any) -> None:
-    encoder, tested = small_encoder(), speech(9000, 7000)
-    fitted = [torch.randn(16_000, generator=torch.Generator().manual_seed(n)) for n in range(8)]
-    assert measure.relative_errors(encoder, turned, tested).min() > 1
-    maps = measure.linear_maps(encoder, turned, fitted)
-    assert measure.relative_errors(encoder, turned, tested, maps).max() < 0.05
-    other = small_encoder(seed=4)
-    maps = measure.linear_maps(encoder, other, fitted)
-    after = measure.relative_errors(encoder, other, tested, maps)
+    tested = speech(9000, 7000)
+    fitting = [torch.randn(16_000, generator=torch.Generator().manual_seed(n)) for n in range(8)]
+    wanted, there = (measure.states_of(small_encoder(), own) for own in (tested, fitting))
+
+    def errors(encoder: Any) -> tuple[Any, Any]:
+        found = measure.states_of(encoder, tested)
+        after = measure.mapped(found, measure.states_of(encoder, fitting), there)
+        return measure.relative_errors(wanted, found), measure.relative_errors(wanted, after)
+
+    before, after = errors(Changed(3.0, turn=True))
+    assert before.min() > 1
+    assert after.max() < 0.05
+    before, after = errors(small_encoder(seed=4))
     assert after.min() > 0.2  # what another encoder does not know stays lost
-    assert after.mean() < measure.relative_errors(encoder, other, tested).mean()
+    assert after.mean() < before.mean()

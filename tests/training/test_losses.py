@@ -97,6 +97,14 @@ def test_a_killed_run_goes_on_with_the_codes_that_it_began_with(
         assert torch.equal(one, other)
 
 
+def test_the_history_keeps_what_belongs_to_the_loss(tones: Path) -> None:
+    plain, coded = config(tones).recorded(), config(tones, loss="codes", codes=6).recorded()
+    assert (plain["loss"], plain["layers"]) == ("layers", None)
+    assert {"groups", "codes"}.isdisjoint(plain)
+    assert (coded["loss"], coded["codes"]) == ("codes", 6)
+    assert {"groups", "layers"}.isdisjoint(coded)
+
+
 @pytest.mark.parametrize(
     ("wrong", "match"),
     [
