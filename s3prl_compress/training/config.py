@@ -12,7 +12,6 @@ from ..methods.registry import MethodConfig
 from .audio import AudioSet, open_audio
 from .settings import GroupRule
 
-
 _OF_ONE_LOSS = ("layers", "groups", "codes")
 """Settings that have the name of the loss that they belong to."""
 
