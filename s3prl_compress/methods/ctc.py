@@ -15,7 +15,7 @@ from .registry import register
 
 
 class CTCConfig(TranscribedOnlyConfig):
-    """Settings of fine-tuning; `crop_seconds` and `layers` have no part in it."""
+    """Settings of fine-tuning."""
 
     epochs: float = Field(default=3.0, gt=0)
     """Passes over the speech; they say how many `steps` there are where these are not given."""

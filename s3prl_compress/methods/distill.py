@@ -10,12 +10,12 @@ from pydantic import ConfigDict, Field, model_validator
 from ..encoder.checkpoint import fingerprint
 from ..encoder.loading import load
 from ..encoder.model import SpeechEncoder
-from ..training.config import LearnedConfig
+from ..training.config import ImitatingConfig
 from ..training.learned import recover
 from .registry import register
 
 
-class DistillConfig(LearnedConfig):
+class DistillConfig(ImitatingConfig):
     """Settings of plain distillation; the defaults are those of DPHuBERT's second run."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)

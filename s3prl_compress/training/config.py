@@ -43,25 +43,12 @@ class LearnedConfig(MethodConfig):
     """Audio in a batch, padding included, over all processes together."""
     accumulation: int = Field(default=4, ge=1)
     """Batches per update."""
-    crop_seconds: float = Field(default=15.0, gt=0)
-    """Longer files are cut into crops of this length."""
     learning_rate: float = Field(default=2e-4, gt=0)
     """Of the weights, at its peak."""
     warmup: float = Field(default=0.3, ge=0, lt=1)
     """Fraction of the steps in which learning rates rise; they fall to zero in the others."""
     clip: float = Field(default=10.0, gt=0)
     """Largest norm of all gradients together."""
-    loss: Literal["layers", "groups", "relations", "codes"] = "layers"
-    """What the student learns of the teacher. layers: some hidden states, as DPHuBERT; groups: the
-    means of groups of similar ones, after SKILL; relations: between all frames of an utterance in
-    every state, as STaR; codes: to predict the teacher's clusters of masked frames, after
-    DiceHuBERT."""
-    layers: tuple[int, ...] | None = None
-    """Hidden states that are compared; by default 0, 4, 8 and 12 of 12, and as deep elsewhere."""
-    groups: int = Field(default=4, ge=1)
-    """How many groups of hidden states there are."""
-    codes: int = Field(default=500, ge=2)
-    """How many clusters; of the state as deep as HuBERT's ninth of 12."""
     precision: Literal["auto", "bf16", "no"] = "auto"
     """bf16: the teacher in bfloat16, the student with autocast; no: float32 throughout; auto: bf16
     on a GPU and float32 elsewhere."""
@@ -95,24 +82,10 @@ class LearnedConfig(MethodConfig):
             raise ValueError("checkpoint_every must be a multiple of log_every")
         return self
 
-    @model_validator(mode="after")
-    def _belongs_to_the_loss(self) -> LearnedConfig:
-        for name in _OF_ONE_LOSS:
-            if name in self.model_fields_set and getattr(self, name) and self.loss != name:
-                raise ValueError(f"{name} goes with the loss {name!r} only, not {self.loss!r}")
-        return self
-
     def recorded(self) -> dict[str, Any]:
-        """Return what the history keeps: the audio by its fingerprint, and no folder.
-
-        Of the settings that belong to one loss, those of the one that is used.
-        """
+        """Return what the history keeps: the audio by its fingerprint, and no folder."""
         found = f"{self.audio.name} (sha256 {self.listed().fingerprint()})"
-        kept = super().recorded()
-        for name in _OF_ONE_LOSS:
-            if name != self.loss:
-                kept.pop(name, None)
-        return {"audio": found} | kept
+        return {"audio": found} | super().recorded()
 
     def listed(self) -> AudioSet:
         """Return names and lengths of all audio, checked the first time; nothing is decoded.
@@ -141,7 +114,37 @@ class LearnedConfig(MethodConfig):
         return Stage(name, self.steps, self.learning_rate, self.warmup, rules)
 
 
-class RecoveringConfig(LearnedConfig):
+class ImitatingConfig(LearnedConfig):
+    """Settings of methods that learn from a teacher."""
+
+    crop_seconds: float = Field(default=15.0, gt=0)
+    """Longer files are cut into crops of this length."""
+    loss: Literal["layers", "groups", "relations", "codes"] = "layers"
+    """What the student learns of the teacher. layers: some hidden states, as DPHuBERT; groups: the
+    means of groups of similar ones, after SKILL; relations: between all frames of an utterance in
+    every state, as STaR; codes: to predict the teacher's clusters of masked frames, after
+    DiceHuBERT."""
+    layers: tuple[int, ...] | None = None
+    """Hidden states that are compared; by default 0, 4, 8 and 12 of 12, and as deep elsewhere."""
+    groups: int = Field(default=4, ge=1)
+    """How many groups of hidden states there are."""
+    codes: int = Field(default=500, ge=2)
+    """How many clusters; of the state as deep as HuBERT's ninth of 12."""
+
+    @model_validator(mode="after")
+    def _belongs_to_the_loss(self) -> ImitatingConfig:
+        for name in _OF_ONE_LOSS:
+            if name in self.model_fields_set and getattr(self, name) and self.loss != name:
+                raise ValueError(f"{name} goes with the loss {name!r} only, not {self.loss!r}")
+        return self
+
+    def recorded(self) -> dict[str, Any]:
+        """Return what the history keeps: of what belongs to one loss, that of the one used."""
+        others = [name for name in _OF_ONE_LOSS if name != self.loss]
+        return {key: value for key, value in super().recorded().items() if key not in others}
+
+
+class RecoveringConfig(ImitatingConfig):
     """Settings of learned methods that end with plain distillation of what they made."""
 
     final_steps: int | None = Field(default=None, ge=0)

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ..encoder import SAMPLING_RATE, SpeechEncoder, fingerprint
 from .audio import AudioSet
 from .batches import AudioBatches
-from .config import LearnedConfig, Stage
+from .config import ImitatingConfig, LearnedConfig, Stage
 from .distillation import Distance
 from .imitation import Imitation
 from .loop import Batches, Progress, train
@@ -32,7 +32,7 @@ from .settings import LoopSettings
 def distill(
     student: nn.Module,
     teacher: SpeechEncoder,
-    config: LearnedConfig,
+    config: ImitatingConfig,
     stage: Stage,
     penalty: nn.Module | None = None,
     distance: Distance | None = None,
@@ -72,7 +72,7 @@ def distill(
 def recover(
     student: SpeechEncoder,
     teacher: SpeechEncoder,
-    config: LearnedConfig,
+    config: ImitatingConfig,
     stage: Stage | None,
     distance: Distance | None = None,
 ) -> SpeechEncoder:
@@ -128,7 +128,7 @@ def resolved_precision(config: LearnedConfig, device: torch.device) -> Literal["
 
 
 def _batches(
-    audio: AudioSet, config: LearnedConfig, teacher: SpeechEncoder, device: torch.device
+    audio: AudioSet, config: ImitatingConfig, teacher: SpeechEncoder, device: torch.device
 ) -> Batches:
     shape = teacher.shape
     planned = AudioBatches(

@@ -8,7 +8,7 @@ import json
 from ..encoder import EncoderShape, SpeechEncoder, fingerprint
 from .calibration import sample_states
 from .codes import Codebook, CodePrediction, code_state, fit_codes, keep_codes, kept_codes
-from .config import LearnedConfig
+from .config import ImitatingConfig
 from .distillation import Distance, LayerDistillation, scaled_layers
 from .grouping import linear_cka, similar_groups
 from .processes import is_main
@@ -18,7 +18,7 @@ _GROUPING_FRAMES = 5000
 """Frames over which hidden states are compared: 100 s."""
 
 
-def distance_to(teacher: SpeechEncoder, student: EncoderShape, config: LearnedConfig) -> Distance:
+def distance_to(teacher: SpeechEncoder, student: EncoderShape, config: ImitatingConfig) -> Distance:
     """Return the loss of a student of this shape, its projections at the identity.
 
     Methods of several stages hand one on from each to the next: the student has learned to be
@@ -48,7 +48,7 @@ def distance_to(teacher: SpeechEncoder, student: EncoderShape, config: LearnedCo
     return LayerDistillation(teacher.shape, student, config.layers or scaled_layers(depth))
 
 
-def _codebook(teacher: SpeechEncoder, state: int, config: LearnedConfig) -> Codebook:
+def _codebook(teacher: SpeechEncoder, state: int, config: ImitatingConfig) -> Codebook:
     """Return the teacher's clusters: those in the work folder, or new ones, kept there."""
     audio = config.open(teacher.shape.minimum_samples)
     facts = [audio.fingerprint(), fingerprint(teacher), state, config.codes, config.crop_seconds]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from s3prl_compress.encoder import SpeechEncoder, fingerprint, load
 from s3prl_compress.errors import InputError
 from s3prl_compress.training import audio, learned
-from s3prl_compress.training.config import LearnedConfig, Stage
+from s3prl_compress.training.config import ImitatingConfig, Stage
 from s3prl_compress.training.learned import distill
 from s3prl_compress.training.losses import distance_to
 from s3prl_compress.training.state import read_facts
@@ -26,7 +26,7 @@ STAGE = Stage("small", steps=6, learning_rate=1e-3, warmup=0.3)
 SECOND = Stage("second", steps=2, learning_rate=1e-3, warmup=0.0)
 
 
-def config(audio: Path, **changes: Any) -> LearnedConfig:
+def config(audio: Path, **changes: Any) -> ImitatingConfig:
     values: dict[str, Any] = {
         "audio": audio,
         "batch_seconds": 2.0,
@@ -37,7 +37,7 @@ def config(audio: Path, **changes: Any) -> LearnedConfig:
         "workers": 0,
         "precision": "no",
     }
-    return LearnedConfig(**values | changes)
+    return ImitatingConfig(**values | changes)
 
 
 class Noisy(nn.Module):
