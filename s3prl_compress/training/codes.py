@@ -55,7 +55,7 @@ class CodePrediction(Distance):
         InputError: teacher and student differ in depth or frames.
     """
 
-    masks = True
+    hides_frames = True
     means: Tensor
 
     def __init__(

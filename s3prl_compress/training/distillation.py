@@ -23,7 +23,7 @@ def scaled_layers(depth: int) -> tuple[int, ...]:
 class Distance(nn.Module):
     """How far a student is from its teacher, by the hidden states of both."""
 
-    masks = False
+    hides_frames = False
     """The student is shown only some of the frames."""
 
     def forward(

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ..encoder import SAMPLING_RATE, SpeechEncoder, fingerprint
+from ..encoder import SAMPLING_RATE, EncoderShape, SpeechEncoder, fingerprint
 from .audio import AudioSet
 from .batches import AudioBatches
 from .config import ImitatingConfig, LearnedConfig, Stage
@@ -62,9 +62,8 @@ def distill(
     frozen = _frozen(teacher, precision == "bf16").to(device)
     model = Imitation(student, frozen, distance, penalty, config.seed)
     identity = identity_of(model, config, stage, audio.fingerprint(), fingerprint(teacher))
-    progress = run_stage(
-        model, _batches(audio, config, teacher, device), config, stage, device, identity
-    )
+    batches = _batches(audio, config, shape, device, distance.hides_frames)
+    progress = run_stage(model, batches, config, stage, device, identity)
     student.eval()
     return progress
 
@@ -128,9 +127,12 @@ def resolved_precision(config: LearnedConfig, device: torch.device) -> Literal["
 
 
 def _batches(
-    audio: AudioSet, config: ImitatingConfig, teacher: SpeechEncoder, device: torch.device
+    audio: AudioSet,
+    config: ImitatingConfig,
+    shape: EncoderShape,
+    device: torch.device,
+    hides_frames: bool,
 ) -> Batches:
-    shape = teacher.shape
     planned = AudioBatches(
         audio,
         crop_samples=int(config.crop_seconds * SAMPLING_RATE),
@@ -145,14 +147,14 @@ def _batches(
         for number, (crops, waveforms) in enumerate(source, start=first):
             counted = frames = [shape.frames(crop.samples) for crop in crops]
             batch: dict[str, Any] = {}
-            if config.loss == "codes":
+            if hides_frames:
                 random = np.random.default_rng([config.seed, number])
                 drawn = draw_masks(frames, MaskSettings(), random)
                 counted = drawn.sum(1).tolist()
+                # Of one frame where there is no crop, as the silence that stands in for one.
                 longest = max(frames[own::processes], default=1)
-                batch["masks"] = drawn[own::processes, :longest].to(device)
-                if not waveforms:  # the one frame that stands in for none
-                    batch["masks"] = torch.zeros(1, 1, dtype=torch.bool, device=device)
+                masks = drawn[own::processes, :longest]
+                batch["masks"] = (masks if waveforms else masks.new_zeros(1, 1)).to(device)
             # So that the mean over processes is the mean over all that counts in the batch.
             weight = processes * sum(counted[own::processes]) / sum(counted)
             yield batch | {
