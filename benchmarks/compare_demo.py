@@ -194,7 +194,7 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
     left.yaxis.set_major_locator(FixedLocator([0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0]))
     left.yaxis.set_major_formatter("{x:g}")
     left.yaxis.set_minor_locator(NullLocator())
-    left.set_ylabel("what a linear map cannot restore of all hidden states")
+    left.set_ylabel("relative error of all hidden states after a linear map")
     low, high = dense["mean"] - dense["mean_error"], dense["mean"] + dense["mean_error"]
     right.axhspan(low, high, color="#6e7781", alpha=0.15, lw=0)
     right.axhline(dense["mean"], color="#6e7781", lw=1)
