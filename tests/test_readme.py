@@ -37,6 +37,15 @@ def commands(text: str) -> list[str]:
     return found
 
 
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_what_is_linked_is_there(page: str) -> None:
+    """In a clean clone: what git ignores is there for nobody else."""
+    links = re.findall(r"\]\(([^)#\s]+)", (ROOT / page).read_text("utf-8"))
+    local = [link for link in links if "://" not in link]
+    assert local or page != "README.md"
+    assert [link for link in local if not (ROOT / link).exists()] == []
+
+
 def test_the_parser_finds_commands() -> None:
     text = (
         "```console\n$ s3prl-compress ls tasks  # what there is\nls\n```\n"
