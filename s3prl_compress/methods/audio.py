@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from math import gcd
 from pathlib import Path
@@ -37,11 +38,7 @@ def waveforms(
             that cannot be read.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give one with wav, flac or ogg files")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    if not files:
-        raise InputError(f"{folder}: no audio in it; it must hold wav, flac or ogg files")
+    files = _files(folder)
     wanted = int(seconds * sampling_rate)
     piece = int(longest * sampling_rate)
     given = 0
@@ -56,6 +53,29 @@ def waveforms(
                 return
     if not given:
         raise InputError(f"{folder}: no file in it is as long as {minimum_samples} samples")
+
+
+def named(folder: Path) -> str:
+    """Return what a history keeps of a folder of audio: its name, and a sha256 of what is in it.
+
+    Of the files' names and sizes; they are not read.
+
+    Raises:
+        InputError: there is no such folder, or no audio in it.
+    """
+    lines = (
+        f"{path.relative_to(folder).as_posix()}\t{path.stat().st_size}\n" for path in _files(folder)
+    )
+    return f"{folder.name} (sha256 {hashlib.sha256(''.join(lines).encode()).hexdigest()})"
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give one with wav, flac or ogg files")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise InputError(f"{folder}: no audio in it; it must hold wav, flac or ogg files")
+    return files
 
 
 def read_audio(path: Path, sampling_rate: int) -> Tensor:

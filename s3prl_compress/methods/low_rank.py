@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from ..encoder.cost import nonzero_parameters
 from ..encoder.linear import Linear, LowRankLinear, SharedLinear, dense_bias, dense_weight
 from ..encoder.model import SpeechEncoder
 from .activations import INPUT_OF, second_moments
-from .audio import waveforms
+from .audio import named, waveforms
 from .budget import Counts, RemovalOrder, meet_target
 from .rebuild import get_linear, low_rank_linear, rebuild
 from .registry import MethodConfig, register
@@ -44,6 +44,11 @@ class LowRankConfig(MethodConfig):
     """Which of the six linears."""
     seed: int = Field(default=0, ge=0)
     """Of the choice of files."""
+
+    def recorded(self) -> dict[str, Any]:
+        """Return what the history keeps: the audio by its fingerprint, and no folder."""
+        kept = super().recorded()
+        return kept if self.audio is None else kept | {"audio": named(self.audio)}
 
 
 @dataclass(frozen=True)

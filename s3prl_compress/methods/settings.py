@@ -22,6 +22,9 @@ def _split(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
 
+Numbers = Annotated[tuple[int, ...], BeforeValidator(_split)]
+
+
 def _each_once(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value or len(set(value)) < len(value):
         raise ValueError("name at least one, and each only once")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from ..methods.registry import MethodConfig
+from ..methods.settings import Numbers
 from .audio import AudioSet, open_audio
 from .settings import GroupRule
 
@@ -124,7 +125,7 @@ class ImitatingConfig(LearnedConfig):
     means of groups of similar ones, after SKILL; relations: between all frames of an utterance in
     every state, as STaR; codes: to predict the teacher's clusters of masked frames, after
     DiceHuBERT."""
-    layers: tuple[int, ...] | None = None
+    layers: Numbers | None = None
     """Hidden states that are compared; by default 0, 4, 8 and 12 of 12, and as deep elsewhere."""
     groups: int = Field(default=4, ge=1)
     """How many groups of hidden states there are."""

@@ -8,10 +8,11 @@ import soundfile
 import torch
 
 from s3prl_compress.errors import InputError
-from s3prl_compress.methods.audio import read_audio, waveforms
+from s3prl_compress.methods.audio import named, read_audio, waveforms
 
 
 def tone(path: Path, rate: int, seconds: float, channels: int = 1) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     time = np.arange(int(rate * seconds)) / rate
     samples = 0.5 * np.sin(2 * np.pi * 440 * time)
     soundfile.write(path, np.stack([samples] * channels, axis=1), rate)
@@ -48,6 +49,19 @@ def test_the_choice_of_files_follows_the_seed(tmp_path: Path) -> None:
     orders = [[len(part) for part in give(tmp_path, seed=seed)] for seed in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
     assert sorted(orders[0]) == sorted(orders[2])
+
+
+def test_a_folder_is_named_by_what_is_in_it_and_not_by_its_place(tmp_path: Path) -> None:
+    for place in ("here", "there"):
+        tone(tmp_path / place / "speech" / "a.wav", 16_000, 0.5)
+    one, two = (named(tmp_path / place / "speech") for place in ("here", "there"))
+    assert one == two
+    assert one.startswith("speech (sha256 ")
+    tone(tmp_path / "there" / "speech" / "b.wav", 16_000, 0.5)
+    assert named(tmp_path / "there" / "speech") != one
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no audio in it"):
+        named(tmp_path / "empty")
 
 
 def test_what_is_wrong_is_named(tmp_path: Path) -> None:

@@ -97,6 +97,12 @@ def test_a_killed_run_goes_on_with_the_codes_that_it_began_with(
         assert torch.equal(one, other)
 
 
+def test_layers_as_a_command_line_writes_them(tones: Path) -> None:
+    assert config(tones, layers="0, 2").layers == (0, 2)
+    with pytest.raises(ValueError, match=r"layers"):
+        config(tones, layers="0,x")
+
+
 def test_the_history_keeps_what_belongs_to_the_loss(tones: Path) -> None:
     plain, coded = config(tones).recorded(), config(tones, loss="codes", codes=6).recorded()
     assert (plain["loss"], plain["layers"]) == ("layers", None)
