@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -20,12 +21,13 @@ def scaled_layers(depth: int) -> tuple[int, ...]:
     return tuple(sorted({round(layer * depth / max(BASE_LAYERS)) for layer in BASE_LAYERS}))
 
 
-class Distance(nn.Module):
+class Distance(nn.Module, ABC):
     """How far a student is from its teacher, by the hidden states of both."""
 
     hides_frames = False
     """The student is shown only some of the frames."""
 
+    @abstractmethod
     def forward(
         self,
         student_states: Sequence[Tensor],
@@ -41,7 +43,6 @@ class Distance(nn.Module):
             frame_counts: frames that are no padding, [batch], on the CPU.
             masks: True where the student was not shown a frame, [batch, frames].
         """
-        raise NotImplementedError
 
 
 class LayerDistillation(Distance):
