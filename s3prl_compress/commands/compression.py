@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..encoder import SpeechEncoder, cost, load, save
 from ..errors import InputError
 from ..files import write_atomically
 from ..methods import MethodInfo, available, check_settings, compress
-from ..training.processes import is_main
+from ..training.processes import is_main, own_device
 from ..training.state import FACTS_FILE, read_facts
 from .console import table
 from .listing import setting_helps
@@ -41,7 +43,7 @@ def compress_to(
             and is given none, that is `source`.
         settings: texts as they were typed; see `typed`. They count for every method that has
             them, before its own in `steps`.
-        device: where it is computed.
+        device: where it is computed; of several processes each has a GPU of its own.
     """
     values = {name: typed(text) for name, text in settings.items()}
     work = folder.with_name(folder.name + WORK)
@@ -49,7 +51,8 @@ def compress_to(
         (name, own | _work_of(name, own, work / f"{number}_{name}"))
         for number, (name, own) in enumerate(_dealt_out(steps, values))
     ]
-    encoder = source if isinstance(source, SpeechEncoder) else load(source, device=device)
+    place = own_device(torch.device(device))
+    encoder = source if isinstance(source, SpeechEncoder) else load(source, device=place)
     for name, own in chain[1:]:
         if "teacher" in find_method(name).config.model_fields:
             own.setdefault("teacher", encoder)

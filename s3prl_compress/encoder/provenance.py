@@ -13,6 +13,8 @@ class MethodStep(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: str
+    method_version: int = 1
+    """Of what the method computes; 1 in folders that were written before there were versions."""
     settings: dict[str, Any]
     """Every setting, defaults included."""
     version: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from ..encoder.model import SpeechEncoder
@@ -13,25 +15,50 @@ from .harden import choose_units
 from .masked import MaskedEncoder
 from .registry import register
 
+START_NOISE = 0.01
+"""Standard deviation of log_alpha at the start, as published."""
+
 
 class DPHuBERTConfig(GatedConfig):
     """Settings of DPHuBERT; the defaults are the published ones."""
 
     conv_drop: float = Field(default=0.01, gt=0, lt=1)
-    """How probably a convolution channel's gate is closed at the start."""
+    """Where the gates of convolution channels start: at log_alpha = log((1 - p) / p) for this p,
+    a fraction between 0 and 1. A larger p starts them closer to closing. As published, p is not
+    the fraction of closed gates: at 0.01 about 0.2 % of them are closed in each update, at 0.5
+    about 17 %."""
     head_drop: float = Field(default=0.01, gt=0, lt=1)
-    """The same for heads."""
+    """Where the gates of attention heads start, in the same way."""
     ffn_drop: float = Field(default=0.5, gt=0, lt=1)
-    """The same for FFN units."""
+    """Where the gates of FFN units start, in the same way."""
+    layer_zero: Literal["projection", "hidden_state"] = "projection"
+    """Which tensor of student and teacher is compared as layer 0. projection: the output of the
+    feature projection, before the position convolution and its LayerNorm, as published;
+    hidden_state: the input of the first Transformer layer, which all other methods compare."""
+
+    def compares_projection(self) -> bool:
+        """See `layer_zero`."""
+        return self.layer_zero == "projection"
 
 
-@register("dphubert", needs="audio", learns=True)
+@register("dphubert", needs="audio", learns=True, version=2)
 def dphubert(encoder: SpeechEncoder, config: DPHuBERTConfig) -> SpeechEncoder:
     """Prune convolution channels, heads and FFN units by gates that are not rounded.
 
-    Survivors are scaled by their gates, which go into the next weight. A LayerNorm over
-    convolution channels takes its statistics over open channels, while training too, so that
-    what is shrunk is what was trained.
+    As published: gates start at N(log((1 - p) / p), 0.01) and learn with the weights under the
+    Lagrangian; each convolution, FFN and set of heads then keeps as many units as its gates
+    expect, scaled by sigmoid(0.8 log_alpha / beta), which is folded into the next weight; what is
+    left is distilled once more.
+
+    Departures from the published code: one shift of all log_alpha in the expected numbers of
+    units meets the target within 1 % (the published result has the sparsity that its gates
+    reached). A LayerNorm over convolution channels takes its statistics over open channels while
+    training too, so that the pruned encoder is the one that was trained; a layer without heads
+    keeps the bias of its output. The student has no dropout (published: 0.1 throughout
+    HuBERT-base). Batches are files and pieces of longer ones of up to `crop_seconds`, padded
+    (published: files of 2 to 15.6 s, all cropped to the shortest of the batch). Gradients of
+    `accumulation` batches in sequence stand for those of 4 GPUs. On a GPU the precision is
+    bfloat16 (published: float16).
 
     Reference:
         Peng, Sudo, Muhammad, Watanabe: DPHuBERT: joint distillation and pruning of
@@ -43,6 +70,7 @@ def dphubert(encoder: SpeechEncoder, config: DPHuBERTConfig) -> SpeechEncoder:
         "ffn": config.ffn_drop,
     }
     masked = MaskedEncoder(encoder, drops, straight_through=False)
+    masked.add_start_noise(START_NOISE, config.seed)
     distance = distance_to(encoder, encoder.shape, config)
     distill(masked, encoder, config, config.gated_stage("gates"), config.control(), distance)
     masked.settle(choose_units(masked, encoder, "dphubert", config.sparsity))

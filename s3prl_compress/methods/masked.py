@@ -33,7 +33,8 @@ class MaskedEncoder(nn.Module):
 
     Args:
         encoder: with dense linears only; left as it is.
-        drops: which kinds of units have gates, and how probably these are closed at the start.
+        drops: which kinds of units have gates, and `HardConcrete`'s `drop` of each, from which
+            they start.
         straight_through: gates are 0 or 1; else survivors are scaled, which `shrunk` folds in.
 
     Raises:
@@ -56,7 +57,10 @@ class MaskedEncoder(nn.Module):
         self.gates = nn.ModuleDict(
             {
                 kind: HardConcrete(
-                    sum(self.sizes[kind]), drop=drop, straight_through=straight_through
+                    sum(self.sizes[kind]),
+                    drop=drop,
+                    straight_through=straight_through,
+                    modules=self.sizes[kind],
                 )
                 for kind, drop in drops.items()
             }
@@ -91,15 +95,31 @@ class MaskedEncoder(nn.Module):
         """Start the gates of weak units closer to closing than those of strong ones.
 
         Moves log_alpha by `spread` times how many standard deviations the unit's magnitude
-        (`channels.importance`) is above the mean of its head or FFN.
+        (`channels.importance`) is above the mean of its head or FFN. The only unit of a head or
+        an FFN starts as it would without.
         """
         for kind in (kind for kind in UNIT_KINDS if kind in self.gates):
-            gate = self.gates[kind]
-            assert isinstance(gate, HardConcrete)
-            groups = groups_of(self.shape, (kind,))
-            parts = [importance(self.encoder, group) for group in groups]
-            scores = [(own - own.mean()) / own.std(correction=0).clamp(min=1e-12) for own in parts]
-            gate.log_alpha.add_(spread * torch.cat(scores))
+            starts = [sum(self.sizes[kind][:layer]) for layer in range(len(self.shape.layers))]
+            for group in groups_of(self.shape, (kind,)):  # a unit on its own has no rivals
+                scores = importance(self.encoder, group)
+                scores = (scores - scores.mean()) / scores.std(correction=0).clamp(min=1e-12)
+                first = starts[group.layer] + group.start
+                self.gate(kind).log_alpha[first : first + group.size].add_(spread * scores)
+
+    @torch.no_grad()
+    def add_start_noise(self, deviation: float, seed: int) -> None:
+        """Add Gaussian noise to all `log_alpha`, the same for the same seed on every device."""
+        generator = torch.Generator().manual_seed(seed)
+        for kind in self.gates:
+            log_alpha = self.gate(kind).log_alpha
+            noise = deviation * torch.randn(log_alpha.shape, generator=generator)
+            log_alpha.add_(noise.to(log_alpha.device))
+
+    def gate(self, kind: str) -> HardConcrete:
+        """Return the gates of a kind of units."""
+        found = self.gates[kind]
+        assert isinstance(found, HardConcrete)
+        return found
 
     def expected_sparsity(self) -> Tensor:
         """Return 1 - E[parameters] / parameters; coarse and fine probabilities are multiplied."""
@@ -107,23 +127,16 @@ class MaskedEncoder(nn.Module):
 
     def kept(self) -> dict[GateKind, Tensor]:
         """Return which units of each kind of gate stay in eval mode, [units] bool."""
-        return {kind: gate.hard() for kind, gate in self.gates.items()}  # type: ignore[misc, operator]
+        return {kind: self.gate(kind).hard() for kind in self.gates}  # type: ignore[misc]
 
-    def strength(self, kind: GateKind) -> Tensor:
-        """Return how far each gate of a kind is from closing, [units]."""
-        gate = self.gates[kind]
-        assert isinstance(gate, HardConcrete)
-        return gate.log_alpha.detach() - gate.threshold
+    def log_alpha(self, kind: GateKind) -> Tensor:
+        """Return the location of each gate of a kind, [units]; the larger, the surer to stay."""
+        return self.gate(kind).log_alpha.detach()
 
-    @torch.no_grad()
     def settle(self, kept: Mapping[GateKind, Tensor]) -> None:
-        """Move gates just across the threshold so that `kept` stays in eval mode."""
+        """Fix which units stay in eval mode, a bool per gate on any device."""
         for kind, wanted in kept.items():
-            gate = self.gates[kind]
-            assert isinstance(gate, HardConcrete)
-            beyond = self.strength(kind)
-            moved = torch.where(wanted, beyond.clamp(min=1e-3), beyond.clamp(max=-1e-3))
-            gate.log_alpha.copy_(moved + gate.threshold)
+            self.gate(kind).settle(wanted)
 
     def shrunk(self) -> SpeechEncoder:
         """Return the encoder without the units that are closed in eval mode."""
@@ -195,8 +208,7 @@ class MaskedEncoder(nn.Module):
     def _expected_parameters(self) -> Tensor:
         """Return the expected number of parameters, which is exact where gates are certain."""
         open_: dict[str, Tensor] = {
-            kind: gate.open_probability()  # type: ignore[operator]
-            for kind, gate in self.gates.items()
+            kind: self.gate(kind).open_probability() for kind in self.gates
         }
         row, pair = 2 * (self.shape.hidden + 1), 2 * self.shape.hidden + 1
         heads = self.encoder.masked_spec_embed.new_ones(sum(self.sizes["head"]))

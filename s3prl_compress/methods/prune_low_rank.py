@@ -91,7 +91,7 @@ class PruneLowRankConfig(RecoveringConfig):
         return Stage("factor", steps, self.learning_rate, self.warmup, rules)
 
 
-@register("prune_low_rank", needs="audio", learns=True)
+@register("prune_low_rank", needs="audio", learns=True, version=2)
 def prune_low_rank(encoder: SpeechEncoder, config: PruneLowRankConfig) -> SpeechEncoder:
     """Prune weights, factor the sparse matrices, and learn which singular values stay.
 

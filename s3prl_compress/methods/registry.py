@@ -69,6 +69,8 @@ class MethodInfo:
     function: Method
     learns: bool = False
     """It trains, so that it runs with gradients."""
+    version: int = 1
+    """Of what it computes: raised whenever the same settings give another encoder."""
 
     def defaults(self) -> dict[str, Any]:
         """Return the settings that have a default, with it, in words that JSON can hold."""
@@ -84,19 +86,22 @@ _failed: dict[str, str] = {}
 
 
 def register(
-    name: str, needs: Needs = "nothing", *, learns: bool = False
+    name: str, needs: Needs = "nothing", *, learns: bool = False, version: int = 1
 ) -> Callable[[MethodFunction], MethodFunction]:
     """Register a method: a function of an encoder and its settings that returns a new encoder.
 
     The second argument's annotation, a `MethodConfig`, says which settings there are. The
     function must leave the encoder that it is given as it is. It runs without gradients unless
-    it `learns`.
+    it `learns`. Raise `version` whenever the same settings give another encoder than before: it
+    is recorded in the history, and a suite replaces the upstreams that an older version made.
 
     Raises:
-        ValueError: the name is taken, or the function has another form.
+        ValueError: the name is taken, the version is below 1, or the function has another form.
     """
     if needs not in get_args(Needs):
         raise ValueError(f"method {name}: needs {needs!r} is none of {get_args(Needs)}")
+    if version < 1:
+        raise ValueError(f"method {name}: version {version} must be 1 or more")
 
     def decorate(function: MethodFunction) -> MethodFunction:
         known = _methods.get(name)
@@ -104,7 +109,7 @@ def register(
             raise ValueError(f"method {name} is already registered by {_origin(known.function)}")
         summary, reference = _docstring(function)
         _methods[name] = MethodInfo(
-            name, needs, summary, reference, _config(function), function, learns
+            name, needs, summary, reference, _config(function), function, learns, version
         )
         return function
 
@@ -137,6 +142,7 @@ def compress(encoder: SpeechEncoder, method: str = "clustering", **settings: Any
         result = copy.deepcopy(encoder)
     step = MethodStep(
         method=method,
+        method_version=info.version,
         settings=config.recorded(),
         version=__version__,
         git_commit=git_state()[0],

@@ -16,6 +16,7 @@ from ..training.config import RecoveringConfig, Stage
 from ..training.ctc import add_head
 from ..training.distillation import Distance
 from ..training.finetuning import TranscribedConfig, finetune, texts_fingerprint
+from ..training.imitation import Penalty
 from ..training.learned import distill
 from ..training.losses import distance_to
 from ..training.pinched import DensityPenalty, PinchedEncoder, PinchedUnits, PinchedWeights
@@ -136,7 +137,7 @@ def _train(
     student: nn.Module,
     trained: SpeechEncoder,
     stage: Stage,
-    penalty: nn.Module | None,
+    penalty: Penalty | None,
 ) -> None:
     """Run a stage of the objective; `trained` is the encoder in the student, or the student."""
     if config.objective == "distill":

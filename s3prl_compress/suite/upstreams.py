@@ -39,8 +39,9 @@ def make_upstream(
 ) -> tuple[SpeechEncoder, bool]:
     """Return an entry's encoder on the CPU, and whether it lay there already.
 
-    What was drawn or compressed is kept in `folder/<name>`; `<name>.json` beside it says of what
-    it was made, so that it is made again as soon as base, method, settings or version change.
+    A random or compressed encoder is kept in `folder/<name>`, and what it was made from in
+    `<name>.json` beside it. It is made again when the base, the method, its version, its settings
+    or the package's version change.
 
     Args:
         entry: what to make.
@@ -89,6 +90,9 @@ def upstream_recipe(entry: UpstreamEntry, base: str | None) -> dict[str, Any]:
     if entry.stored_as != "float32":
         recipe["stored_as"] = entry.stored_as
     settings = check_settings(entry.method, entry.settings).recorded()
+    version = available()[entry.method].version
+    if version > 1:  # left out at 1, so that what was made before there were versions stays valid
+        recipe["method_version"] = version
     return recipe | {"base": base, "method": entry.method, "settings": settings}
 
 

@@ -13,8 +13,8 @@ from ..methods.settings import Numbers
 from .audio import AudioSet, open_audio
 from .settings import GroupRule
 
-_OF_ONE_LOSS = ("layers", "groups", "codes")
-"""Settings that have the name of the loss that they belong to."""
+_LOSS_OF = {"layers": "layers", "layer_zero": "layers", "groups": "groups", "codes": "codes"}
+"""Settings that have an effect with one loss only, and that loss."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,9 @@ class ImitatingConfig(LearnedConfig):
     every state, as STaR; codes: to predict the teacher's clusters of masked frames, after
     DiceHuBERT."""
     layers: Numbers | None = None
-    """Hidden states that are compared; by default 0, 4, 8 and 12 of 12, and as deep elsewhere."""
+    """Hidden states that are compared; by default 0, 4, 8 and 12 of 12, and as deep elsewhere.
+    0 is the input of the first Transformer layer, behind the position convolution (in dphubert,
+    see layer_zero)."""
     groups: int = Field(default=4, ge=1)
     """How many groups of hidden states there are."""
     codes: int = Field(default=500, ge=2)
@@ -134,14 +136,18 @@ class ImitatingConfig(LearnedConfig):
 
     @model_validator(mode="after")
     def _belongs_to_the_loss(self) -> ImitatingConfig:
-        for name in _OF_ONE_LOSS:
-            if name in self.model_fields_set and getattr(self, name) and self.loss != name:
-                raise ValueError(f"{name} goes with the loss {name!r} only, not {self.loss!r}")
+        for name, loss in _LOSS_OF.items():
+            if name in self.model_fields_set and getattr(self, name) and self.loss != loss:
+                raise ValueError(f"{name} goes with the loss {loss!r} only, not {self.loss!r}")
         return self
+
+    def compares_projection(self) -> bool:
+        """Say whether layer 0 is the feature projection's output, see `LayerDistillation`."""
+        return False
 
     def recorded(self) -> dict[str, Any]:
         """Return what the history keeps: of what belongs to one loss, that of the one used."""
-        others = [name for name in _OF_ONE_LOSS if name != self.loss]
+        others = [name for name, loss in _LOSS_OF.items() if loss != self.loss]
         return {key: value for key, value in super().recorded().items() if key not in others}
 
 

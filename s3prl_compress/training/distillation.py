@@ -13,7 +13,7 @@ from ..encoder import EncoderShape
 from ..errors import InputError
 
 BASE_LAYERS = (0, 4, 8, 12)
-"""DPHuBERT's choice for 12 layers: hidden state 0 is the input of the first layer."""
+"""DPHuBERT's choice for 12 layers; for what 0 stands for see `LayerDistillation`."""
 
 
 def scaled_layers(depth: int) -> tuple[int, ...]:
@@ -26,6 +26,9 @@ class Distance(nn.Module, ABC):
 
     hides_frames = False
     """The student is shown only some of the frames."""
+    projected_input = False
+    """State 0 of both is to be the feature projection's output, before the position convolution
+    and its LayerNorm, in place of the input of the first Transformer layer."""
 
     @abstractmethod
     def forward(
@@ -52,12 +55,14 @@ class LayerDistillation(Distance):
     share one.
 
     Source: DPHuBERT (Peng et al., Interspeech 2023, arXiv 2305.17651), equation 1, where every
-    group is one state; means of similar ones after SKILL (Zampierin et al., arXiv 2402.16830).
+    group is one state and layer 0 is the feature projection's output (`extract_features` of its
+    published code); means of similar ones after SKILL (Zampierin et al., arXiv 2402.16830).
 
     Args:
         shape_teacher: of the teacher; as deep as the student.
         shape_student: of the student.
         groups: hidden states that are compared, 0 to the number of layers: numbers, or groups.
+        projected_input: see `Distance`.
 
     Raises:
         InputError: teacher and student differ in depth or frames, or there is no such state.
@@ -68,8 +73,11 @@ class LayerDistillation(Distance):
         shape_teacher: EncoderShape,
         shape_student: EncoderShape,
         groups: Sequence[int | Sequence[int]],
+        *,
+        projected_input: bool = False,
     ) -> None:
         super().__init__()
+        self.projected_input = projected_input
         self.groups = tuple((own,) if isinstance(own, int) else tuple(own) for own in groups)
         check_fit(shape_teacher, shape_student)
         _check_states([state for group in self.groups for state in group], shape_teacher)

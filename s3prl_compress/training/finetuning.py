@@ -15,6 +15,7 @@ from ..encoder import CTCHead, SpeechEncoder
 from .audio import AudioSet
 from .config import LearnedConfig, Stage
 from .ctc import TranscribedBatches, ctc_loss, without_long_ones
+from .imitation import Penalty
 from .learned import identity_of, on_device, run_stage
 from .loop import Batches, Progress
 from .processes import own_device, share
@@ -87,10 +88,10 @@ class Recognition(nn.Module):
 
     Args:
         student: called as an encoder is; has a CTC `head` among its parameters.
-        penalty: see `learned.distill`.
+        penalty: of the student; its parameters are trained, too.
     """
 
-    def __init__(self, student: nn.Module, penalty: nn.Module | None) -> None:
+    def __init__(self, student: nn.Module, penalty: Penalty | None) -> None:
         super().__init__()
         self.student, self.penalty = student, penalty
 
@@ -105,6 +106,8 @@ class Recognition(nn.Module):
             step: number of the update.
             weight: of this batch's CTC loss.
         """
+        if self.penalty is not None:
+            self.penalty.begin(self.student, step)
         states, counts = self.student(waveforms)
         head = self.student.head
         assert isinstance(head, CTCHead)
@@ -122,7 +125,7 @@ def finetune(
     encoder: SpeechEncoder,
     config: TranscribedConfig,
     stage: Stage,
-    penalty: nn.Module | None = None,
+    penalty: Penalty | None = None,
 ) -> Progress:
     """Train `student` in place to recognise transcribed speech; leave it in eval mode.
 
@@ -134,7 +137,7 @@ def finetune(
         encoder: whose weights are trained; what needs no gradients stays as it is.
         config: audio and everything that stages have in common.
         stage: steps and learning rates.
-        penalty: see `learned.distill`.
+        penalty: of the student; its parameters are trained, too.
 
     Raises:
         InputError: speech that cannot be used, another run's work folder, or a loss that is no

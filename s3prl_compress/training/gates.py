@@ -3,47 +3,70 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 TEMPERATURE = 2 / 3
 LOW, HIGH = -0.1, 1.1
-"""The sigmoid is stretched to this interval and cut off at 0 and 1, so that both are reached."""
+"""The sigmoid is stretched to this interval and clamped to [0, 1], so that both are reached."""
 
-_SHIFT = TEMPERATURE * math.log(-LOW / HIGH)
+POSITIVE_SHIFT = -TEMPERATURE * math.log(-LOW / HIGH)
+"""P(z > 0) = sigmoid(log_alpha + POSITIVE_SHIFT); the shift is about 1.6."""
+
+_EVAL_SLOPE = 0.8 / TEMPERATURE  # 0.8: DPHuBERT's "empirically validated magic number"
+_TINY = torch.finfo(torch.float32).tiny
 
 
 class HardConcrete(nn.Module):
-    """One gate per unit, open (1), closed (0), or in between where it is not straight-through.
+    """One gate per unit: open (1), closed (0), or in between unless it is straight-through.
 
-    While training every call draws new gates, from torch's own generator. In eval mode they are
-    fixed: with straight-through the unit stays where `log_alpha > 0`; without, it is scaled by
-    the stretched sigmoid of `log_alpha`, which is exactly 0 below log(1 / 11).
+    In training mode every call draws new gates from torch's global generator. In eval mode gates
+    are fixed. With straight-through a unit stays, at 1, where `log_alpha > 0`. Without it, as
+    published with DPHuBERT: each module keeps as many units as it is expected to, which is
+    n - round(n - sum P(z > 0)), those of largest log_alpha, each scaled by
+    sigmoid(0.8 log_alpha / temperature), an approximation of the gate's mean. `settle` replaces
+    that choice of units and leaves the scales as they were learned.
 
     Source: Louizos, Welling, Kingma: Learning sparse neural networks through L0 regularization,
     ICLR 2018, arXiv 1712.01312. Straight-through: Wang et al., Interspeech 2023, arXiv 2306.01385.
+    Eval mode without it, and the start: DPHuBERT (Peng et al., Interspeech 2023, arXiv 2305.17651,
+    wav2vec2/hardconcrete.py of its published code).
 
     Args:
         size: number of units.
-        drop: probability that a gate is closed at the start.
+        drop: `log_alpha` starts at log((1 - drop) / drop). With straight-through that is the
+            probability that a gate is closed. Without it, as published, gates are closed less
+            often than that: 0.17 of the time at 0.5.
         straight_through: forward the rounded gate, backward the one that is not rounded.
+        modules: how many of the units, in their order, belong to each module; all to one by
+            default.
     """
 
-    def __init__(self, size: int, *, drop: float = 0.01, straight_through: bool = True) -> None:
+    settled: Tensor | None
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        drop: float = 0.01,
+        straight_through: bool = True,
+        modules: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         if not 0 < drop < 1:
             raise ValueError(f"drop is a probability between 0 and 1, not {drop}")
         self.straight_through = straight_through
-        start = math.log((1 - drop) / drop) + (0.0 if straight_through else _SHIFT)
-        self.log_alpha = nn.Parameter(torch.full((size,), start))
-        self.threshold = 0.0 if straight_through else math.log(-LOW / HIGH)
+        self.module_sizes = [size] if modules is None else list(modules)
+        self.log_alpha = nn.Parameter(torch.full((size,), math.log((1 - drop) / drop)))
+        self.register_buffer("settled", None, persistent=False)
 
     def forward(self) -> Tensor:
         """Return the gates [size], float32."""
         if not self.training:
-            stretched = torch.sigmoid(self.log_alpha) * (HIGH - LOW) + LOW
-            return self.hard().float() if self.straight_through else stretched.clamp(0, 1)
+            kept = self.hard().float()
+            return kept if self.straight_through else kept * self._scale()
         noise = torch.rand_like(self.log_alpha).clamp(1e-6, 1 - 1e-6)
         concrete = torch.sigmoid((torch.logit(noise) + self.log_alpha) / TEMPERATURE)
         gates = (concrete * (HIGH - LOW) + LOW).clamp(0, 1)
@@ -61,9 +84,27 @@ class HardConcrete(nn.Module):
         """
         if self.straight_through:
             return torch.sigmoid(self.log_alpha)
-        return torch.sigmoid(self.log_alpha - _SHIFT)
+        return torch.sigmoid(self.log_alpha + POSITIVE_SHIFT)
 
     @torch.no_grad()
     def hard(self) -> Tensor:
         """Return which units stay in eval mode, [size] bool."""
-        return self.log_alpha > self.threshold
+        if self.settled is not None:
+            return self.settled
+        if self.straight_through:
+            return self.log_alpha > 0
+        kept = torch.ones_like(self.log_alpha, dtype=torch.bool)
+        start = 0
+        for open_ in self.open_probability().split(self.module_sizes):
+            closed = round(len(open_) - float(open_.sum()))
+            kept[start + torch.argsort(open_, stable=True)[:closed]] = False
+            start += len(open_)
+        return kept
+
+    def settle(self, kept: Tensor) -> None:
+        """Fix which units stay in eval mode, [size] bool on any device."""
+        self.settled = kept.to(self.log_alpha.device)
+
+    def _scale(self) -> Tensor:
+        # Never 0: a norm over open channels recognises them by their scale.
+        return torch.sigmoid(_EVAL_SLOPE * self.log_alpha).clamp(min=_TINY)

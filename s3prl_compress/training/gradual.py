@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..encoder import SpeechEncoder
 from ..encoder.linear import Linear, SparseLinear
 from ..methods.rebuild import get_linear, rebuild
 from ..methods.threshold import largest
+from .imitation import Penalty
 from .nuclear import NuclearForm, nuclear_term
 from .reweighted import Place, ReweightedEncoder, dense_weights, key_of, weight_name
 
 
 @dataclass(frozen=True)
 class Ramp:
-    """How many weights are left in which step: the cubic schedule.
+    """How many weights are left in which update: the cubic schedule.
 
     Source: Zhu, Gupta: To prune, or not to prune, 2017, arXiv 1710.01878, equation 1.
     """
@@ -28,20 +29,21 @@ class Ramp:
     last: int
     """Weights when the ramp is over."""
     steps: int
-    """Length of the ramp; 0 for at once."""
+    """Updates until the last masks are made, with which update `steps` - 1 runs; 0 for the first
+    update."""
     every: int = 1
-    """New masks are made every so many steps."""
+    """Updates from one set of masks to the next."""
 
     def due(self, step: int) -> bool:
-        """Say whether step `step`, counted from 0, ends with new masks."""
+        """Say whether update `step`, counted from 0, begins with new masks."""
         return step < max(self.steps, 1) and ((step + 1) % self.every == 0 or self.over(step + 1))
 
     def over(self, step: int) -> bool:
-        """Say whether masks are final when step `step` begins."""
+        """Say whether masks were final before update `step`."""
         return step >= max(self.steps, 1)
 
     def left(self, step: int) -> int:
-        """Return how many weights are left after step `step`."""
+        """Return how many weights the masks that are made for update `step` leave."""
         remaining = 1 - min(1.0, (step + 1) / max(self.steps, 1))
         return round(self.last + (self.first - self.last) * remaining**3)
 
@@ -101,7 +103,7 @@ class MaskedWeights(ReweightedEncoder):
         return rebuild(self.encoder, {}, tensors=tensors)
 
 
-class GradualPruning(nn.Module):
+class GradualPruning(Penalty):
     """Prunes a `MaskedWeights` while it is trained; lowers its rank once the ramp is over.
 
     Args:
@@ -118,20 +120,25 @@ class GradualPruning(nn.Module):
         super().__init__()
         self.ramp, self.together, self.nuclear, self.mu = ramp, together, nuclear, mu
         self.total = total
+        self._begun = -1
+
+    def begin(self, student: MaskedWeights, step: int) -> None:
+        """Make the masks that are due, with which all batches of update `step` run.
+
+        Weights change at the end of an update only, so that its later batches would get the same.
+        """
+        if self._begun != step and self.ramp.due(step):
+            student.keep(self.ramp.left(step), together=self.together)
+        self._begun = step
 
     def forward(self, student: MaskedWeights, step: int) -> dict[str, Tensor]:
-        """Return `loss` (the nuclear term), `nuclear_norm`, `sparsity` and its `target`.
-
-        Masks that are due are made for the steps that follow.
-        """
+        """Return `loss` (the nuclear term), `nuclear_norm`, `sparsity` and its `target`."""
         some = student.mask(student.places[0])
         loss = torch.zeros((), device=some.device)
         scalars = {}
         if self.nuclear != "none" and self.ramp.over(step):
             norm = nuclear_term(student.weights().values(), self.nuclear)
             loss, scalars["nuclear_norm"] = self.mu * norm, norm.detach()
-        if self.ramp.due(step):
-            student.keep(self.ramp.left(step), together=self.together)
         kept = torch.stack([student.mask(place).sum() for place in student.places]).sum()
         target = torch.tensor((self.ramp.first - self.ramp.last) / self.total)
         sparsity = (self.ramp.first - kept) / self.total

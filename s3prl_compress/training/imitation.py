@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,17 @@ from torch import Tensor, nn
 from ..encoder import SpeechEncoder
 from .distillation import Distance
 from .sparsity import SparsityControl
+
+
+class Penalty(nn.Module):
+    """Term of the loss that depends on the student and the number of the update only.
+
+    It is called with (student, step) and returns a dictionary of scalars, of which `loss` is added
+    to the loss and the others are logged.
+    """
+
+    def begin(self, student: Any, step: int) -> None:
+        """Prepare the student for update `step`; called before each of its batches is run."""
 
 
 class Imitation(nn.Module):
@@ -22,7 +34,7 @@ class Imitation(nn.Module):
         student: called as an encoder is.
         teacher: without gradients, on the device of training; its type is that of its weights.
         distance: between hidden states.
-        penalty: see `learned.distill`.
+        penalty: of the student; its parameters are trained, too.
         seed: of whatever the student draws while it trains.
     """
 
@@ -31,7 +43,7 @@ class Imitation(nn.Module):
         student: nn.Module,
         teacher: SpeechEncoder,
         distance: Distance,
-        penalty: nn.Module | None,
+        penalty: Penalty | None,
         seed: int,
     ) -> None:
         super().__init__()
@@ -56,10 +68,12 @@ class Imitation(nn.Module):
             masks: True where the student is not shown a frame, [batch, frames]; None: nowhere.
         """
         (teacher,) = self._teacher
+        if self.penalty is not None:
+            self.penalty.begin(self.student, step)
         with torch.no_grad(), torch.autocast(teacher.device.type, enabled=False):
-            wanted, _ = teacher(waveforms)
+            wanted, _ = self._states(teacher, waveforms)
         torch.manual_seed(int(np.random.SeedSequence([self.seed, step]).generate_state(1)[0]))
-        states, counts = self.student(waveforms, masks)
+        states, counts = self._states(self.student, waveforms, masks)
         scalars = self.distance(states, wanted, counts, masks)
         scalars = {name: value * weight for name, value in scalars.items()}
         if self.penalty is not None:
@@ -69,8 +83,28 @@ class Imitation(nn.Module):
             scalars |= added
         return scalars
 
+    def _states(
+        self, model: nn.Module, waveforms: Sequence[Tensor], masks: Tensor | None = None
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return hidden states and frame counts, with the state 0 that the distance asks for."""
+        if not self.distance.projected_input:
+            found: tuple[tuple[Tensor, ...], Tensor] = model(waveforms, masks)
+            return found
+        projected: list[Tensor] = []
+        # A student that is no encoder runs its own submodule `encoder` with other weights.
+        encoder = model if isinstance(model, SpeechEncoder) else model.encoder
+        assert isinstance(encoder, SpeechEncoder)
+        hook = encoder.feature_projection.register_forward_hook(
+            lambda module, inputs, output: projected.append(output)
+        )
+        try:
+            states, counts = model(waveforms, masks)
+        finally:
+            hook.remove()
+        return (projected[0], *states[1:]), counts
 
-class SparsityPenalty(nn.Module):
+
+class SparsityPenalty(Penalty):
     """Holds a student to a target by `student.expected_sparsity()`."""
 
     def __init__(self, control: SparsityControl) -> None:

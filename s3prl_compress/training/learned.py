@@ -21,7 +21,7 @@ from .audio import AudioSet
 from .batches import AudioBatches
 from .config import ImitatingConfig, LearnedConfig, Stage
 from .distillation import Distance
-from .imitation import Imitation
+from .imitation import Imitation, Penalty
 from .loop import Batches, Progress, train
 from .losses import distance_to
 from .masking import MaskSettings, draw_masks
@@ -34,7 +34,7 @@ def distill(
     teacher: SpeechEncoder,
     config: ImitatingConfig,
     stage: Stage,
-    penalty: nn.Module | None = None,
+    penalty: Penalty | None = None,
     distance: Distance | None = None,
 ) -> Progress:
     """Train `student` in place to give the teacher's hidden states; leave it in eval mode.
@@ -46,8 +46,7 @@ def distill(
         teacher: stays as it is.
         config: audio and everything that stages have in common.
         stage: steps and learning rates.
-        penalty: called with (student, step), returns a dictionary of scalars; its `loss` is
-            added, the others are logged. Its parameters are trained, too.
+        penalty: of the student; its parameters are trained, too.
         distance: see `distance_to`; a stage that follows another one goes on with its projections.
 
     Raises:

@@ -45,7 +45,12 @@ def distance_to(teacher: SpeechEncoder, student: EncoderShape, config: Imitating
         return LayerDistillation(
             teacher.shape, student, similar_groups(linear_cka(states), config.groups)
         )
-    return LayerDistillation(teacher.shape, student, config.layers or scaled_layers(depth))
+    return LayerDistillation(
+        teacher.shape,
+        student,
+        config.layers or scaled_layers(depth),
+        projected_input=config.compares_projection(),
+    )
 
 
 def _codebook(teacher: SpeechEncoder, state: int, config: ImitatingConfig) -> Codebook:

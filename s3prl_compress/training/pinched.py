@@ -18,6 +18,7 @@ from ..methods.rebuild import get_linear, rebuild
 from ..methods.selection import Selection
 from ..methods.surgery import select_units, stored_after
 from ..methods.threshold import largest
+from .imitation import Penalty
 from .pinching import Threshold, unit_spread
 from .reweighted import Place, ReweightedEncoder, bias_name, dense_weights, key_of, weight_name
 
@@ -202,7 +203,7 @@ class PinchedUnits(PinchedEncoder):
         return (squares.sqrt() / threshold).detach().double().cpu().numpy()
 
 
-class DensityPenalty(nn.Module):
+class DensityPenalty(Penalty):
     """eta max(0, density - target), of a `PinchedEncoder`.
 
     Source: Xu et al., Interspeech 2025, arXiv 2505.22608, as far as it is public. The ramp is
