@@ -6,13 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s3prl_compress.encoder import SpeechEncoder, dense_shape, random_encoder
+from s3prl_compress.encoder.cost import nonzero_parameters
 from s3prl_compress.encoder.shape import Family
 from s3prl_compress.errors import InputError
+from s3prl_compress.methods.gate_layout import GateKind
 from s3prl_compress.methods.harden import Rounding, choose_units
 from s3prl_compress.methods.masked import MaskedEncoder
 
 from .small import reached
-from .test_masked import EVERYTHING, random_gates
+from .test_masked import EVERYTHING, PUBLISHED, random_gates
 
 FINE = {"qk": 0.01, "vo": 0.01, "ffn": 0.01}
 
@@ -30,6 +32,23 @@ def encoder_of(family: Family = "hubert", *, large: bool = False) -> SpeechEncod
         large=large,
     )
     return random_encoder(shape, 0)
+
+
+def soft_gates(encoder: SpeechEncoder) -> MaskedEncoder:
+    """Return DPHuBERT's gates, whose log_alpha rise evenly from -3 to 2 in each module."""
+    gated = MaskedEncoder(encoder, PUBLISHED, straight_through=False)
+    for kind in gated.gates:
+        parts = [torch.linspace(-3, 2, size) for size in gated.sizes[kind]]
+        gated.gate(kind).log_alpha.data.copy_(torch.cat(parts))
+    return gated
+
+
+def counts(gated: MaskedEncoder, kept: dict[GateKind, torch.Tensor]) -> dict[str, list[int]]:
+    """Return how many units stay in each layer, of each kind of gates."""
+    return {
+        kind: [int(part.sum()) for part in own.split(gated.sizes[kind])]
+        for kind, own in kept.items()
+    }
 
 
 def shrunk(
@@ -60,7 +79,7 @@ def test_the_strongest_units_stay() -> None:
     encoder = encoder_of()
     gated = random_gates(encoder, {"ffn": 0.5}, 0, straight_through=True)
     kept = choose_units(gated, encoder, "test", 0.3)["ffn"]
-    strength = gated.strength("ffn")
+    strength = gated.log_alpha("ffn")
     assert float(strength[kept].min()) >= float(strength[~kept].max())
 
 
@@ -111,3 +130,63 @@ def test_a_target_beyond_reach() -> None:
     gated = random_gates(encoder, {"qk": 0.5}, 0, straight_through=True)
     with pytest.raises(InputError, match="at most"):
         choose_units(gated, encoder, "structured", 0.9)
+
+
+# Figures of DPHuBERT's own code, github.com/pyf98/DPHuBERT at commit
+# c18093fe4b56a0027a80bf9b9b1a23f932cbf14c: wav2vec2_model() of wav2vec2/model.py with the sizes of
+# `encoder_of` and the pruning units conv, head and interm; `get_num_params()` against the
+# parameters of the model without pruning units, then `prune()`.
+PUBLISHED_START = {False: 49528 - 45277.90, True: 49832 - 45581.28}  # by `large`
+PUBLISHED_RISING = {False: 49528 - 32117.45, True: 49832 - 32322.61}  # of `soft_gates`
+PUBLISHED_COUNTS = {"conv": [11] * 7, "head": [1] * 4, "ffn": [65] * 4}  # of `soft_gates`
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_soft_gates_expect_to_lose_as_many_parameters_as_published(large: bool) -> None:
+    encoder = encoder_of(large=large)
+    gated = MaskedEncoder(encoder, PUBLISHED, straight_through=False)
+    for expected in (PUBLISHED_START, PUBLISHED_RISING):
+        lost = float(gated.expected_sparsity().detach()) * nonzero_parameters(encoder)
+        # Its models also have a scale of the last convolution's 16 channels.
+        assert lost == pytest.approx(expected[large], rel=1e-3)
+        gated = soft_gates(encoder)
+
+
+def test_soft_gates_keep_the_published_number_of_units_in_each_module() -> None:
+    encoder = encoder_of()
+    gated = soft_gates(encoder).eval()
+    assert counts(gated, gated.kept()) == PUBLISHED_COUNTS
+    target = reached(gated.shrunk(), encoder)
+    kept = choose_units(gated, encoder, "dphubert", target)
+    assert counts(gated, kept) == PUBLISHED_COUNTS
+    for kind, own in gated.kept().items():
+        assert torch.equal(own, kept[kind])
+
+
+@pytest.mark.parametrize("sparsity", [0.2, 0.4, 0.6])
+def test_one_shift_of_all_soft_gates_meets_the_target(sparsity: float) -> None:
+    encoder = encoder_of()
+    gated = random_gates(encoder, PUBLISHED, 0, straight_through=False).eval()
+    kept = choose_units(gated, encoder, "dphubert", sparsity)
+    assert all(own.device.type == "cpu" for own in kept.values())
+    found = counts(gated, kept)
+    starts = {kind: gated.log_alpha(kind).clone() for kind in kept}
+    differences = []
+    for shift in torch.linspace(-8, 8, 1601).tolist():
+        for kind, start in starts.items():
+            gated.gate(kind).log_alpha.data.copy_(start + shift)
+        shifted = counts(gated, gated.kept())
+        differences.append(
+            sum(abs(a - b) for k in found for a, b in zip(found[k], shifted[k], strict=True))
+        )
+    # Fine units go further than heads, of which each is 4 % of this encoder.
+    assert min(differences) <= 6
+    for kind, own in kept.items():  # the strongest of each module
+        for part, start in zip(
+            own.split(gated.sizes[kind]), starts[kind].split(gated.sizes[kind]), strict=True
+        ):
+            assert (
+                not len(start[part])
+                or not len(start[~part])
+                or (start[part].min() >= start[~part].max())
+            )

@@ -31,10 +31,10 @@ def random_gates(
     with torch.no_grad():
         for kind, gate in gated.gates.items():
             noise = torch.randn(gate.log_alpha.shape, generator=generator)
-            gate.log_alpha.copy_(2 * noise + openness + gate.threshold)
+            gate.log_alpha.copy_(2 * noise + openness)
             if kind == "conv":
                 starts = torch.tensor([0, *gated.sizes["conv"]]).cumsum(0)[:-1]
-                gate.log_alpha[starts[starts < len(gate.log_alpha)]] = 1.0
+                gate.log_alpha[starts[starts < len(gate.log_alpha)]] = 10.0
     return gated
 
 
@@ -146,7 +146,7 @@ def test_gates_of_strong_units_start_ahead() -> None:
     kinds: tuple[UnitKind, ...] = ("qk", "vo", "ffn")
     for kind in kinds:
         groups = groups_of(encoder.shape, (kind,))
-        parts = gated.strength(kind).split([group.size for group in groups])
+        parts = gated.log_alpha(kind).split([group.size for group in groups])
         for group, own in zip(groups, parts, strict=True):
             strength = importance(encoder, group)
             assert torch.equal(own.argsort(), strength.argsort())
@@ -154,4 +154,4 @@ def test_gates_of_strong_units_start_ahead() -> None:
             assert own.std(correction=0) == pytest.approx(2.0, rel=1e-4)
     coarse: tuple[GateKind, ...] = ("head", "attention", "ffn_block", "conv")
     for other in coarse:
-        assert not gated.strength(other).any()
+        assert not gated.log_alpha(other).any()
