@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -147,6 +148,31 @@ def test_a_name_is_taken_once_and_a_method_has_its_form(monkeypatch: pytest.Monk
         register("formless")(formless)
     with pytest.raises(ValueError, match="is none of"):
         register("other", needs="luck")  # type: ignore[arg-type]
+
+
+def test_a_method_s_version_is_kept_in_the_history(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(registry, "_methods", dict(registry._methods))
+
+    @register("versioned", version=3)
+    def versioned(encoder: SpeechEncoder, config: MethodConfig) -> SpeechEncoder:
+        return encoder
+
+    assert available()["versioned"].version == 3
+    assert available()["clustering"].version == 1
+    both = compress(compress(small_encoder(), "versioned"), "clustering")
+    folder = save(both, tmp_path / "both")
+    assert [step.method_version for step in load(folder).provenance.steps] == [3, 1]
+
+    path = folder / "config.json"
+    older = path.read_text(encoding="utf-8")
+    assert older.count('"method_version"') == 2
+    path.write_text(re.sub(r'"method_version": \d+,', "", older), encoding="utf-8")
+    assert [step.method_version for step in load(folder).provenance.steps] == [1, 1]
+
+    with pytest.raises(ValueError, match="version 0 must be 1 or more"):
+        register("versionless", version=0)
 
 
 @pytest.mark.parametrize(("method", "settings"), ONE_OF_EACH)

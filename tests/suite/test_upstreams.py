@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from s3prl_compress.encoder import fingerprint, load, random_encoder
 from s3prl_compress.encoder.shape import NAMED_SHAPES
 from s3prl_compress.errors import InputError
+from s3prl_compress.methods import registry
 from s3prl_compress.suite.recipe import UpstreamEntry, read_suite
 from s3prl_compress.suite.upstreams import make_upstream, upstream_recipe
 
@@ -28,6 +30,26 @@ def test_an_upstream_stored_as_float16_is_what_later_cells_find(tmp_path: Path) 
     full, before = make_upstream(entry(settings={"sparsity": 0.2}), base, tmp_path, "cpu")
     assert not before
     assert fingerprint(full) != fingerprint(made)
+
+
+def test_what_an_older_version_of_the_method_made_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = random_encoder(NAMED_SHAPES["hubert_tiny"])
+    asked = entry(settings={"sparsity": 0.2})
+    made, _ = make_upstream(asked, base, tmp_path, "cpu")
+    # What was made before there were versions is still good where the method is the same.
+    assert "method_version" not in upstream_recipe(asked, "sha")
+
+    newer = replace(registry.available()["clustering"], version=2)
+    monkeypatch.setitem(registry._methods, "clustering", newer)
+    assert upstream_recipe(asked, "sha")["method_version"] == 2
+    again, before = make_upstream(asked, base, tmp_path, "cpu")
+    assert not before
+    assert [step.method_version for step in made.provenance.steps] == [1]
+    assert [step.method_version for step in again.provenance.steps] == [2]
+    _, before = make_upstream(asked, base, tmp_path, "cpu")
+    assert before
 
 
 def test_audio_counts_by_its_content_and_not_by_its_place(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from s3prl_compress.encoder.cost import nonzero_parameters, stored_bytes
 from s3prl_compress.encoder.linear import DenseLinear, SparseLinear, dense_weight
 from s3prl_compress.methods import compress
 from s3prl_compress.methods.rebuild import get_linear
+from s3prl_compress.training.distillation import LayerDistillation
 from s3prl_compress.training.gradual import GradualPruning, MaskedWeights, Ramp
+from s3prl_compress.training.imitation import Imitation
 from s3prl_compress.training.reweighted import kept_budget, linears_of, with_dense_linears
 
 from ..methods.small import assert_same, reached, small_encoder, speech
@@ -61,7 +63,7 @@ def test_it_is_magnitude_pruning_where_nothing_is_trained() -> None:
         total=9000,
     )
     for step in range(5):
-        pruning(student, step)
+        pruning.begin(student, step)
     expected = compress(encoder, "magnitude", granularity="weight", scope="global", sparsity=0.3)
     for place in student.places:
         ours, theirs = get_linear(student.hardened(), *place), get_linear(expected, *place)
@@ -78,6 +80,24 @@ def test_a_sparse_encoder_goes_on_from_its_mask() -> None:
     )
 
 
+def test_all_batches_of_an_update_run_with_the_same_masks() -> None:
+    student = masked(small_encoder())
+    target = kept_budget(student.encoder, student.places, 0.3)
+    first = kept_budget(student.encoder, student.places, 0.0)
+    ramp = Ramp(first, target, 2)
+    pruning = GradualPruning(ramp, together=True, nuclear="none", mu=0, total=9000)
+    distance = LayerDistillation(student.shape, student.shape, (0, 2))
+    model = Imitation(student, small_encoder(), distance, pruning, seed=0)
+    used: list[int] = []
+    student.encoder.register_forward_pre_hook(
+        lambda module, inputs: used.append(sum(int(student.mask(p).sum()) for p in student.places))
+    )
+    for step in range(3):
+        for _ in range(3):
+            model(speech(3000), step=step, weight=1.0)
+    assert used == [ramp.left(0)] * 3 + [target] * 6
+
+
 @pytest.mark.parametrize("nuclear", ["fast", "exact"])
 def test_the_nuclear_term_comes_after_the_ramp(nuclear: str) -> None:
     student = masked(small_encoder())
@@ -88,6 +108,8 @@ def test_the_nuclear_term_comes_after_the_ramp(nuclear: str) -> None:
         mu=0.5,
         total=9000,  # type: ignore[arg-type]
     )
+    for step in range(4):
+        pruning.begin(student, step)
     assert pruning(student, 2)["loss"].item() == 0
     found = pruning(student, 3)
     expected = sum(
