@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from s3prl_compress import cli
+from s3prl_compress.commands import compression
+from s3prl_compress.commands.recipes import Step
 from s3prl_compress.encoder import fingerprint, load
+from s3prl_compress.errors import InputError
 from s3prl_compress.training import learned
 
 from ..training.conftest import tones
@@ -46,6 +50,25 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str
     assert run(*arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     return line
+
+
+def test_each_of_several_processes_loads_onto_its_own_gpu(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[torch.device] = []
+
+    def refuse(source: Any, *, device: torch.device) -> Any:
+        asked.append(device)
+        raise InputError("no GPU here")
+
+    monkeypatch.setattr(compression, "load", refuse)
+    steps = [Step(method="clustering")]
+    for name, value in (("RANK", "3"), ("WORLD_SIZE", "4"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    for device in ("cuda", "cpu"):
+        with pytest.raises(InputError, match="no GPU here"):
+            compression.compress_to(checkpoint, tmp_path / "out", steps, {}, device)
+    assert asked == [torch.device("cuda", 1), torch.device("cpu")]
 
 
 def test_a_learned_method_goes_on_where_it_was_killed(

@@ -97,7 +97,7 @@ def test_hardly_anything_left_of_the_layers(name: str, transcribed: Path) -> Non
 
 @pytest.mark.parametrize("name", sorted(set(METHODS) - set(ENOUGH)))
 def test_a_target_that_next_to_nothing_cannot_meet(name: str, transcribed: Path) -> None:
-    with pytest.raises(InputError, match="sparsity .* can remove at most 0.0") as raised:
+    with pytest.raises(InputError, match=r"sparsity .* can remove at most 0\.0") as raised:
         learn(least("wavlm"), name, transcribed)
     assert "\n" not in str(raised.value)
 

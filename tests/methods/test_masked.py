@@ -12,6 +12,7 @@ from s3prl_compress.errors import InputError
 from s3prl_compress.methods import compress
 from s3prl_compress.methods.channels import UnitKind, groups_of, importance
 from s3prl_compress.methods.gate_layout import GateKind, selection_of_gates
+from s3prl_compress.methods.harden import choose_units
 from s3prl_compress.methods.masked import MaskedEncoder
 from s3prl_compress.methods.surgery import select_units
 
@@ -118,6 +119,21 @@ def test_settled_gates_keep_what_was_chosen() -> None:
         gated.settle(wanted)
         for kind, own in gated.kept().items():
             assert torch.equal(own, wanted[kind])
+
+
+@pytest.mark.parametrize("straight_through", [True, False])
+def test_units_are_settled_on_the_device_of_the_gates(straight_through: bool) -> None:
+    """Of several processes each trains on a GPU of its own; what stays is chosen on the CPU.
+
+    torch refuses to mix tensors of the device "meta" with others, as it does with those of GPUs.
+    """
+    encoder = small_encoder()
+    gated = random_gates(encoder, PUBLISHED, 1, straight_through=straight_through)
+    chosen = choose_units(gated, encoder, "test", 0.1)
+    gated.to("meta")
+    gated.settle(chosen)
+    gates = {kind: gated.gate(kind).eval()() for kind in gated.gates}
+    assert {own.device.type for own in (*gates.values(), *gated.kept().values())} == {"meta"}
 
 
 def test_without_a_projection_the_last_convolution_has_no_gates() -> None:

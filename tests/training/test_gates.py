@@ -97,13 +97,6 @@ def test_settled_gates_keep_the_scale_that_they_learned() -> None:
     assert torch.equal(sure() > 0, wanted)
 
 
-def test_gates_are_settled_on_their_own_device() -> None:
-    """What to keep is chosen on the CPU; each of several processes has a GPU of its own."""
-    gates = HardConcrete(4).to("meta")
-    gates.settle(torch.tensor([True, False, False, True]))
-    assert gates.hard().device.type == gates.log_alpha.device.type == "meta"
-
-
 def test_straight_through_is_hard_forward_and_soft_backward() -> None:
     torch.manual_seed(0)
     rounded, soft = gates_at(0.3, True, 1000), gates_at(0.3, False, 1000)
