@@ -207,9 +207,7 @@ class MaskedEncoder(nn.Module):
 
     def _expected_parameters(self) -> Tensor:
         """Return the expected number of parameters, which is exact where gates are certain."""
-        open_: dict[str, Tensor] = {
-            kind: self.gate(kind).open_probability() for kind in self.gates
-        }
+        open_: dict[str, Tensor] = {kind: self.gate(kind).open_probability() for kind in self.gates}
         row, pair = 2 * (self.shape.hidden + 1), 2 * self.shape.hidden + 1
         heads = self.encoder.masked_spec_embed.new_ones(sum(self.sizes["head"]))
         heads = heads * open_.get("head", heads)

@@ -42,9 +42,11 @@ class PruneLowRankConfig(RecoveringConfig):
     """Fraction of the parameters that pruning takes before factors are made; by default
     `sparsity`."""
     prune_ramp: float = Field(default=0.5, gt=0, le=1)
-    """Fraction of the steps in which weights are pruned, on a cubic schedule."""
+    """Fraction of `steps` during which the number of weights falls, on a cubic schedule, to that
+    of `prune_sparsity`. The remaining steps train with the final masks."""
     masks: int = Field(default=100, ge=1)
-    """How often new masks are made on the way."""
+    """Least number of times that masks are computed during the ramp, each time at the beginning
+    of an update; with every update in a ramp of fewer updates than that."""
     scope: Literal["global", "layer"] = "global"
     """global: one threshold for all matrices; layer: the same fraction of each."""
     nuclear: NuclearForm = "fast"

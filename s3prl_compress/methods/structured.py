@@ -18,23 +18,27 @@ class StructuredConfig(GatedConfig):
     """Settings of fine-grained structured pruning."""
 
     sparsity: Sparsity = 0.72
-    """Fraction of the parameters that the encoder stores which goes; the paper's is 0.72."""
+    """Fraction of the given encoder's stored parameters to remove, between 0 and 1. The paper
+    removes 0.72."""
     units: GateNames = ("qk", "vo", "head", "attention", "ffn", "ffn_block")
-    """What has gates: qk and vo (dimensions inside heads), head, attention (whole blocks), ffn
-    (units), ffn_block, conv (output channels of convolutions)."""
+    """Which units have gates and can be removed: qk and vo (dimensions inside heads), head,
+    attention (whole blocks), ffn (FFN units), ffn_block (whole FFNs), conv (output channels of
+    convolutions)."""
     drop: float = Field(default=0.01, gt=0, lt=1)
-    """How probably a gate is closed at the start."""
+    """Probability, between 0 and 1, that a gate is closed in an update at the start."""
     spread: float = Field(default=0.0, ge=0)
-    """Head start that gates of strong units have over weak ones: log_alpha per standard deviation
-    of the units' magnitude inside a head or an FFN. 0: all start alike, which in a short run
-    leaves much of the choice to noise."""
+    """Advantage in log_alpha that gates of units with large weights start with, for each standard
+    deviation of the units' magnitudes inside a head or an FFN. At 0 all gates start alike, and in
+    a short run noise decides much of the choice."""
     equal_heads: bool = True
-    """All heads of a layer that stay keep equally many dimensions, which is faster at equal
-    parameters (benchmarks/head_sizes.py); else the encoder pads them to the layer's largest."""
+    """Keep equally many dimensions in all remaining heads of a layer, which is faster at equal
+    parameters (benchmarks/head_sizes.py). Otherwise the encoder pads heads to the layer's
+    largest."""
     head_multiple: Multiple = 1
-    """Dimensions inside a head come in multiples of this."""
+    """The number of dimensions kept in a head is a multiple of this number."""
     multiple: Multiple = 1
-    """FFN units and convolution channels come in multiples of this."""
+    """The numbers of FFN units and of convolution channels that are kept are multiples of this
+    number."""
 
     @model_validator(mode="after")
     def _something_fine(self) -> StructuredConfig:

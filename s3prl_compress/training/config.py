@@ -126,9 +126,9 @@ class ImitatingConfig(LearnedConfig):
     every state, as STaR; codes: to predict the teacher's clusters of masked frames, after
     DiceHuBERT."""
     layers: Numbers | None = None
-    """Hidden states that are compared; by default 0, 4, 8 and 12 of 12, and as deep elsewhere.
-    0 is the input of the first Transformer layer, behind the position convolution (in dphubert,
-    see layer_zero)."""
+    """Numbers of the hidden states that are compared. The default is 0, 4, 8 and 12 for 12 layers,
+    and the same relative depths otherwise. 0 is the input of the first Transformer layer, after
+    the position convolution; in dphubert, layer_zero can choose another tensor."""
     groups: int = Field(default=4, ge=1)
     """How many groups of hidden states there are."""
     codes: int = Field(default=500, ge=2)

@@ -15,16 +15,17 @@ class GatedConfig(RecoveringConfig):
     """Settings of gates under sparsity control; the values are DPHuBERT's."""
 
     sparsity: Sparsity = 0.75
-    """Fraction of the parameters that the encoder stores which goes."""
+    """Fraction of the given encoder's stored parameters to remove, between 0 and 1."""
     ramp: float = Field(default=0.1, ge=0, le=1)
-    """Fraction of the steps in which the target rises from 0. A short run wants a longer one: the
-    gates must be able to follow."""
+    """Fraction of `steps` during which the target sparsity rises linearly from 0. Short runs need
+    a larger fraction, so that the gates can follow."""
     gate_learning_rate: float | None = Field(default=None, gt=0)
-    """Of the gates, at its peak; it rises and falls with that of the weights. By default 0.02, or
-    40 / steps where that is more: in fewer steps no gate would get from open to closed."""
+    """Peak learning rate of the gates, which rises and falls with that of the weights. The
+    default is 0.02, or 40 / steps if that is larger: at 0.02 a short run would close no gate."""
     multiplier_learning_rate: float | None = Field(default=None, gt=0)
-    """Of the sparsity control's multipliers, which ascend. By default 0.02, or 400 / steps where
-    that is more: multipliers that lag behind the gates overshoot the target."""
+    """Peak learning rate of the multipliers of the Lagrangian, which are maximised. The default
+    is 0.02, or 400 / steps if that is larger: if they change more slowly than the gates, the
+    sparsity overshoots its target."""
 
     def gated_stage(self, name: str) -> Stage:
         """Return the stage in which gates and weights learn together."""
