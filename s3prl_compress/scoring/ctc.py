@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from ..audio import TranscribedAudio, open_transcribed
+from ..audio.table import Split
 from ..encoder import CTCHead, SpeechEncoder, load
 from ..encoder.symbols import decode, plain_text
 from ..errors import InputError
-from ..training.transcripts import Split, TranscribedAudio, open_transcribed
 from .metrics import bootstrap_wer, character_error_rate, word_error_rate
 
 

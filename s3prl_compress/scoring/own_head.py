@@ -11,13 +11,13 @@ from pathlib import Path
 
 from torch import nn
 
+from ..audio import TranscribedAudio, open_transcribed
 from ..encoder import SpeechEncoder, describe, load
 from ..encoder.guest import Guest
 from ..errors import InputError
 from ..outputs import pick_device
 from ..reporting import records
 from ..reporting.records import ScoreRecord, Upstream
-from ..training.transcripts import TranscribedAudio, open_transcribed
 from .cell import finished_record, stem_of, write_predictions
 from .corpora.base import CARD_FILE
 from .corpora.card import read_card

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal, TypeVar
+from typing import ClassVar, TypeVar
 
 from torch import Tensor
 from tqdm import tqdm
 
+from ...audio.table import Split as Split
 from ...errors import InputError
 from ...reporting import records
 from .audio import read_samples
@@ -21,7 +22,6 @@ from .audio import read_samples
 CARD_FILE = "corpus.json"
 """What `prepare` writes beside the recordings."""
 
-Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 
 ONE_FOLD = (0,)

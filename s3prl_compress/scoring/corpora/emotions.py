@@ -13,10 +13,10 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from ...errors import InputError
+from ...faults import Faults
 from .audio import SAMPLING_RATE, check_audio
 from .base import CARD_FILE, Corpus, Item, Split, progress
 from .card import read_card
-from .faults import Faults
 
 EMOTIONS = ("neu", "hap", "ang", "sad")
 """In the order of s3prl's labels: the index of a class is the index of its logit."""

@@ -12,10 +12,10 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from ...errors import InputError
+from ...faults import Faults
 from .audio import SAMPLING_RATE, check_audio, read_wave
 from .base import CARD_FILE, SPLITS, Corpus, Item, Split, folders, progress
 from .card import read_card
-from .faults import Faults
 
 SILENCE = "_silence_"
 UNKNOWN = "_unknown_"

@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 from ...errors import InputError
+from ...faults import Faults
 from .emotions import EMOTIONS, FOLDS, label_texts
-from .faults import Faults
 from .iemocap import is_iemocap, prepare_iemocap
 from .prepare import Layout, check_output, packaged_table, prepare_layout
 from .table import Form, Row, read_table

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from ...faults import Faults
 from .base import SPLITS
-from .faults import Faults
 from .prepare import Layout, check_output, packaged_table, prepare_layout
 from .speakers import AUDIO_FOLDER, LISTS, SPLIT_NUMBERS, speaker_ids
 from .table import Form, Row, read_table

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from ...errors import InputError
+from ...faults import Faults
 from .audio import SAMPLING_RATE, check_audio
 from .base import CARD_FILE, SPLITS, Corpus, Item, Split, progress
 from .card import read_card
-from .faults import Faults
 
 AUDIO_FOLDER = "voxceleb1"
 LISTS = ("iden_split.txt", "veri_test_class.txt")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from s3prl_compress.audio import open_transcribed
 from s3prl_compress.errors import InputError
-from s3prl_compress.training.transcripts import open_transcribed
 
 
 def write_audio(path: Path, samples: int = 2000) -> None:

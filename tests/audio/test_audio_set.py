@@ -7,8 +7,8 @@ import pytest
 import soundfile
 import torch
 
+from s3prl_compress.audio import open_audio
 from s3prl_compress.errors import InputError
-from s3prl_compress.training.audio import open_audio
 
 RATE = 16_000
 
