@@ -109,23 +109,21 @@ class AudioSet:
         """
         step = -(-len(self.files) // _LISTENED_FILES)
         longest = _LISTENED_SECONDS * SAMPLING_RATE
-        heard = range(0, len(self.files), step)
+        heard = [index for index in range(0, len(self.files), step) if self.lengths[index]]
         silent = [
             self.files[index]
             for index in heard
             if not self.read(index, 0, min(self.lengths[index], longest)).any()
         ]
+        if not silent:
+            return
+        found = (
+            f"{self.root}: digital silence in {len(silent)} of {len(heard)} audio files looked at "
+            f"(first: {silent[0]})"
+        )
         if len(silent) == len(heard):
-            raise InputError(
-                f"{self.root}: digital silence, all samples are zero in {len(silent)} of "
-                f"{len(silent)} audio files looked at (first: {silent[0]}); check how they were "
-                "written"
-            )
-        if silent:
-            tell(
-                f"{self.root}: digital silence in {len(silent)} of {len(heard)} audio files "
-                f"looked at (first: {silent[0]})"
-            )
+            raise InputError(f"{found}; check how they were written")
+        tell(found)
 
     def contents(self) -> tuple[str, ...]:
         """Return the SHA-256 of every file's bytes, in hexadecimal digits.

@@ -40,8 +40,9 @@ FULL_SCALE = 32768
 _LOUDEST = 16.0
 """Times full scale. Beyond it (24 dB) a float file holds unscaled integers, not loud speech."""
 
-_INEXACT_SEEK = ("OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")
-"""Subtypes whose samples after a seek differ a little from those of the file read in order."""
+_EXACT_SEEK = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+"""Beginnings of the subtypes that are decoded sample by sample; FLAC's is PCM. After a seek, other
+codecs give samples that differ a little (Opus) or, near the end, belong elsewhere (Vorbis)."""
 
 
 def read_audio(
@@ -50,7 +51,8 @@ def read_audio(
     """Return a recording, or part of it, as mono: [samples], float64, 16 kHz, full scale 1.
 
     Channels are averaged; other rates go through scipy's polyphase filter. A part equals the
-    same part of the whole recording, to the bit.
+    same part of the whole recording, to the bit; of Vorbis, Opus and MP3 everything before it is
+    decoded, too.
 
     Args:
         path: of a file that libsndfile reads.
@@ -99,6 +101,19 @@ def to_int16(samples: Samples) -> NDArray[np.int16]:
     return np.clip(np.rint(samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
+def check_finite(samples: Samples, path: str | Path, rate: int, start: int = 0) -> None:
+    """Refuse samples that are NaN or infinite: [samples] or [samples, channels].
+
+    `start` is the number of the first one in the file, whose sampling rate is `rate`.
+    """
+    if not np.isfinite(samples).all():
+        first = start + int(np.argwhere(~np.isfinite(samples))[0, 0])
+        raise InputError(
+            f"{path}: holds samples that are NaN or infinite (first: at {first / rate:.3f} s); "
+            "repair or remove it"
+        )
+
+
 def _header(file: soundfile.SoundFile) -> Header:
     return Header(file.frames, file.samplerate, file.channels)
 
@@ -117,18 +132,13 @@ def _opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
 
 def _decode(file: soundfile.SoundFile, path: str | Path, start: int, frames: int) -> Samples:
     """Return frames of an open file as mono at the file's own rate."""
-    skipped = start if file.subtype in _INEXACT_SEEK else 0
+    skipped = 0 if file.subtype.startswith(_EXACT_SEEK) else start
     if start and not skipped:
         file.seek(start)
     mono: Samples = file.read(skipped + frames, dtype="float64", always_2d=True).mean(axis=1)
     mono = mono[skipped:]
+    check_finite(mono, path, file.samplerate, start)
     peak = np.abs(mono).max(initial=0.0)
-    if not np.isfinite(peak):
-        first = start + int(np.argmin(np.isfinite(mono)))
-        raise InputError(
-            f"{path}: holds samples that are NaN or infinite (first: {first}, of "
-            f"{file.samplerate} a second); repair or remove it"
-        )
     if peak > _LOUDEST:
         raise InputError(
             f"{path}: float samples as large as {peak:.4g} where full scale is 1; they look like "

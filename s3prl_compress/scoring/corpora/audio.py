@@ -52,10 +52,7 @@ def check_audio(path: Path, name: str, faults: Faults, *, shortest: int, rate: i
     if header.frames == 0:
         faults.add("empty file", name)
     elif rate is not None and header.rate != rate:
-        faults.add(
-            f"sampling rate other than {rate} Hz, which `prepare` converts",
-            f"{name} has {header.rate}",
-        )
+        faults.add(f"sampling rate other than {rate} Hz", f"{name} has {header.rate}")
     elif header.frames * SAMPLING_RATE < shortest * header.rate:
         seconds = header.frames / header.rate
         faults.add("background file shorter than 1 s", f"{name} has {seconds:.2f} s")

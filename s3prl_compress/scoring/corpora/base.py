@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ...audio.table import Split as Split
 from ...errors import InputError
+from ...faults import Faults
 from ...reporting import records
 from .audio import read_samples
 
@@ -126,6 +127,16 @@ class Corpus(ABC):
     def relative(self, path: Path) -> str:
         """Return a file's path below the corpus folder, with forward slashes."""
         return path.relative_to(self.root).as_posix()
+
+
+def check_classes_differ(labels: Iterable[str], where: str, faults: Faults) -> None:
+    """Note in `faults` where all utterances are of one class: any model would score 100 there.
+
+    `where` is the split, in words.
+    """
+    present = set(labels)
+    if len(present) == 1:
+        faults.add("one class only, where a score needs two", f"{present.pop()} in {where}")
 
 
 def folders(root: Path) -> list[Path]:

@@ -94,7 +94,9 @@ class KeywordCorpus(Corpus):
         files += [(path, SAMPLING_RATE) for path in background]
         for path, shortest in progress(files, "checking the corpus"):
             check_audio(path, self.relative(path), faults, shortest=shortest, rate=SAMPLING_RATE)
-        faults.raise_if_any(str(self.root), "mend or remove these, or prepare the corpus again")
+        faults.raise_if_any(
+            str(self.root), "fix or remove these, or write the corpus with `s3prl-compress prepare`"
+        )
 
     def utterance_name(self, item: Item) -> str:
         """Return the name of a test utterance in predictions: `<class>/<file>`."""

@@ -72,7 +72,9 @@ class TranscribedCorpus(Corpus):
         for path in progress(files, "checking the corpus"):
             check_audio(path, self.relative(path), faults, shortest=1, rate=SAMPLING_RATE)
             _check_name_and_channels(path, self.relative(path), faults)
-        faults.raise_if_any(str(self.root), "mend or remove these, or prepare the corpus again")
+        faults.raise_if_any(
+            str(self.root), "fix or remove these, or write the corpus with `s3prl-compress prepare`"
+        )
 
     def used_files(self) -> Iterable[Path]:
         """Yield every file that decides a score: recordings and transcripts."""
