@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..encoder import SpeechEncoder, cost, load, save
+from ..encoder import SpeechEncoder, cost, load_unless_loaded, normalization_note, save
 from ..errors import InputError
 from ..files import write_atomically
 from ..methods import MethodInfo, available, check_settings, compress
@@ -31,6 +31,7 @@ def compress_to(
     steps: Sequence[Step],
     settings: Mapping[str, str],
     device: str,
+    normalize: bool | None = None,
 ) -> dict[str, Any]:
     """Compress `source`, write the result to `folder`, and return counts before and after.
 
@@ -42,6 +43,8 @@ def compress_to(
         settings: texts as they were typed; see `typed`. They count for every method that has
             them, before its own in `steps`.
         device: where it is computed.
+        normalize: whether waveforms are normalised, in place of what `source` says; stored in the
+            new checkpoint.
     """
     values = {name: typed(text) for name, text in settings.items()}
     work = folder.with_name(folder.name + WORK)
@@ -49,7 +52,8 @@ def compress_to(
         (name, own | _work_of(name, own, work / f"{number}_{name}"))
         for number, (name, own) in enumerate(_dealt_out(steps, values))
     ]
-    encoder = source if isinstance(source, SpeechEncoder) else load(source, device=device)
+    encoder = load_unless_loaded(source, device=device, normalize=normalize)
+    assert isinstance(encoder, SpeechEncoder)  # no third-party upstream gets here
     for name, own in chain[1:]:
         if "teacher" in find_method(name).config.model_fields:
             own.setdefault("teacher", encoder)
@@ -71,6 +75,8 @@ def compress_to(
         "settings": first.settings,
         "then": [{"method": step.method, "settings": step.settings} for step in others],
         "output": str(folder),
+        "normalize": smaller.normalize,
+        "notes": [note for note in (normalization_note(smaller),) if note],
     }
 
 

@@ -26,6 +26,11 @@ PADDINGS: tuple[Padding, ...] = ("independent", "fairseq")
 
 SAMPLING_RATE = 16_000
 
+FAIRSEQ_EPS = 1e-5
+"""Added to the variance when a waveform is normalised: fairseq, s3prl, torchaudio."""
+TRANSFORMERS_EPS = 1e-7
+"""The same in transformers' `Wav2Vec2FeatureExtractor`."""
+
 
 class TransformerStack(nn.Module):
     """Positions and Transformer layers; returns the input of every layer, and the output."""
@@ -77,13 +82,19 @@ class SpeechEncoder(nn.Module):
         shape: sizes of everything.
         normalize: bring each waveform to zero mean and unit variance first (what Hugging Face
             calls `do_normalize` and fairseq `normalize`).
+        normalize_eps: added to the variance of the waveform before the root is taken.
         padding: "independent": an utterance's features do not depend on what it is batched with.
             "fairseq": the masks and the GroupNorm of s3prl and fairseq, as the published SUPERB
             rows had them; there the padding of a batch leaks into every feature.
     """
 
     def __init__(
-        self, shape: EncoderShape, *, normalize: bool = False, padding: Padding = "independent"
+        self,
+        shape: EncoderShape,
+        *,
+        normalize: bool = False,
+        normalize_eps: float = FAIRSEQ_EPS,
+        padding: Padding = "independent",
     ) -> None:
         super().__init__()
         if shape.family == "whisper_encoder":
@@ -93,6 +104,7 @@ class SpeechEncoder(nn.Module):
             )
         self.shape = shape
         self.normalize = normalize
+        self.normalize_eps = normalize_eps
         self.padding = padding
         self.sampling_rate = SAMPLING_RATE
         self.provenance = Provenance.unknown()
@@ -162,7 +174,8 @@ class SpeechEncoder(nn.Module):
         lengths = self._check(waveforms)
         prepared = [waveform.to(self.device, self.dtype) for waveform in waveforms]
         if self.normalize:
-            prepared = [F.layer_norm(waveform, waveform.shape) for waveform in prepared]
+            eps = self.normalize_eps
+            prepared = [F.layer_norm(waveform, waveform.shape, eps=eps) for waveform in prepared]
         batch = pad_sequence(prepared, batch_first=True) if len(prepared) > 1 else prepared[0][None]
         padded = len(set(lengths)) > 1
         first_frames = None
