@@ -32,6 +32,8 @@ from tqdm import tqdm
 from .errors import InputError
 
 _DATA = "config.downstream_expert.datarc"
+_SILENCE = ("sv_voxceleb1", "voxceleb2_amsoftmax_segment_eval")
+"""Downstreams of s3prl that call libsox's effect `silence`."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,6 +71,7 @@ def _completed(given: list[str], scratch: Path) -> list[str]:
     if flags is None:
         return given  # s3prl's usage
     _check_upstream(flags)
+    _check_downstream(flags)
     extra = _device(flags) + _absolute(flags)
     if not _resumes(flags):
         extra += _config(flags, scratch)
@@ -114,6 +117,18 @@ def _check_upstream(flags: argparse.Namespace) -> None:
     source = flags.upstream_ckpt
     if not (Path(source).exists() or is_hub_id(source) or source in SHIPPED):
         raise InputError(f"-k {source}: no such file or folder; give a checkpoint folder or hub id")
+
+
+def _check_downstream(flags: argparse.Namespace) -> None:
+    if flags.downstream not in _SILENCE:
+        return
+    from .s3prl_bridge.mends import mend
+
+    if "torchaudio_sox_effects" in mend():
+        raise InputError(
+            f"-d {flags.downstream}: trims silence by libsox's effect `silence`, which torchaudio "
+            "has no more since 2.9; install torchaudio before 2.9 and libsox, elsewhere"
+        )
 
 
 def _absolute(flags: argparse.Namespace) -> list[str]:
