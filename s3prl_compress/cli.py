@@ -13,6 +13,7 @@ from typing import Literal
 from .commands import console
 from .commands.console import Answer, Command, table
 from .commands.exporting import export
+from .commands.options import settings_of_method
 from .outputs import check_checkpoint_output, check_folder_output, pick_device, use_threads
 
 
@@ -85,6 +86,7 @@ def compress(
     method: str | None = None,
     then: str | None = None,
     recipe: str | None = None,
+    normalize: bool | None = None,
     device: str | None = None,
     threads: int | None = None,
     **settings: str,
@@ -107,6 +109,8 @@ def compress(
             setting that both have goes to both
         recipe: a YAML file in place of method and then, or the name of a packaged one, see
             `ls recipes`
+        normalize: yes or no: whether waveforms are normalised first, in place of what MODEL says;
+            stored in the new checkpoint
         device: where it is computed; cuda where there is one, else cpu
         threads: CPU threads
     """
@@ -115,11 +119,12 @@ def compress(
     from .commands import compression, recipes
 
     steps = recipes.steps_of(method, then, recipe)
-    figures = compression.compress_to(model, folder, steps, settings, place)
+    figures = compression.compress_to(model, folder, steps, settings, place, normalize)
     return Answer(
         figures,
         compression.comparison(figures),
         (
+            *(f"note: {note}" for note in figures["notes"]),
             f"checkpoint: {output}",
             f"next: s3prl-compress time {output} --against {model}",
             f"      s3prl-compress score {output} --task ks --data DIR",
@@ -166,6 +171,7 @@ def score(
     name: str | None = None,
     force: bool = False,
     cache: str | None = None,
+    normalize: bool | None = None,
     device: str | None = None,
     threads: int | None = None,
 ) -> Answer:
@@ -185,6 +191,7 @@ def score(
         name: of the upstream in tables
         force: run the cell even where its record is there
         cache: folder of features, to share them between output folders
+        normalize: yes or no: whether waveforms are normalised first, in place of what MODEL says
         device: where it is computed; cuda where there is one, else cpu
         threads: CPU threads
     """
@@ -207,6 +214,7 @@ def score(
         name=name,
         force=force,
         cache=cache,
+        normalize=normalize,
     )
     path = record_path(record, folder)
     hints = (f"record: {path}", f"next: s3prl-compress report {output}")
@@ -225,6 +233,7 @@ def time(
     utterances_per_bucket: int | None = None,
     name: str | None = None,
     against_name: str | None = None,
+    normalize: bool | None = None,
     device: str | None = None,
     threads: int | None = None,
 ) -> Answer:
@@ -241,6 +250,7 @@ def time(
         utterances_per_bucket: only so many of each bucket's eight, for a quick look
         name: of the upstream in tables
         against_name: the same for the other one
+        normalize: yes or no: whether waveforms are normalised first, in place of what both say
         device: where it is computed; cuda where there is one, else cpu
         threads: CPU threads
     """
@@ -260,6 +270,7 @@ def time(
         device=place,
         batch_size=batch_size,
         utterances_per_bucket=utterances_per_bucket,
+        normalize=normalize,
     )
     path = None if folder is None else write_time_record(record, folder)
     figures = summary(record) | {"record": None if path is None else str(path)}
@@ -323,24 +334,6 @@ def report(folder: str, *, output: str | None = None) -> Answer:
     return Answer({"files": paths}, "\n".join(paths), (f"open: {paths[-1]}",))
 
 
-def _settings_of_method(argv: Sequence[str]) -> dict[str, str]:
-    """Return the settings of the methods that `compress` is told to use, as options."""
-    options = ("--method", "--then", "--recipe")
-    named = {
-        part.partition("=")[0][2:]: part.partition("=")[2] or following
-        for part, following in zip(argv, [*argv[1:], ""], strict=True)
-        if part.partition("=")[0] in options
-    }
-    given = {key: name for key, name in named.items() if name and not name.startswith("--")}
-    if not given.keys() & {"method", "recipe"}:
-        return {}
-    from .commands.compression import chained_settings
-    from .commands.recipes import steps_of
-
-    steps = steps_of(given.get("method"), given.get("then"), given.get("recipe"))
-    return chained_settings([step.method for step in steps])
-
-
 COMMANDS: dict[str, Command] = {
     "ls": Command(ls, ("ls methods", "ls methods clustering", "ls tasks --json")),
     "inspect": Command(inspect, ("inspect hubert_base --json", "inspect out/fold10")),
@@ -355,7 +348,7 @@ COMMANDS: dict[str, Command] = {
             "--output out/fold50",
             "compress hubert_demo --recipe structured_hubert_demo --audio DIR --output out/half",
         ),
-        extra=_settings_of_method,
+        extra=settings_of_method,
     ),
     "export": Command(
         export,

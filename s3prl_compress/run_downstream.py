@@ -32,6 +32,8 @@ from tqdm import tqdm
 from .errors import InputError
 
 _DATA = "config.downstream_expert.datarc"
+_SILENCE = ("sv_voxceleb1", "voxceleb2_amsoftmax_segment_eval")
+"""Downstreams of s3prl that call libsox's effect `silence`."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,14 +44,18 @@ def main(arguments: list[str] | None = None) -> int:
             _run(_completed(given, Path(scratch)))
         return 0
     except InputError as error:
-        print(f"run_downstream: {error}", file=sys.stderr)
+        from .s3prl_bridge.workers import last_line
+
+        print(f"run_downstream: {last_line(error)}", file=sys.stderr)
         return 2
 
 
 def _run(arguments: list[str]) -> None:
     from .s3prl_bridge.by_hand import mend_downstreams
     from .s3prl_bridge.registration import register
+    from .s3prl_bridge.workers import fork_workers
 
+    fork_workers()
     register()
     mend_downstreams()
     # s3prl counts its steps by its progress bar: disabled (TQDM_DISABLE) it would never end.
@@ -65,7 +71,8 @@ def _completed(given: list[str], scratch: Path) -> list[str]:
     if flags is None:
         return given  # s3prl's usage
     _check_upstream(flags)
-    extra = _device(flags)
+    _check_downstream(flags)
+    extra = _device(flags) + _absolute(flags)
     if not _resumes(flags):
         extra += _config(flags, scratch)
     return [*given, *extra]
@@ -77,10 +84,12 @@ def _read(given: list[str]) -> argparse.Namespace | None:
     names = {
         "mode": "-m", "override": "-o", "past_exp": "-e", "config": "-c", "downstream": "-d",
         "upstream": "-u", "upstream_ckpt": "-k", "expname": "-n", "expdir": "-p",
+        "upstream_model_config": "-g",
     }  # fmt: skip
     for name, short in names.items():
         parser.add_argument(short, f"--{name}")
     parser.add_argument("--device")
+    parser.add_argument("--hub")
     parser.add_argument("-a", "--auto_resume", action="store_true")
     parser.add_argument("-h", "--help", action="store_true")
     try:
@@ -91,18 +100,44 @@ def _read(given: list[str]) -> argparse.Namespace | None:
 
 
 def _check_upstream(flags: argparse.Namespace) -> None:
+    from .encoder.importers.hub import is_hub_id
     from .encoder.shipped import SHIPPED, shipped_folder
 
+    if flags.hub == "huggingface":
+        raise InputError(
+            "--hub huggingface: runs code from the model hub, by functions that huggingface_hub "
+            "no longer has; leave it out, and give the model as -u compressed -k OWNER/NAME"
+        )
     if flags.upstream in SHIPPED and not flags.upstream_ckpt:
         shipped_folder(flags.upstream)
     if flags.upstream != "compressed" or _resumes(flags):
         return
     if not flags.upstream_ckpt:
         raise InputError("-u compressed: no checkpoint; add -k FOLDER (or a hub id)")
-    path = Path(flags.upstream_ckpt)
-    # One slash at most may be a hub id; everything else is a path.
-    if not path.exists() and (path.is_absolute() or len(path.parts) != 2 or path.parts[0] == ".."):
-        raise InputError(f"-k {path}: no such file or folder; give a checkpoint folder or hub id")
+    source = flags.upstream_ckpt
+    if not (Path(source).exists() or is_hub_id(source) or source in SHIPPED):
+        raise InputError(f"-k {source}: no such file or folder; give a checkpoint folder or hub id")
+
+
+def _check_downstream(flags: argparse.Namespace) -> None:
+    if flags.downstream not in _SILENCE:
+        return
+    from .s3prl_bridge.mends import mend
+
+    if "torchaudio_sox_effects" in mend():
+        raise InputError(
+            f"-d {flags.downstream}: trims silence by libsox's effect `silence`, which torchaudio "
+            "has no more since 2.9; install torchaudio before 2.9 and libsox, elsewhere"
+        )
+
+
+def _absolute(flags: argparse.Namespace) -> list[str]:
+    """Return the flags whose paths s3prl keeps for a resumed run, which may start elsewhere."""
+    flag = {"-k": flags.upstream_ckpt, "-g": flags.upstream_model_config}
+    found = {name: Path(path) for name, path in flag.items() if path and Path(path).exists()}
+    if flags.expdir:
+        found["-p"] = Path(flags.expdir)
+    return [part for name, path in found.items() for part in (name, str(path.absolute()))]
 
 
 def _device(flags: argparse.Namespace) -> list[str]:

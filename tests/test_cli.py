@@ -178,6 +178,56 @@ def test_score_time_and_report(
     assert all(Path(file).is_file() for file in files)
 
 
+def test_normalisation_is_an_option(
+    capsys: pytest.CaptureFixture[str], checkpoint: Path, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    compress = ("compress", checkpoint, "--method", "magnitude", "--output", tmp_path / "out")
+    answer = figures(capsys, *compress, "--normalize", "yes")
+    assert answer["normalize"] is True
+    assert "GroupNorm" in answer["notes"][0]
+    assert figures(capsys, "inspect", tmp_path / "out")["normalize"] is True
+    score = ("score", tmp_path / "out", "--task", "ks", "--data", tiny_corpus, "--recipe", QUICK)
+    said = {
+        flags: figures(capsys, *score, *flags, "--output", tmp_path / "results")
+        for flags in ((), ("--normalize", "no"))
+    }
+    assert [answer["normalize"] for answer in said.values()] == [True, False]
+    assert [any("GroupNorm" in n for n in answer["notes"]) for answer in said.values()] == [
+        True,
+        False,
+    ]
+    timed = figures(
+        capsys, "time", checkpoint, "--normalize", "yes", *TIME_FLAGS, "--output", tmp_path / "time"
+    )
+    record = json.loads(Path(timed["record"]).read_text())
+    assert record["upstream"]["normalize"] is True
+    assert "must be yes or no" in complaint(capsys, *score, "--normalize", "maybe")
+    with pytest.raises(SystemExit):
+        cli.main(["score", "--help"])
+    assert "--normalize {yes,no}" in capsys.readouterr().out
+
+
+def test_export_says_how_to_load_it_and_what_was_filled(
+    capsys: pytest.CaptureFixture[str], checkpoint: Path, tmp_path: Path
+) -> None:
+    from s3prl_compress.encoder import CTCHead, load, save
+
+    compress = ("compress", checkpoint, "--method", "magnitude", "--granularity", "channel")
+    figures(capsys, *compress, "--sparsity", "0.3", "--output", tmp_path / "small")
+    export = ("export", tmp_path / "small", "--format", "transformers", "--output")
+    assert "--dense" in complaint(capsys, *export, tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+    answer = figures(capsys, *export, tmp_path / "dense", "--dense")
+    assert answer["notes"][0].startswith("filled with zeros: ")
+    encoder = load(checkpoint)
+    encoder.head = CTCHead(32, ("<pad>", "A"), 0)
+    save(encoder, tmp_path / "ctc")
+    for name, source in (("AutoModel", checkpoint), ("AutoModelForCTC", tmp_path / "ctc")):
+        arguments = ["export", str(source), "--format", "transformers"]
+        assert cli.main([*arguments, "--output", str(tmp_path / name)]) == 0
+        assert f"in transformers: {name}.from_pretrained(" in capsys.readouterr().out
+
+
 def test_bad_input_is_one_line(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -193,7 +243,7 @@ def test_bad_input_is_one_line(
     assert "no command 'compres'" in complaint(capsys, "compres")
     assert "model" in complaint(capsys, "inspect")
     assert "--nope" in complaint(capsys, "inspect", checkpoint, "--nope", "1")
-    assert "does not exist" in complaint(capsys, "inspect", tmp_path / "nothing.pt")
+    assert "no such file or folder" in complaint(capsys, "inspect", tmp_path / "nothing.pt")
     assert "--sparsity" in complaint(capsys, *compress, "--sprsity", "0.1", *to)
     assert "less than 1" in complaint(capsys, *compress, "--sparsity", "2", *to)
     assert "clustering" in complaint(capsys, "compress", checkpoint, "--method", "x", *to)

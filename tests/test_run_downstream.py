@@ -9,6 +9,7 @@ import pytest
 
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
 from s3prl_compress.run_downstream import main
+from s3prl_compress.s3prl_bridge.mends import mend
 from s3prl_compress.scoring.corpora.opening import open_corpus
 from s3prl_compress.scoring.corpora.speakers import SpeakerCorpus
 
@@ -32,11 +33,22 @@ DATA = "config.downstream_expert.datarc"
         (["-u", "hubert", "-d", "asr", "-o", f"{DATA}.libri_root=/no"], "/no: no such folder"),
         (["-u", "hubert", "-d", "speech_commands"], "say where the corpus lies"),
         (["-u", "hubert", "-d", "asr", "-c", "no.yaml"], "-c no.yaml: no such file"),
+        (
+            ["-u", "hubert", "-d", "sv_voxceleb1"],
+            "-d sv_voxceleb1: trims silence by libsox's effect `silence`",
+        ),
+        (["-u", "compressed", "-k", "out/fold10.x", "-d", "asr"], "-k out/fold10.x: no such file"),
+        (
+            ["-u", "someone/model", "--hub", "huggingface", "-d", "asr"],
+            "give the model as -u compressed -k OWNER/NAME",
+        ),
     ],
 )
 def test_mistakes_are_said_in_one_line_before_s3prl_starts(
     flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if "sv_voxceleb1" in flags and "torchaudio_sox_effects" not in mend():
+        pytest.skip("this torchaudio has libsox")
     assert main(["-m", "train", "-p", "unused", "--device", "cuda", *flags]) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -62,6 +74,57 @@ def test_keyword_spotting_from_the_command_line(tiny_corpus: Path, tmp_path: Pat
     assert "dev at step 4" in log
     assert "test at step 4" in log
     assert len((tmp_path / "experiment" / "test_predict.txt").read_text().splitlines()) == 48
+
+
+def test_a_run_is_resumed_from_another_folder_and_started_where_fork_is_not_the_default(
+    tiny_corpus: Path, tmp_path: Path
+) -> None:
+    save(random_encoder(NAMED_SHAPES["hubert_tiny"]), tmp_path / "tiny")
+    (tmp_path / "options.yaml").write_text("padding: fairseq\n")
+    (tmp_path / "elsewhere").mkdir()
+    override = _override(tiny_corpus).replace("num_workers=0", "num_workers=1")
+    flags = ["-m", "train", "-u", "compressed", "-k", "tiny", "-g", "options.yaml"]
+    flags += ["-d", "speech_commands", "-p", "experiment", "-o", override, "--device", "cpu"]
+    code = (
+        "import multiprocessing, sys; multiprocessing.set_start_method('spawn'); "
+        f"from s3prl_compress.run_downstream import main; sys.exit(main({flags!r}))"
+    )
+    done = _python(["-c", code], tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    past = ["-e", "../experiment", "--device", "cpu", "-m", "evaluate", "-t", "dev"]
+    done = _run(past, tmp_path / "elsewhere")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [*(tmp_path / "elsewhere").iterdir()] == []
+    assert (tmp_path / "experiment" / "dev_predict.txt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["-s", "hidden_state_5"], "-s hidden_state_5: the upstream has no such state"),
+        (["-l", "9"], "-l 9: the upstream has 3 hidden states, 0 to 2"),
+    ],
+)
+def test_states_that_are_not_there_are_one_line(
+    flags: list[str], message: str, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    save(random_encoder(NAMED_SHAPES["hubert_tiny"]), tmp_path / "tiny")
+    common = ["-m", "train", "-u", "compressed", "-k", "tiny", "-d", "speech_commands"]
+    common += ["-p", "experiment", "-o", _override(tiny_corpus), "--device", "cpu"]
+    done = _run([*common, *flags], tmp_path)
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert done.stderr.splitlines()[-1].startswith(f"run_downstream: {message}")
+    assert "Traceback" not in done.stderr
+
+
+def test_one_state_is_selected(tiny_corpus: Path, tmp_path: Path) -> None:
+    save(random_encoder(NAMED_SHAPES["hubert_tiny"]), tmp_path / "tiny")
+    flags = ["-m", "train", "-u", "compressed", "-k", "tiny", "-d", "speech_commands"]
+    flags += ["-s", "hidden_state_1", "-p", "experiment", "-o", _override(tiny_corpus)]
+    done = _run([*flags, "--device", "cpu"], tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "The selected feature hidden_state_1's downsample rate is 320" in done.stderr
+    assert "weighted sum" not in done.stderr
 
 
 @pytest.mark.parametrize("downstream", ["voxceleb1", "asr"])

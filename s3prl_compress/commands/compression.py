@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..encoder import SpeechEncoder, cost, load, save
+from ..encoder import SpeechEncoder, cost, load_unless_loaded, normalization_note, save
 from ..errors import InputError
 from ..files import write_atomically
 from ..methods import MethodInfo, available, check_settings, compress
@@ -33,6 +33,7 @@ def compress_to(
     steps: Sequence[Step],
     settings: Mapping[str, str],
     device: str,
+    normalize: bool | None = None,
 ) -> dict[str, Any]:
     """Compress `source`, write the result to `folder`, and return counts before and after.
 
@@ -44,6 +45,8 @@ def compress_to(
         settings: texts as they were typed; see `typed`. They count for every method that has
             them, before its own in `steps`.
         device: where it is computed; of several processes each has a GPU of its own.
+        normalize: whether waveforms are normalised, in place of what `source` says; stored in the
+            new checkpoint.
     """
     values = {name: typed(text) for name, text in settings.items()}
     work = folder.with_name(folder.name + WORK)
@@ -52,7 +55,8 @@ def compress_to(
         for number, (name, own) in enumerate(_dealt_out(steps, values))
     ]
     place = own_device(torch.device(device))
-    encoder = source if isinstance(source, SpeechEncoder) else load(source, device=place)
+    encoder = load_unless_loaded(source, device=place, normalize=normalize)
+    assert isinstance(encoder, SpeechEncoder)  # no third-party upstream gets here
     for name, own in chain[1:]:
         if "teacher" in find_method(name).config.model_fields:
             own.setdefault("teacher", encoder)
@@ -74,6 +78,8 @@ def compress_to(
         "settings": first.settings,
         "then": [{"method": step.method, "settings": step.settings} for step in others],
         "output": str(folder),
+        "normalize": smaller.normalize,
+        "notes": [note for note in (normalization_note(smaller),) if note],
     }
 
 

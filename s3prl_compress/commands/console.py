@@ -24,7 +24,7 @@ from ..errors import InputError
 from ..version import __version__
 
 PROGRAM = "s3prl-compress"
-_TYPES = {"int": "a whole number", "float": "a number"}
+_TYPES = {"int": "a whole number", "float": "a number", "bool": "yes or no"}
 TRACEBACK_VARIABLE = "S3PRL_COMPRESS_TRACEBACK"
 
 
@@ -174,6 +174,8 @@ def _parser(name: str, command: Command, extra: Mapping[str, str]) -> _Parser:
     for action in parser._actions:
         # jsonargparse takes `%(default)s` only, so a percent sign needs no care.
         action.help = helps.get(action.dest, action.help)
+        if action.metavar == "{true,false,null}":
+            action.metavar = "{yes,no}"  # the parser takes these, too
         # As people type them; the parser itself knows them with underscores.
         action.option_strings = [name.replace("_", "-") for name in action.option_strings]
     return parser

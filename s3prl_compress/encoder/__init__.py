@@ -4,7 +4,7 @@ from .checkpoint import fingerprint, is_checkpoint, read_config
 from .cost import LEADERBOARD_COUNTS, LEADERBOARD_SAMPLES, cost, describe, macs
 from .head import CTCHead
 from .initial import random_encoder
-from .loading import load, save
+from .loading import load, load_unless_loaded, normalization_note, save
 from .model import PADDINGS, SAMPLING_RATE, Padding, SpeechEncoder
 from .provenance import MethodStep, Provenance
 from .shape import (
@@ -38,8 +38,10 @@ __all__ = [
     "fingerprint",
     "is_checkpoint",
     "load",
+    "load_unless_loaded",
     "macs",
     "named_shape",
+    "normalization_note",
     "random_encoder",
     "read_config",
     "save",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -23,7 +23,7 @@ from .guest import Guest
 from .head import CTCHead
 from .layers import HeadLayout
 from .linear import SharedLinear, SparseLinear, unpack_bits
-from .model import SpeechEncoder
+from .model import FAIRSEQ_EPS, SpeechEncoder
 from .provenance import Provenance
 from .shape import EncoderShape
 from .stored import StoredType, check_stored_type, stored_tensors, stored_type
@@ -52,6 +52,8 @@ class CheckpointConfig(BaseModel):
     shape: EncoderShape
     normalize: bool
     """Bring each waveform to zero mean and unit variance first."""
+    normalize_eps: float = Field(default=FAIRSEQ_EPS, gt=0)
+    """Added to the variance before the root is taken."""
     sampling_rate: Literal[16000] = 16000
     stored_as: StoredType = "float32"
     """Type of the weights on disk. In memory they are float32 either way."""
@@ -65,7 +67,8 @@ def save_folder(
     """Write a checkpoint folder, whole or not at all; an older checkpoint there is replaced.
 
     Raises:
-        InputError: `folder` exists and is something else, or a weight does not fit into `dtype`.
+        InputError: `folder` exists and is something else, a weight does not fit into `dtype`, or
+            `load` would refuse the folder: see `check_weights`. Nothing is written then.
     """
     folder = Path(folder)
     empty = folder.is_dir() and not any(folder.iterdir())
@@ -75,10 +78,12 @@ def save_folder(
     config = CheckpointConfig(
         shape=encoder.shape,
         normalize=encoder.normalize,
+        normalize_eps=encoder.normalize_eps,
         head=None if head is None else HeadConfig(vocabulary=head.vocabulary, blank=head.blank),
         provenance=encoder.provenance,
         stored_as=stored_type(dtype),
     )
+    check_weights(encoder, f"{folder}: not written")
     tensors = stored_tensors(encoder.state_dict(), dtype)
     with folder_atomically(folder) as temporary:
         (temporary / CONFIG_FILE).write_text(
@@ -86,6 +91,31 @@ def save_folder(
         )
         save_file(tensors, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
     return folder
+
+
+def check_weights(encoder: SpeechEncoder, where: str) -> None:
+    """Check an encoder's weights against its shape, as `load` will.
+
+    They can disagree after another package has cut weights out of the encoder.
+
+    Raises:
+        InputError: one line that names the first tensor that is missing, left over, of another
+            size than the shape says, or not finite.
+    """
+    head = encoder.head
+    config = None if head is None else HeadConfig(vocabulary=head.vocabulary, blank=head.blank)
+    expected = _empty(encoder.shape, config).state_dict()
+    state = encoder.state_dict()
+    given = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    try:
+        check_tensors(expected, given, where)
+    except InputError as error:
+        hint = "; after surgery on the weights, give `encoder.shape` their new sizes"
+        raise InputError(f"{error}{hint}") from error
+    for name, tensor in state.items():
+        if tensor.dtype.is_floating_point:
+            _check_finite(name, tensor, where)
+    _check_linears(encoder, where)
 
 
 def is_checkpoint(folder: str | Path) -> bool:
@@ -136,10 +166,8 @@ def load_folder(folder: str | Path) -> SpeechEncoder:
     folder = Path(folder)
     config = read_config(folder)
     path = folder / WEIGHTS_FILE
-    with torch.device("meta"):
-        encoder = SpeechEncoder(config.shape, normalize=config.normalize)
-        if config.head is not None:
-            encoder.head = CTCHead(config.shape.hidden, config.head.vocabulary, config.head.blank)
+    encoder = _empty(config.shape, config.head)
+    encoder.normalize, encoder.normalize_eps = config.normalize, config.normalize_eps
     encoder.provenance = config.provenance
     try:
         with safe_open(path, framework="pt") as file:
@@ -157,8 +185,17 @@ def load_folder(folder: str | Path) -> SpeechEncoder:
     return encoder
 
 
+def _empty(shape: EncoderShape, head: HeadConfig | None) -> SpeechEncoder:
+    """Return an encoder without storage."""
+    with torch.device("meta"):
+        encoder = SpeechEncoder(shape)
+        if head is not None:
+            encoder.head = CTCHead(shape.hidden, head.vocabulary, head.blank)
+    return encoder
+
+
 def fill(encoder: SpeechEncoder, state: Mapping[str, Tensor], where: str) -> None:
-    """Give a `meta` encoder its weights: float32, checked, and nothing initialised twice."""
+    """Give an encoder on the meta device its weights: float32, checked, and never copied."""
     tensors = {}
     for name, expected in encoder.state_dict().items():
         tensor = state[name]
@@ -166,14 +203,18 @@ def fill(encoder: SpeechEncoder, state: Mapping[str, Tensor], where: str) -> Non
             if not tensor.dtype.is_floating_point:
                 raise InputError(f"{where}: tensor {name} is {tensor.dtype}, not floating point")
             tensor = tensor.to(torch.float32)
-            if not torch.isfinite(tensor).all():
-                raise InputError(f"{where}: tensor {name} holds NaN or infinite weights")
+            _check_finite(name, tensor, where)
         elif tensor.dtype.is_floating_point:
             raise InputError(f"{where}: tensor {name} is {tensor.dtype}, not an integer type")
         tensors[name] = tensor.to(expected.dtype)
     encoder.load_state_dict(tensors, strict=True, assign=True)
     materialise_layouts(encoder)
     _check_linears(encoder, where)
+
+
+def _check_finite(name: str, tensor: Tensor, where: str) -> None:
+    if not torch.isfinite(tensor).all():
+        raise InputError(f"{where}: tensor {name} holds NaN or infinite weights")
 
 
 def materialise_layouts(encoder: SpeechEncoder) -> None:
@@ -238,6 +279,9 @@ def fingerprint(encoder: SpeechEncoder | Guest) -> str:
         return encoder.fingerprint()
     digest = hashlib.sha256(encoder.shape.model_dump_json().encode())
     digest.update(f"normalize={encoder.normalize}".encode())
+    # Left out at fairseq's value, so that fingerprints in older records stay valid.
+    if encoder.normalize and encoder.normalize_eps != FAIRSEQ_EPS:
+        digest.update(f"normalize_eps={encoder.normalize_eps}".encode())
     for name, tensor in sorted(encoder.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         data = tensor.detach().cpu().contiguous().flatten()

@@ -125,6 +125,7 @@ def describe(encoder: SpeechEncoder | Guest, name: str, source: str) -> Upstream
         source=source,
         base=encoder.provenance.base,
         random_weights=encoder.provenance.random_weights,
+        normalize=encoder.normalize,
         methods=encoder.provenance.chain(),
         cost=cost(encoder),
     )

@@ -1,12 +1,14 @@
 """Encoders as folders of transformers, for whoever works with transformers alone.
 
-transformers knows one width for all layers' attention and FFN, and dense linears only; everything
-else is refused, or made dense on request. transformers itself is not imported.
+transformers knows one width for all layers' attention and FFN, and dense linears only. On request
+an encoder is written as the dense one that computes the same; where there is none, it is refused.
+transformers itself is not imported.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,15 +19,16 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..files import folder_atomically
-from .checkpoint import CONFIG_FILE, WEIGHTS_FILE, fingerprint
+from .checkpoint import CONFIG_FILE, WEIGHTS_FILE, check_weights, fingerprint
+from .filling import added_zeros, can_be_filled, dense_form, fill_with_zeros
 from .linear import LowRankLinear, SharedLinear, SparseLinear, dense_bias, dense_weight
-from .model import SAMPLING_RATE, SpeechEncoder
+from .model import SAMPLING_RATE, TRANSFORMERS_EPS, SpeechEncoder
+from .provenance import EXPORT_MARK
 from .shape import LINEARS, EncoderShape
 from .stored import stored_tensors, stored_type
+from .symbols import SPACE
 
 _MODELS = {"hubert": "Hubert", "wav2vec2": "Wav2Vec2", "wavlm": "WavLM"}
-_MARK = "s3prl_compress"
-"""Key of config.json under which the history stands; transformers keeps it and looks not at it."""
 
 
 def export_transformers(
@@ -42,7 +45,8 @@ def export_transformers(
     Args:
         encoder: a HuBERT, wav2vec2 or WavLM.
         folder: new, empty, or an earlier export.
-        dense: write low-rank, shared and sparse linears as the dense ones that they stand for.
+        dense: write low-rank, shared and sparse linears as the dense ones that they stand for, and
+            zeros in the place of pruned heads and FFN units; see `filling`.
         dtype: of the weights, torch.float32 or torch.float16.
 
     Raises:
@@ -51,7 +55,8 @@ def export_transformers(
     """
     folder = check_export_output(folder)
     _check_shape(encoder.shape, dense)
-    tensors = stored_tensors(_dense_state(encoder), dtype)
+    check_weights(encoder, f"{folder}: not written")
+    tensors = stored_tensors(fill_with_zeros(encoder.shape, _dense_state(encoder)), dtype)
     head = encoder.head
     if head is not None:
         tensors = _with_prefix(tensors, encoder.shape.family)
@@ -59,12 +64,40 @@ def export_transformers(
     files = {CONFIG_FILE: config, "preprocessor_config.json": _preprocessor(encoder)}
     if head is not None:
         files["vocab.json"] = {symbol: number for number, symbol in enumerate(head.vocabulary)}
+        # Without it, transformers takes "<pad>" for the blank whatever the symbols are.
+        files["tokenizer_config.json"] = {
+            "tokenizer_class": "Wav2Vec2CTCTokenizer",
+            "pad_token": head.vocabulary[head.blank],
+            "word_delimiter_token": SPACE,
+        }
     with folder_atomically(folder) as temporary:
         for name, content in files.items():
             text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
             (temporary / name).write_text(text, encoding="utf-8")
         save_file(tensors, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
     return folder
+
+
+def export_notes(encoder: SpeechEncoder) -> tuple[str, ...]:
+    """Return what the reader of an export must know, a sentence each."""
+    notes = []
+    kinds = _other_linears(encoder.shape)
+    if kinds:
+        notes.append(f"{kinds} linears are written as dense ones")
+    if added := added_zeros(encoder.shape):
+        counts = ", ".join(f"{count:,} {name}" for name, count in added.items())
+        notes.append(
+            f"filled with zeros: {counts}; the hidden states stay the same, size and speed are dense"
+        )
+    if encoder.normalize and encoder.normalize_eps != TRANSFORMERS_EPS:
+        quiet = 1e-6  # variance at an rms of 0.001
+        louder = math.sqrt((quiet + encoder.normalize_eps) / (quiet + TRANSFORMERS_EPS))
+        notes.append(
+            f"before it normalises, transformers adds {TRANSFORMERS_EPS:g} to the variance, this "
+            f"encoder {encoder.normalize_eps:g}: transformers' input is {louder:.2g} times as loud "
+            "for waveforms of an rms of 0.001, and the same for loud ones"
+        )
+    return tuple(notes)
 
 
 def check_export_output(folder: str | Path) -> Path:
@@ -77,7 +110,7 @@ def check_export_output(folder: str | Path) -> Path:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return folder
     try:
-        earlier = _MARK in json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        earlier = EXPORT_MARK in json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):
         earlier = False
     if not earlier:
@@ -94,28 +127,37 @@ def _check_shape(shape: EncoderShape, dense: bool) -> None:
         faults.append("no projection behind the convolutions")
     if shape.feature_scale:
         faults.append("a scale behind the last convolution")
+    if not can_be_filled(shape):
+        faults.append("heads that together are not as wide as the encoder")
+    if faults:
+        raise InputError(f"export: transformers has no place for {', '.join(faults)}")
+    if dense:
+        return
+    kinds = _other_linears(shape)
+    if kinds:
+        faults.append(f"{kinds} linears")
     every = tuple(range(shape.original_heads))
-    whole = shape.original_heads * shape.head_size == shape.hidden and all(
+    if not all(
         tuple(head.original for head in layer.heads) == every
         and all(head.qk == head.vo == shape.head_size for head in layer.heads)
         for layer in shape.layers
-    )
-    if not whole:
+    ):
         faults.append("pruned attention heads")
     if len({layer.ffn for layer in shape.layers}) > 1:
         faults.append("FFNs of different widths")
     elif shape.layers[0].ffn == 0:
         faults.append("FFNs without units")
     if faults:
-        raise InputError(f"export: transformers has no place for {', '.join(faults)}")
-    kinds = Counter(getattr(layer, name).kind for layer in shape.layers for name in LINEARS)
-    others = {kind: count for kind, count in kinds.items() if kind != "dense"}
-    if others and not dense:
-        found = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
         raise InputError(
-            f"export: transformers has no place for {found} linears; --dense writes the dense ones "
-            "that they stand for, as large as before compression"
+            f"export: transformers has no place for {', '.join(faults)}; --dense writes the dense "
+            "form that computes the same, as large as before compression"
         )
+
+
+def _other_linears(shape: EncoderShape) -> str:
+    """Return how many linears of which kinds are not dense, in words."""
+    kinds = Counter(getattr(layer, name).kind for layer in shape.layers for name in LINEARS)
+    return ", ".join(f"{kinds[kind]} {kind}" for kind in sorted(kinds) if kind != "dense")
 
 
 def _dense_state(encoder: SpeechEncoder) -> dict[str, Tensor]:
@@ -140,7 +182,7 @@ def _with_prefix(tensors: dict[str, Tensor], family: str) -> dict[str, Tensor]:
 
 
 def _config(encoder: SpeechEncoder) -> dict[str, Any]:
-    shape, head, history = encoder.shape, encoder.head, encoder.provenance
+    shape, head, history = dense_form(encoder.shape), encoder.head, encoder.provenance
     kind = "Model" if head is None else "ForCTC"
     assert shape.position_conv is not None  # of the families that are let through
     config: dict[str, Any] = {
@@ -169,12 +211,14 @@ def _config(encoder: SpeechEncoder) -> dict[str, Any]:
         config["max_bucket_distance"] = shape.relative_position.max_distance
     if head is not None:
         config |= {"vocab_size": len(head.vocabulary), "pad_token_id": head.blank}
-    config[_MARK] = {
+    config[EXPORT_MARK] = {
         "base": history.base,
         "base_revision": history.base_revision,
         "random_weights": history.random_weights,
         "methods": list(history.chain()),
         "sha256": fingerprint(encoder),
+        "normalize_eps": encoder.normalize_eps,
+        "filled_with_zeros": added_zeros(encoder.shape),
     }
     return config
 

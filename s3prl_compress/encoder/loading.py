@@ -1,13 +1,15 @@
-"""`load` and `save`: any model that we can read, and our own folder."""
+"""`load` and `save`: every format that can be read, and this package's own folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ..errors import InputError
 from .checkpoint import is_checkpoint, load_folder, save_folder
+from .guest import Guest
 from .model import PADDINGS, Padding, SpeechEncoder
 from .shipped import SHIPPED, shipped_folder
 
@@ -18,6 +20,7 @@ def load(
     padding: Padding = "independent",
     device: str | torch.device | None = None,
     revision: str | None = None,
+    normalize: bool | None = None,
 ) -> SpeechEncoder:
     """Load an encoder, in eval mode.
 
@@ -28,6 +31,9 @@ def load(
         padding: how the end of the shorter utterances of a batch is treated.
         device: where the weights go; the CPU if None.
         revision: branch, tag or commit of a hub id.
+        normalize: bring each waveform to zero mean and unit variance first; what the checkpoint
+            says if None. Published SUPERB scores of base models (HuBERT, wav2vec2, WavLM) are of
+            waveforms as they are, whatever transformers' preprocessor config says.
 
     Raises:
         InputError: one line that says what is wrong with which file.
@@ -42,10 +48,50 @@ def load(
         # Importers read several libraries' formats; our own folder needs none of them.
         from .importers import import_foreign
 
-        encoder = import_foreign(str(source), revision)
+        encoder = import_foreign(str(source), revision, normalize)
+    if normalize is not None:
+        encoder.normalize = normalize
     encoder.padding = padding
     encoder.requires_grad_(True)
     return encoder.to(device or "cpu").eval()
+
+
+def load_unless_loaded(
+    source: str | Path | SpeechEncoder | Guest,
+    *,
+    padding: Padding = "independent",
+    device: str | torch.device | None = None,
+    normalize: bool | None = None,
+) -> SpeechEncoder | Guest:
+    """Return `source` itself where it is a module, else what `load` makes of it.
+
+    Raises:
+        InputError: that of `load`, or `normalize` is given for a module.
+    """
+    if not isinstance(source, nn.Module):
+        return load(source, padding=padding, device=device, normalize=normalize)
+    if normalize is not None:
+        name = source.upstream if isinstance(source, Guest) else "the encoder"
+        raise InputError(
+            f"{name}: normalize is an option of what is loaded here; leave it out"
+            + ("" if isinstance(source, Guest) else ", and set `encoder.normalize`")
+        )
+    return source
+
+
+def normalization_note(encoder: SpeechEncoder) -> str | None:
+    """Return what a reader of scores must know of the input of a base model that normalises it.
+
+    transformers' configs of base models (facebook/hubert-base-ls960 is one) say `do_normalize:
+    true` where fairseq trained with `normalize: false`, and s3prl's upstreams follow fairseq.
+    """
+    if not encoder.normalize or encoder.shape.conv_norm != "group":
+        return None
+    return (
+        "The waveforms are normalised, although the convolutions have a GroupNorm: s3prl's own "
+        "upstreams of base models (HuBERT, wav2vec2, WavLM) take them as they are, and so do "
+        "SUPERB's published scores (--normalize no)."
+    )
 
 
 def save(encoder: SpeechEncoder, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Path:
@@ -55,7 +101,7 @@ def save(encoder: SpeechEncoder, folder: str | Path, *, dtype: torch.dtype = tor
     with rounded weights.
 
     Raises:
-        InputError: `folder` exists and is not a checkpoint of ours, or a weight is too large for
-            float16.
+        InputError: `folder` exists and is not a checkpoint of ours, a weight is too large for
+            float16, or the weights are not those of `encoder.shape`. Nothing is written then.
     """
     return save_folder(encoder, folder, dtype)

@@ -26,6 +26,11 @@ PADDINGS: tuple[Padding, ...] = ("independent", "fairseq")
 
 SAMPLING_RATE = 16_000
 
+FAIRSEQ_EPS = 1e-5
+"""Added to the variance when a waveform is normalised: fairseq, s3prl, torchaudio."""
+TRANSFORMERS_EPS = 1e-7
+"""The same in transformers' `Wav2Vec2FeatureExtractor`."""
+
 
 class TransformerStack(nn.Module):
     """Positions and Transformer layers; returns the input of every layer, and the output."""
@@ -77,13 +82,19 @@ class SpeechEncoder(nn.Module):
         shape: sizes of everything.
         normalize: bring each waveform to zero mean and unit variance first (what Hugging Face
             calls `do_normalize` and fairseq `normalize`).
+        normalize_eps: added to the variance of the waveform before the root is taken.
         padding: "independent": an utterance's features do not depend on what it is batched with.
             "fairseq": the masks and the GroupNorm of s3prl and fairseq, as the published SUPERB
             rows had them; there the padding of a batch leaks into every feature.
     """
 
     def __init__(
-        self, shape: EncoderShape, *, normalize: bool = False, padding: Padding = "independent"
+        self,
+        shape: EncoderShape,
+        *,
+        normalize: bool = False,
+        normalize_eps: float = FAIRSEQ_EPS,
+        padding: Padding = "independent",
     ) -> None:
         super().__init__()
         if shape.family == "whisper_encoder":
@@ -93,7 +104,10 @@ class SpeechEncoder(nn.Module):
             )
         self.shape = shape
         self.normalize = normalize
+        self.normalize_eps = normalize_eps
         self.padding = padding
+        self.pad_short = False
+        """Take waveforms that are too short for one frame, with zeros behind them."""
         self.sampling_rate = SAMPLING_RATE
         self.provenance = Provenance.unknown()
         # Used in masked pre-training only; it belongs to every published checkpoint.
@@ -130,7 +144,8 @@ class SpeechEncoder(nn.Module):
         """Encode utterances.
 
         Args:
-            waveforms: 1-D tensors of samples at 16 kHz, of any lengths from 25 ms on.
+            waveforms: 1-D tensors of samples at 16 kHz, of any lengths from 25 ms on, or from one
+                sample on where `pad_short` is set.
             masks: True where a frame is hidden from the Transformer, [batch, frames]: it gets the
                 embedding of masked pre-training instead. None: nowhere.
 
@@ -162,14 +177,17 @@ class SpeechEncoder(nn.Module):
         lengths = self._check(waveforms)
         prepared = [waveform.to(self.device, self.dtype) for waveform in waveforms]
         if self.normalize:
-            prepared = [F.layer_norm(waveform, waveform.shape) for waveform in prepared]
+            eps = self.normalize_eps
+            prepared = [F.layer_norm(waveform, waveform.shape, eps=eps) for waveform in prepared]
+        if min(lengths) < self.shape.minimum_samples:
+            prepared = [_pad_to(waveform, self.shape.minimum_samples) for waveform in prepared]
         batch = pad_sequence(prepared, batch_first=True) if len(prepared) > 1 else prepared[0][None]
-        padded = len(set(lengths)) > 1
+        padded = len({len(waveform) for waveform in prepared}) > 1
         first_frames = None
         if padded and self.padding == "independent":
             conv = self.shape.convs[0]
             first_frames = torch.tensor(
-                [(length - conv.kernel) // conv.stride + 1 for length in lengths],
+                [(len(waveform) - conv.kernel) // conv.stride + 1 for waveform in prepared],
                 device=self.device,
             )
         features = self.feature_extractor(batch, first_frames)
@@ -189,10 +207,10 @@ class SpeechEncoder(nn.Module):
                     f"waveform {number} has {waveform.dim()} dimensions; give 1-D samples at "
                     f"{SAMPLING_RATE} Hz"
                 )
-            if len(waveform) < self.shape.minimum_samples:
+            if len(waveform) < (1 if self.pad_short else self.shape.minimum_samples):
                 raise InputError(
                     f"waveform {number} has {len(waveform)} samples; one frame needs "
-                    f"{self.shape.minimum_samples}"
+                    f"{1 if self.pad_short else self.shape.minimum_samples}"
                 )
         return [len(waveform) for waveform in waveforms]
 
@@ -200,9 +218,14 @@ class SpeechEncoder(nn.Module):
         """Return each utterance's frames, by the padding rule, for a batch of `frames` frames."""
         if self.padding == "independent" or self.shape.family == "wav2vec2":
             # fairseq's wav2vec2 counts frames by the convolutions too.
-            return [self.shape.frames(length) for length in lengths]
+            return [max(self.shape.frames(length), 1) for length in lengths]
         # HuBERT and WavLM in fairseq: the mask over samples is cut into as many equal chunks as
         # there are frames; a frame is padding where its whole chunk is (forward_padding_mask).
-        longest = max(lengths)
+        longest = max(*lengths, self.shape.minimum_samples)
         chunk = (longest - longest % frames) // frames
         return [min(-(-length // chunk), frames) for length in lengths]
+
+
+def _pad_to(waveform: Tensor, samples: int) -> Tensor:
+    """Append zeros to a waveform [length] of fewer than `samples`."""
+    return F.pad(waveform, (0, max(samples - len(waveform), 0)))

@@ -6,6 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+EXPORT_MARK = "s3prl_compress"
+"""Key of a transformers folder's config.json under which an export keeps the history."""
+
 
 class MethodStep(BaseModel):
     """One method that was applied, with everything that is needed to apply it again."""

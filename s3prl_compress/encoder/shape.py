@@ -20,6 +20,16 @@ LinearKind = Literal["dense", "low_rank", "shared", "sparse"]
 # The six linears of a Transformer layer, by the short names used throughout.
 LINEARS = ("q", "k", "v", "out", "fc1", "fc2")
 
+LINEAR_PATHS = {
+    "q": "attention.q_proj",
+    "k": "attention.k_proj",
+    "v": "attention.v_proj",
+    "out": "attention.out_proj",
+    "fc1": "feed_forward.intermediate_dense",
+    "fc2": "feed_forward.output_dense",
+}
+"""Where the six linears stand inside a Transformer layer."""
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

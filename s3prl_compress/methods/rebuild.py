@@ -11,17 +11,7 @@ from torch import Tensor, nn
 from ..encoder.checkpoint import materialise_layouts
 from ..encoder.linear import DenseLinear, Linear, LowRankLinear, SharedLinear, linear_shape
 from ..encoder.model import SpeechEncoder
-from ..encoder.shape import ConvShape, EncoderShape, LayerShape
-
-LINEAR_PATHS = {
-    "q": "attention.q_proj",
-    "k": "attention.k_proj",
-    "v": "attention.v_proj",
-    "out": "attention.out_proj",
-    "fc1": "feed_forward.intermediate_dense",
-    "fc2": "feed_forward.output_dense",
-}
-"""Where the six linears stand inside a Transformer layer."""
+from ..encoder.shape import LINEAR_PATHS, ConvShape, EncoderShape, LayerShape
 
 
 def linear_name(layer: int, name: str) -> str:
@@ -105,7 +95,12 @@ def rebuild(
     # Through a dump, so that the shape's own checks run.
     shape = EncoderShape.model_validate(encoder.shape.model_copy(update=update).model_dump())
     with torch.device("meta"):
-        result = SpeechEncoder(shape, normalize=encoder.normalize, padding=encoder.padding)
+        result = SpeechEncoder(
+            shape,
+            normalize=encoder.normalize,
+            normalize_eps=encoder.normalize_eps,
+            padding=encoder.padding,
+        )
     result.load_state_dict(new, strict=True, assign=True)
     materialise_layouts(result)
     result.to(encoder.device)

@@ -79,6 +79,9 @@ class Upstream(_Record):
     """What it was made from, in words: a hub id, a file name, or "random weights (seed 0)"."""
     random_weights: bool
     """True: nothing was learned; its scores say nothing about compression."""
+    normalize: bool | None = None
+    """Whether waveforms were normalised first. None: an upstream of s3prl's own, or a record from
+    before this field."""
     methods: tuple[str, ...] = ()
     """Chain of methods with their settings, one line each."""
     cost: Cost | None = None

@@ -5,12 +5,14 @@ For `s3prl_compress.run_downstream`, where the user and not our engine drives s3
 
 from __future__ import annotations
 
+import importlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
 from ..files import write_atomically
 from ..scoring.corpora.base import SPLITS
 from ..scoring.corpora.characters import dictionary_file
@@ -83,6 +85,7 @@ def mend_downstreams() -> None:
     where speech recognition's `char.dict` is not there, its content is ours.
     """
     list_files_anew()
+    _check_selections()
     dictionary = module("asr.expert").Dictionary
     load = dictionary.load
 
@@ -91,6 +94,37 @@ def mend_downstreams() -> None:
         return load(io.StringIO(dictionary_file()) if lacking else file)
 
     dictionary.load = staticmethod(load_or_supply)
+
+
+def _check_selections() -> None:
+    """Let `-s` and `-l` fail in one line where the upstream has no such state.
+
+    s3prl takes all hidden states in place of a `-s` that is not there, with a warning among many
+    lines.
+    """
+    runner: Any = importlib.import_module("s3prl.downstream.runner")
+
+    class CheckingFeaturizer(runner.Featurizer):
+        def _select_feature(self, features: dict[str, Any]) -> Any:
+            try:
+                return super()._select_feature(features)
+            except IndexError:
+                count = len(features[self.feature_selection])
+                raise InputError(
+                    f"-l {self.layer_selection}: the upstream has {count} hidden states, 0 to "
+                    f"{count - 1}"
+                ) from None
+
+    def featurizer(upstream: Any, feature_selection: str, **options: Any) -> Any:
+        built = CheckingFeaturizer(upstream, feature_selection, **options)
+        if built.feature_selection != feature_selection:
+            raise InputError(
+                f"-s {feature_selection}: the upstream has no such state; leave it out for the "
+                "weighted sum of all hidden states, or select one with -l NUMBER"
+            )
+        return built
+
+    runner.Featurizer = featurizer
 
 
 def write_bucket_tables(librispeech: Path, folder: Path) -> None:

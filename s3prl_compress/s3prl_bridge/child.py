@@ -24,6 +24,7 @@ from ..precision import full_precision
 from ..reporting.records import Padding
 from .downstreams import DOWNSTREAMS
 from .lifetime import end_with_parent
+from .workers import fork_workers, last_line
 
 if TYPE_CHECKING:
     from .downstream import Downstream
@@ -78,6 +79,7 @@ def main(folder: Path) -> int:
         # s3prl's evaluation enters torch.cuda.device(args.device) wherever there is a GPU.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     torch.set_num_threads(task.threads)
+    fork_workers()
     try:
         # A child whose parent was killed ends a moment later: until then the folder is its own.
         with FileLock(folder / "lock", timeout=_LOCK_SECONDS), full_precision():
@@ -87,9 +89,7 @@ def main(folder: Path) -> int:
         write_atomically(folder / "error.txt", f"{line}\n")
         return 2
     except InputError as error:
-        # A reader process's error arrives with its traceback; the last line is the message.
-        line = str(error).strip().splitlines()[-1].rpartition("InputError: ")[2]
-        write_atomically(folder / "error.txt", f"{line}\n")
+        write_atomically(folder / "error.txt", f"{last_line(error)}\n")
         return 2
     return 0
 

@@ -1,7 +1,7 @@
 """Every mend that s3prl 0.4.18 needs on current libraries, each applied only where needed.
 
-`mend()` comes before the first import of s3prl. It changes torchaudio, huggingface_hub and torch
-in memory, and nothing of s3prl itself. The line numbers are those of s3prl 0.4.18.
+`mend()` comes before the first import of s3prl. It changes torchaudio, huggingface_hub, torch and
+multiprocessing in memory, and nothing of s3prl itself. The line numbers are those of s3prl 0.4.18.
 """
 
 from __future__ import annotations
@@ -186,6 +186,31 @@ def editdistance_eval() -> bool:
     return _stand_in("editdistance", eval=evaluate, distance=evaluate)
 
 
+def worker_processes() -> bool:
+    """Processes started by spawn or forkserver begin without any of these.
+
+    Where: every data loader with workers, by default on macOS, on Windows and since Python 3.14.
+    Unpickling what multiprocessing prepares such a process with now applies them there, before the
+    data set arrives. `s3prl_compress` has to be importable there by itself. By fork all is there
+    anyway.
+    """
+    spawn = importlib.import_module("multiprocessing.spawn")
+    original = spawn.get_preparation_data
+    if getattr(original, "__module__", "") == __name__:
+        return False
+
+    def get_preparation_data(name: str) -> dict[str, Any]:
+        return original(name) | {"s3prl_compress": _MendedWhenUnpickled()}
+
+    spawn.__dict__["get_preparation_data"] = get_preparation_data
+    return True
+
+
+class _MendedWhenUnpickled:
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[()]]:
+        return mend, ()
+
+
 MENDS: tuple[Callable[[], bool], ...] = (
     torchaudio_extension,
     torchaudio_backends,
@@ -197,6 +222,7 @@ MENDS: tuple[Callable[[], bool], ...] = (
     catalyst_sampler,
     librosa_find_files,
     editdistance_eval,
+    worker_processes,
 )
 """In this order: torchaudio has to be importable before it can be completed."""
 

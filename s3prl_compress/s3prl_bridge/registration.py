@@ -38,6 +38,23 @@ def register() -> None:
         if found is not None and not getattr(found, "__module__", "").startswith("s3prl_compress."):
             raise RuntimeError(f"s3prl has an upstream called {name} of its own; not replaced")
         setattr(hub, name, _entry(name))
+    _list_without_checkpoint(hub)
+
+
+def _list_without_checkpoint(hub: ModuleType) -> None:
+    """Leave `compressed` out where s3prl lists the upstreams that bring their own checkpoint.
+
+    s3prl tells the others by their endings (`_local`, `_url`, `_custom`).
+    """
+    original = hub.options
+    if original.__module__ == __name__:
+        return
+
+    def options(only_registered_ckpt: bool = False) -> list[str]:
+        names: list[str] = original(only_registered_ckpt)
+        return [name for name in names if not (only_registered_ckpt and name == "compressed")]
+
+    hub.__dict__["options"] = options
 
 
 def register_alone() -> None:

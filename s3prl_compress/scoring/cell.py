@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..encoder import SpeechEncoder, normalization_note
 from ..errors import InputError
 from ..files import write_atomically
 from ..reporting import records
@@ -124,7 +125,7 @@ def make_record(
         dev_score=result.dev_score,
         corpus=job.corpus.record(),
         approximate=result.approximate,
-        notes=(*_notes(job.corpus, upstream), *_rate_notes(settings, rate), *result.notes),
+        notes=(*_notes(job, upstream), *_rate_notes(settings, rate), *result.notes),
         predictions=f"{stem}.csv",
         seconds={**result.seconds, "total": total_seconds},
         environment=records.environment(job.device),
@@ -172,8 +173,8 @@ def write_predictions(
     write_atomically(output / record.predictions, _csv(predictions))
 
 
-def _notes(corpus: Corpus, upstream: Upstream) -> list[str]:
-    notes = []
+def _notes(job: Job, upstream: Upstream) -> list[str]:
+    notes, corpus = [], job.corpus
     if upstream.random_weights:
         notes.append(
             "The upstream's base has random weights: nothing was learned, so its scores say "
@@ -181,6 +182,8 @@ def _notes(corpus: Corpus, upstream: Upstream) -> list[str]:
         )
     if corpus.generated:
         notes.append("The corpus is generated speech: not comparable with published scores.")
+    if isinstance(job.encoder, SpeechEncoder) and (note := normalization_note(job.encoder)):
+        notes.append(note)
     return [*notes, *corpus.notes]
 
 

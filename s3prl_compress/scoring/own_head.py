@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from ..audio import TranscribedAudio, open_transcribed
-from ..encoder import SpeechEncoder, describe, load
+from ..encoder import SpeechEncoder, describe, load_unless_loaded, normalization_note
 from ..encoder.guest import Guest
 from ..errors import InputError
 from ..files import locked
@@ -44,6 +44,7 @@ def score_own_head(
     device: str | None = None,
     name: str | None = None,
     force: bool = False,
+    normalize: bool | None = None,
 ) -> ScoreRecord:
     """Recognise transcribed speech with a checkpoint's own CTC head, and write the record.
 
@@ -57,12 +58,14 @@ def score_own_head(
         device: as torch names it; cuda where there is one, else the CPU.
         name: of the upstream in tables; by default the last part of `source`.
         force: run the cell even if its record is there.
+        normalize: whether waveforms are normalised, in place of what the checkpoint says; for
+            what is loaded here.
 
     Raises:
         InputError: there is no head, or the data are not usable.
     """
     device = pick_device(device)
-    encoder = source if isinstance(source, nn.Module) else load(source)
+    encoder = load_unless_loaded(source, normalize=normalize)
     given = "the encoder" if isinstance(source, nn.Module) else str(source)
     if isinstance(encoder, Guest):
         raise InputError(f"{encoder.upstream}: an upstream of s3prl's own has no CTC head")
@@ -90,14 +93,19 @@ def score_own_head(
         if not force and (finished := finished_record(output, stem)) is not None:
             return finished
         score = measure_ctc(encoder, speech, device)
-        record = _record(score, upstream, corpus, stem, device)
+        record = _record(score, upstream, corpus, stem, device, normalization_note(encoder))
         write_predictions(record, score.predictions, output)
         records.write_record(record, output, stem)
     return record
 
 
 def _record(
-    score: CTCScore, upstream: Upstream, corpus: records.Corpus, stem: str, device: str
+    score: CTCScore,
+    upstream: Upstream,
+    corpus: records.Corpus,
+    stem: str,
+    device: str,
+    normalization: str | None,
 ) -> ScoreRecord:
     random = "The upstream's base has random weights." if upstream.random_weights else ""
     generated = "The corpus is generated speech." if corpus.generated else ""
@@ -131,7 +139,7 @@ def _record(
         dev_score=None,
         corpus=corpus,
         approximate=False,
-        notes=tuple(filter(None, (_NOTE, random, generated, short))),
+        notes=tuple(filter(None, (_NOTE, random, generated, short, normalization))),
         predictions=f"{stem}.csv",
         seconds=score.seconds,
         environment=records.environment(device),

@@ -11,7 +11,15 @@ from pathlib import Path
 
 from torch import nn
 
-from ..encoder import PADDINGS, SpeechEncoder, describe, is_checkpoint, load, save
+from ..encoder import (
+    PADDINGS,
+    SpeechEncoder,
+    describe,
+    is_checkpoint,
+    load_unless_loaded,
+    read_config,
+    save,
+)
 from ..encoder.guest import Guest
 from ..errors import InputError
 from ..files import locked
@@ -47,6 +55,7 @@ def score(
     name: str | None = None,
     force: bool = False,
     cache: str | Path | None = None,
+    normalize: bool | None = None,
 ) -> ScoreRecord:
     """Score an encoder on a task and return the record, which is written to `output`.
 
@@ -75,6 +84,8 @@ def score(
         force: run the cell from its start even if its record is there. Features are kept: they
             are known by their content.
         cache: folder of features, to share them between output folders.
+        normalize: whether waveforms are normalised, in place of what the checkpoint says; for
+            what is loaded here.
 
     Raises:
         InputError: one line: an unknown name, a recipe, corpus or checkpoint that cannot be used.
@@ -82,7 +93,13 @@ def score(
     if task == OWN_HEAD.name:
         _nothing_to_train(engine=engine, recipe=recipe, seed=seed, padding=padding, cache=cache)
         return score_own_head(
-            source, data=data, output=output, device=device, name=name, force=force
+            source,
+            data=data,
+            output=output,
+            device=device,
+            name=name,
+            force=force,
+            normalize=normalize,
         )
     if task not in TASKS:
         names = ", ".join([*sorted(TASKS), OWN_HEAD.name])
@@ -103,7 +120,7 @@ def score(
             f"{name or given}: asr, onepass: how many frames an upstream of s3prl's "
             "own makes is not known beforehand; use the engine s3prl"
         )
-    encoder = source if isinstance(source, nn.Module) else load(source, padding=used)
+    encoder = load_unless_loaded(source, padding=used, normalize=normalize)
     order = _Order(
         source=source,
         encoder=encoder,
@@ -280,6 +297,10 @@ def _checkpoint(
     """Return a folder of ours with the encoder, for an engine that runs in another process."""
     if isinstance(encoder, Guest):
         return encoder.checkpoint
-    if not isinstance(source, nn.Module) and is_checkpoint(source):
+    if (
+        not isinstance(source, nn.Module)
+        and is_checkpoint(source)
+        and read_config(source).normalize == encoder.normalize
+    ):
         return Path(source)
     return save(encoder, work / "upstream")

@@ -12,6 +12,7 @@ def score_figures(record: ScoreRecord, path: Path) -> dict[str, Any]:
     """Return the record's main figures under stable keys, ready for JSON."""
     return {
         "task": record.task,
+        "normalize": record.upstream.normalize,
         "engine": record.engine,
         "padding": record.padding,
         "recipe": record.recipe,

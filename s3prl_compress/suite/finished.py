@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from functools import cache, cached_property
 
-from ..encoder import fingerprint, load
+from ..encoder import fingerprint
 from ..errors import InputError
 from ..outputs import pick_device
 from ..reporting.records import Engine, ScoreRecord, TimeRecord, read_record
@@ -23,7 +23,7 @@ from .cells import Cell, takes_rate
 from .peers import peer_facts
 from .plan import Plan
 from .times import fits
-from .upstreams import upstream_recipe, upstream_source
+from .upstreams import load_upstream, upstream_recipe
 
 
 class Finished:
@@ -125,7 +125,7 @@ class Finished:
         entry, folder = self._entries[name], self._plan.upstreams
         try:
             if entry.source is not None:
-                return fingerprint(load(entry.source))
+                return fingerprint(load_upstream(entry, folder))
             if entry.s3prl is not None:
                 facts = peer_facts(entry, folder)
                 return None if facts is None else foreign_fingerprint(entry.s3prl, entry.checkpoint)
@@ -135,7 +135,7 @@ class Finished:
             card = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
             if card["recipe"] != upstream_recipe(entry, base):
                 return None
-            found = fingerprint(load(upstream_source(entry, folder)))
+            found = fingerprint(load_upstream(entry, folder))
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return found if found == card["sha256"] else None

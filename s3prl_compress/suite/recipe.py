@@ -35,6 +35,8 @@ class UpstreamEntry(_Recipe):
     """In tables, and of its folder below the output."""
     source: str | None = None
     """A folder of ours, a transformers folder, an s3prl .pt, or a hub id."""
+    normalize: bool | None = None
+    """Of a source: whether waveforms are normalised, in place of what the checkpoint says."""
     random: RandomUpstream | None = None
     base: str | None = Field(default=None, alias="from")
     """`from`: name of an upstream further up, which `method` makes smaller."""
@@ -57,6 +59,8 @@ class UpstreamEntry(_Recipe):
             raise ValueError("from and method go together")
         if self.settings and self.method is None:
             raise ValueError("settings go with from and method")
+        if self.normalize is not None and self.source is None:
+            raise ValueError("normalize goes with source; what is made from one inherits it")
         if self.checkpoint is not None and self.s3prl is None:
             raise ValueError("checkpoint goes with s3prl; a file that we can read is a source")
         return self

@@ -53,7 +53,7 @@ def make_upstream(
         InputError: a source, shape, method or setting that cannot be used.
     """
     if entry.source is not None:
-        return load(entry.source), False
+        return load_upstream(entry, folder), False
     recipe = upstream_recipe(entry, None if base is None else fingerprint(base))
     place, card = folder / entry.name, folder / f"{entry.name}.json"
     kept = _kept(place, card, recipe)
@@ -72,6 +72,11 @@ def make_upstream(
 def upstream_source(entry: UpstreamEntry, folder: Path) -> str:
     """Return what `load` takes for an entry of ours that was made."""
     return entry.source if entry.source is not None else str(folder / entry.name)
+
+
+def load_upstream(entry: UpstreamEntry, folder: Path) -> SpeechEncoder:
+    """Load an encoder of ours that was made, or that a source names."""
+    return load(upstream_source(entry, folder), normalize=entry.normalize)
 
 
 def upstream_recipe(entry: UpstreamEntry, base: str | None) -> dict[str, Any]:

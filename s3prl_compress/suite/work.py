@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from filelock import FileLock
 
-from ..encoder import SpeechEncoder, fingerprint, load
+from ..encoder import SpeechEncoder, fingerprint
 from ..encoder.cost import parameters
 from ..encoder.guest import Guest
 from ..errors import InputError
@@ -23,7 +23,7 @@ from .peers import make_peer
 from .plan import CellResult, Plan
 from .recipe import UpstreamEntry
 from .times import timed_before
-from .upstreams import make_upstream, upstream_source
+from .upstreams import load_upstream, make_upstream, upstream_source
 
 
 def do_cell(plan: Plan, cell: Cell) -> CellResult:
@@ -100,6 +100,7 @@ def _score(plan: Plan, cell: Cell) -> _Outcome:
         device=_device(plan),
         padding=task.padding,
         name=entry.name,
+        normalize=entry.normalize,
     )
     before = record_path(record, plan.records).stat().st_mtime < began
     words = f"{record.score:.1f} \N{PLUS-MINUS SIGN} {record.standard_error:.1f}"
@@ -157,7 +158,7 @@ def _entry(plan: Plan, name: str) -> UpstreamEntry:
 
 
 def _encoder(plan: Plan, name: str) -> SpeechEncoder:
-    return load(upstream_source(_entry(plan, name), plan.upstreams))
+    return load_upstream(_entry(plan, name), plan.upstreams)
 
 
 def _source(plan: Plan, entry: UpstreamEntry) -> str | Guest:
@@ -169,7 +170,7 @@ def _source(plan: Plan, entry: UpstreamEntry) -> str | Guest:
 
 def _upstream_of(plan: Plan, name: str) -> SpeechEncoder | Guest:
     source = _source(plan, _entry(plan, name))
-    return load(source) if isinstance(source, str) else source
+    return _encoder(plan, name) if isinstance(source, str) else source
 
 
 def _device(plan: Plan) -> str | None:

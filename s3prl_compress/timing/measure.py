@@ -43,6 +43,7 @@ def time_upstreams(
     batch_size: int = 1,
     utterances_per_bucket: int | None = None,
     lengths: Sequence[int] | None = None,
+    normalize: bool | None = None,
 ) -> TimeRecord:
     """Measure the forward pass, waveform to all hidden states, of one encoder or of two.
 
@@ -65,18 +66,23 @@ def time_upstreams(
             padded batches of this many, neighbours in length together.
         utterances_per_bucket: Only so many of each bucket's eight, for a quick look.
         lengths: Other lengths (samples at 16 kHz, a multiple of four of them).
+        normalize: Whether waveforms are normalised, in place of what the checkpoints say; for
+            what is loaded here.
 
     Raises:
         InputError: `source` is no encoder, or a number is out of its range.
     """
-    from ..encoder import describe
+    from ..encoder import describe, load_unless_loaded
 
     _check(repeats, warmup, threads, dtype, batch_size)
     device = pick_device(device)
     given = {"this": source} if against is None else {"this": source, "against": against}
     names = {"this": name, "against": against_name}
     with _threads(threads), full_precision():
-        loaded = {side: _loaded(what, device) for side, what in given.items()}
+        loaded = {
+            side: load_unless_loaded(what, device=device, normalize=normalize)
+            for side, what in given.items()
+        }
         upstreams = {
             side: describe(encoder, names[side] or _name(given[side]), _source(given[side]))
             for side, encoder in loaded.items()
@@ -173,12 +179,6 @@ def _threads(threads: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _loaded(source: str | Path | SpeechEncoder | Guest, device: str) -> SpeechEncoder | Guest:
-    from ..encoder import load
-
-    return load(source, device=device) if isinstance(source, (str, Path)) else source
 
 
 def _ready(encoder: SpeechEncoder | Guest, dtype: DType, device: str) -> Forward:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn.utils import prune
 
 from s3prl_compress.encoder import (
     NAMED_SHAPES,
@@ -20,11 +21,13 @@ from s3prl_compress.encoder import (
     SpeechEncoder,
     fingerprint,
     load,
+    normalization_note,
     random_encoder,
     save,
 )
 from s3prl_compress.encoder.linear import SharedLinear, SparseLinear
 from s3prl_compress.errors import InputError
+from s3prl_compress.methods import compress
 
 TINY = NAMED_SHAPES["hubert_tiny"]
 WEIGHT = "encoder.layers.1.feed_forward.output_dense.weight"
@@ -208,3 +211,101 @@ def test_the_fingerprint_is_of_shape_flag_and_weights() -> None:
     with torch.no_grad():
         encoder.get_parameter(WEIGHT).view(-1)[0] += 1e-3
     assert fingerprint(encoder) != same
+    encoder = random_encoder(TINY, normalize=True)
+    normalised = fingerprint(encoder)
+    encoder.normalize_eps = 1e-7
+    assert fingerprint(encoder) != normalised
+
+
+def test_how_waveforms_are_normalised_comes_back(tmp_path: Path) -> None:
+    encoder = random_encoder(TINY, normalize=True)
+    encoder.normalize_eps = 1e-7
+    folder = save(encoder, tmp_path / "model")
+    assert load(folder).normalize_eps == 1e-7
+    assert load(folder, normalize=False).normalize is False
+    assert fingerprint(load(folder, normalize=False)) != fingerprint(load(folder))
+    # Folders from before the key was there.
+    edit_config(folder, lambda config: config.pop("normalize_eps"))
+    assert load(folder).normalize_eps == 1e-5
+    smaller = compress(encoder, "magnitude", granularity="channel", sparsity=0.2)
+    assert (smaller.normalize, smaller.normalize_eps) == (True, 1e-7)
+
+
+def test_base_models_that_normalise_get_a_note() -> None:
+    encoder = random_encoder(TINY, normalize=True)
+    assert "SUPERB's published scores (--normalize no)" in str(normalization_note(encoder))
+    encoder.normalize = False
+    assert normalization_note(encoder) is None
+    large = TINY.model_copy(update={"conv_norm": "layer"})
+    assert normalization_note(random_encoder(large, normalize=True)) is None
+
+
+def cut_units(encoder: SpeechEncoder) -> None:
+    """What surgery by another package leaves: smaller weights, the shape as it was."""
+    layer = encoder.encoder.layers[1].feed_forward
+    layer.intermediate_dense = torch.nn.Linear(32, 40)
+    layer.output_dense = torch.nn.Linear(40, 32)
+
+
+FOREIGN_CHANGES: dict[str, tuple[Callable[[SpeechEncoder], Any], str]] = {
+    "surgery": (
+        cut_units,
+        r"layers.1.feed_forward.intermediate_dense.bias is \[40\], the shape says \[48\] "
+        r"\(and 2 more\); after surgery on the weights, give `encoder.shape` their new sizes",
+    ),
+    "a mask": (
+        lambda encoder: prune.l1_unstructured(
+            encoder.encoder.layers[1].feed_forward.output_dense, "weight", 0.5
+        ),
+        "output_dense.weight is missing",
+    ),
+    "nan": (
+        lambda encoder: encoder.get_parameter(WEIGHT).data[0].fill_(math.nan),
+        f"tensor {WEIGHT} holds NaN",
+    ),
+    "an assignment out of range": (
+        lambda encoder: encoder.get_buffer("encoder.layers.0.attention.out_proj.assignment").fill_(
+            3
+        ),
+        "points to centroid 3 of 3",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", sorted(FOREIGN_CHANGES))
+def test_what_load_would_refuse_is_not_written_over_a_good_checkpoint(
+    change: str, tmp_path: Path
+) -> None:
+    encoder = mixed()
+    folder = save(encoder, tmp_path / "model")
+    before = fingerprint(load(folder))
+    change_it, message = FOREIGN_CHANGES[change]
+    change_it(encoder)
+    for target in (folder, tmp_path / "new"):
+        with pytest.raises(InputError, match=message) as caught:
+            save(encoder, target)
+        assert "\n" not in str(caught.value)
+        assert f"{target}: not written: tensor" in str(caught.value)
+    assert fingerprint(load(folder)) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_torch_pruning_cut_is_saved_once_the_shape_says_so(tmp_path: Path) -> None:
+    pruning = pytest.importorskip("torch_pruning")
+    encoder = random_encoder(TINY).eval()
+    example = [torch.randn(4000)]
+    graph = pruning.DependencyGraph().build_dependency(
+        encoder, example_inputs={"waveforms": example}
+    )
+    for layer in encoder.encoder.layers:
+        group = graph.get_pruning_group(
+            layer.feed_forward.intermediate_dense, pruning.prune_linear_out_channels, list(range(8))
+        )
+        group.prune()
+    with pytest.raises(InputError, match=r"is \[40\], the shape says \[48\]"):
+        save(encoder, tmp_path / "model")
+    layers = tuple(layer.model_copy(update={"ffn": 40}) for layer in encoder.shape.layers)
+    encoder.shape = encoder.shape.model_copy(update={"layers": layers})
+    again = load(save(encoder, tmp_path / "model"))
+    with torch.no_grad():
+        assert torch.equal(again(example)[0][-1], encoder(example)[0][-1])

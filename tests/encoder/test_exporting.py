@@ -23,7 +23,8 @@ from s3prl_compress.encoder import (
     random_encoder,
     save,
 )
-from s3prl_compress.encoder.exporting import export_transformers
+from s3prl_compress.encoder.exporting import export_notes, export_transformers
+from s3prl_compress.encoder.symbols import decode
 from s3prl_compress.errors import InputError
 from s3prl_compress.methods import compress
 
@@ -41,22 +42,26 @@ from .peers import (
 SYMBOLS = ("<pad>", "A", "|", "Ä")
 
 
-def _changed(**changes: object) -> SpeechEncoder:
-    """A small HuBERT whose second layer differs."""
-    shape = small_shape("hubert", False)
+def _changed(family: str = "hubert", **changes: object) -> SpeechEncoder:
+    """A small encoder whose second layer differs."""
+    shape = small_shape(family, False)
     second = shape.layers[1].model_copy(update=changes)
-    return random_encoder(shape.model_copy(update={"layers": (shape.layers[0], second)}))
+    encoder = random_encoder(shape.model_copy(update={"layers": (shape.layers[0], second)}))
+    peers.randomise(encoder)
+    return encoder.eval()
 
 
-def _agrees_with_transformers(encoder: SpeechEncoder, folder: Path) -> None:
+def _agrees_with_transformers(
+    encoder: SpeechEncoder, folder: Path, tolerance: float = TOLERANCE
+) -> None:
     model: nn.Module = transformers.AutoModel.from_pretrained(folder).eval()
     (waveform,) = noise(6_000)
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
     assert extractor.do_normalize == encoder.normalize
-    # Not the extractor's own values: it adds 1e-7 to the variance where fairseq and we add 1e-5.
+    # Not the extractor's own values: it adds 1e-7 to the variance, these encoders 1e-5.
     values = F.layer_norm(waveform, waveform.shape) if encoder.normalize else waveform
     theirs = peers.transformers_states(model, values)
-    assert peers.largest_difference(states_of(encoder, [waveform]), theirs) <= TOLERANCE
+    assert peers.largest_difference(states_of(encoder, [waveform]), theirs) <= tolerance
 
 
 @pytest.mark.parametrize(("family", "large"), VARIANTS, ids=NAMES)
@@ -141,23 +146,112 @@ def test_narrow_ffns_of_one_width_are_no_obstacle(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("encoder", "message"),
+    ("changes", "message", "added"),
     [
-        (_changed(ffn=7), "FFNs of different widths"),
-        (_changed(heads=(HeadShape(original=1, qk=12, vo=12),)), "pruned attention heads"),
+        ({"ffn": 7}, "FFNs of different widths", {"FFN units": 73}),
+        ({"ffn": 0}, "FFNs of different widths", {"FFN units": 80}),
         (
-            _changed(heads=tuple(HeadShape(original=n, qk=3, vo=12) for n in range(4))),
+            {"heads": (HeadShape(original=1, qk=12, vo=12),)},
             "pruned attention heads",
+            {"attention heads": 3},
+        ),
+        ({"heads": ()}, "pruned attention heads", {"attention heads": 4}),
+        (
+            {"heads": tuple(HeadShape(original=n, qk=3 * n, vo=12 - n) for n in range(1, 4))},
+            "pruned attention heads",
+            {"attention heads": 1, "dimensions of heads": 24},
         ),
     ],
-    ids=["ffn", "heads", "rows of heads"],
+    ids=["ffn", "no ffn", "heads", "no heads", "rows of heads"],
 )
-def test_what_transformers_has_no_place_for(
-    encoder: SpeechEncoder, message: str, tmp_path: Path
+@pytest.mark.parametrize("family", ["hubert", "wavlm"])
+def test_pruned_parts_are_refused_or_filled_with_zeros(
+    family: str, changes: dict[str, Any], message: str, added: dict[str, int], tmp_path: Path
 ) -> None:
+    encoder = _changed(family, **changes)
+    with pytest.raises(InputError, match=f"transformers has no place for {message}; --dense"):
+        export_transformers(encoder, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+    folder = export_transformers(encoder, tmp_path / "out", dense=True)
+    _agrees_with_transformers(encoder, folder, tolerance=1e-5)
+    history = json.loads((folder / "config.json").read_text())["s3prl_compress"]
+    assert history["filled_with_zeros"] == added
+    (note,) = export_notes(encoder)
+    assert all(f"{count} {name}" in note for name, count in added.items())
+
+
+def test_pruned_low_rank_linears_are_filled_too(tmp_path: Path) -> None:
+    encoder = compress(_changed(ffn=20), "low_rank", sparsity=0.3).eval()
+    folder = export_transformers(encoder, tmp_path / "out", dense=True)
+    _agrees_with_transformers(encoder, folder, tolerance=1e-5)
+    linears, zeros = export_notes(encoder)
+    assert "low_rank linears are written as dense ones" in linears
+    assert "60 FFN units" in zeros
+
+
+def test_heads_wider_than_the_original_ones_are_refused(tmp_path: Path) -> None:
+    encoder = _changed(heads=(HeadShape(original=0, qk=20, vo=12),))
     for dense in (False, True):
-        with pytest.raises(InputError, match=f"transformers has no place for {message}"):
+        with pytest.raises(InputError, match="heads that together are not as wide"):
             export_transformers(encoder, tmp_path / "out", dense=dense)
+
+
+def test_weights_that_are_not_those_of_the_shape_are_not_exported(tmp_path: Path) -> None:
+    encoder = small_encoder("hubert", False)
+    encoder.encoder.layers[0].feed_forward.intermediate_dense = nn.Linear(48, 40)
+    with pytest.raises(InputError, match=r"intermediate_dense.bias is \[40\], the shape says"):
+        export_transformers(encoder, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_eps_is_said_and_comes_back(tmp_path: Path) -> None:
+    encoder = small_encoder("hubert", True, normalize=True)
+    (note,) = export_notes(encoder)
+    assert "transformers adds 1e-07 to the variance, this encoder 1e-05" in note
+    assert "3.2 times as loud" in note
+    folder = export_transformers(encoder, tmp_path / "out")
+    assert load(folder).normalize_eps == encoder.normalize_eps == 1e-5
+    encoder.normalize_eps = 1e-7
+    assert export_notes(encoder) == ()
+    again = load(export_transformers(encoder, tmp_path / "out"))
+    assert again.normalize_eps == 1e-7
+    assert fingerprint(again) == fingerprint(encoder)
+
+
+def test_transformers_own_way_from_audio_to_states(tmp_path: Path) -> None:
+    """Its extractor and its model (its pipeline "feature-extraction" takes text only)."""
+    wave = 1e-3 * noise(8_000)[0]
+    encoder = small_encoder("hubert", True, normalize=True)
+    encoder.normalize_eps = 1e-7
+    folder = export_transformers(encoder, tmp_path / "out")
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    model: Any = transformers.AutoModel.from_pretrained(folder)
+    values = extractor(wave.numpy(), sampling_rate=16_000, return_tensors="pt")
+    with torch.no_grad():
+        theirs = model.eval()(**values).last_hidden_state
+    assert peers.largest_difference([states_of(encoder, [wave])[-1]], [theirs]) <= TOLERANCE
+
+
+@pytest.mark.parametrize("blank", ["<pad>", "-"])
+def test_transformers_own_way_from_audio_to_text(blank: str, tmp_path: Path) -> None:
+    (wave,) = noise(8_000)
+    encoder = small_encoder("hubert", True)
+    vocabulary = ("A", "|", blank, "Ä")
+    encoder.head = CTCHead(encoder.shape.hidden, vocabulary, 2)
+    with torch.no_grad():  # so that no symbol is always the best one
+        encoder.head.linear.bias -= encoder.head(encoder([wave])[0][-1]).mean((0, 1))
+    folder = export_transformers(encoder, tmp_path / "out")
+    processor = transformers.AutoProcessor.from_pretrained(folder)
+    assert processor.tokenizer.pad_token_id == 2
+    with torch.no_grad():
+        best = encoder.head(encoder([wave])[0][-1])[0].argmax(-1).tolist()
+    assert 2 in best
+    text = decode(best, vocabulary, 2)
+    assert text.strip()
+    recognise: Any = transformers.pipeline(
+        "automatic-speech-recognition", str(folder), device="cpu"
+    )
+    assert recognise(wave.numpy())["text"].split() == text.split()
 
 
 def test_shapes_of_other_makers(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import logging
@@ -16,8 +17,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from s3prl_compress.encoder import load
+from s3prl_compress.encoder import fingerprint, load, save
 from s3prl_compress.encoder.importers import import_foreign
+from s3prl_compress.encoder.importers.hub import is_hub_id
 from s3prl_compress.encoder.importers.s3prl_pt import our_name, parse_convs
 from s3prl_compress.errors import InputError
 from s3prl_compress.s3prl_bridge.mends import mend
@@ -265,6 +267,67 @@ def test_normalisation_that_nobody_states_is_off_with_a_warning(folder: Path) ->
     assert load(folder).normalize is True
 
 
+def test_the_caller_decides_before_the_checkpoint(folder: Path) -> None:
+    assert load(folder, normalize=True).normalize is True
+    (folder / "preprocessor_config.json").write_text("{}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing is missing where the caller has said it
+        assert load(folder, normalize=False).normalize is False
+
+
+@pytest.mark.s3prl
+@pytest.mark.parametrize("loudness", [1.0, 1e-3])
+def test_normalisation_of_quiet_audio_is_that_of_the_origin(
+    loudness: float, tmp_path: Path
+) -> None:
+    from transformers import Wav2Vec2FeatureExtractor
+
+    (wave,) = noise(6_000)
+    wave = loudness * wave / wave.square().mean().sqrt()
+    shape = small_shape("hubert", True)
+    model = peers.transformers_model(shape)
+    folder = _folder(tmp_path / "large", model)
+    (folder / "preprocessor_config.json").write_text(json.dumps({"do_normalize": True}))
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
+    values = extractor(wave.numpy(), sampling_rate=16_000, return_tensors="pt").input_values[0]
+    theirs = peers.transformers_states(model, values)
+    ours = load(folder)
+    assert peers.largest_difference(states_of(ours, [wave]), theirs) <= TOLERANCE
+    # Behind a checkpoint of ours, too.
+    again = load(save(ours, tmp_path / "ours"))
+    assert fingerprint(again) == fingerprint(ours)
+    assert peers.largest_difference(states_of(again, [wave]), theirs) <= TOLERANCE
+
+    mend()
+    path = peers.s3prl_file(shape, tmp_path / "large.pt", normalize=True)
+    theirs = peers.s3prl_states(peers.s3prl_expert("hubert", path), [wave])
+    assert peers.largest_difference(states_of(load(path), [wave]), theirs) <= TOLERANCE
+
+
+# --- paths and the hub ----
+
+
+def test_a_mistyped_path_is_never_looked_up_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    def fetch(repository: str, **_: Any) -> str:
+        raise AssertionError(f"{repository} was looked up")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    _refused("out/fold10", "no such file or folder in out")
+    for path in ("./fold10", "../fold10", "~/fold10", "a/b/c", "runs/base.fold10", "runs/x.pt"):
+        _refused(path, f"{path}: no such file or folder")
+
+
+def test_versions_are_no_suffixes_of_hub_ids() -> None:
+    assert is_hub_id("someone/some-model-v1.5")
+    assert is_hub_id("facebook/hubert-base-ls960")
+
+
 # --- the hub --------------------------------------------------------------------------------
 
 
@@ -434,8 +497,8 @@ def test_other_things_say_what_was_found(tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("hello")
     _refused(text, ".txt", "accepted are")
-    _refused(tmp_path / "nothing.pt", "does not exist")
-    _refused("checkpoints/nothing.pt", "does not exist")
+    _refused(tmp_path / "nothing.pt", "no such file or folder")
+    _refused("checkpoints/nothing.pt", "no such file or folder")
 
 
 # --- torchaudio and DPHuBERT ----------------------------------------------------------------
@@ -490,6 +553,28 @@ def test_torchaudio_files(large: bool, wavlm: bool, tmp_path: Path) -> None:
     waveforms = noise(40_000)
     theirs = _torchaudio_states(model, waveforms[0])
     assert peers.largest_difference(states_of(encoder, waveforms)[1:], theirs) <= TOLERANCE
+
+
+def test_torchaudio_files_that_lack_something(tmp_path: Path) -> None:
+    config, model = _torchaudio(False, False)
+    content = {"config": config, "state_dict": model.state_dict()}
+    path = tmp_path / "model.pt"
+    del config["normalize_waveform"]
+    torch.save(content, path)
+    with pytest.warns(UserWarning, match="no `normalize_waveform`.*--normalize yes or no"):
+        assert load(path).normalize is False
+    del config["encoder_num_layers"]
+    torch.save(content, path)
+    _refused(path, "its `config` has no 'encoder_num_layers'")
+
+
+@pytest.mark.parametrize("objects", [{}, {"hyper_parameters": argparse.Namespace(seed=1)}])
+def test_a_lightning_checkpoint_is_sent_to_dphuberts_script(
+    objects: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "epoch=1.ckpt"
+    torch.save({"pytorch-lightning_version": "2.0", "state_dict": {}, **objects}, path)
+    _refused(path, "PyTorch Lightning", "save_final_ckpt.py")
 
 
 def test_torchaudio_head_needs_labels(tmp_path: Path) -> None:

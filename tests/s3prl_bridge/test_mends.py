@@ -83,3 +83,26 @@ def test_namespaces_load_and_other_classes_do_not(tmp_path: Path) -> None:
 
 class _Other:
     pass
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_workers_have_the_mends_however_they_are_started(method: str, tiny_corpus: Path) -> None:
+    mends.mend()
+    from s3prl.downstream.speech_commands.dataset import SpeechCommandsTestingDataset
+
+    if method not in torch.multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} here")
+    # A worker imports s3prl, and with it torchaudio, to unpickle the data set.
+    clips = SpeechCommandsTestingDataset(
+        speech_commands_test_root=str(tiny_corpus / "speech_commands_test")
+    )
+    loader = torch.utils.data.DataLoader(
+        clips,
+        batch_size=24,
+        num_workers=2,
+        collate_fn=clips.collate_fn,
+        multiprocessing_context=method,
+    )
+    names = [name for _, _, files in loader for name in files]
+    assert sorted(names) == sorted("-".join(path.parts[-2:]) for _, path in clips.data)
+    assert len(names) == 48

@@ -23,7 +23,9 @@ def test_s3prl_finds_the_upstream_everywhere(tmp_path: Path) -> None:
     direct = hub.compressed(str(folder), refresh=False)
     assert direct.get_downsample_rates("hidden_states") == 320
     assert "compressed" in S3PRLUpstream.available_names()
-    assert "compressed" in S3PRLUpstream.available_names(only_registered_ckpt=True)
+    # That list is of upstreams that bring their own checkpoint.
+    assert "compressed" not in S3PRLUpstream.available_names(only_registered_ckpt=True)
+    assert "fbank" in S3PRLUpstream.available_names(only_registered_ckpt=True)
 
     upstream = S3PRLUpstream("compressed", path_or_url=str(folder))
     assert upstream.num_layers == 3

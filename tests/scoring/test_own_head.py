@@ -86,6 +86,17 @@ def test_a_finished_cell_is_not_run_again_unless_told_to(
     assert other.upstream.methods
 
 
+def test_normalisation_can_be_overridden(
+    encoder: SpeechEncoder, data: Path, tmp_path: Path
+) -> None:
+    folder = save(encoder, tmp_path / "tuned")
+    plain = score(folder, "ctc", data=data, output=tmp_path / "results")
+    louder = score(folder, "ctc", data=data, output=tmp_path / "results", normalize=True)
+    assert (plain.upstream.normalize, louder.upstream.normalize) == (False, True)
+    assert plain.upstream.checkpoint_sha256 != louder.upstream.checkpoint_sha256
+    assert any("The waveforms are normalised" in note for note in louder.notes)
+
+
 def test_a_table_will_do(encoder: SpeechEncoder, data: Path, tmp_path: Path) -> None:
     folder = score(encoder, "ctc", data=data / "test-clean", output=tmp_path)
     lines = (data / "test-clean/1/2/1-2.trans.txt").read_text().splitlines()

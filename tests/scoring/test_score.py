@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 import yaml
 
-from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, fingerprint, random_encoder, save
+from s3prl_compress.encoder import (
+    NAMED_SHAPES,
+    SpeechEncoder,
+    fingerprint,
+    load,
+    random_encoder,
+    save,
+)
 from s3prl_compress.errors import InputError
 from s3prl_compress.reporting.records import ScoreRecord, read_record, read_records
 from s3prl_compress.scoring import onepass, record_path, score
@@ -129,6 +136,49 @@ def test_whatever_changes_the_result_is_another_cell(
     assert len(runs) == 2
     assert len(list(read_records(arguments["output"]))) == 2
     assert record.approximate == ("padding" in changes)
+
+
+def test_normalisation_can_be_overridden_and_is_another_cell(
+    arguments: dict[str, Any], encoder: SpeechEncoder, runs: list[Job], tmp_path: Path
+) -> None:
+    folder = save(encoder, tmp_path / "tiny")
+    records = {
+        said: score(**{**arguments, "source": folder}, normalize=said)
+        for said in (None, False, True)
+    }
+    assert records[False] == records[None]  # what the checkpoint says
+    assert [job.encoder.normalize for job in runs] == [False, True]  # type: ignore[union-attr]
+    assert [records[said].upstream.normalize for said in (False, True)] == [False, True]
+    sums = {record.upstream.checkpoint_sha256 for record in records.values()}
+    assert len(sums) == len(list(read_records(arguments["output"]))) == 2
+    notes = [" ".join(records[said].notes) for said in (False, True)]
+    assert ["The waveforms are normalised" in note for note in notes] == [False, True]
+    with pytest.raises(InputError, match=r"the encoder: normalize is an option .* `encoder\.norm"):
+        score(**arguments, normalize=True)
+
+
+@pytest.mark.s3prl
+def test_the_other_process_of_an_engine_gets_the_override(
+    arguments: dict[str, Any],
+    encoder: SpeechEncoder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from s3prl_compress.s3prl_bridge import engine
+
+    class SeenError(Exception):
+        pass
+
+    def see(job: Job) -> EngineResult:
+        assert job.checkpoint is not None
+        raise SeenError(job.checkpoint == folder, load(job.checkpoint).normalize)
+
+    monkeypatch.setattr(engine, "run", see)
+    folder = save(encoder, tmp_path / "tiny")
+    for said, expected in ((None, (True, False)), (False, (True, False)), (True, (False, True))):
+        with pytest.raises(SeenError) as seen:
+            score(**{**arguments, "source": folder}, engine="s3prl", normalize=said)
+        assert seen.value.args == expected
 
 
 def test_an_incomplete_cell_is_run_again(arguments: dict[str, Any], runs: list[Job]) -> None:

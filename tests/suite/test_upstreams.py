@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from s3prl_compress.encoder import fingerprint, load, random_encoder
+from s3prl_compress.encoder import fingerprint, load, random_encoder, save
 from s3prl_compress.encoder.shape import NAMED_SHAPES
 from s3prl_compress.errors import InputError
 from s3prl_compress.methods import registry
-from s3prl_compress.suite.recipe import UpstreamEntry, read_suite
-from s3prl_compress.suite.upstreams import make_upstream, upstream_recipe
+from s3prl_compress.suite.recipe import UpstreamEntry, find_suite, read_suite
+from s3prl_compress.suite.upstreams import load_upstream, make_upstream, upstream_recipe
 
 
 def entry(**changes: object) -> UpstreamEntry:
@@ -66,6 +66,25 @@ def test_audio_counts_by_its_content_and_not_by_its_place(tmp_path: Path) -> Non
     assert recipes[0] == recipes[1]
     soundfile.write(tmp_path / "there" / "speech" / "b.wav", np.zeros(16_000), 16_000)
     assert upstream_recipe(entry(method="structured", settings=settings), "sha") != recipes[0]
+
+
+def test_a_source_can_be_told_whether_to_normalise(tmp_path: Path) -> None:
+    folder = save(random_encoder(NAMED_SHAPES["hubert_tiny"], normalize=True), tmp_path / "base")
+    asked = UpstreamEntry(name="base", source=str(folder), normalize=False)
+    made, _ = make_upstream(asked, None, tmp_path / "out", "cpu")
+    assert made.normalize is False
+    assert fingerprint(load_upstream(asked, tmp_path / "out")) == fingerprint(made)
+    assert fingerprint(load(folder)) != fingerprint(made)
+    smaller, _ = make_upstream(entry(settings={"sparsity": 0.2}), made, tmp_path / "out", "cpu")
+    assert smaller.normalize is False
+    with pytest.raises(ValueError, match="normalize goes with source"):
+        entry(normalize=False)
+
+
+def test_the_leaderboards_input_in_the_packaged_recipe() -> None:
+    suite = read_suite(find_suite("superb"))
+    (dense,) = [entry for entry in suite.upstreams if entry.source is not None]
+    assert (dense.source, dense.normalize) == ("facebook/hubert-base-ls960", False)
 
 
 def test_environment_variables_are_filled_in(

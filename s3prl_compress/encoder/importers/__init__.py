@@ -19,7 +19,7 @@ from ..shipped import SHIPPED
 from . import s3prl_pt, torchaudio_pt
 from .foreign import Foreign, build_encoder
 from .hub import download, is_hub_id
-from .reading import read_pickle
+from .reading import is_lightning, read_pickle
 from .transformers_folder import read_folder
 
 __all__ = ["import_foreign"]
@@ -32,12 +32,15 @@ ACCEPTED = (
 _SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 
 
-def import_foreign(source: str | Path, revision: str | None = None) -> SpeechEncoder:
+def import_foreign(
+    source: str | Path, revision: str | None = None, normalize: bool | None = None
+) -> SpeechEncoder:
     """Read a checkpoint that another project wrote.
 
     Args:
         source: a folder, a file, or a hub id ("organisation/name").
         revision: branch, tag or commit; for hub ids only.
+        normalize: in place of what the checkpoint says of its input.
 
     Returns:
         The encoder on the CPU in float32, with the CTC head of a fine-tuned model.
@@ -49,12 +52,15 @@ def import_foreign(source: str | Path, revision: str | None = None) -> SpeechEnc
     name, path = str(source), Path(source)
     commit = None
     if not path.exists():
-        if not is_hub_id(name) or path.suffix in _SUFFIXES:
-            raise InputError(f"{name} does not exist; accepted are {ACCEPTED}")
+        if not is_hub_id(name):
+            # Also for hub ids whose owner has the name of a folder here.
+            like_id = len(path.parts) == 2 and not path.is_absolute() and path.parent.exists()
+            why = f" in {path.parent}, so not looked up on the hub" if like_id else ""
+            raise InputError(f"{name}: no such file or folder{why}; accepted are {ACCEPTED}")
         path, commit = download(name, revision)
         if is_checkpoint(path):
             return load_folder(path)
-    return build_encoder(_read(path), base=name, revision=commit)
+    return build_encoder(_read(path), base=name, revision=commit, normalize=normalize)
 
 
 def _read(path: Path) -> Foreign:
@@ -64,6 +70,11 @@ def _read(path: Path) -> Foreign:
         return read_folder(path)
     if path.suffix not in _SUFFIXES:
         raise InputError(f"{path} is a file ending in {path.suffix!r}; accepted are {ACCEPTED}")
+    if is_lightning(path):
+        raise InputError(
+            f"{path} is a checkpoint of PyTorch Lightning, with the trainer's state in it; run "
+            "DPHuBERT's save_final_ckpt.py on it and give the file that it writes"
+        )
     content = read_pickle(path)
     for module in (torchaudio_pt, s3prl_pt):
         if isinstance(content, dict) and module.recognise(content):

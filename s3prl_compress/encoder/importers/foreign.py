@@ -14,7 +14,7 @@ from torch import Tensor
 from ...errors import InputError
 from ..checkpoint import check_tensors, fill
 from ..head import CTCHead
-from ..model import SpeechEncoder
+from ..model import FAIRSEQ_EPS, SpeechEncoder
 from ..provenance import Provenance
 from ..shape import EncoderShape
 
@@ -32,31 +32,42 @@ class Foreign:
     """None: the checkpoint does not say."""
     files: tuple[Path, ...]
     """Those that the weights were read from, in order."""
+    normalize_eps: float = FAIRSEQ_EPS
+    """Added to the variance by the code that the checkpoint comes from."""
+    normalize_key: str = "normalize"
+    """What the format calls the flag."""
     head: CTCHead | None = None
     libraries: tuple[str, ...] = ("torch",)
     """Packages that read the files."""
 
 
-def build_encoder(foreign: Foreign, *, base: str, revision: str | None = None) -> SpeechEncoder:
+def build_encoder(
+    foreign: Foreign, *, base: str, revision: str | None = None, normalize: bool | None = None
+) -> SpeechEncoder:
     """Build the encoder of `foreign`, without initialising or copying its weights.
 
     Args:
         foreign: what an importer read.
         base: where it comes from, as the user named it.
         revision: commit on the model hub.
+        normalize: in place of what the checkpoint says.
 
     Raises:
         InputError: a tensor is missing, left over, misshapen or not finite.
     """
-    normalize = foreign.normalize
+    if normalize is None:
+        normalize = foreign.normalize
     if normalize is None:
         warnings.warn(
-            f"{base} does not say whether waveforms are to be normalised; taken as no",
+            f"{base} does not say whether waveforms are to be normalised (it has no "
+            f"`{foreign.normalize_key}`); taken as no, --normalize yes or no says it",
             stacklevel=2,
         )
         normalize = False
     with torch.device("meta"):
-        encoder = SpeechEncoder(foreign.shape, normalize=normalize)
+        encoder = SpeechEncoder(
+            foreign.shape, normalize=normalize, normalize_eps=foreign.normalize_eps
+        )
     # It has no part in the forward pass, and not every format stores it.
     foreign.tensors.setdefault(MASK_EMBEDDING, torch.zeros(foreign.shape.hidden))
     given = {name: tuple(tensor.shape) for name, tensor in foreign.tensors.items()}

@@ -20,9 +20,23 @@ _SAFETENSORS = ["model.safetensors", "model-*.safetensors", "model.safetensors.i
 _LEGACY = ["pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json"]
 
 
+_SUFFIX = re.compile(r"\.[A-Za-z]\w*$")
+"""Of a file, or of a folder such as `out/hubert_base.fold10`; a version ("v1.5") is none."""
+
+
 def is_hub_id(source: str) -> bool:
-    """Say whether `source` is written like a hub id: one name of an owner, one of a model."""
-    return _ID.fullmatch(source) is not None
+    """Say whether `source`, where no such file is here, can be meant as a hub id.
+
+    It is one name of an owner and one of a model. A path that was mistyped must never be looked
+    up on the hub: whatever starts with `.` or `~`, ends like a file, or lies in a folder that is
+    here, is a path.
+    """
+    return (
+        _ID.fullmatch(source) is not None
+        and not source.startswith(".")
+        and _SUFFIX.search(source) is None
+        and not Path(source).parent.exists()
+    )
 
 
 def download(repository: str, revision: str | None) -> tuple[Path, str]:

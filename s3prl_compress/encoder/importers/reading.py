@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,16 @@ def read_pickle(path: Path) -> Any:
         raise InputError(f"{path} is not a checkpoint of torch, or is broken") from error
     except (RuntimeError, ValueError, OSError) as error:
         raise InputError(f"{path} cannot be read by torch: {first_line(error)}") from error
+
+
+def is_lightning(path: Path) -> bool:
+    """Say whether PyTorch Lightning wrote a file; nothing in it is unpickled."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+            return any(b"pytorch-lightning_version" in archive.read(name) for name in pickles)
+    except (zipfile.BadZipFile, OSError):
+        return False
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

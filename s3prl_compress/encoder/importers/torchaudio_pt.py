@@ -69,7 +69,9 @@ def read_content(content: dict[str, Any], path: Path) -> Foreign:
     tensors = tensors_only(content["state_dict"], f"{path}: its state_dict")
     try:
         shape = _shape(config)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except KeyError as error:
+        raise InputError(f"{path}: its `config` has no {error}") from error
+    except (TypeError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: its `config` describes no possible model: {reason}") from error
     mask = _feature_mask(tensors)
@@ -84,6 +86,7 @@ def read_content(content: dict[str, Any], path: Path) -> Foreign:
         shape=shape,
         tensors=tensors,
         normalize=config.get("normalize_waveform"),
+        normalize_key="normalize_waveform",
         files=(path,),
         head=head,
     )

@@ -14,6 +14,8 @@ from typing import Any, Literal, cast
 from torch import Tensor
 
 from ...errors import InputError
+from ..model import TRANSFORMERS_EPS
+from ..provenance import EXPORT_MARK
 from ..shape import ConvShape, EncoderShape, PositionConvShape, RelativePositionShape, dense_layer
 from .foreign import Foreign, sizes_fit
 from .reading import read_json, read_pickle, read_safetensors, tensors_only
@@ -97,6 +99,8 @@ def read_folder(folder: Path) -> Foreign:
         shape=shape,
         tensors=tensors,
         normalize=_normalize(config, folder),
+        normalize_eps=_normalize_eps(config),
+        normalize_key="do_normalize",
         files=files,
         head=head,
         libraries=tuple(dict.fromkeys(("torch", reader))),
@@ -207,6 +211,13 @@ def _weight_norm_name(name: str) -> str:
         if name.endswith(f"conv.{old}"):
             return name.removesuffix(old) + f"parametrizations.weight.{new}"
     return name
+
+
+def _normalize_eps(config: dict[str, Any]) -> float:
+    """Return the eps that an export of ours states, which transformers itself does not read."""
+    history = config.get(EXPORT_MARK)
+    eps = history.get("normalize_eps") if isinstance(history, dict) else None
+    return float(eps) if isinstance(eps, int | float) and eps > 0 else TRANSFORMERS_EPS
 
 
 def _normalize(config: dict[str, Any], folder: Path) -> bool | None:

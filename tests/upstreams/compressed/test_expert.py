@@ -104,10 +104,97 @@ def test_wrong_input_is_said_in_one_line(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="model config zeros: neither independent nor fairseq"):
         _expert(folder, "zeros")
     file = tmp_path / "wrong.yaml"
-    for content, message in (("padding: zeros", "'zeros' is no padding"), ("a: 1", "one line")):
+    for content, message in (
+        ("padding: zeros", "padding: Input should be 'independent' or 'fairseq'"),
+        ("normalize: 3", "normalize: Input should be a valid boolean"),
+        ("paddin: fairseq", "paddin: no such key; there are padding, normalize"),
+        ("fairseq", "`key: value` lines"),
+        ("[", "not YAML"),
+    ):
         file.write_text(content)
         with pytest.raises(InputError, match=message):
             _expert(folder, str(file))
+
+
+def test_options_that_do_not_exist_are_refused(folder: Path) -> None:
+    import s3prl_compress
+
+    s3prl_compress.register()
+    from s3prl.nn import S3PRLUpstream
+
+    with pytest.raises(InputError, match="no option paddding; there are ckpt, model_config"):
+        S3PRLUpstream("compressed", str(folder), extra_conf={"paddding": "fairseq"})
+    with pytest.raises(InputError, match="upstream compressed: padding: Input should be"):
+        _expert(folder, padding="zeros")
+    upstream = S3PRLUpstream("compressed", str(folder), extra_conf={"normalize": True})
+    assert upstream.upstream.encoder.normalize is True
+
+
+def test_normalisation_comes_from_the_checkpoint_a_keyword_or_a_file(
+    folder: Path, tmp_path: Path
+) -> None:
+    assert _expert(folder).encoder.normalize is False
+    assert _expert(folder, normalize=True).encoder.normalize is True
+    file = tmp_path / "options.yaml"
+    file.write_text("normalize: yes\n")
+    expert = _expert(folder, str(file), padding="fairseq")
+    assert (expert.encoder.normalize, expert.encoder.padding) == (True, "fairseq")
+
+
+def test_every_state_stands_under_its_own_name_as_in_s3prls_upstreams(
+    folder: Path, waves: list[Tensor]
+) -> None:
+    result = _expert(folder)(waves)
+    for number, state in enumerate(result["hidden_states"]):
+        assert result[f"hidden_state_{number}"] is state
+    assert "hidden_state_3" not in result
+
+
+@pytest.mark.parametrize("family", ["hubert", "wavlm"])
+@pytest.mark.parametrize("large", [False, True])
+def test_clips_below_one_frame_are_s3prls_own(family: str, large: bool, tmp_path: Path) -> None:
+    """With its normalisation before the padding, and its masks."""
+    from tests.encoder.peers import peers, small_shape
+
+    path = peers.s3prl_file(small_shape(family, large), tmp_path / "s3prl.pt", normalize=large)
+    waves = peers.noise(16_000, 300, 399, 20)
+    theirs = peers.s3prl_states(peers.s3prl_expert(family, path), waves)
+    with torch.no_grad():
+        ours = _expert(path, padding="fairseq")(waves)["hidden_states"]
+    valid = [50, 1, 2, 1]  # frames that are not padding there: ceil(samples / 326)
+    for one, other in zip(ours, theirs, strict=True):
+        for row, other_row, count in zip(one, other, valid, strict=True):
+            difference = (row[:count] - other_row[:count]).abs().max()
+            assert difference <= 1e-4 * other.abs().max()
+
+
+def test_short_and_long_clips_in_one_batch(folder: Path) -> None:
+    import s3prl_compress
+
+    s3prl_compress.register()
+    from s3prl.nn import Featurizer, S3PRLUpstream
+
+    upstream = S3PRLUpstream("compressed", str(folder))
+    featurizer = Featurizer(upstream)
+    generator = torch.Generator().manual_seed(0)
+    waves = torch.randn(4, 40_000, generator=generator)
+    lengths = torch.tensor([40_000, 900, 300, 170])
+    with torch.no_grad():
+        features, counts = featurizer(*upstream(waves, lengths))
+        assert counts.tolist() == [125, 3, 1, 1]
+        assert bool(features.isfinite().all())
+        for number in (0, 1):
+            length = lengths[number : number + 1]
+            alone, _ = featurizer(*upstream(waves[number : number + 1, :length], length))
+            together = features[number, : counts[number]]
+            assert (together - alone[0]).abs().max() <= 1e-4 * alone.abs().max()
+        expert = upstream.upstream
+        short, long = waves[2, :300], waves[0]
+        alone = expert([short])["last_hidden_state"][0]
+        together = expert([long, short])["last_hidden_state"][1, :1]
+        assert (together - alone).abs().max() <= 1e-4 * alone.abs().max()
+    with pytest.raises(InputError, match="has 0 samples"):
+        expert([short, short[:0]])
 
 
 def test_gradients_reach_the_encoder(folder: Path) -> None:

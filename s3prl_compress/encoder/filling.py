@@ -1,0 +1,94 @@
+"""A pruned encoder as the dense one that computes the same: what was cut out comes back as zeros.
+
+Exact, since nothing of what is added reaches an output: a head whose values and output columns are
+zero adds zero whatever it attends to, further rows of zeros in q and k change no product of the two
+(the attention scale stays that of the original head size), and an FFN unit of zero weights is
+GELU(0) = 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from .shape import LINEAR_PATHS, EncoderShape, LayerShape, dense_layer
+
+_GATES = "attention.gru_rel_pos_const"
+
+
+def can_be_filled(shape: EncoderShape) -> bool:
+    """Say whether all heads fit into a dense model of `shape`'s width."""
+    return shape.original_heads * shape.head_size == shape.hidden and all(
+        max(head.qk, head.vo) <= shape.head_size for layer in shape.layers for head in layer.heads
+    )
+
+
+def dense_form(shape: EncoderShape) -> EncoderShape:
+    """Return `shape` with all original heads and one FFN width, that of the widest layer."""
+    layer = dense_layer(
+        shape.original_heads, shape.head_size, max(1, *(layer.ffn for layer in shape.layers))
+    )
+    return shape.model_copy(update={"layers": (layer,) * len(shape.layers)})
+
+
+def added_zeros(shape: EncoderShape) -> dict[str, int]:
+    """Return how many heads, dimensions of heads and FFN units the dense form has more."""
+    units = dense_form(shape).layers[0].ffn
+    heads = [head for layer in shape.layers for head in layer.heads]
+    added = {
+        "attention heads": shape.original_heads * len(shape.layers) - len(heads),
+        "dimensions of heads": sum(2 * shape.head_size - head.qk - head.vo for head in heads),
+        "FFN units": sum(units - layer.ffn for layer in shape.layers),
+    }
+    return {name: count for name, count in added.items() if count}
+
+
+def fill_with_zeros(shape: EncoderShape, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state dictionary of the dense form of an encoder.
+
+    Args:
+        shape: of an encoder that `can_be_filled`.
+        tensors: its state dictionary, with dense linears only.
+    """
+    filled, units = dict(tensors), dense_form(shape).layers[0].ffn
+    for index, layer in enumerate(shape.layers):
+        _fill_layer(filled, f"encoder.layers.{index}.", shape, layer, units)
+    return filled
+
+
+def _fill_layer(
+    tensors: dict[str, Tensor], prefix: str, shape: EncoderShape, layer: LayerShape, units: int
+) -> None:
+    size = shape.head_size
+    qk = [head.original * size + row for head in layer.heads for row in range(head.qk)]
+    vo = [head.original * size + row for head in layer.heads for row in range(head.vo)]
+    ffn = list(range(layer.ffn))
+    # Which outputs (0) or inputs (1) of each linear are spread over how many.
+    places = {
+        "q": (0, qk, shape.hidden),
+        "k": (0, qk, shape.hidden),
+        "v": (0, vo, shape.hidden),
+        "out": (1, vo, shape.hidden),
+        "fc1": (0, ffn, units),
+        "fc2": (1, ffn, units),
+    }
+    for linear, (axis, kept, total) in places.items():
+        weight, bias = (f"{prefix}{LINEAR_PATHS[linear]}.{part}" for part in ("weight", "bias"))
+        tensors[weight] = _spread(tensors[weight], axis, kept, total)
+        if axis == 0:
+            tensors[bias] = _spread(tensors[bias], 0, kept, total)
+    if prefix + _GATES in tensors:
+        originals = [head.original for head in layer.heads]
+        tensors[prefix + _GATES] = _spread(
+            tensors[prefix + _GATES], 1, originals, shape.original_heads
+        )
+
+
+def _spread(tensor: Tensor, axis: int, kept: list[int], total: int) -> Tensor:
+    """Put the slices of `tensor` to the places `kept` among `total`, with zeros at the others."""
+    size = list(tensor.shape)
+    size[axis] = total
+    places = torch.tensor(kept, dtype=torch.long, device=tensor.device)
+    return tensor.new_zeros(size).index_copy_(axis, places, tensor.detach())
