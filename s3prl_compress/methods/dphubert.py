@@ -51,14 +51,14 @@ def dphubert(encoder: SpeechEncoder, config: DPHuBERTConfig) -> SpeechEncoder:
     left is distilled once more.
 
     Departures from the published code: one shift of all log_alpha in the expected numbers of
-    units meets the target within 1 % (the published result has the sparsity that its gates
-    reached). A LayerNorm over convolution channels takes its statistics over open channels while
-    training too, so that the pruned encoder is the one that was trained; a layer without heads
-    keeps the bias of its output. The student has no dropout (published: 0.1 throughout
-    HuBERT-base). Batches are files and pieces of longer ones of up to `crop_seconds`, padded
-    (published: files of 2 to 15.6 s, all cropped to the shortest of the batch). Gradients of
-    `accumulation` batches in sequence stand for those of 4 GPUs. On a GPU the precision is
-    bfloat16 (published: float16).
+    units, with heads decided first, meets the target within 1 % (the published result has the
+    sparsity that its gates reached). A LayerNorm over convolution channels takes its statistics
+    over open channels while training too, so that the pruned encoder is the one that was trained;
+    a layer without heads keeps the bias of its output. The student has no dropout (published:
+    0.1 for HuBERT-base, except on the units of its FFNs). Batches are files, and pieces of longer
+    ones, of up to `crop_seconds`, padded (published: files of 2 to 15.6 s, all cropped to the
+    shortest of the batch). Gradients of `accumulation` batches in sequence, which see the same
+    gates, stand for those of 4 GPUs. On a GPU the precision is bfloat16 (published: float16).
 
     Reference:
         Peng, Sudo, Muhammad, Watanabe: DPHuBERT: joint distillation and pruning of
