@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ..encoder import CTCHead, SpeechEncoder, load
+from ..encoder import CTCHead, SpeechEncoder, inference_copy, load
 from ..encoder.symbols import decode, plain_text
 from ..errors import InputError
 from ..training.transcripts import Split, TranscribedAudio, open_transcribed
@@ -101,6 +101,7 @@ def recognise(encoder: SpeechEncoder, head: CTCHead, speech: TranscribedAudio) -
     """Return the text of the best path through each utterance, upper case."""
     texts = []
     numbers = range(len(speech.audio.files))
+    encoder = inference_copy(encoder)
     with torch.inference_mode():
         for number in tqdm(numbers, desc="recognition", unit="utterance", file=sys.stderr):
             states, _ = encoder([speech.audio.read(number)])
