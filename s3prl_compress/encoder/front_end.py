@@ -117,7 +117,7 @@ class FeatureProjection(nn.Module):
 
 
 class WeightFactors(nn.Module):
-    """Norms g `original0` [1, 1, kernel] and directions v `original1` of a weight [out, in, kernel].
+    """Norms g `original0` [1, 1, kernel] and directions v `original1` of a conv weight.
 
     Torch's `weight_norm(dim=2)` has the same factors.
     """
