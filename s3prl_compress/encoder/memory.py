@@ -7,7 +7,7 @@ import torch
 
 from ..errors import InputError
 from .layers import BIAS_ELEMENTS
-from .shape import ConvShape, EncoderShape
+from .shape import EncoderShape
 
 CHECKED_SAMPLES = 60 * 16_000
 """Padded samples of a batch from which on memory is looked at: ordinary batches cost nothing."""
@@ -23,22 +23,21 @@ def forward_bytes(shape: EncoderShape, batch: int, samples: int, itemsize: int =
         itemsize: bytes per number.
 
     Returns:
-        The larger peak of the convolutions, where the input and output of one are held at once
-        (with a layer norm, its result too), and of the Transformer, where all hidden states and
-        the tensors of one layer are.
+        The larger peak of the convolutions and of the Transformer. The factors are fitted to the
+        CPU: a convolution holds its output, its input and oneDNN's reordered copy of that (with
+        layer norms a contiguous copy too); the Transformer holds all hidden states and, in the
+        widest layer, the FFN's units or all heads and about eight tensors of the hidden size.
     """
     inputs, convolutions = samples, 0
-    copies = 1 if shape.conv_norm == "group" else 2
-    for index, conv in enumerate(shape.convs):
-        outputs = conv.width * _frames(conv, samples)
-        held = inputs + outputs * copies
-        if index == 0 and shape.conv_norm == "group":
-            held += 3 * conv.kernel * _frames(conv, samples)  # windows, once in float64
-        convolutions = max(convolutions, held)
-        inputs, samples = outputs, _frames(conv, samples)
+    copies = 2 if shape.conv_norm == "group" else 3
+    for conv in shape.convs:
+        frames = (samples - conv.kernel) // conv.stride + 1
+        outputs = conv.width * frames
+        convolutions = max(convolutions, copies * inputs + outputs)
+        inputs, samples = outputs, frames
     frames = samples
-    layer = max(
-        max(4 * max(part.qk_size, part.vo_size) + 2 * shape.hidden, part.ffn + 2 * shape.hidden)
+    layer = 8 * shape.hidden + max(
+        max(part.ffn, 4 * max(part.qk_size, part.vo_size) - 2 * shape.hidden)
         for part in shape.layers
     )
     states = (len(shape.layers) + 1) * shape.hidden
@@ -46,8 +45,9 @@ def forward_bytes(shape: EncoderShape, batch: int, samples: int, itemsize: int =
     bias = 0
     if shape.relative_position is not None:
         heads = max(len(part.heads) for part in shape.layers)
-        bias = min(batch * heads * frames * frames, max(BIAS_ELEMENTS, batch * heads * frames))
-    return itemsize * (max(batch * convolutions, batch * transformer + bias))
+        rows = max(1, BIAS_ELEMENTS // max(1, batch * heads * frames))
+        bias = 2 * batch * heads * min(rows, frames) * frames + 2 * batch * frames * shape.hidden
+    return itemsize * max(batch * convolutions, batch * transformer + bias)
 
 
 def check_memory(
@@ -66,9 +66,9 @@ def check_memory(
     needed = forward_bytes(shape, batch, samples, itemsize)
     if available is not None and needed > available:
         raise InputError(
-            f"{batch} x {samples / 16_000:.0f} s of audio need about {needed / 2**30:.1f} GiB of "
-            f"memory on {device.type}, {available / 2**30:.1f} GiB are available: cut the recording "
-            "into pieces, or make the batch smaller"
+            f"{batch} x {samples / 16_000:.0f} s of audio need about {needed / 2**30:.1f} GiB on "
+            f"{device.type}, {available / 2**30:.1f} GiB are available: cut the recording into "
+            "pieces, or make the batch smaller"
         )
 
 
@@ -80,7 +80,3 @@ def available_bytes(device: torch.device) -> int | None:
         reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + reserved
     return None
-
-
-def _frames(conv: ConvShape, samples: int) -> int:
-    return (samples - conv.kernel) // conv.stride + 1

@@ -163,9 +163,7 @@ class SpeechEncoder(nn.Module):
         """
         lengths = self._check(waveforms)
         if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
-            check_memory(
-                self.shape, len(lengths), max(lengths), self.device, self.dtype.itemsize
-            )
+            check_memory(self.shape, len(lengths), max(lengths), self.device, self.dtype.itemsize)
         prepared = [waveform.to(self.device, self.dtype) for waveform in waveforms]
         if self.normalize:
             prepared = [F.layer_norm(waveform, waveform.shape) for waveform in prepared]
