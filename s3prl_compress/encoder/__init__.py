@@ -3,6 +3,7 @@
 from .checkpoint import fingerprint, is_checkpoint, read_config
 from .cost import LEADERBOARD_COUNTS, LEADERBOARD_SAMPLES, cost, describe, macs
 from .head import CTCHead
+from .inference import inference_copy
 from .initial import random_encoder
 from .loading import load, load_unless_loaded, normalization_note, save
 from .model import PADDINGS, SAMPLING_RATE, Padding, SpeechEncoder
@@ -36,6 +37,7 @@ __all__ = [
     "dense_shape",
     "describe",
     "fingerprint",
+    "inference_copy",
     "is_checkpoint",
     "load",
     "load_unless_loaded",

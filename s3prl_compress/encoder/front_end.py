@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
 
 from .activation import gelu
-from .cache import WeightCache
-from .linear import DenseLinear
 from .shape import EncoderShape
 
 
@@ -109,13 +107,53 @@ class FeatureProjection(nn.Module):
         super().__init__()
         self.layer_norm = nn.LayerNorm(shape.convs[-1].width, eps=shape.layer_norm_eps)
         self.projection = (
-            DenseLinear(shape.convs[-1].width, shape.hidden) if shape.projection else None
+            nn.Linear(shape.convs[-1].width, shape.hidden) if shape.projection else None
         )
 
     def forward(self, features: Tensor) -> Tensor:
         """Map [batch, frames, conv width] to [batch, frames, hidden]."""
         x = self.layer_norm(features)
         return x if self.projection is None else self.projection(x)
+
+
+class WeightFactors(nn.Module):
+    """Norms g `original0` [1, 1, kernel] and directions v `original1` of a conv weight.
+
+    Torch's `weight_norm(dim=2)` has the same factors.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.original0 = nn.Parameter(torch.norm_except_dim(weight, 2, 2))
+        self.original1 = nn.Parameter(weight.clone())
+
+    def forward(self) -> Tensor:
+        """Return the weight `g v / |v|`."""
+        return torch._weight_norm(self.original1, self.original0, 2)
+
+
+class WeightNormedConv(nn.Conv1d):
+    """A convolution whose weight is `g v / |v|`, with one norm per kernel position.
+
+    It has no parameter `weight` but the two factors, under the names that torch's parametrisation
+    of the weight norm gives them (so Hugging Face's); a parametrised module cannot be pickled.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, **options: int) -> None:
+        super().__init__(channels_in, channels_out, kernel, **options)  # type: ignore[arg-type]
+        weight = self.weight
+        del self.weight
+        self.parametrizations = nn.Module()
+        self.set_weight(weight)
+
+    def set_weight(self, weight: Tensor) -> None:
+        """Replace the factors by those of `weight` [out, in / groups, kernel]."""
+        self.parametrizations.weight = WeightFactors(weight.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [batch, in, time] to [batch, out, time]."""
+        factors = cast(WeightFactors, self.parametrizations.weight)
+        return self._conv_forward(x, factors(), self.bias)
 
 
 class PositionConv(nn.Module):
@@ -125,26 +163,16 @@ class PositionConv(nn.Module):
         super().__init__()
         assert shape.position_conv is not None
         kernel = shape.position_conv.kernel
-        conv = nn.Conv1d(
+        self.conv = WeightNormedConv(
             shape.hidden,
             shape.hidden,
             kernel,
             padding=kernel // 2,
             groups=shape.position_conv.groups,
         )
-        self.conv = weight_norm(conv, dim=2)
         self.surplus = 1 - kernel % 2  # an even kernel gives one frame too many
-        self._cache = WeightCache()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [batch, frames, hidden] to the same; to be added to it."""
-        factors = self.conv.parametrizations.weight
-        weight = self._cache.get(lambda: self.conv.weight, factors.original0, factors.original1)
-        y = F.conv1d(
-            x.transpose(1, 2),
-            weight,
-            self.conv.bias,
-            padding=self.conv.padding,
-            groups=self.conv.groups,
-        )
+        y = self.conv(x.transpose(1, 2))
         return gelu(y[..., : y.shape[-1] - self.surplus]).transpose(1, 2)

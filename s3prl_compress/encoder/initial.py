@@ -7,6 +7,7 @@ import math
 import torch
 from torch import nn
 
+from .front_end import WeightNormedConv
 from .model import SpeechEncoder
 from .provenance import Provenance
 from .shape import EncoderShape
@@ -26,10 +27,10 @@ def random_encoder(shape: EncoderShape, seed: int = 0, normalize: bool = False) 
         nn.init.uniform_(encoder.masked_spec_embed)
         positions = encoder.encoder.pos_conv_embed.conv
         kernel, width = positions.kernel_size[0], positions.in_channels
-        weight = torch.randn(positions.weight.shape) * 2 * math.sqrt(1 / (kernel * width))
-        with torch.no_grad():
-            positions.weight = weight
-            nn.init.zeros_(positions.bias)
+        size = (positions.out_channels, width // positions.groups, kernel)
+        positions.set_weight(torch.randn(size) * 2 * math.sqrt(1 / (kernel * width)))
+        assert positions.bias is not None
+        nn.init.zeros_(positions.bias)
     # Reports take upstreams of one base for relatives, so the base names the shape too.
     base = f"random weights (seed {seed}; {shape.family}, {len(shape.layers)} x {shape.hidden})"
     encoder.provenance = Provenance(base=base, random_weights=True)
@@ -41,7 +42,7 @@ def _initialise(module: nn.Module) -> None:
         if module.weight.numel():
             nn.init.normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.Conv1d) and not nn.utils.parametrize.is_parametrized(module):
+    elif isinstance(module, nn.Conv1d) and not isinstance(module, WeightNormedConv):
         nn.init.kaiming_normal_(module.weight)
         if module.bias is not None:
             bound = math.sqrt(module.groups / (module.in_channels * module.kernel_size[0]))

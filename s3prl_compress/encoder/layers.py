@@ -12,6 +12,9 @@ from .activation import gelu
 from .linear import build_linear
 from .shape import EncoderShape
 
+BIAS_ELEMENTS = 1 << 22
+"""Largest block of WavLM's gated bias, in elements over batch, heads, queries and keys."""
+
 
 class Attention(nn.Module):
     """Self-attention over the heads that are left; WavLM's gated relative positions included."""
@@ -50,31 +53,64 @@ class Attention(nn.Module):
         """Attend within [batch, frames, hidden].
 
         mask: True where a frame may be attended to, [batch, 1, 1, frames]; None for everywhere.
-        position_bias: WavLM's, [original heads, frames, frames].
+        position_bias: WavLM's by distance, [original heads, 2 frames - 1].
         """
         if self.vo_layout.total == 0:
             return self.out_proj(x[..., :0])
         query = self.qk_layout.split(self.q_proj(x))
         key = self.qk_layout.split(self.k_proj(x))
         value = self.vo_layout.split(self.v_proj(x))
-        if position_bias is not None:
-            mask = self._gated_bias(x, mask, position_bias)
-        attended = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, scale=self.scale
-        )
+        if position_bias is None:
+            attended = F.scaled_dot_product_attention(
+                query, key, value, attn_mask=mask, scale=self.scale
+            )
+        else:
+            attended = self._attend_with_bias(x, query, key, value, mask, position_bias)
         return self.out_proj(self.vo_layout.merge(attended))
 
-    def _gated_bias(self, x: Tensor, mask: Tensor | None, position_bias: Tensor) -> Tensor:
-        """Gate the position bias by the layer's input (WavLM, arXiv 2110.13900, section 3.1)."""
+    def _attend_with_bias(
+        self,
+        x: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        position_bias: Tensor,
+    ) -> Tensor:
+        """Attend in blocks of queries, so that no bias [heads, frames, frames] is ever stored."""
+        gate = self._gate(x)
+        batch, heads, frames, _ = query.shape
+        # With the keys in reverse, the biases of a query follow each other in the vector that
+        # starts one later for each query: a view, where any other order would need a copy.
+        key, value = key.flip(2), value.flip(2)
+        mask = None if mask is None else mask.flip(-1)
+        originals = [head.original for head in self.heads]
+        bias = position_bias[originals].flip(-1).unfold(-1, frames, 1)  # [heads, frames, frames]
+        size = frames
+        if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
+            size = max(1, BIAS_ELEMENTS // (batch * heads * frames))
+        parts = []
+        for start in range(0, frames, size):
+            part = slice(start, start + size)
+            block = gate[:, :, part] * bias[:, part]
+            if mask is not None:
+                block = block.masked_fill(~mask, float("-inf"))
+            parts.append(
+                F.scaled_dot_product_attention(
+                    query[:, :, part], key, value, attn_mask=block, scale=self.scale
+                )
+            )
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+
+    def _gate(self, x: Tensor) -> Tensor:
+        """Return the position bias's factors [batch, heads, frames, 1] (arXiv 2110.13900, 3.1)."""
         originals = [head.original for head in self.heads]
         batch, frames, _ = x.shape
         per_head = x.view(batch, frames, self.original_heads, self.head_size)[:, :, originals]
         gates = self.gru_rel_pos_linear(per_head.transpose(1, 2))
         gates = torch.sigmoid(gates.view(batch, len(originals), frames, 2, 4).sum(-1))
         update, reset = gates.split(1, dim=-1)  # [batch, heads, frames, 1] each
-        gate = update * (reset * self.gru_rel_pos_const - 1.0) + 2.0
-        bias = gate * position_bias[originals]
-        return bias if mask is None else bias.masked_fill(~mask, float("-inf"))
+        return update * (reset * self.gru_rel_pos_const - 1.0) + 2.0
 
 
 class HeadLayout(nn.Module):
@@ -164,13 +200,13 @@ class TransformerLayer(nn.Module):
 
 
 def relative_position_bias(table: Tensor, frames: int, max_distance: int) -> Tensor:
-    """Return WavLM's position bias [heads, frames, frames] from its table [buckets, heads].
+    """Return WavLM's position bias by distance, [heads, 2 frames - 1], of its table.
 
+    The table is [buckets, heads]; element `frames - 1 + key - query` belongs to a query and a key.
     T5's bidirectional buckets (Raffel et al. 2020): half of them for each direction, exact up to
     a quarter of all, logarithmic up to `max_distance`.
     """
-    position = torch.arange(frames, device=table.device)
-    relative = position[None, :] - position[:, None]
+    relative = torch.arange(1 - frames, frames, device=table.device)
     half = table.shape[0] // 2
     exact = half // 2
     distance = relative.abs()
@@ -178,4 +214,4 @@ def relative_position_bias(table: Tensor, frames: int, max_distance: int) -> Ten
     # The distance 0 gives -inf here; `where` never takes it.
     far = (exact + logarithmic * (half - exact)).clamp(min=0, max=half - 1).long()
     bucket = torch.where(distance < exact, distance, far) + (relative > 0).long() * half
-    return table[bucket].permute(2, 0, 1)
+    return table[bucket].t()

@@ -6,19 +6,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .cache import WeightCache
 from .shape import LinearShape
 
+# torch's own class, not a subclass: tools such as dynamic quantisation match exact types.
+DenseLinear = nn.Linear
 
-class DenseLinear(nn.Linear):
-    """torch's linear, which may also have no input or no output features at all."""
+
+class EmptyLinear(nn.Linear):
+    """A dense linear without inputs or without outputs, initialised without torch's warning."""
 
     def reset_parameters(self) -> None:
-        """Initialise as torch does; without inputs only the bias remains, at zero."""
-        if self.weight.numel():
-            super().reset_parameters()
-        elif self.bias is not None:
-            nn.init.zeros_(self.bias)
+        """Set the bias, which is all that may be there, to zero."""
+        nn.init.zeros_(self.bias)
+
+
+def new_dense_linear(in_features: int, out_features: int) -> nn.Linear:
+    """Return a dense linear with torch's initial weights; either size may be 0."""
+    kind = nn.Linear if in_features and out_features else EmptyLinear
+    return kind(in_features, out_features)
 
 
 class LowRankLinear(nn.Module):
@@ -62,7 +67,9 @@ class SharedLinear(nn.Module):
 class SparseLinear(nn.Module):
     """A linear whose non-zero weights are stored with a bit mask, and which runs dense.
 
-    The file shrinks with the number of non-zeros; the time of a forward pass does not.
+    The file shrinks with the number of non-zeros; the time of a forward pass does not. Every
+    pass rebuilds the dense weight from the parameters, since no cheap check notices all the ways
+    to change them (`.data`, `functional_call`, replicas). `inference_copy` rebuilds it once.
     """
 
     bitmask: Tensor
@@ -75,7 +82,6 @@ class SparseLinear(nn.Module):
         packed = (in_features * out_features + 7) // 8
         self.register_buffer("bitmask", torch.zeros(packed, dtype=torch.uint8))
         self.bias = nn.Parameter(torch.zeros(out_features))
-        self._cache = WeightCache()
 
     @classmethod
     def from_dense(cls, weight: Tensor, bias: Tensor) -> SparseLinear:
@@ -95,8 +101,7 @@ class SparseLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., in] to [..., out]."""
-        weight = self._cache.get(self.dense_weight, self.values, self.bitmask)
-        return F.linear(x, weight, self.bias)
+        return F.linear(x, self.dense_weight(), self.bias)
 
 
 Linear = DenseLinear | LowRankLinear | SharedLinear | SparseLinear
@@ -113,7 +118,7 @@ def build_linear(shape: LinearShape, out_features: int, in_features: int) -> Lin
     if shape.kind == "sparse":
         assert shape.nonzeros is not None
         return SparseLinear(in_features, out_features, shape.nonzeros)
-    return DenseLinear(in_features, out_features)
+    return new_dense_linear(in_features, out_features)
 
 
 def linear_shape(linear: Linear) -> LinearShape:

@@ -18,6 +18,7 @@ from ..errors import InputError
 from .front_end import FeatureExtractor, FeatureProjection, PositionConv
 from .head import CTCHead
 from .layers import TransformerLayer, relative_position_bias
+from .memory import check_memory
 from .provenance import Provenance
 from .shape import EncoderShape
 
@@ -155,7 +156,8 @@ class SpeechEncoder(nn.Module):
             utterance, [batch], on the CPU; what lies behind them is padding.
 
         Raises:
-            InputError: a waveform is not 1-D, or too short for one frame.
+            InputError: a waveform is not 1-D, or too short for one frame, or the batch needs more
+                memory than there is.
         """
         features, valid, counts = self.features(waveforms)
         x = self.feature_projection(features)
@@ -175,6 +177,8 @@ class SpeechEncoder(nn.Module):
             InputError: a waveform is not 1-D, or too short for one frame.
         """
         lengths = self._check(waveforms)
+        if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
+            check_memory(self.shape, len(lengths), max(lengths), self.device, self.dtype.itemsize)
         prepared = [waveform.to(self.device, self.dtype) for waveform in waveforms]
         if self.normalize:
             eps = self.normalize_eps
@@ -216,8 +220,11 @@ class SpeechEncoder(nn.Module):
 
     def _frame_counts(self, lengths: list[int], frames: int) -> list[int]:
         """Return each utterance's frames, by the padding rule, for a batch of `frames` frames."""
-        if self.padding == "independent" or self.shape.family == "wav2vec2":
-            # fairseq's wav2vec2 counts frames by the convolutions too.
+        if (
+            self.padding == "independent"
+            or self.shape.padded_frames == "convolutions"
+            or self.shape.family == "wav2vec2"  # fairseq's counts by the convolutions too
+        ):
             return [max(self.shape.frames(length), 1) for length in lengths]
         # HuBERT and WavLM in fairseq: the mask over samples is cut into as many equal chunks as
         # there are frames; a frame is padding where its whole chunk is (forward_padding_mask).

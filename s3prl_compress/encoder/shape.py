@@ -6,9 +6,16 @@ and every field is explicit. A dense HuBERT is just one shape; a compressed one 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from ..errors import InputError
 
@@ -31,6 +38,14 @@ LINEAR_PATHS = {
 """Where the six linears stand inside a Transformer layer."""
 
 
+# Upper bounds, several times those of any published model (XLS-R 2B has a hidden size of 1920, an
+# FFN of 7680 and 48 layers), so that a hostile file is refused before anything is allocated.
+MAX_LAYERS = 256
+MAX_HEADS = 256
+MAX_HIDDEN = 16_384
+MAX_FFN = 65_536
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,11 +54,11 @@ class LinearShape(_Frozen):
     """How one linear is stored. Its two sizes follow from the layer it stands in."""
 
     kind: LinearKind = "dense"
-    rank: int | None = Field(default=None, ge=0)
+    rank: int | None = Field(default=None, ge=0, le=MAX_FFN)
     """low_rank: inner size r of `U (V x) + b`."""
-    centroids: int | None = Field(default=None, ge=1)
+    centroids: int | None = Field(default=None, ge=1, le=MAX_FFN)
     """shared: number K of centroid rows in `y = (C x + c)[a]`."""
-    nonzeros: int | None = Field(default=None, ge=0)
+    nonzeros: int | None = Field(default=None, ge=0, le=MAX_FFN * MAX_HIDDEN)
     """sparse: number of stored weights."""
 
     @model_validator(mode="after")
@@ -63,19 +78,19 @@ DENSE = LinearShape()
 class HeadShape(_Frozen):
     """One attention head that is still there."""
 
-    original: int = Field(ge=0)
+    original: int = Field(ge=0, lt=MAX_HEADS)
     """Its number in the original model (WavLM's bias table and gates are per original head)."""
-    qk: int = Field(ge=0)
+    qk: int = Field(ge=0, le=MAX_HIDDEN)
     """Rows of q and of k that belong to it. 0 gives uniform attention."""
-    vo: int = Field(ge=0)
+    vo: int = Field(ge=0, le=MAX_HIDDEN)
     """Rows of v, and columns of out, that belong to it."""
 
 
 class LayerShape(_Frozen):
     """One Transformer layer. No heads and 0 FFN units are legal: the biases remain."""
 
-    heads: tuple[HeadShape, ...]
-    ffn: int = Field(ge=0)
+    heads: tuple[HeadShape, ...] = Field(max_length=MAX_HEADS)
+    ffn: int = Field(ge=0, le=MAX_FFN)
     q: LinearShape = DENSE
     k: LinearShape = DENSE
     v: LinearShape = DENSE
@@ -108,23 +123,30 @@ class LayerShape(_Frozen):
 class ConvShape(_Frozen):
     """One layer of the convolutional front end."""
 
-    width: int = Field(ge=1)
-    kernel: int = Field(ge=1)
-    stride: int = Field(ge=1)
+    width: int = Field(ge=1, le=8192)
+    kernel: int = Field(ge=1, le=4096)
+    stride: int = Field(ge=1, le=4096)
 
 
 class PositionConvShape(_Frozen):
     """The grouped convolution over time that stands in for position embeddings."""
 
-    kernel: int = Field(ge=1)
-    groups: int = Field(ge=1)
+    kernel: int = Field(ge=1, le=4096)
+    groups: int = Field(ge=1, le=MAX_HIDDEN)
 
 
 class RelativePositionShape(_Frozen):
     """WavLM's bucketed relative position bias (the table belongs to layer 0, used by all)."""
 
-    buckets: int = Field(ge=4)
-    max_distance: int = Field(ge=2)
+    buckets: int = Field(ge=4, le=65_536)
+    max_distance: int = Field(ge=2, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _room_for_the_logarithm(self) -> RelativePositionShape:
+        # Distances up to a quarter of the buckets are exact, those from there on logarithmic.
+        if self.max_distance <= self.buckets // 4:
+            raise ValueError("max_distance must be above a quarter of the buckets")
+        return self
 
 
 class EncoderShape(_Frozen):
@@ -132,9 +154,9 @@ class EncoderShape(_Frozen):
 
     format_version: Literal[1] = FORMAT_VERSION
     family: Family
-    hidden: int = Field(ge=1)
+    hidden: int = Field(ge=1, le=MAX_HIDDEN)
     """Width D of the residual stream: no method changes it."""
-    convs: tuple[ConvShape, ...] = Field(min_length=1)
+    convs: tuple[ConvShape, ...] = Field(min_length=1, max_length=64)
     conv_norm: Literal["group", "layer"]
     """group: a GroupNorm with one group per channel after the first conv only (base models);
     layer: a LayerNorm over channels after every conv (large models)."""
@@ -145,17 +167,28 @@ class EncoderShape(_Frozen):
     """True: a factor per channel behind the last convolution (DPHuBERT's soft mask)."""
     pre_norm: bool
     """True: LayerNorm before attention and FFN, and a last one at the end (large models)."""
-    original_heads: int = Field(ge=1)
-    head_size: int = Field(ge=1)
+    original_heads: int = Field(ge=1, le=MAX_HEADS)
+    head_size: int = Field(ge=1, le=MAX_HIDDEN)
     """Original head size: the attention scale stays `head_size ** -0.5` whatever is pruned."""
     layer_norm_eps: float = Field(default=1e-5, gt=0)
     position_conv: PositionConvShape | None = None
     """None only for the family `whisper_encoder`."""
-    learned_positions: int | None = None
+    learned_positions: int | None = Field(default=None, ge=1, le=65_536)
     """Length of the position table: family `whisper_encoder` only."""
     relative_position: RelativePositionShape | None = None
     """Family `wavlm` only."""
-    layers: tuple[LayerShape, ...] = Field(min_length=1)
+    padded_frames: Literal["convolutions"] | None = None
+    """How `padding="fairseq"` counts an utterance's own frames. None: as fairseq does it for this
+    family; "convolutions": as torchaudio does it for all families. Left out of JSON where None,
+    so that shapes from before this field keep their fingerprint."""
+    layers: tuple[LayerShape, ...] = Field(min_length=1, max_length=MAX_LAYERS)
+
+    @model_serializer(mode="wrap")
+    def _without_padded_frames(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        if data.get("padded_frames") is None:
+            data.pop("padded_frames", None)
+        return data
 
     @model_validator(mode="after")
     def _consistent(self) -> EncoderShape:
@@ -170,7 +203,13 @@ class EncoderShape(_Frozen):
             raise ValueError("position_conv: groups must divide hidden")
         if not self.projection and self.convs[-1].width != self.hidden:
             raise ValueError("without a projection the last conv must be as wide as hidden")
+        if self.original_heads * self.head_size != self.hidden:
+            raise ValueError(
+                f"{self.original_heads} original heads of size {self.head_size} do not make up "
+                f"hidden {self.hidden}"
+            )
         for number, layer in enumerate(self.layers):
+            _check_layer(layer, number, self.hidden, self.head_size)
             originals = [head.original for head in layer.heads]
             if originals != sorted(set(originals)) or any(
                 original >= self.original_heads for original in originals
@@ -202,6 +241,42 @@ class EncoderShape(_Frozen):
         for conv in reversed(self.convs):
             samples = (samples - 1) * conv.stride + conv.kernel
         return samples
+
+
+def _check_layer(layer: LayerShape, number: int, hidden: int, head_size: int) -> None:
+    for head in layer.heads:
+        if max(head.qk, head.vo) > head_size:
+            raise ValueError(
+                f"layer {number}: head {head.original} has sizes {head.qk} and {head.vo}, more "
+                f"than the original {head_size}"
+            )
+    for name in LINEARS:
+        linear: LinearShape = getattr(layer, name)
+        outputs, inputs = layer.sizes(name, hidden)
+        # One side of every linear is `hidden`; the other may have been pruned after factoring.
+        largest = {
+            "rank": max(outputs, inputs),
+            "centroids": max(outputs, 1),
+            "nonzeros": outputs * inputs,
+        }
+        for size, limit in largest.items():
+            given = getattr(linear, size)
+            if given is not None and given > limit:
+                raise ValueError(
+                    f"layer {number}: {name} has {size} {given}; a matrix of {outputs} x {inputs} "
+                    f"has at most {limit}"
+                )
+
+
+def check_counts(layers: object, heads: object) -> None:
+    """Check how many layers and heads a foreign configuration asks for, before they are built.
+
+    Raises:
+        ValueError: a count is not a whole number, or out of bounds.
+    """
+    for name, value, largest in (("layers", layers, MAX_LAYERS), ("heads", heads, MAX_HEADS)):
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
+            raise ValueError(f"the number of {name} is {value!r}, not one from 1 to {largest}")
 
 
 def dense_layer(heads: int, head_size: int, ffn: int) -> LayerShape:

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from ..encoder.checkpoint import materialise_layouts
-from ..encoder.linear import DenseLinear, Linear, LowRankLinear, SharedLinear, linear_shape
+from ..encoder.linear import (
+    DenseLinear,
+    Linear,
+    LowRankLinear,
+    SharedLinear,
+    linear_shape,
+    new_dense_linear,
+)
 from ..encoder.model import SpeechEncoder
 from ..encoder.shape import LINEAR_PATHS, ConvShape, EncoderShape, LayerShape
 
@@ -27,7 +34,7 @@ def get_linear(encoder: SpeechEncoder, layer: int, name: str) -> Linear:
 def dense_linear(weight: Tensor, bias: Tensor) -> DenseLinear:
     """Return a dense linear with copies of `weight` [out, in] and `bias` [out]."""
     with torch.device("meta"):
-        linear = DenseLinear(weight.shape[1], weight.shape[0])
+        linear = new_dense_linear(weight.shape[1], weight.shape[0])
     linear.weight = _parameter(weight)
     linear.bias = _parameter(bias)
     return linear

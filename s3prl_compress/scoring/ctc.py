@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..audio import TranscribedAudio, open_transcribed
 from ..audio.table import Split
-from ..encoder import CTCHead, SpeechEncoder, load
+from ..encoder import CTCHead, SpeechEncoder, inference_copy, load
 from ..encoder.symbols import decode, plain_text
 from ..errors import InputError
 from .metrics import bootstrap_wer, character_error_rate, word_error_rate
@@ -113,6 +113,7 @@ def recognise(encoder: SpeechEncoder, head: CTCHead, speech: TranscribedAudio) -
     """
     texts = []
     lengths = tqdm(speech.audio.lengths, desc="recognition", unit="utterance", file=sys.stderr)
+    encoder = inference_copy(encoder)
     with torch.inference_mode():
         for number, samples in enumerate(lengths):
             if samples < encoder.shape.minimum_samples:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from ..encoder.guest import Guest
+from ..encoder.inference import inference_copy
 from ..errors import InputError
 from ..outputs import pick_device
 from ..precision import full_precision
@@ -182,7 +183,11 @@ def _threads(threads: int | None) -> Iterator[None]:
 
 
 def _ready(encoder: SpeechEncoder | Guest, dtype: DType, device: str) -> Forward:
-    """Return the encoder, or a copy where it is in another dtype, place or mode than wanted."""
+    """Return the encoder, or a copy where it is in another dtype, place or mode than wanted.
+
+    A copy, too, where it is sparse: its dense weights are rebuilt before the clock starts.
+    """
+    encoder = inference_copy(encoder)
     wanted = (torch.device(device), getattr(torch, dtype))
     parameter = next(encoder.parameters())
     if (parameter.device, parameter.dtype) != wanted or encoder.training:

@@ -8,8 +8,11 @@ import json
 import logging
 import pickle
 import sys
+import tracemalloc
 import types
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -424,7 +427,7 @@ def test_fairseq_names() -> None:
 def test_convolutions_are_read_without_running_them() -> None:
     convs = parse_convs("[(512,10,5)] + [(512,3,2)] * 4 + 2 * [(512,2,2)]", "here")
     assert [conv.kernel for conv in convs] == [10, 3, 3, 3, 3, 2, 2]
-    for text in ("[(1, 2)]", "[(4,4,4)] * 10**9", "print(1)", "[", "3"):
+    for text in ("[(1, 2)]", "[(4,4,4)] * 10**9", "[(4,4,4)]" + " * 999" * 9, "print(1)", "[", "3"):
         with pytest.raises(InputError, match="conv_feature_layers"):
             parse_convs(text, "here")
 
@@ -549,7 +552,8 @@ def test_torchaudio_files(large: bool, wavlm: bool, tmp_path: Path) -> None:
     path = tmp_path / "model.pth"
     torch.save({"config": config, "state_dict": model.state_dict()}, path)
     encoder = load(path)
-    assert encoder.shape == small_shape("wavlm" if wavlm else "hubert", large)
+    expected = small_shape("wavlm" if wavlm else "hubert", large)
+    assert encoder.shape == expected.model_copy(update={"padded_frames": "convolutions"})
     waveforms = noise(40_000)
     theirs = _torchaudio_states(model, waveforms[0])
     assert peers.largest_difference(states_of(encoder, waveforms)[1:], theirs) <= TOLERANCE
@@ -575,6 +579,86 @@ def test_a_lightning_checkpoint_is_sent_to_dphuberts_script(
     path = tmp_path / "epoch=1.ckpt"
     torch.save({"pytorch-lightning_version": "2.0", "state_dict": {}, **objects}, path)
     _refused(path, "PyTorch Lightning", "save_final_ckpt.py")
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_torchaudio_padded_batches(large: bool, tmp_path: Path) -> None:
+    """torchaudio counts the frames of a padded batch by the convolutions, HuBERT's by chunks."""
+    config, model = _torchaudio(large, False)
+    path = tmp_path / "model.pth"
+    torch.save({"config": config, "state_dict": model.state_dict()}, path)
+    encoder = load(path, padding="fairseq")
+    encoder = load(save(encoder, tmp_path / "folder"), padding="fairseq")
+    waveforms = noise(16_000, 15_000, 400)
+    with torch.no_grad():
+        batch = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True)
+        theirs, lengths = model(batch, torch.tensor([len(waveform) for waveform in waveforms]))
+        states, counts = encoder(waveforms)
+    assert counts.tolist() == lengths.tolist() == [49, 46, 1]
+    for row, count in enumerate(counts.tolist()):
+        own = slice(row, row + 1), slice(count)
+        assert peers.largest_difference([states[-1][own]], [theirs[own]]) <= TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("encoder_num_layers", 10**9),
+        ("encoder_num_heads", 10**9),
+        ("encoder_head_dim", 0),
+        ("encoder_pos_conv_kernel", 10**9),
+        ("encoder_ff_interm_features", 10**9),
+    ],
+)
+def test_hostile_torchaudio_files_are_refused_before_they_allocate(
+    setting: str, value: int, tmp_path: Path
+) -> None:
+    config, model = _torchaudio(False, False)
+    path = tmp_path / "model.pth"
+    torch.save({"config": config | {setting: value}, "state_dict": model.state_dict()}, path)
+    with little_memory():
+        _refused(path, "describes no possible model")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("num_hidden_layers", 10**9),
+        ("num_hidden_layers", "many"),
+        ("num_attention_heads", 10**9),
+        ("hidden_size", "wide"),
+        ("hidden_size", 12 * 10**8),
+        ("intermediate_size", 10**9),
+        ("conv_dim", 5),
+        ("num_conv_pos_embeddings", 10**9),
+    ],
+)
+def test_hostile_folders_are_refused_before_they_allocate(
+    setting: str, value: object, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "hubert", setting: value}))
+    with little_memory():
+        _refused(tmp_path, "config.json")
+
+
+def test_a_repeated_number_is_no_tensor_of_weights(tmp_path: Path) -> None:
+    config, model = _torchaudio(False, False)
+    state = model.state_dict()
+    name = "encoder.feature_projection.projection.weight"
+    state[name] = torch.ones(1).expand_as(state[name])
+    torch.save({"config": config, "state_dict": state}, tmp_path / "model.pth")
+    _refused(tmp_path / "model.pth", name, "larger than what is stored")
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """Fail where more than 20 MB of Python objects are made inside."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_torchaudio_head_needs_labels(tmp_path: Path) -> None:

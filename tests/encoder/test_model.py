@@ -120,29 +120,35 @@ def test_a_silent_waveform_gives_finite_states() -> None:
 )
 @pytest.mark.parametrize("family", ["hubert", "wavlm"])
 def test_any_head_sizes_equal_attention_written_out(
-    family: str, heads: tuple[HeadShape, ...]
+    family: str, heads: tuple[HeadShape, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shape = with_heads(*heads, family=family)
     attention = random_encoder(shape).encoder.layers[0].attention
     for parameter in attention.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     x = torch.randn(2, 7, 32)
-    bias = torch.randn(4, 7, 7) if family == "wavlm" else None
+    by_distance = torch.randn(4, 13) if family == "wavlm" else None
+    distances = 6 + torch.arange(7) - torch.arange(7)[:, None]
     expected = attention.out_proj.bias.expand(2, 7, 32).clone()
     rows = columns = 0
     for number, head in enumerate(heads):
         own_qk, own_vo = slice(rows, rows + head.qk), slice(columns, columns + head.vo)
         rows, columns = rows + head.qk, columns + head.vo
         scores = attention.q_proj(x)[..., own_qk] @ attention.k_proj(x)[..., own_qk].mT * 8**-0.5
-        if bias is not None:
+        if by_distance is not None:
             part = x.view(2, 7, 4, 8)[:, :, head.original]
             gates = attention.gru_rel_pos_linear(part).view(2, 7, 2, 4).sum(-1).sigmoid()
             constant = attention.gru_rel_pos_const[0, number, 0, 0]
             gate = gates[..., :1] * (gates[..., 1:] * constant - 1) + 2
-            scores = scores + gate * bias[head.original]
+            scores = scores + gate * by_distance[head.original][distances]
         value = attention.v_proj(x)[..., own_vo]
         expected = expected + scores.softmax(-1) @ value @ attention.out_proj.weight[:, own_vo].mT
-    torch.testing.assert_close(attention(x, None, bias), expected, rtol=1e-4, atol=1e-5)
+    found = attention(x, None, by_distance)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    # Blocks of queries, the last of them shorter.
+    monkeypatch.setattr("s3prl_compress.encoder.layers.BIAS_ELEMENTS", 2 * len(heads) * 7 * 3)
+    found = attention(x, None, by_distance)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_no_ffn_units_leave_the_bias() -> None:

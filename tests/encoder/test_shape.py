@@ -57,6 +57,55 @@ def test_a_shape_that_contradicts_itself_is_refused(change: dict[str, object]) -
         EncoderShape.model_validate(data)
 
 
+def test_no_published_shape_is_out_of_bounds() -> None:
+    xls_r_2b = dense_shape("wav2vec2", hidden=1920, layers=48, heads=16, ffn=7680, large=True)
+    whisper_large = dense_shape("hubert", hidden=1280, layers=32, heads=20, ffn=5120).model_dump()
+    whisper_large |= {"family": "whisper_encoder", "position_conv": None, "learned_positions": 1500}
+    for data in (xls_r_2b.model_dump(), whisper_large):
+        EncoderShape.model_validate(data)
+
+
+HUGE = 10**9
+HOSTILE: dict[str, tuple[tuple[str | int, ...], object]] = {
+    "hidden": (("hidden",), HUGE),
+    "ffn": (("layers", 1, "ffn"), HUGE),
+    "qk": (("layers", 0, "heads", 1, "qk"), 9),
+    "vo": (("layers", 0, "heads", 1, "vo"), 9),
+    "heads": (("original_heads",), HUGE),
+    "head size": (("head_size",), 16),
+    "conv width": (("convs", 2, "width"), HUGE),
+    "conv kernel": (("convs", 2, "kernel"), HUGE),
+    "conv stride": (("convs", 2, "stride"), HUGE),
+    "position kernel": (("position_conv", "kernel"), HUGE),
+    "buckets": (("relative_position", "buckets"), HUGE),
+    "distance": (("relative_position", "max_distance"), 80),
+    "rank": (("layers", 0, "q"), {"kind": "low_rank", "rank": 33}),
+    "centroids": (("layers", 0, "fc1"), {"kind": "shared", "centroids": 49}),
+    "nonzeros": (("layers", 0, "fc2"), {"kind": "sparse", "nonzeros": 32 * 48 + 1}),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_size_out_of_bounds_is_refused(case: str) -> None:
+    tiny = NAMED_SHAPES["hubert_tiny"].model_dump(mode="json")
+    data = tiny | {"family": "wavlm", "relative_position": {"buckets": 320, "max_distance": 800}}
+    EncoderShape.model_validate(data)
+    *where, last = HOSTILE[case][0]
+    place = data
+    for key in where:
+        place = place[key]  # type: ignore[index]
+    place[last] = HOSTILE[case][1]  # type: ignore[index]
+    with pytest.raises(ValidationError):
+        EncoderShape.model_validate(data)
+
+
+def test_the_rule_for_padded_frames_is_stored_where_it_is_not_the_familys() -> None:
+    plain = NAMED_SHAPES["hubert_tiny"]
+    assert "padded_frames" not in plain.model_dump_json()  # which enters the fingerprint
+    shape = plain.model_copy(update={"padded_frames": "convolutions"})
+    assert EncoderShape.model_validate(json.loads(shape.model_dump_json())) == shape
+
+
 def test_heads_keep_their_original_numbers_in_order() -> None:
     def shape(*originals: int) -> EncoderShape:
         heads = tuple(HeadShape(original=number, qk=8, vo=8) for number in originals)

@@ -7,6 +7,7 @@ import importlib.metadata
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from ..checkpoint import check_tensors, fill
 from ..head import CTCHead
 from ..model import FAIRSEQ_EPS, SpeechEncoder
 from ..provenance import Provenance
-from ..shape import EncoderShape
+from ..shape import EncoderShape, check_counts
 
 MASK_EMBEDDING = "masked_spec_embed"
 
@@ -103,8 +104,17 @@ def sha256(files: tuple[Path, ...]) -> str:
     return digest.hexdigest()
 
 
-def sizes_fit(hidden: int, heads: int, where: str) -> int:
-    """Return the head size of a model with these sizes."""
-    if heads < 1 or hidden % heads:
+def sizes_fit(hidden: Any, heads: Any, layers: Any, where: str) -> int:
+    """Return the head size of a model with these sizes.
+
+    Raises:
+        InputError: a size is not a whole number or out of bounds, or the heads do not divide the
+            width.
+    """
+    try:
+        check_counts(layers, heads)
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from error
+    if not isinstance(hidden, int) or hidden < 1 or hidden % heads:
         raise InputError(f"{where}: width {hidden} cannot be divided among {heads} heads")
     return hidden // heads

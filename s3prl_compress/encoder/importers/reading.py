@@ -88,6 +88,10 @@ def tensors_only(content: Any, where: str) -> dict[str, Tensor]:
         isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
     ):
         raise InputError(f"{where} is no dictionary of tensors by name")
+    for name, value in content.items():
+        # A pickled view can repeat one number a billion times; a copy would take the memory.
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise InputError(f"{where}: tensor {name} is larger than what is stored of it")
     return dict(content)
 
 

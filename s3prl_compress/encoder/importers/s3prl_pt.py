@@ -170,7 +170,7 @@ def _shape(
             "'layer_norm'"
         )
     hidden, heads = value["encoder_embed_dim"], value["encoder_attention_heads"]
-    head_size = sizes_fit(hidden, heads, str(path))
+    head_size = sizes_fit(hidden, heads, value["encoder_layers"], str(path))
     convs = parse_convs(value["conv_feature_layers"], str(path))
     try:
         return EncoderShape(
@@ -211,12 +211,15 @@ def parse_convs(text: str, where: str) -> tuple[ConvShape, ...]:
     are understood.
     """
     try:
+        if len(text) > 10_000:
+            raise ValueError("longer than any list of convolutions")
         layers = _evaluate(ast.parse(text, mode="eval").body)
         return tuple(
             ConvShape(width=width, kernel=kernel, stride=stride) for width, kernel, stride in layers
         )
-    except (SyntaxError, TypeError, ValueError) as error:
-        raise InputError(f"{where}: conv_feature_layers {text!r} cannot be read") from error
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
+        shown = repr(text)[:200]
+        raise InputError(f"{where}: conv_feature_layers {shown} cannot be read") from error
 
 
 def _evaluate(node: ast.expr) -> Any:
@@ -225,7 +228,9 @@ def _evaluate(node: ast.expr) -> Any:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
         left, right = _evaluate(node.left), _evaluate(node.right)
         count = right if isinstance(right, int) else left
-        if not isinstance(count, int) or count > 1000:
+        repeated = left if count is right else right
+        # Repetitions can be nested, so that the product counts.
+        if not isinstance(count, int) or count > 1000 or len(repeated) * count > 1000:
             raise ValueError("not a repetition")
         return left * right
     return ast.literal_eval(node)

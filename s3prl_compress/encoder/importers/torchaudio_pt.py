@@ -6,7 +6,8 @@
 switches for whole attention and FFN blocks, and its own convolution widths.
 
 The format does not tell HuBERT from wav2vec2, whose forward passes are the same: both come out as
-`hubert`, which matters only for the masks of `padding="fairseq"`.
+`hubert`. In a padded batch torchaudio counts the frames of all families by the convolutions, so
+that is what `padding="fairseq"` does for these files.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ..shape import (
     LayerShape,
     PositionConvShape,
     RelativePositionShape,
+    check_counts,
 )
 from .foreign import Foreign, ctc_head
 from .reading import tensors_only
@@ -71,7 +73,7 @@ def read_content(content: dict[str, Any], path: Path) -> Foreign:
         shape = _shape(config)
     except KeyError as error:
         raise InputError(f"{path}: its `config` has no {error}") from error
-    except (TypeError, ValueError, IndexError) as error:
+    except (TypeError, ValueError, IndexError, ArithmeticError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: its `config` describes no possible model: {reason}") from error
     mask = _feature_mask(tensors)
@@ -98,6 +100,7 @@ def _shape(config: dict[str, Any]) -> EncoderShape:
     if config["extractor_mode"] not in ("group_norm", "layer_norm"):
         raise ValueError(f"extractor_mode is {config['extractor_mode']!r}")
     total, size = _original_heads(config, hidden)
+    check_counts(count, total)
     return EncoderShape(
         family="wavlm" if wavlm else "hubert",
         hidden=hidden,
@@ -120,6 +123,7 @@ def _shape(config: dict[str, Any]) -> EncoderShape:
             if wavlm
             else None
         ),
+        padded_frames="convolutions",
         layers=tuple(_layer(config, index, size) for index in range(count)),
     )
 
@@ -142,7 +146,9 @@ def _layer(config: dict[str, Any], index: int, size: int) -> LayerShape:
         originals = sorted(config["encoder_remaining_heads"][index])
     else:
         # DPHuBERT does not store which heads are left; without WavLM's biases it does not matter.
-        originals = list(range(_of_layer(config["encoder_num_heads"], index)))
+        heads = _of_layer(config["encoder_num_heads"], index)
+        check_counts(1, max(heads, 1))
+        originals = list(range(heads))
     if not _of_layer(config.get("encoder_use_attention", True), index):
         originals = []
     units = _of_layer(config["encoder_ff_interm_features"], index)

@@ -117,7 +117,9 @@ def _shape(config: dict[str, Any], path: Path) -> EncoderShape:
             )
     value = {name: config.get(name, default) for name, default in _DEFAULTS.items()}
     convs = [value[name] for name in ("conv_dim", "conv_kernel", "conv_stride")]
-    if len({len(sizes) for sizes in convs}) != 1:
+    if not all(isinstance(sizes, list | tuple) for sizes in convs) or (
+        len({len(sizes) for sizes in convs}) != 1
+    ):
         raise InputError(f"{path}: conv_dim, conv_kernel and conv_stride differ in length")
     if value["feat_extract_norm"] not in ("group", "layer"):
         raise InputError(
@@ -125,7 +127,7 @@ def _shape(config: dict[str, Any], path: Path) -> EncoderShape:
             "'layer'"
         )
     hidden, heads = value["hidden_size"], value["num_attention_heads"]
-    head_size = sizes_fit(hidden, heads, str(path))
+    head_size = sizes_fit(hidden, heads, value["num_hidden_layers"], str(path))
     try:
         return EncoderShape(
             family=config["model_type"],

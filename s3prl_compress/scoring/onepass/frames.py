@@ -22,6 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...encoder.frames import superb_frame_counts, superb_frames
+from ...encoder.inference import inference_copy
 from ...errors import InputError
 from ...files import locked
 from ...reporting.records import Padding
@@ -190,6 +191,7 @@ def _encode(
         total=len(plan.items), desc="upstream", unit="utterance", initial=writer.done, leave=False
     )
     seen, skipped = 0, writer.done
+    encoder = inference_copy(encoder)
     with ready(encoder, padding, device), bar, torch.no_grad():
         for rows in batches_by_length(plan.samples, limit):
             seen += len(rows)

@@ -1,0 +1,54 @@
+"""Encoders whose weights are rebuilt once, for many passes with the same weights."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from .linear import SparseLinear, dense_bias, dense_weight, new_dense_linear
+from .model import SpeechEncoder
+from .shape import DENSE, LINEARS, EncoderShape
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def inference_copy(encoder: Module) -> Module:
+    """Return an encoder that computes the same without rebuilding sparse weights in every pass.
+
+    A copy whose sparse linears are dense, with a shape that says so; it takes the memory of the
+    dense encoder and does not follow later changes of `encoder`. An encoder without sparse linears
+    (and a module that is no encoder of ours) is returned as it is.
+    """
+    if not isinstance(encoder, SpeechEncoder) or not any(
+        isinstance(module, SparseLinear) for module in encoder.modules()
+    ):
+        return encoder
+    result = copy.deepcopy(encoder)
+    for parent in list(result.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, SparseLinear):
+                setattr(parent, name, _dense(child))
+    result.shape = _without_sparse(result.shape)
+    return result
+
+
+@torch.no_grad()
+def _dense(linear: SparseLinear) -> nn.Linear:
+    with torch.device("meta"):
+        dense = new_dense_linear(linear.in_features, linear.out_features)
+    dense.weight = nn.Parameter(dense_weight(linear), linear.values.requires_grad)
+    dense.bias = nn.Parameter(dense_bias(linear), linear.bias.requires_grad)
+    return dense.train(linear.training)
+
+
+def _without_sparse(shape: EncoderShape) -> EncoderShape:
+    layers = tuple(
+        layer.model_copy(
+            update={name: DENSE for name in LINEARS if getattr(layer, name).kind == "sparse"}
+        )
+        for layer in shape.layers
+    )
+    return shape.model_copy(update={"layers": layers})
