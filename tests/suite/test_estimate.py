@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 import yaml
 
-from s3prl_compress.encoder import LEADERBOARD_SAMPLES
-from s3prl_compress.reporting.records import ScoreRecord, read_records
-from s3prl_compress.scoring import Settings
+from s3prl_compress.encoder import LEADERBOARD_SAMPLES, NAMED_SHAPES, random_encoder, save
+from s3prl_compress.reporting.records import ScoreRecord, read_record, read_records
+from s3prl_compress.s3prl_bridge import engine as s3prl_engine
+from s3prl_compress.scoring import Settings, score
 from s3prl_compress.scoring.task import RecognitionHead
 from s3prl_compress.suite import estimate, estimate_table, head_times, run_suite
 from s3prl_compress.suite.corpora import CorpusFacts, corpus_facts
 from s3prl_compress.suite.recipe import read_suite
 from s3prl_compress.suite.sizes import UpstreamSize
+
+from ..scoring.test_rates import made_up_result
 
 QUICK = Path(__file__).parent.parent / "quick.yaml"
 
@@ -272,3 +275,40 @@ def test_heads_are_measured_at_their_size() -> None:
     rates = long.model_copy(update={"learning_rates": (0.1, 0.2), "recognition": small})
     twice = head_times.head_seconds(rates, size, corpus, onepass=True, device="cpu")
     assert twice == pytest.approx(2 * seconds[1], rel=0.01)
+
+
+def test_a_cell_with_a_rate_by_one_pass_is_done_at_that_rate_only(
+    tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save(random_encoder(NAMED_SHAPES["hubert_tiny"]), tmp_path / "tiny")
+    recipe = tmp_path / "tiny.yaml"
+    content = yaml.safe_load(QUICK.read_text()) | {"engines": {"s3prl": {"rate_from": "onepass"}}}
+    recipe.write_text(yaml.safe_dump(content))
+    monkeypatch.setattr(s3prl_engine, "run", made_up_result)
+    monkeypatch.setattr(estimate, "_speed", lambda device: 1e9)
+    record = score(
+        model, "ks", data=tiny_corpus, output=tmp_path / "out" / "records", recipe=recipe,
+        engine="s3prl", device="cpu",
+    )  # fmt: skip
+    suite = {
+        "output": str(tmp_path / "out"),
+        "upstreams": [{"name": "tiny", "source": str(model)}],
+        "tasks": [
+            {"task": "ks", "data": str(tiny_corpus), "recipe": str(recipe), "engines": ["s3prl"]}
+        ],
+        "device": "cpu",
+        "threads": 1,
+    }
+    path = tmp_path / "suite.yaml"
+    path.write_text(yaml.safe_dump(suite))
+    title = "ks tiny s3prl seed 0"
+    assert by_title(run_suite(path, dry_run=True).figures)[title]["done"]
+    chosen = tmp_path / "out" / "records" / str(record.rate_record)
+    onepass = read_record(chosen)
+    other = {"learning_rate": 0.5}
+    chosen.write_text(onepass.model_copy(update=other).model_dump_json())
+    assert not by_title(run_suite(path, dry_run=True).figures)[title]["done"]
+    chosen.unlink()
+    cell = by_title(run_suite(path, dry_run=True).figures)[title]
+    assert not cell["done"]
+    assert cell["basis"].endswith("one-pass first")
