@@ -127,7 +127,7 @@ def _check_downstream(flags: argparse.Namespace) -> None:
     if "torchaudio_sox_effects" in mend():
         raise InputError(
             f"-d {flags.downstream}: trims silence by libsox's effect `silence`, which torchaudio "
-            "has no more since 2.9; install torchaudio before 2.9 and libsox, elsewhere"
+            "no longer has since 2.9; use an environment with torchaudio before 2.9 and libsox"
         )
 
 

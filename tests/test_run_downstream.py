@@ -87,7 +87,8 @@ def test_a_run_is_resumed_from_another_folder_and_started_where_fork_is_not_the_
     flags += ["-d", "speech_commands", "-p", "experiment", "-o", override, "--device", "cpu"]
     code = (
         "import multiprocessing, sys; multiprocessing.set_start_method('spawn'); "
-        f"from s3prl_compress.run_downstream import main; sys.exit(main({flags!r}))"
+        f"from s3prl_compress.run_downstream import main; status = main({flags!r}); "
+        "sys.exit(status or int(multiprocessing.get_start_method() != 'fork'))"
     )
     done = _python(["-c", code], tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]

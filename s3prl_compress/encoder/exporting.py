@@ -87,7 +87,8 @@ def export_notes(encoder: SpeechEncoder) -> tuple[str, ...]:
     if added := added_zeros(encoder.shape):
         counts = ", ".join(f"{count:,} {name}" for name, count in added.items())
         notes.append(
-            f"filled with zeros: {counts}; the hidden states stay the same, size and speed are dense"
+            f"filled with zeros: {counts}; the hidden states stay the same, and the model is as "
+            "large and slow as a dense one"
         )
     if encoder.normalize and encoder.normalize_eps != TRANSFORMERS_EPS:
         quiet = 1e-6  # variance at an rms of 0.001
