@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..reporting.records import FoldResult, Padding, RateResult
+from ..reporting.records import Engine, FoldResult, Padding, RateResult
 
 if TYPE_CHECKING:
     from ..encoder import SpeechEncoder
     from ..encoder.guest import Guest
     from .corpora.base import Corpus
     from .task import Settings
+
+
+ENGINE_VERSIONS: Mapping[Engine, int] = {"onepass": 2, "s3prl": 2, "greedy": 2}
+"""Part of a score's identity, as a task's version is: raised whenever a change of an engine, or of
+what it computes with, changes results. Scores of different versions are never averaged or compared.
+
+2: TensorFloat-32 is off on CUDA.
+"""
+
+
+WORK_FOLDER = ".work"
+"""Below the output folder: what engines keep to resume from, and the features that cells share."""
 
 
 @dataclass(frozen=True)
