@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,7 +75,7 @@ class EngineResult:
     notes: tuple[str, ...] = ()
     """What a reader of the score must know, one sentence each."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Wall time by stage."""
+    """Wall time by stage; see `RunSeeds` for several seeds."""
     folds: tuple[FoldResult, ...] = ()
     """Of cross-validation: one result per fold."""
     resumed: bool = False
@@ -85,3 +85,9 @@ class EngineResult:
 
 RunJob = Callable[[Job], EngineResult]
 """What every engine is."""
+
+RunSeeds = Callable[[Sequence[Job]], Iterator[EngineResult]]
+"""An engine that does several seeds at once. The jobs differ in `seed` and `work` only; their
+results come in the same order, each as soon as it is known, and each equals that of its job alone
+up to rounding. `EngineResult.seconds` is a job's own time, and its share of what all took together:
+the sum over the jobs is the time that passed."""

@@ -157,7 +157,8 @@ class _Past:
             if self.heads is None:
                 self.heads = total - features
             if self.upstream is None and features > 0:
-                self.upstream = features * ratio
+                # A record has its share; a cell that makes features makes them for all seeds.
+                self.upstream = features * record.seeds_together * ratio
 
 
 def _of_upstream(plan: Plan, cell: Cell, size: UpstreamSize) -> Estimate:
