@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from statistics import fmean
 from typing import Any
 
 import pandas
@@ -81,11 +82,22 @@ def _block_of(record: ScoreRecord) -> tuple[Any, ...]:
 
 
 def _compare_with_reference(rows: list[dict[str, Any]]) -> None:
-    """Fill in `difference`, in place; an untouched upstream has none."""
+    """Fill in `difference`, in place; an untouched upstream has none.
+
+    It is the mean over the seeds that both rows have, as are its interval and p value; without a
+    common seed, the difference of the two means.
+    """
     for row in rows:
         reference = reference_of(row, rows)
-        if reference is not None and reference is not row:
-            row["difference"] = row["score"] - reference["score"]
+        if reference is None or reference is row:
+            continue
+        own, other = dict(row["seed_scores"]), dict(reference["seed_scores"])
+        common = own.keys() & other.keys()
+        row["difference"] = (
+            fmean(own[seed] - other[seed] for seed in common)
+            if common
+            else row["score"] - reference["score"]
+        )
 
 
 def _ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

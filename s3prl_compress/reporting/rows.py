@@ -62,6 +62,7 @@ def row_of(records: list[ScoreRecord]) -> dict[str, Any]:
         "source": upstream.source,
         "checkpoint_sha256": upstream.checkpoint_sha256,
         "predictions": tuple((record.seed, record.predictions) for record in records),
+        "seed_scores": tuple((record.seed, record.score) for record in records),
         "machine": newest.machine,
         "device": newest.device,
         "threads": newest.threads,

@@ -4,10 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar
 
 from s3prl_compress.reporting.leaderboard import leaderboard
 from s3prl_compress.reporting.paired import NO_COMMON_SEED, NO_PREDICTIONS, OTHER_UTTERANCES
+from s3prl_compress.reporting.records import ScoreRecord, Upstream
 from s3prl_compress.reporting.view import without_nan
 from s3prl_compress.scoring.significance import compare_words
 
@@ -72,6 +75,46 @@ def test_only_common_seeds_are_compared(tmp_path: Path) -> None:
         score(SMALL, 85.0, seed=0, **_predictions(tmp_path, "s0.csv", wrong)),
     )
     assert rows["small"]["p_value"] == pytest.approx(mcnemar([[0, 9], [0, 0]]).pvalue)
+
+
+def _records_of(folder: Path, who: Upstream, wrong: dict[int, int]) -> list[ScoreRecord]:
+    """One record per seed, with that many wrong answers among 60."""
+    return [
+        score(
+            who,
+            100 * (60 - count) / 60,
+            seed=seed,
+            **_predictions(folder, f"{who.name}{seed}.csv", range(count)),
+        )
+        for seed, count in wrong.items()
+    ]
+
+
+def test_a_difference_lies_in_its_interval_where_dense_has_more_seeds(tmp_path: Path) -> None:
+    dense = {seed: 10 if seed == 2 else 25 for seed in range(12)}
+    rows = _rows(*_records_of(tmp_path, DENSE, dense), *_records_of(tmp_path, SMALL, {2: 16}))
+    small = rows["small"]
+    assert small["difference"] == pytest.approx(-10.0)
+    assert small["difference_low"] <= small["difference"] <= small["difference_high"]
+
+
+_SEEDS = st.dictionaries(st.integers(0, 4), st.integers(0, 59), min_size=1, max_size=4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(dense=_SEEDS, small=_SEEDS)
+def test_a_difference_always_lies_in_its_interval(
+    tmp_path_factory: pytest.TempPathFactory, dense: dict[int, int], small: dict[int, int]
+) -> None:
+    folder = tmp_path_factory.mktemp("seeds")
+    rows = _rows(*_records_of(folder, DENSE, dense), *_records_of(folder, SMALL, small))
+    row = rows["small"]
+    if row["difference_low"] is None:
+        assert not dense.keys() & small.keys()
+    else:
+        rounding = 1e-9
+        assert row["difference_low"] - rounding <= row["difference"]
+        assert row["difference"] <= row["difference_high"] + rounding
 
 
 @pytest.mark.parametrize(
