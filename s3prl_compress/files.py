@@ -1,13 +1,16 @@
-"""Writing files and folders whole or not at all."""
+"""Writing files and folders whole or not at all, and one process at a time."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -48,6 +51,29 @@ def folder_atomically(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+@contextmanager
+def locked(path: Path, work: str) -> Iterator[None]:
+    """Hold the lock file `path`; where another process holds it, say so once and wait.
+
+    It is the operating system's lock on an open file: that of a killed process is free at once.
+
+    Args:
+        path: the lock file, which stays. It must not lie in a folder that its holder removes.
+        work: what the lock is about, in words: "another process is <work>".
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting: another process is {work}", file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _umask() -> int:

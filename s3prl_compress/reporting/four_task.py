@@ -65,6 +65,8 @@ def why_not_comparable(row: Mapping[str, Any]) -> list[str]:
         reasons.append("generated speech")
     elif row["variant"] != OFFICIAL_VARIANTS.get(row["task"]):
         reasons.append(f"corpus {row['corpus']} ({row['variant']})")
+    if row["recipe"] == "official" and row["rate_choice"] == "given":
+        reasons.append("one learning rate, not tuned")
     return reasons
 
 

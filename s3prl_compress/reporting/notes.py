@@ -10,6 +10,7 @@ RANDOM_WEIGHTS = "Random weights: scores say nothing about compression."
 GENERATED_SPEECH = "Generated speech: not comparable with published scores."
 ALMOST = "\N{ALMOST EQUAL TO}"
 APPROXIMATE = f"Approximate ({ALMOST}): the engine's conditions for exactness did not hold."
+NOT_TUNED = "One learning rate, not tuned."
 RESUMED = "Resumed in the middle: its later batches are not those of an undisturbed run."
 
 
@@ -26,6 +27,8 @@ def notes_of(records: Iterable[ScoreRecord]) -> tuple[str, ...]:
         implied.append((APPROXIMATE, "approximate"))
     if any(record.resumed for record in records):
         implied.append((RESUMED, "resumed"))
+    if any(record.rate_choice == "given" for record in records):
+        implied.append((NOT_TUNED, "not tuned"))
     missing = [note for note, word in implied if not any(word in other.lower() for other in given)]
     recipe = records[0].recipe
     if recipe not in ("official", NO_RECIPE):

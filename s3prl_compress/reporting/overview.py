@@ -91,7 +91,7 @@ def _overview(title: str, chosen: Mapping[str, Table], times: Sequence[TimeRecor
 
 
 def _comparable(table: Table) -> bool:
-    return not four_task.why_not_comparable(table.lines[0].row)
+    return not any(four_task.why_not_comparable(line.row) for line in table.lines)
 
 
 def _merged(chosen: Mapping[str, Table]) -> list[dict[str, Any]]:

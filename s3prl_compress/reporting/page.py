@@ -52,8 +52,11 @@ def page(
     speeds: Sequence[Table],
     published: Table | None,
     origins: Sequence[Origin],
+    left_out: str | None = None,
 ) -> str:
     """Return the page: a section per group of blocks, speeds, published rows, the provenance.
+
+    `left_out`: a sentence that says which records the page does not show.
 
     Every text out of a record is escaped. Sorting and filtering need the inline script; without
     it the tables, the plots and the choice of their cost are still there.
@@ -71,7 +74,7 @@ def page(
     return template.render(
         title=TITLE,
         lead=_lead(tables, speeds, origins),
-        warnings=_warnings(tables),
+        warnings=[*_warnings(tables), *([left_out] if left_out else [])],
         choices=[(key, name) for key, name in CHOICES.items() if key in shown],
         sections=sections,
         speeds=[Block(number + 1 + n, table, table.title) for n, table in enumerate(speeds)],

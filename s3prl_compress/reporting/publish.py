@@ -19,6 +19,7 @@ from .speed import speed_tables
 from .speed_table import speed_table
 from .tables import csv
 from .task_table import score_tables
+from .versions import newest_versions
 from .view import Table
 
 
@@ -29,16 +30,20 @@ def report(folder: str | Path, output: str | Path | None = None) -> list[Path]:
         folder: Where `score --output` and `time --output` wrote; searched through and through.
         output: Folder for the four files; default: `folder` itself.
 
+    Scores of an engine version that newer ones have replaced are left out, which the report says;
+    see `versions.newest_versions`.
+
     Raises:
         InputError: there is no such folder, no record in it, or a broken one (which is named).
     """
     folder = Path(folder)
-    records = [_with_predictions(path, record) for path, record in read_records(folder)]
+    records: list[Record] = [_with_predictions(path, one) for path, one in read_records(folder)]
     if not records:
         raise InputError(
             f"{folder}: no result records; first run "
             f"`s3prl-compress score MODEL --task ks --data DIR --output {folder}`"
         )
+    records, left_out = newest_versions(records)
     frame = leaderboard(records)
     times = [record for record in records if isinstance(record, TimeRecord)]
     speeds = speed_tables(times)
@@ -47,13 +52,14 @@ def report(folder: str | Path, output: str | Path | None = None) -> list[Path]:
     scored = [table for group in sections for table in _in_order(group)]
     others = published_table() if scored else None
     tables = [*scored, *fast, *([others] if others else [])]
-    warning = four_task.warning(row for table in scored for row in table.rows if "task" in row)
+    unlike = four_task.warning(row for table in scored for row in table.rows if "task" in row)
+    warning = " ".join(filter(None, (unlike, left_out))) or None
     places = origins(records)
     contents = {
         "leaderboard.md": markdown(tables, places, warning),
         "leaderboard.csv": csv(frame, speeds),
         "leaderboard.tex": latex(tables, places, warning),
-        "leaderboard.html": page(sections, fast, others, places),
+        "leaderboard.html": page(sections, fast, others, places, left_out),
     }
     target = folder if output is None else Path(output)
     for name, text in contents.items():

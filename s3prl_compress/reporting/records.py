@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..checkout import git_state
 from ..errors import InputError
@@ -25,6 +25,9 @@ NO_RECIPE: Final = "none"
 Engine = Literal["s3prl", "onepass", "greedy"]
 """greedy: the model's own CTC head, nothing is trained."""
 Padding = Literal["independent", "fairseq"]
+RateChoice = Literal["dev sweep", "one-pass", "given"]
+"""How a learning rate was found: the best of several on dev; the one that the one-pass engine chose
+on dev for the same upstream and corpus; or the only one of the recipe, which nothing chose."""
 
 
 class _Record(BaseModel):
@@ -46,6 +49,9 @@ class Environment(_Record):
     """UTC, ISO 8601."""
     command: str = ""
     """The command line that made it, where there was one."""
+    tf32: bool | None = None
+    """On CUDA: whether float32 products were allowed to use TensorFloat-32. None elsewhere, and in
+    records from before 2026-11-21, where cuDNN's convolutions used it."""
 
 
 class Cost(_Record):
@@ -121,6 +127,8 @@ class ScoreRecord(_Record):
     variant: str
     """Which declaration of the task ("official classes", "ten digits")."""
     engine: Engine
+    engine_version: int = Field(default=1, ge=1)
+    """See `scoring.engine.ENGINE_VERSIONS`; 1 in records from before it was written."""
     padding: Padding
     seed: int | None
     """None where nothing was drawn."""
@@ -149,8 +157,13 @@ class ScoreRecord(_Record):
     """True: training went on from a checkpoint whose run had drawn other batches (s3prl's hold no
     state of the generators): an undisturbed run would have ended elsewhere."""
     learning_rate: float | None
-    """The one chosen on dev; None where nothing was trained."""
+    """The one that was tested; None where nothing was trained."""
+    rate_choice: RateChoice | None = None
+    """How it was found; None where nothing was trained. Filled in when an older record is read."""
+    rate_record: str | None = None
+    """File name of the one-pass record that the rate was taken from, where it was."""
     rates: tuple[RateResult, ...]
+    """The learning rates that were trained by this engine."""
     dev_score: float | None
     corpus: Corpus
     approximate: bool
@@ -162,6 +175,15 @@ class ScoreRecord(_Record):
     seconds: dict[str, float] = Field(default_factory=dict)
     """Wall time by stage."""
     environment: Environment
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choice_of_older_records(cls, data: Any) -> Any:
+        """Without the field, several rates were a sweep, and a single one was not tuned."""
+        if isinstance(data, dict) and data.get("rate_choice") is None and data.get("rates"):
+            choice = "dev sweep" if len(data["rates"]) > 1 else "given"
+            return data | {"rate_choice": choice}
+        return data
 
 
 class BucketTiming(_Record):
@@ -211,6 +233,8 @@ def environment(device: str) -> Environment:
     """Describe the machine, the packages and the project's commit, for a record."""
     import torch
 
+    from ..precision import uses_tf32
+
     names = ("torch", "torchaudio", "s3prl", "transformers", "numpy", "s3prl_compress")
     commit, dirty = git_state()
     return Environment(
@@ -222,6 +246,7 @@ def environment(device: str) -> Environment:
         git_commit=commit,
         git_dirty=dirty,
         date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        tf32=uses_tf32() if device.startswith("cuda") else None,
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv[0] else "",
     )
 

@@ -9,16 +9,22 @@ from statistics import fmean, stdev
 from typing import Any
 
 from .notes import notes_of
-from .records import ScoreRecord
+from .records import RateChoice, ScoreRecord
 
 _TWO_SIDED_95 = 1.96
 
 
 def one_per_seed(records: Sequence[ScoreRecord]) -> list[ScoreRecord]:
-    """Keep the newest record of each seed: records are only ever appended."""
+    """Keep the newest record of each seed: records are only ever appended.
+
+    Those of an older version of their engine are left out: seeds of different versions have no
+    common mean.
+    """
+    version = max(record.engine_version for record in records)
     newest: dict[int | None, ScoreRecord] = {}
     for record in sorted(records, key=lambda record: record.environment.date):
-        newest[record.seed] = record
+        if record.engine_version == version:
+            newest[record.seed] = record
     return [newest[seed] for seed in sorted(newest, key=lambda seed: -1 if seed is None else seed)]
 
 
@@ -49,6 +55,8 @@ def row_of(records: list[ScoreRecord]) -> dict[str, Any]:
         "seed_spread": spread,
         **_folds(records),
         "learning_rate": " ".join(f"{rate:g}" for rate in _rates(records)),
+        "rate_choice": _rate_choice(records),
+        "engine_version": first.engine_version,
         "test_size": first.test_size,
         "chance": first.chance,
         "approximate": any(record.approximate for record in records),
@@ -138,6 +146,13 @@ def method_names(methods: str) -> list[str]:
 
 def _rates(records: list[ScoreRecord]) -> list[float]:
     return sorted({one.learning_rate for one in records if one.learning_rate is not None})
+
+
+def _rate_choice(records: Sequence[ScoreRecord]) -> str:
+    """Return how the learning rates were found: of several ways, the one to be wary of."""
+    choices = {record.rate_choice for record in records}
+    order: tuple[RateChoice, ...] = ("given", "one-pass", "dev sweep")
+    return next((choice for choice in order if choice in choices), "")
 
 
 def _interval(records: list[ScoreRecord], score: float, error: float) -> tuple[float, float]:

@@ -41,6 +41,7 @@ def identity(record: TimeRecord) -> Identity:
         str(where.threads),
         record.dtype,
         where.packages.get("torch", ""),
+        str(where.tf32),
         json.dumps(settings, sort_keys=True),
     )
 
@@ -51,8 +52,9 @@ def identity_text(record: TimeRecord) -> str:
     lengths = record.settings.get("lengths")
     utterances = f", {len(lengths)} utterances" if lengths else ""
     threads = f"{where.threads} thread{'' if where.threads == 1 else 's'}"
+    tf32 = ", TensorFloat-32 off" if where.tf32 is False else ""
     return (
-        f"{where.machine}, {where.device}, {threads}, {record.dtype}, "
+        f"{where.machine}, {where.device}, {threads}, {record.dtype}{tf32}, "
         f"torch {where.packages.get('torch', 'unknown')}{utterances}"
     )
 

@@ -27,6 +27,12 @@ from .view import (
 )
 
 _COSTS = {column.key for column in COST_COLUMNS}
+_RATE_CHOICES = {
+    "dev sweep": "chosen on dev",
+    "one-pass": "chosen on dev by the one-pass engine",
+    "given": "not tuned",
+    "": "",
+}
 
 COLUMNS = (
     Column("row", "#", "number of the row in the plots"),
@@ -59,7 +65,7 @@ COLUMNS = (
         "standard deviation over seeds; below it, over folds",
         below="over folds",
     ),
-    Column("learning_rate", "learning rate", "chosen on dev"),
+    Column("learning_rate", "learning rate"),
     *COST_COLUMNS,
     FRONT_COLUMN,
     Column("engine", "engine", "below it, the padding rule", numeric=False, below="padding"),
@@ -81,7 +87,7 @@ def score_tables(frame: pandas.DataFrame) -> list[Table]:
 def _table(rows: list[dict[str, Any]]) -> Table:
     first = rows[0]
     decimals = formats.decimals_for([row["standard_error"] for row in rows])
-    columns = tuple(_column(column, first) for column in COLUMNS if _has(column.key, rows))
+    columns = tuple(_column(column, rows) for column in COLUMNS if _has(column.key, rows))
     shared, own, marks = footnotes([tuple(row["notes"]) for row in rows])
     lines = tuple(
         Line(
@@ -108,6 +114,7 @@ def _facts(first: Mapping[str, Any]) -> tuple[str, ...]:
     facts = [
         f"{first['metric']}{direction}",
         f"task {first['task']} v{first['task_version']}, {first['variant']}",
+        f"engine version {first['engine_version']}",
         f"recipe {first['recipe']}",
         f"corpus {first['corpus']} ({first['corpus_fingerprint'][:8]})",
         f"{first['test_size']} test utterances",
@@ -129,12 +136,19 @@ def timing_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _column(column: Column, row: Mapping[str, Any]) -> Column:
-    """Sort a score's column best first, whichever way that is."""
-    if column.key not in ("score", "difference") or row["higher_is_better"]:
+def _column(column: Column, rows: Sequence[Mapping[str, Any]]) -> Column:
+    """Sort a score's column best first, whichever way that is; say how rates were chosen."""
+    if column.key == "learning_rate":
+        return Column(column.key, column.label, _rate_choice(rows))
+    if column.key not in ("score", "difference") or rows[0]["higher_is_better"]:
         return column
     below = column.below
     return Column(column.key, column.label, column.explanation, best_high=False, below=below)
+
+
+def _rate_choice(rows: Sequence[Mapping[str, Any]]) -> str:
+    choices = {row["rate_choice"] for row in rows}
+    return _RATE_CHOICES[choices.pop()] if len(choices) == 1 else "see the notes"
 
 
 def _has(key: str, rows: Sequence[Mapping[str, Any]]) -> bool:

@@ -79,8 +79,12 @@ class Table:
 
 
 COST_COLUMNS = (
-    Column("parameters", "parameters", "stored numbers; below it, the share of dense"),
-    Column("nonzero_parameters", "non-zeros", "parameters that are not zero"),
+    Column("parameters", "parameters", "zeros included; below it, the share of dense"),
+    Column(
+        "nonzero_parameters",
+        "stored",
+        "parameters in the file: all but the zeros of matrices that are stored sparsely",
+    ),
     Column("macs_32", "MACs", "multiply-adds over the leaderboard's 32 utterances, batch 1"),
     Column("bytes", "file size", "weights on disk, MB of 10^6 bytes"),
     Column("rtfx", "RTFx", "seconds of audio per second of computing, batch 1", best_high=True),

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import InputError
 from ..files import write_atomically
+from ..precision import full_precision
 from ..reporting.records import Padding
 from .downstreams import DOWNSTREAMS
 from .lifetime import end_with_parent
@@ -79,7 +80,7 @@ def main(folder: Path) -> int:
     torch.set_num_threads(task.threads)
     try:
         # A child whose parent was killed ends a moment later: until then the folder is its own.
-        with FileLock(folder / "lock", timeout=_LOCK_SECONDS):
+        with FileLock(folder / "lock", timeout=_LOCK_SECONDS), full_precision():
             _run(task, folder)
     except Timeout:
         line = f"{folder}: another process works in this folder; wait for it, or end it"

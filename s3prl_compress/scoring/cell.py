@@ -14,10 +14,12 @@ from typing import Any
 from ..errors import InputError
 from ..files import write_atomically
 from ..reporting import records
+from ..reporting.notes import NOT_TUNED
 from ..reporting.records import ScoreRecord, Upstream
 from . import metrics
 from .corpora.base import Corpus
-from .engine import EngineResult, Job
+from .engine import ENGINE_VERSIONS, EngineResult, Job
+from .rates import ChosenRate, choice_of
 from .task import Settings, Task
 
 
@@ -28,18 +30,26 @@ def cell_stem(
     settings: Settings,
     engine: records.Engine,
     seed: int,
+    rate: ChosenRate | None = None,
 ) -> str:
-    """Return the file stem of a cell: readable parts, then a hash of all that it is made of."""
-    identity = {
+    """Return the file stem of a cell: readable parts, then a hash of all that it is made of.
+
+    `rate`: where the settings leave the learning rate to the one-pass engine, what it chose. It
+    changes the result, so it belongs to the cell, though not to the settings.
+    """
+    identity: dict[str, Any] = {
         "task": task.name,
         "task_version": task.version,
         "checkpoint": upstream.checkpoint_sha256,
         "corpus": corpus.fingerprint(),
         "settings": settings.identity(),
         "engine": engine,
+        "engine_version": ENGINE_VERSIONS[engine],
         "padding": settings.padding,
         "seed": seed,
     }
+    if rate is not None:
+        identity["learning_rate"] = rate.learning_rate
     return stem_of(upstream, (task.name, engine, settings.padding, f"seed{seed}"), identity)
 
 
@@ -78,10 +88,15 @@ def make_record(
     task: Task,
     engine: records.Engine,
     recipe: str,
+    settings: Settings,
+    rate: ChosenRate | None,
     stem: str,
     total_seconds: float,
 ) -> ScoreRecord:
-    """Turn an engine's result into a record; the score is counted here, from the predictions."""
+    """Turn an engine's result into a record; the score is counted here, from the predictions.
+
+    `settings` are the recipe's; the job's differ from them where `rate` was taken from elsewhere.
+    """
     _check_predictions(job.corpus, result)
     truth = [row[1] for row in result.predictions]
     predicted = [row[2] for row in result.predictions]
@@ -91,10 +106,11 @@ def make_record(
         task_version=task.version,
         variant=job.corpus.variant,
         engine=engine,
+        engine_version=ENGINE_VERSIONS[engine],
         padding=job.padding,
         seed=job.seed,
         recipe=recipe,
-        settings=job.settings.identity(),
+        settings=settings.identity(),
         metric=f"{task.metric} ({task.unit})",
         higher_is_better=task.higher_is_better,
         **(_accuracy if task.metric == "accuracy" else _word_errors)(truth, predicted, result),
@@ -102,11 +118,13 @@ def make_record(
         folds=result.folds,
         resumed=result.resumed,
         learning_rate=result.learning_rate,
+        rate_choice=choice_of(settings, rate),
+        rate_record=None if rate is None else rate.record,
         rates=result.rates,
         dev_score=result.dev_score,
         corpus=job.corpus.record(),
         approximate=result.approximate,
-        notes=(*_notes(job.corpus, upstream), *result.notes),
+        notes=(*_notes(job.corpus, upstream), *_rate_notes(settings, rate), *result.notes),
         predictions=f"{stem}.csv",
         seconds={**result.seconds, "total": total_seconds},
         environment=records.environment(job.device),
@@ -164,6 +182,15 @@ def _notes(corpus: Corpus, upstream: Upstream) -> list[str]:
     if corpus.generated:
         notes.append("The corpus is generated speech: not comparable with published scores.")
     return [*notes, *corpus.notes]
+
+
+def _rate_notes(settings: Settings, rate: ChosenRate | None) -> list[str]:
+    if rate is not None:
+        return [
+            "The learning rate is the one that the one-pass engine chose on dev for this upstream "
+            "and corpus."
+        ]
+    return [NOT_TUNED] if len(settings.learning_rates) == 1 else []
 
 
 def _check_predictions(corpus: Corpus, result: EngineResult) -> None:

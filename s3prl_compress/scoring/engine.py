@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..reporting.records import FoldResult, Padding, RateResult
+from ..reporting.records import Engine, FoldResult, Padding, RateResult
 
 if TYPE_CHECKING:
     from ..encoder import SpeechEncoder
     from ..encoder.guest import Guest
     from .corpora.base import Corpus
     from .task import Settings
+
+
+ENGINE_VERSIONS: Mapping[Engine, int] = {"onepass": 2, "s3prl": 2, "greedy": 2}
+"""Part of a score's identity, as a task's version is: raised whenever a change of an engine, or of
+what it computes with, changes results. Scores of different versions are never averaged or compared.
+
+2: TensorFloat-32 is off on CUDA.
+"""
+
+
+WORK_FOLDER = ".work"
+"""Below the output folder: what engines keep to resume from, and the features that cells share."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,7 @@ class EngineResult:
     notes: tuple[str, ...] = ()
     """What a reader of the score must know, one sentence each."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Wall time by stage."""
+    """Wall time by stage; see `RunSeeds` for several seeds."""
     folds: tuple[FoldResult, ...] = ()
     """Of cross-validation: one result per fold."""
     resumed: bool = False
@@ -73,3 +85,9 @@ class EngineResult:
 
 RunJob = Callable[[Job], EngineResult]
 """What every engine is."""
+
+RunSeeds = Callable[[Sequence[Job]], Iterator[EngineResult]]
+"""An engine that does several seeds at once. The jobs differ in `seed` and `work` only; their
+results come in the same order, each as soon as it is known, and each equals that of its job alone
+up to rounding. `EngineResult.seconds` is a job's own time, and its share of what all took together:
+the sum over the jobs is the time that passed."""

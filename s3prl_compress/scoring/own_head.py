@@ -14,7 +14,9 @@ from torch import nn
 from ..encoder import SpeechEncoder, describe, load
 from ..encoder.guest import Guest
 from ..errors import InputError
+from ..files import locked
 from ..outputs import pick_device
+from ..precision import full_precision
 from ..reporting import records
 from ..reporting.records import ScoreRecord, Upstream
 from ..training.transcripts import TranscribedAudio, open_transcribed
@@ -22,6 +24,7 @@ from .cell import finished_record, stem_of, write_predictions
 from .corpora.base import CARD_FILE
 from .corpora.card import read_card
 from .ctc import CTCScore, measure_ctc, needs_head
+from .engine import ENGINE_VERSIONS, WORK_FOLDER
 from .task import OWN_HEAD
 
 DECODING = {"decoding": "greedy"}
@@ -76,15 +79,20 @@ def score_own_head(
         "checkpoint": upstream.checkpoint_sha256,
         "corpus": corpus.fingerprint,
         "settings": DECODING,
+        "engine_version": ENGINE_VERSIONS["greedy"],
     }
     output = Path(output)
     stem = stem_of(upstream, (OWN_HEAD.name, "greedy"), identity)
     if not force and (finished := finished_record(output, stem)) is not None:
         return finished
-    score = measure_ctc(encoder, speech, device)
-    record = _record(score, upstream, corpus, stem, device)
-    write_predictions(record, score.predictions, output)
-    records.write_record(record, output, stem)
+    lock = output / WORK_FOLDER / f"{stem}.lock"
+    with locked(lock, f"scoring the same cell, {stem}"), full_precision():
+        if not force and (finished := finished_record(output, stem)) is not None:
+            return finished
+        score = measure_ctc(encoder, speech, device)
+        record = _record(score, upstream, corpus, stem, device)
+        write_predictions(record, score.predictions, output)
+        records.write_record(record, output, stem)
     return record
 
 
@@ -99,6 +107,7 @@ def _record(
         task_version=OWN_HEAD.version,
         variant=OWN_HEAD.variants[0],
         engine="greedy",
+        engine_version=ENGINE_VERSIONS["greedy"],
         padding="independent",  # utterances go through one at a time
         seed=None,
         recipe=records.NO_RECIPE,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
@@ -12,21 +14,23 @@ from torch import nn
 from ..encoder import PADDINGS, SpeechEncoder, describe, is_checkpoint, load, save
 from ..encoder.guest import Guest
 from ..errors import InputError
+from ..files import locked
 from ..outputs import pick_device
+from ..precision import full_precision
 from ..reporting.records import Engine, Padding, ScoreRecord, Upstream
-from .cell import cell_stem, finished_record, make_record, write_cell
+from .cell import cell_stem, finished_record, make_record, record_path, write_cell
+from .corpora.base import Corpus
 from .corpora.opening import open_corpus
-from .engine import Job, RunJob
+from .engine import WORK_FOLDER, Job, RunJob
 from .own_head import score_own_head
-from .task import OWN_HEAD, TASKS, load_settings
+from .rates import ChosenRate, onepass_scores, rates_by_onepass, read_scores
+from .task import OWN_HEAD, TASKS, Settings, load_settings
 
 _ENGINE_MODULES = {
     "onepass": "s3prl_compress.scoring.onepass",
     # Imported on use only: s3prl takes seconds to import and changes global state.
     "s3prl": "s3prl_compress.s3prl_bridge.engine",
 }
-WORK_FOLDER = ".work"
-"""Below the output folder: what engines keep to resume from, and the features that cells share."""
 
 
 def score(
@@ -47,7 +51,13 @@ def score(
     """Score an encoder on a task and return the record, which is written to `output`.
 
     A cell whose complete record lies in `output` already is not run again: its identity is what
-    it is made of (encoder, corpus, task, settings, seed, engine, padding), not when or where.
+    decides the result (encoder, corpus, task, settings, seed, engine and its version, padding), not
+    when or where it was run. Of two processes that score the same cell, the second waits for the
+    first and takes its record.
+
+    Where the recipe leaves s3prl's learning rate to the one-pass engine (`rate_from: onepass`, as
+    `official` does), it is that of a one-pass record in `output` for the same encoder, corpus and
+    recipe, of this seed if there is one; without any, the one-pass engine is run first.
 
     Args:
         source: what `s3prl_compress.load` takes, an encoder, or an upstream that is not ours: its
@@ -77,52 +87,170 @@ def score(
     if task not in TASKS:
         names = ", ".join([*sorted(TASKS), OWN_HEAD.name])
         raise InputError(f"task {task}: not known; give one of {names}")
-    declaration = TASKS[task]
-    settings, recipe_name = load_settings(task, recipe, engine)
+    settings, _ = load_settings(task, recipe, engine)
     device = pick_device(device)
     if seed < 0:
         raise InputError(f"seed {seed}: must not be below 0")
-    padding = source.padding if isinstance(source, Guest) else padding or settings.padding
-    if padding not in PADDINGS:
-        raise InputError(f"padding {padding}: choose one of {', '.join(PADDINGS)}")
+    used = _padding(source, padding, settings)
+    if used not in PADDINGS:
+        raise InputError(f"padding {used}: choose one of {', '.join(PADDINGS)}")
     corpus = open_corpus(data, task)
     corpus.check()
-    if isinstance(source, Guest) and (task, engine) == ("asr", "onepass"):
+    by_onepass = onepass_scores(task, third_party=isinstance(source, Guest))
+    if engine == "onepass" and not by_onepass:
+        given = source.upstream if isinstance(source, Guest) else source
         raise InputError(
-            f"{name or source.upstream}: asr, onepass: how many frames an upstream of s3prl's "
+            f"{name or given}: asr, onepass: how many frames an upstream of s3prl's "
             "own makes is not known beforehand; use the engine s3prl"
         )
-    encoder = source if isinstance(source, nn.Module) else load(source, padding=padding)
-    upstream = _describe(encoder, source, name)
-    settings = settings.model_copy(update={"padding": padding})
-    output = Path(output)
-    stem = cell_stem(upstream, corpus, declaration, settings, engine, seed)
-    if not force and (finished := finished_record(output, stem)) is not None:
+    encoder = source if isinstance(source, nn.Module) else load(source, padding=used)
+    order = _Order(
+        source=source,
+        encoder=encoder,
+        upstream=_describe(encoder, source, name),
+        corpus=corpus,
+        recipe=recipe,
+        padding=padding,
+        seed=seed,
+        device=device,
+        output=Path(output),
+        cache=Path(cache) if cache is not None else None,
+    )
+    if settings.rate_from is None or not by_onepass:
+        return _score(order, engine, force=force)
+    rates = _rates_by_onepass(order)
+    for rate in () if force else rates:
+        finished = finished_record(order.output, order.stem(engine, rate))
+        if finished is not None:
+            return finished
+    return _score(order, engine, rates[0], force=force)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What to score, and with which recipe: the same for both engines."""
+
+    source: str | Path | SpeechEncoder | Guest
+    encoder: SpeechEncoder | Guest
+    upstream: Upstream
+    corpus: Corpus
+    recipe: str | Path
+    padding: Padding | None
+    """As given; None: the recipe's."""
+    seed: int
+    device: str
+    output: Path
+    cache: Path | None
+
+    def settings(self, engine: Engine) -> Settings:
+        """Return the recipe's settings for an engine, with the padding that is used."""
+        settings, _ = load_settings(self.corpus.task, self.recipe, engine)
+        padding = _padding(self.source, self.padding, settings)
+        return settings.model_copy(update={"padding": padding})
+
+    def stem(self, engine: Engine, rate: ChosenRate | None) -> str:
+        """Return the file stem of the cell."""
+        task, settings = TASKS[self.corpus.task], self.settings(engine)
+        return cell_stem(self.upstream, self.corpus, task, settings, engine, self.seed, rate)
+
+
+def _rates_by_onepass(order: _Order) -> list[ChosenRate]:
+    """Return the learning rates of the one-pass records in the output; make one if there is none.
+
+    Raises:
+        InputError: the one-pass engine cannot score the upstream.
+    """
+    task = order.corpus.task
+    complete = [
+        record
+        for record in read_scores(order.output)
+        if finished_record(order.output, record.predictions.removesuffix(".csv")) is not None
+    ]
+    rates = rates_by_onepass(
+        complete,
+        checkpoint=order.upstream.checkpoint_sha256,
+        task=task,
+        corpus=order.corpus.fingerprint(),
+        settings=order.settings("onepass"),
+        seed=order.seed,
+    )
+    if rates:
+        return rates
+    print(
+        f"{order.upstream.name}, {task}: {order.output} holds no one-pass record of recipe "
+        f"{order.recipe}; running the one-pass engine first, which chooses the learning rate",
+        file=sys.stderr,
+        flush=True,
+    )
+    try:
+        record = _score(order, "onepass")
+    except InputError as error:
+        raise InputError(
+            f"the one-pass engine, which is to choose the learning rate, failed: {error}; to sweep "
+            "on the engine s3prl instead, give a recipe file with `extends: official` and "
+            "`learning_rates: [...]`"
+        ) from error
+    assert record.learning_rate is not None
+    path = record_path(record, order.output)
+    return [ChosenRate(record.learning_rate, path.name)]
+
+
+def _score(
+    order: _Order, engine: Engine, rate: ChosenRate | None = None, *, force: bool = False
+) -> ScoreRecord:
+    """Score one cell, unless its complete record is there or another process writes it."""
+    stem = order.stem(engine, rate)
+    if not force and (finished := finished_record(order.output, stem)) is not None:
         return finished
-    work = output / WORK_FOLDER / stem
-    if force:  # an engine must not find its own finished work there
-        shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True, exist_ok=True)
+    work = order.output / WORK_FOLDER / stem
+    with (
+        locked(work.with_name(f"{stem}.lock"), f"scoring the same cell, {stem}"),
+        full_precision(),
+    ):
+        if not force and (finished := finished_record(order.output, stem)) is not None:
+            return finished
+        if force:  # an engine must not find its own finished work there
+            shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True, exist_ok=True)
+        return _run(order, engine, rate, work)
+
+
+def _run(order: _Order, engine: Engine, rate: ChosenRate | None, work: Path) -> ScoreRecord:
+    """Train and test in the work folder, and write the record."""
+    encoder, settings = order.encoder, order.settings(engine)
+    used = settings
+    if rate is not None:
+        used = settings.model_copy(update={"learning_rates": (rate.learning_rate,)})
     job = Job(
         encoder=encoder,
-        checkpoint=_checkpoint(encoder, source, work) if engine == "s3prl" else None,
+        checkpoint=_checkpoint(encoder, order.source, work) if engine == "s3prl" else None,
         upstream=encoder.upstream if isinstance(encoder, Guest) else "compressed",
-        corpus=corpus,
-        settings=settings,
-        seed=seed,
-        padding=padding,
+        corpus=order.corpus,
+        settings=used,
+        seed=order.seed,
+        padding=settings.padding,
         work=work,
-        device=device,
-        cache=Path(cache) if cache is not None else None,
+        device=order.device,
+        cache=order.cache,
     )
     run: RunJob = importlib.import_module(_ENGINE_MODULES[engine]).run
     started = time.perf_counter()
     result = run(job)
     total = time.perf_counter() - started
-    record = make_record(job, result, upstream, declaration, engine, recipe_name, stem, total)
-    write_cell(record, result, output)
+    task = TASKS[order.corpus.task]
+    _, recipe_name = load_settings(task.name, order.recipe, engine)
+    record = make_record(
+        job, result, order.upstream, task, engine, recipe_name, settings, rate, work.name, total
+    )
+    write_cell(record, result, order.output)
     shutil.rmtree(work / "upstream", ignore_errors=True)
     return record
+
+
+def _padding(
+    source: str | Path | SpeechEncoder | Guest, given: Padding | None, settings: Settings
+) -> Padding:
+    return source.padding if isinstance(source, Guest) else given or settings.padding
 
 
 def _nothing_to_train(**given: object) -> None:

@@ -169,6 +169,10 @@ class Settings(BaseModel):
     """Steps between two evaluations on dev; steps after the last one are never kept."""
     learning_rates: tuple[float, ...] = Field(min_length=1)
     """Each is tried; the best on dev is tested."""
+    rate_from: Literal["onepass"] | None = None
+    """s3prl: train only at the learning rate that the one-pass engine chose on dev for the same
+    upstream, corpus and recipe; where that engine cannot score the upstream, try `learning_rates`.
+    """
     optimizer: Literal["Adam"] = "Adam"
     gradient_clipping: float = Field(default=1.0, gt=0)
     """Largest norm of all trainable parameters' gradients together."""
@@ -205,8 +209,15 @@ class Settings(BaseModel):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """Return every setting that can change the result, ready for JSON."""
-        return self.model_dump(mode="json", exclude={"seconds_per_batch"})
+        """Return every setting that can change the result, ready for JSON.
+
+        These are the protocol, the same for all upstreams: which learning rate `rate_from` leads to
+        is not among them (see `cell.cell_stem`).
+        """
+        values = self.model_dump(mode="json", exclude={"seconds_per_batch"})
+        if self.rate_from is None:  # as in records from before this setting
+            del values["rate_from"]
+        return values
 
 
 def find_task(name: str) -> Task:
@@ -256,8 +267,26 @@ def load_settings(task: str, recipe: str | Path, engine: Engine) -> tuple[Settin
                     f"{where}: {key}: a recipe file holds the settings themselves; "
                     f"remove this level (or write `extends: {key}`)"
                 )
-        values |= _for_engine(given, where, engine)
-    return validated(Settings, values, where), name
+        own = _for_engine(given, where, engine)
+        if "learning_rates" in own:  # rates of one's own are to be tried, unless both are given
+            values.pop("rate_from", None)
+        values |= own
+    if engine != "s3prl":
+        values.pop("rate_from", None)
+    settings = validated(Settings, values, where)
+    if settings.rate_from is not None:
+        _check_choice(task, recipe, where)
+    return settings, name
+
+
+def _check_choice(task: str, recipe: str | Path, where: str) -> None:
+    """Refuse to take a learning rate from a one-pass run that has no choice."""
+    settings, _ = load_settings(task, recipe, "onepass")
+    if len(settings.learning_rates) == 1:
+        raise InputError(
+            f"{where}: rate_from: onepass: the one-pass engine has one learning rate here, so it "
+            "chooses none; give it several (learning_rates), or remove rate_from"
+        )
 
 
 def _mapping(text: str, where: str) -> dict[str, Any]:

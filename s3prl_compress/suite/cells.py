@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ..errors import InputError
 from ..reporting.records import Engine
-from .recipe import Suite, UpstreamEntry
+from .recipe import Suite, TaskEntry, UpstreamEntry
 
 
 class Cell(BaseModel):
@@ -44,26 +44,30 @@ class Cell(BaseModel):
 
 
 def cells_of(suite: Suite) -> list[Cell]:
-    """Return all cells, each after the upstreams that it needs."""
+    """Return all cells, each after those that it needs: its upstreams, then one-pass scores.
+
+    A score on s3prl's engine may take its learning rate from a one-pass one; see `rate_needs`.
+    """
     cells = [Cell(kind="upstream", upstream=entry.name) for entry in suite.upstreams]
     seeded = [
         (place, task, seed)
         for place, task in enumerate(suite.tasks)
         for seed in task.seeds or suite.seeds
     ]
-    for place, task, seed in seeded:
-        cells += [
-            Cell(
-                kind="score",
-                upstream=entry.name,
-                task=place,
-                task_name=task.task,
-                engine=engine,
-                seed=seed,
-            )
-            for engine, entry in product(task.engines, suite.upstreams)
-            if not task.upstreams or entry.name in task.upstreams
-        ]
+    scores = [
+        Cell(
+            kind="score",
+            upstream=entry.name,
+            task=place,
+            task_name=task.task,
+            engine=engine,
+            seed=seed,
+        )
+        for place, task, seed in seeded
+        for engine, entry in product(task.engines, suite.upstreams)
+        if not task.upstreams or entry.name in task.upstreams
+    ]
+    cells += sorted(scores, key=lambda cell: cell.engine != "onepass")
     if suite.time is not None:
         timed = [entry for entry in suite.upstreams if entry.name != suite.time.against]
         cells += [Cell(kind="time", upstream=entry.name) for entry in timed or suite.upstreams]
@@ -109,6 +113,44 @@ def needs(suite: Suite, cell: Cell) -> list[str]:
         against = reversed(list(_line(entries, suite.time.against)))
         names += [entry.name for entry in against if entry.name not in names]
     return names
+
+
+def rate_needs(suite: Suite, cell: Cell, cells: Sequence[Cell]) -> list[Cell]:
+    """Return the one-pass cells that choose the learning rate of a cell of s3prl's engine.
+
+    Those of the same upstream and conditions, of its own seed where there is one: else any. None
+    where the recipe has rates of its own, or no such cell is among `cells`: then `score` runs the
+    one-pass engine first.
+    """
+    if cell.engine != "s3prl" or cell.task is None or not takes_rate(suite, cell):
+        return []
+    alike = [
+        other
+        for other in cells
+        if (other.engine, other.upstream) == ("onepass", cell.upstream)
+        and other.task is not None
+        and _conditions(suite.tasks[other.task]) == _conditions(suite.tasks[cell.task])
+    ]
+    return [other for other in alike if other.seed == cell.seed] or alike
+
+
+def takes_rate(suite: Suite, cell: Cell) -> bool:
+    """Tell whether a score's learning rate is the one that the one-pass engine chooses."""
+    from ..scoring import load_settings
+    from ..scoring.rates import onepass_scores
+
+    assert cell.task is not None
+    assert cell.engine is not None
+    task = suite.tasks[cell.task]
+    entry = next(entry for entry in suite.upstreams if entry.name == cell.upstream)
+    if not onepass_scores(task.task, third_party=entry.s3prl is not None):
+        return False
+    settings, _ = load_settings(task.task, task.recipe, cell.engine)
+    return settings.rate_from is not None
+
+
+def _conditions(task: TaskEntry) -> tuple[str | None, ...]:
+    return task.task, task.data, task.recipe, task.padding
 
 
 def _line(entries: dict[str, UpstreamEntry], name: str) -> Iterator[UpstreamEntry]:

@@ -13,11 +13,13 @@ from functools import cache, cached_property
 from ..encoder import fingerprint, load
 from ..errors import InputError
 from ..outputs import pick_device
-from ..reporting.records import ScoreRecord, TimeRecord, read_record
+from ..reporting.records import Engine, ScoreRecord, TimeRecord, read_record
 from ..s3prl_bridge.foreign import foreign_fingerprint
-from ..scoring import load_settings
+from ..scoring import Settings, load_settings
+from ..scoring.engine import ENGINE_VERSIONS
+from ..scoring.rates import rates_by_onepass
 from ..scoring.task import find_task
-from .cells import Cell
+from .cells import Cell, takes_rate
 from .peers import peer_facts
 from .plan import Plan
 from .times import fits
@@ -58,17 +60,49 @@ class Finished:
         assert cell.task is not None
         assert cell.engine is not None
         entry = self._plan.suite.tasks[cell.task]
-        settings, _ = load_settings(entry.task, entry.recipe, cell.engine)
+        settings = self._settings(cell, cell.engine)
+        version = find_task(entry.task).version, ENGINE_VERSIONS[cell.engine]
+        wanted = (checkpoint, entry.task, version, cell.engine, cell.seed)
+        found = [
+            r
+            for r in self.scores
+            if wanted
+            == (
+                r.upstream.checkpoint_sha256,
+                r.task,
+                (r.task_version, r.engine_version),
+                r.engine,
+                r.seed,
+            )
+            and (r.padding, r.settings) == (settings.padding, settings.identity())
+            and r.corpus.fingerprint == self._corpus(cell.task)
+        ]
+        if not takes_rate(self._plan.suite, cell):
+            return any(r.rate_choice != "one-pass" for r in found)
+        rates = self._rates(cell, checkpoint) if found else set()
+        return any(r.rate_choice == "one-pass" and r.learning_rate in rates for r in found)
+
+    def _rates(self, cell: Cell, checkpoint: str) -> set[float]:
+        """Return the learning rates that one-pass records choose for a cell."""
+        assert cell.task is not None
+        chosen = rates_by_onepass(
+            self.scores,
+            checkpoint=checkpoint,
+            task=self._plan.suite.tasks[cell.task].task,
+            corpus=self._corpus(cell.task) or "",
+            settings=self._settings(cell, "onepass"),
+            seed=cell.seed,
+        )
+        return {rate.learning_rate for rate in chosen}
+
+    def _settings(self, cell: Cell, engine: Engine) -> Settings:
+        """Return the settings of a cell's recipe for an engine, with the padding that is used."""
+        assert cell.task is not None
+        entry = self._plan.suite.tasks[cell.task]
+        settings, _ = load_settings(entry.task, entry.recipe, engine)
         foreign = self._entries[cell.upstream].s3prl is not None
         padding = "fairseq" if foreign else entry.padding or settings.padding
-        settings = settings.model_copy(update={"padding": padding})
-        wanted = (checkpoint, entry.task, find_task(entry.task).version, cell.engine, cell.seed)
-        return any(
-            wanted == (r.upstream.checkpoint_sha256, r.task, r.task_version, r.engine, r.seed)
-            and (r.padding, r.settings) == (padding, settings.identity())
-            and r.corpus.fingerprint == self._corpus(cell.task)
-            for r in self.scores
-        )
+        return settings.model_copy(update={"padding": padding})
 
     def _timed(self, cell: Cell) -> bool:
         timing = self._plan.suite.time

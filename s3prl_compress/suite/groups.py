@@ -3,7 +3,8 @@
 - An upstream is a job; what needs it waits for that job.
 - The one-pass cells of an upstream on a task are one job: they share the features, which take
   nearly all of their time, and jobs side by side would each make them.
-- A cell of s3prl's engine is a job: it takes hours to days, and shares nothing with another.
+- A cell of s3prl's engine is a job: it takes hours to days, and shares nothing with another. One
+  that takes its learning rate from one-pass cells waits for their job.
 - A time is a job, so that it can have a node to itself.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .cells import Cell, needs
+from .cells import Cell, needs, rate_needs
 from .recipe import Suite
 
 
@@ -43,10 +44,15 @@ def groups_of(suite: Suite, cells: Sequence[Cell]) -> list[Group]:
         Group(
             name=name,
             cells=tuple(part),
-            needs=tuple(
-                made[needed]
-                for needed in dict.fromkeys(n for cell in part for n in needs(suite, cell))
-                if needed in made
+            needs=(
+                *(
+                    made[needed]
+                    for needed in dict.fromkeys(n for cell in part for n in needs(suite, cell))
+                    if needed in made
+                ),
+                *dict.fromkeys(
+                    _name(other) for cell in part for other in rate_needs(suite, cell, cells)
+                ),
             ),
         )
         for name, part in members.items()

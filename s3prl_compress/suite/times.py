@@ -59,4 +59,5 @@ def fits(
         and (there.machine, there.device) == (here.machine, here.device)
         and there.threads == (timing.threads or threads or torch.get_num_threads())
         and there.packages.get("torch") == here.packages.get("torch")
+        and not (device.startswith("cuda") and there.tf32 is not False)
     )

@@ -14,6 +14,7 @@ import torch
 from ..encoder.guest import Guest
 from ..errors import InputError
 from ..outputs import pick_device
+from ..precision import full_precision
 from ..reporting.records import TimeRecord, environment, write_record
 from .assemble import make_record
 from .loop import Forward, interleaved, one_pass
@@ -57,7 +58,8 @@ def time_upstreams(
         repeats: Rounds that count, at least 3. The median of each pass over a bucket is reported.
         warmup: Rounds before them that do not count.
         threads: CPU threads of torch while timing; default: as they are.
-        dtype: bfloat16 converts weights and waveforms (no autocast).
+        dtype: float32 is full float32 (TensorFloat-32 is off); bfloat16 converts weights and
+            waveforms (no autocast).
         device: As torch names it; default: cuda where there is one, else cpu.
         batch_size: Above 1, a fifth bucket "batched" measures throughput: all utterances, in
             padded batches of this many, neighbours in length together.
@@ -73,7 +75,7 @@ def time_upstreams(
     device = pick_device(device)
     given = {"this": source} if against is None else {"this": source, "against": against}
     names = {"this": name, "against": against_name}
-    with _threads(threads):
+    with _threads(threads), full_precision():
         loaded = {side: _loaded(what, device) for side, what in given.items()}
         upstreams = {
             side: describe(encoder, names[side] or _name(given[side]), _source(given[side]))

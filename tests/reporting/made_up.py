@@ -74,7 +74,10 @@ def score(who: Upstream, percent: float, **more: Any) -> ScoreRecord:
         "test_size": 3081,
         "chance": 8.4,
         "learning_rate": 1e-3,
-        "rates": (RateResult(learning_rate=1e-3, dev_score=percent + 1, best_step=5000),),
+        "rates": (
+            RateResult(learning_rate=1e-2, dev_score=percent - 1, best_step=5000),
+            RateResult(learning_rate=1e-3, dev_score=percent + 1, best_step=5000),
+        ),
         "dev_score": percent + 1,
         "corpus": Corpus(name="speech_commands", fingerprint="ab" * 32, sizes={"test": 3081}),
         "approximate": False,

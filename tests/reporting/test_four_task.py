@@ -48,6 +48,7 @@ def _row(**more: object) -> dict[str, object]:
         "variant": "voxceleb1",
         "corpus": "VoxCeleb1",
         "generated_speech": False,
+        "rate_choice": "dev sweep",
     }
     return row | more
 
@@ -57,6 +58,9 @@ def _row(**more: object) -> dict[str, object]:
     [
         (_row(), []),
         (_row(recipe="smoke"), ["recipe smoke"]),
+        (_row(rate_choice="one-pass"), []),
+        (_row(rate_choice="given"), ["one learning rate, not tuned"]),
+        (_row(rate_choice="given", recipe="smoke"), ["recipe smoke"]),
         (_row(variant="speakers", corpus="mine"), ["corpus mine (speakers)"]),
         (
             _row(recipe="smoke", variant="speakers", generated_speech=True),

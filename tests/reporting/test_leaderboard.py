@@ -54,6 +54,28 @@ def test_seeds_are_averaged_and_their_spread_widens_the_error() -> None:
     assert row["standard_error"] == pytest.approx(math.sqrt(0.8**2 + 1 / 3))
 
 
+@pytest.mark.parametrize(
+    ("choices", "explanation"),
+    [
+        (("dev sweep", "dev sweep"), "chosen on dev"),
+        (("one-pass", "one-pass"), "chosen on dev by the one-pass engine"),
+        (("given", "given"), "not tuned"),
+        (("dev sweep", "one-pass"), "see the notes"),
+    ],
+)
+def test_the_rates_column_claims_no_choice_that_was_not_made(
+    choices: tuple[str, str], explanation: str
+) -> None:
+    records = [
+        score(who, 90.0, rate_choice=choice)
+        for who, choice in zip((DENSE, SMALL), choices, strict=True)
+    ]
+    (table,) = score_tables(leaderboard(records))
+    (column,) = [column for column in table.columns if column.key == "learning_rate"]
+    assert column.explanation == explanation
+    assert ("One learning rate, not tuned." in table.notes) == (choices[0] == "given")
+
+
 def test_one_seed_keeps_its_own_error() -> None:
     (row,) = leaderboard([score(DENSE, 95.0)]).to_dict("records")
     assert row["standard_error"] == pytest.approx(0.8)

@@ -67,12 +67,19 @@ def test_significance_shows_beside_each_task(official: list[Record]) -> None:
             assert not cell.below.endswith("*")
 
 
-@pytest.mark.parametrize("missing", ["smoke", "generated", "three tasks"])
+@pytest.mark.parametrize("missing", ["smoke", "generated", "three tasks", "untuned SID"])
 def test_no_4_task_score_for_anything_less(
     official: list[Record], tmp_path: Path, missing: str
 ) -> None:
     if missing == "three tasks":
         records = [r for r in official if isinstance(r, TimeRecord) or r.task != "er"]
+    elif missing == "untuned SID":
+        records = [
+            r.model_copy(update={"rate_choice": "given"})
+            if isinstance(r, ScoreRecord) and r.task == "sid"
+            else r
+            for r in official
+        ]
     else:
         recipe = "smoke" if missing == "smoke" else "official"
         a_suite(tmp_path, recipe, generated=missing == "generated")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from s3prl_compress.errors import InputError
-from s3prl_compress.reporting.records import environment, read_record, read_records
+from s3prl_compress.reporting.records import ScoreRecord, environment, read_record, read_records
 
 from .made_up import a_board, score, upstream, write_all
 
@@ -42,6 +42,24 @@ def test_a_fault_names_its_field(tmp_path: Path) -> None:
     path.write_text(json.dumps(data))
     with pytest.raises(InputError, match=r"corpus\.sizes\.test"):
         read_record(path)
+
+
+@pytest.mark.parametrize(("rates", "choice"), [(0, None), (1, "given"), (2, "dev sweep")])
+def test_a_record_from_before_engine_versions_and_rate_choices(
+    tmp_path: Path, rates: int, choice: str | None
+) -> None:
+    data = json.loads(score(upstream("fine"), 90.0).model_dump_json())
+    for later in ("rate_choice", "rate_record", "engine_version"):
+        del data[later]
+    del data["environment"]["tf32"]
+    data["rates"] = data["rates"][:rates]
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(data))
+    record = read_record(path)
+    assert isinstance(record, ScoreRecord)
+    assert (record.rate_choice, record.rate_record) == (choice, None)
+    assert record.engine_version == 1
+    assert record.environment.tf32 is None
 
 
 def test_the_environment_holds_the_command() -> None:

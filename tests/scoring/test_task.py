@@ -39,7 +39,7 @@ def test_official_is_what_superb_prescribes() -> None:
     assert onepass.learning_rates == pytest.approx([10.0**-power for power in range(1, 8)])
     assert (onepass.padding, onepass.crops_per_file) == ("independent", 512)
     s3prl, _ = load_settings("ks", "official", "s3prl")
-    assert s3prl.learning_rates == (1e-4,)
+    assert (s3prl.rate_from, onepass.rate_from) == ("onepass", None)
     assert s3prl.padding == "fairseq"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from s3prl_compress.errors import InputError
-from s3prl_compress.suite.cells import cells_of, needs, select
+from s3prl_compress.suite.cells import cells_of, needs, rate_needs, select
 from s3prl_compress.suite.groups import groups_of
 from s3prl_compress.suite.recipe import Suite
 
@@ -72,6 +72,37 @@ def test_only_knows_tasks_engines_upstreams_and_kinds(suite: Suite, only: str, s
 def test_a_pattern_that_fits_nothing_is_named(suite: Suite) -> None:
     with pytest.raises(InputError, match="--only asr: fits no cell"):
         select(suite, cells_of(suite), "ks,asr")
+
+
+def test_cells_that_take_their_rate_from_one_pass_come_after_it() -> None:
+    tasks = [
+        {"task": "asr", "data": "there", "recipe": "official", "engines": ["s3prl"]},
+        {"task": "asr", "data": "there", "recipe": "official", "upstreams": ["dense"]},
+        {"task": "asr", "data": "elsewhere", "recipe": "official", "seeds": [1]},
+        {"task": "ks", "data": "there", "recipe": "smoke", "engines": ["s3prl", "onepass"]},
+    ]
+    fbank = {"name": "fbank", "s3prl": "fbank"}
+    upstreams = [*SUITE["upstreams"][:2], fbank]
+    suite = Suite.model_validate(SUITE | {"tasks": tasks, "upstreams": upstreams})
+    cells = cells_of(suite)
+    by_title = {(cell.task, cell.title): cell for cell in cells}
+    cell = by_title[0, "asr dense s3prl seed 1"]
+    assert rate_needs(suite, cell, cells) == [by_title[1, "asr dense onepass seed 1"]]
+    assert cells.index(cell) > cells.index(by_title[1, "asr dense onepass seed 1"])
+    # Other upstreams, other data, upstreams that one-pass cannot score, rates of the recipe's own.
+    for place, title in (
+        (0, "asr half s3prl seed 1"),
+        (0, "asr fbank s3prl seed 1"),
+        (3, "ks dense s3prl seed 1"),
+    ):
+        assert rate_needs(suite, by_title[place, title], cells) == []
+    without = [c for c in cells if (c.engine, c.seed) != ("onepass", 1)]
+    assert rate_needs(suite, cell, without) == [by_title[1, "asr dense onepass seed 0"]]
+    groups = {group.name: group for group in groups_of(suite, cells)}
+    jobs = list(groups)
+    assert groups["1.asr-dense-s3prl-seed-1"].needs == ("upstream-dense", "2.asr-dense-onepass")
+    assert jobs.index("2.asr-dense-onepass") < jobs.index("1.asr-dense-s3prl-seed-1")
+    assert groups["4.ks-dense-s3prl-seed-1"].needs == ("upstream-dense",)
 
 
 def test_one_pass_cells_of_an_upstream_are_one_job(suite: Suite) -> None:

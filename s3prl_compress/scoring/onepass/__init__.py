@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator, Sequence
 
-from ..engine import EngineResult, Job, RunJob
+from ..engine import EngineResult, Job, RunSeeds
 
 _TASKS = {"ks": "keywords", "sid": "utterances", "er": "utterances", "asr": "recognition"}
 """The module that trains a task's head."""
@@ -12,5 +13,15 @@ _TASKS = {"ks": "keywords", "sid": "utterances", "er": "utterances", "asr": "rec
 
 def run(job: Job) -> EngineResult:
     """Score the job's encoder; the task's module says what is equal to s3prl and what is not."""
-    train: RunJob = importlib.import_module(f"{__name__}.{_TASKS[job.corpus.task]}").run
-    return train(job)
+    (result,) = run_seeds([job])
+    return result
+
+
+def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
+    """Score an encoder with several seeds, whose jobs share all features; see `RunSeeds`.
+
+    The heads of all seeds train at the same time, except those of recognition.
+    """
+    module = importlib.import_module(f"{__name__}.{_TASKS[jobs[0].corpus.task]}")
+    train: RunSeeds = module.run_seeds
+    return train(jobs)

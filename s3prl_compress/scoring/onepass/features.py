@@ -18,7 +18,7 @@ import numpy as np
 from torch import Tensor, from_numpy
 
 from ...errors import InputError
-from ...files import write_atomically
+from ...files import locked, write_atomically
 from ...reporting.records import Padding
 from ..corpora.base import Corpus
 from ..engine import Job
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ...encoder import SpeechEncoder
     from ...encoder.guest import Guest
 
-FEATURES_VERSION = 2
+FEATURES_VERSION = 3
 """Part of the key: raised whenever the same key would give other features."""
 
 
@@ -69,8 +69,10 @@ def load_features(
 
     The key is what decides the values: encoder (`fingerprint`: shape, flags and weights), padding,
     corpus fingerprint, the clips, version of this module. Device and batch size change them by
-    rounding only and do not belong to it. Two files per key, `<key>.npy` and `<key>.json`; the
-    index is written last, so features without one are not whole. What is not whole is made anew.
+    rounding only and do not belong to it: with TensorFloat-32 off (see `precision`), a GPU computes
+    in full float32 as a CPU does. Two files per key, `<key>.npy` and `<key>.json`; the index is
+    written last, so features without one are incomplete and are computed again. Of two processes
+    that need the same features, one computes them and the other waits.
     """
     from ...encoder import fingerprint
 
@@ -85,14 +87,15 @@ def load_features(
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
     path = cache / f"{key}.npy"
-    values = _open(path, identity)
-    if values is not None:
-        return Features(values, reused=True)
-    _write(path, identity, encoder, clips, corpus.read, padding, device, seconds_per_batch)
-    values = _open(path, identity)
-    if values is None:
-        raise InputError(f"{path}: cannot be read back; is the disk full or the file in use?")
-    return Features(values, reused=False)
+    with locked(path.with_suffix(".lock"), f"computing the same features ({path})"):
+        values = _open(path, identity)
+        if values is not None:
+            return Features(values, reused=True)
+        _write(path, identity, encoder, clips, corpus.read, padding, device, seconds_per_batch)
+        values = _open(path, identity)
+        if values is None:
+            raise InputError(f"{path}: cannot be read back; is the disk full or the file in use?")
+        return Features(values, reused=False)
 
 
 def _open(path: Path, identity: dict[str, Any]) -> Tensor | None:

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
 from ...encoder.frames import superb_frame_counts, superb_frames
 from ...errors import InputError
+from ...files import locked
 from ...reporting.records import Padding
 from ..corpora.audio import SAMPLING_RATE
 from ..corpora.base import SPLITS, Item, Split
@@ -34,7 +34,7 @@ from .pooling import batches_by_length, ready
 if TYPE_CHECKING:
     from ...encoder import EncoderShape, SpeechEncoder
 
-FRAMES_VERSION = 1
+FRAMES_VERSION = 2
 """Part of the key: raised whenever the same key would give other frames."""
 
 
@@ -120,8 +120,8 @@ def load_frames(
     """Return the frames of a corpus, from `cache` where they are there already.
 
     The key is what decides the values, as for `load_features`. Two files per key, `<key>.frames`
-    and `<key>.json`; the index is written last, so frames without one are not whole. Making them
-    goes on where it was killed; of two processes that want the same ones, one makes them.
+    and `<key>.json`; the index is written last, so frames without one are incomplete. A killed
+    process is resumed; of two that need the same frames, one computes them and the other waits.
 
     Raises:
         InputError: too little space, or hidden states that are of no use.
@@ -141,7 +141,7 @@ def load_frames(
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
     path = cache / f"{key}.frames"
     cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    with locked(path.with_suffix(".lock"), f"computing the same frames ({path})"):
         values = open_frames(path, identity)
         reused = values is not None
         if values is None:

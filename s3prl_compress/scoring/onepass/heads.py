@@ -1,4 +1,4 @@
-"""SUPERB's utterance head, once per learning rate, all trained at the same time.
+"""SUPERB's utterance head, once per seed and learning rate, all trained at the same time.
 
 The head is s3prl's `Featurizer` (softmax over one weight per layer, from zeros), the expert's
 `projector` and `UtteranceLevel` (mean over frames, linear). On features whose mean over frames is
@@ -6,8 +6,9 @@ taken already it is, with x[b, l] the mean of layer l,
 
     z = sum_l softmax(a)_l x_l        p = P z + c        logits = W p + d
 
-Heads have the index r in front of everything. They start from the same weights and see the same
-batches, so head r ends where a run at its learning rate alone would.
+All tensors are stacked with the head's index in front. The heads of a seed start from the same
+weights and see the same batches, as a run of that seed at one learning rate would, so every head
+ends where its run alone would, up to rounding.
 """
 
 from __future__ import annotations
@@ -22,40 +23,21 @@ from torch import Tensor, nn
 _PARTS = ("layer_weights", "projector_weight", "projector_bias", "output_weight", "output_bias")
 
 
-class HeadSweep:
-    """Heads of one shape, one per learning rate; each has its own clipping and Adam state.
+class Heads:
+    """Heads of one shape, stacked: forward pass only.
 
     Args:
-        layers: hidden states per utterance, L + 1 of the encoder.
-        width: size of a hidden state.
-        classes: number of classes.
-        learning_rates: one head each.
-        projector_dim: size between the two linears.
-        clipping: largest norm of the gradients of all of a head's parameters together.
-        generator: draws the initial weights; it moves on as torch's global one would.
-        device: where the heads live and train.
+        states: the weights of each head by name, see `state`.
+        device: where the heads live.
     """
 
     def __init__(
-        self,
-        layers: int,
-        width: int,
-        classes: int,
-        learning_rates: Sequence[float],
-        *,
-        projector_dim: int = 256,
-        clipping: float = 1.0,
-        generator: torch.Generator | None = None,
-        device: str | torch.device = "cpu",
+        self, states: Sequence[dict[str, Tensor]], device: str | torch.device = "cpu"
     ) -> None:
-        self.learning_rates = tuple(learning_rates)
-        self.clipping = clipping
-        shapes = ((layers,), (projector_dim, width), (projector_dim,))
-        self._shapes = (*shapes, (classes, projector_dim), (classes,))
-        heads, size = len(self.learning_rates), sum(math.prod(shape) for shape in self._shapes)
+        self._shapes = [tuple(states[0][name].shape) for name in _PARTS]
+        rows = [torch.cat([state[name].detach().flatten() for name in _PARTS]) for state in states]
         # All parameters of a head lie in one row: clipping and Adam are one operation per head.
-        self.flat = torch.zeros(heads, size, device=device)
-        self._gradient = torch.zeros_like(self.flat)
+        self.flat = torch.stack(rows).to(device)
         (
             self.layer_weights,
             self.projector_weight,
@@ -63,40 +45,14 @@ class HeadSweep:
             self.output_weight,
             self.output_bias,
         ) = self._split(self.flat)
-        self._gradients = self._split(self._gradient)
-        self._rows = [nn.Parameter(row) for row in self.flat]  # views: Adam writes into `flat`
-        groups = [
-            {"params": [row], "lr": rate}
-            for row, rate in zip(self._rows, self.learning_rates, strict=True)
-        ]
-        fused = self.flat.device.type in ("cpu", "cuda")
-        self._optimizer = torch.optim.Adam(groups, fused=fused or None)
-        self.load_state(_initial_state(self._shapes, generator))
 
     def logits(self, features: Tensor) -> Tensor:
-        """Map features [batch, layers, width] to logits [heads, batch, classes]."""
-        return self._forward(features)[0]
+        """Map features to logits [heads, batch, classes].
 
-    def update(self, features: Tensor, labels: Tensor, shares: Tensor | None = None) -> Tensor:
-        """Make one training step of every head and return their losses, [heads].
-
-        features: [batch, layers, width]; labels: [batch], class numbers; shares: [batch], what an
-        utterance's cross entropy is multiplied with in the loss, by default 1 / batch: the mean.
-        As in s3prl's runner, a head whose gradient norm is NaN makes no step.
+        features: [batch, layers, width], seen by all heads; or [sets, batch, layers, width], where
+        the heads are divided into `sets` equal runs and each run sees a set of its own.
         """
-        logits, pooled, middle = self._forward(features)
-        log_probabilities = logits.log_softmax(2)
-        heads, batch, _ = logits.shape
-        if shares is None:
-            shares = features.new_full((batch,), 1.0 / batch)
-        truth = labels.view(1, batch, 1).expand(heads, batch, 1)
-        loss = -torch.matmul(log_probabilities.gather(2, truth).squeeze(2), shares)
-        error = log_probabilities.exp_()
-        error.scatter_add_(2, truth, error.new_full((1, 1, 1), -1.0).expand(truth.shape))
-        self._backward(error.mul_(shares.view(1, batch, 1)), features, pooled, middle)
-        self._clip()
-        self._optimizer.step()
-        return loss
+        return self._forward(features)[0]
 
     def state(self, head: int) -> dict[str, Tensor]:
         """Return a copy of one head's weights by name, without the head index."""
@@ -104,7 +60,7 @@ class HeadSweep:
         return {name: part[0] for name, part in zip(_PARTS, parts, strict=True)}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Give every head these weights (as `state` returns them); Adam's state stays."""
+        """Give every head these weights (as `state` returns them)."""
         for name, part in zip(_PARTS, self._split(self.flat), strict=True):
             part.copy_(state[name].detach().expand_as(part))
 
@@ -131,8 +87,12 @@ class HeadSweep:
         That is W P [heads, classes, width] where the linears are merged, else p
         [heads, batch, projector_dim]. The layers are summed first.
         """
-        pooled = torch.matmul(self.layer_weights.softmax(1), features).transpose(0, 1)
-        if self._merges(len(features)):
+        if features.dim() == 3:
+            features = features.unsqueeze(0)
+        sets, batch, layers, _ = features.shape
+        share = self.layer_weights.softmax(1).view(sets, 1, -1, layers)
+        pooled = torch.matmul(share, features).transpose(1, 2).flatten(0, 1)
+        if self._merges(batch):
             merged = torch.bmm(self.output_weight, self.projector_weight)
             bias = torch.baddbmm(
                 self.output_bias.unsqueeze(2), self.output_weight, self.projector_bias.unsqueeze(2)
@@ -147,12 +107,99 @@ class HeadSweep:
         )
         return logits, pooled, projected
 
+
+class HeadSweep(Heads):
+    """Heads in training, one per seed and learning rate; each has its own clipping and Adam state.
+
+    Heads of one seed lie side by side, in the order of the learning rates; the seeds follow one
+    another.
+
+    Args:
+        layers: hidden states per utterance, L + 1 of the encoder.
+        width: size of a hidden state.
+        classes: number of classes.
+        learning_rates: one head each, for every seed.
+        projector_dim: size between the two linears.
+        clipping: largest norm of the gradients of all of a head's parameters together.
+        generators: one per seed, which draws the initial weights of the seed's heads; it moves on
+            as torch's global one would. By default one, seeded with 0.
+        device: where the heads live and train.
+    """
+
+    def __init__(
+        self,
+        layers: int,
+        width: int,
+        classes: int,
+        learning_rates: Sequence[float],
+        *,
+        projector_dim: int = 256,
+        clipping: float = 1.0,
+        generators: Sequence[torch.Generator] = (),
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.learning_rates = tuple(learning_rates)
+        self.clipping = clipping
+        shapes: list[tuple[int, ...]] = [(layers,), (projector_dim, width), (projector_dim,)]
+        shapes += [(classes, projector_dim), (classes,)]
+        rates = len(self.learning_rates)
+        super().__init__(
+            [
+                state
+                for generator in generators or (torch.Generator().manual_seed(0),)
+                for state in [_initial_state(shapes, generator)] * rates
+            ],
+            device,
+        )
+        self._gradient = torch.zeros_like(self.flat)
+        self._gradients = self._split(self._gradient)
+        self._rows = [nn.Parameter(row) for row in self.flat]  # views: Adam writes into `flat`
+        groups = [
+            {"params": self._rows[number::rates], "lr": rate}
+            for number, rate in enumerate(self.learning_rates)
+        ]
+        fused = self.flat.device.type in ("cpu", "cuda")
+        self._optimizer = torch.optim.Adam(groups, fused=fused or None)
+
+    def update(self, features: Tensor, labels: Tensor, shares: Tensor | None = None) -> Tensor:
+        """Make one training step of every head and return their losses, [heads].
+
+        As in s3prl's runner, a head whose gradient norm is NaN makes no step.
+
+        Args:
+            features: [batch, layers, width], the same for all seeds, or
+                [seeds, batch, layers, width].
+            labels: class numbers, [batch] or [seeds, batch].
+            shares: factor of an utterance's cross entropy in the loss, [batch] or [seeds, batch];
+                by default 1 / batch: the mean.
+        """
+        if features.dim() == 3:
+            features = features.unsqueeze(0)
+        sets, batch = features.shape[:2]
+        if shares is None:
+            shares = features.new_full((batch,), 1.0 / batch)
+        logits, pooled, middle = self._forward(features)
+        heads = len(logits)
+        truth = labels.view(-1, 1, batch, 1).expand(sets, heads // sets, batch, 1)
+        truth = truth.reshape(heads, batch, 1)
+        weights = shares.view(-1, 1, batch, 1).expand(sets, heads // sets, batch, 1)
+        weights = weights.reshape(heads, batch, 1)
+        log_probabilities = logits.log_softmax(2)
+        loss = -(log_probabilities.gather(2, truth) * weights).sum((1, 2))
+        error = log_probabilities.exp_()
+        error.scatter_add_(2, truth, error.new_full((1, 1, 1), -1.0).expand(truth.shape))
+        self._backward(error.mul_(weights), features, pooled, middle)
+        self._clip()
+        self._optimizer.step()
+        return loss
+
     def _backward(self, error: Tensor, features: Tensor, pooled: Tensor, middle: Tensor) -> None:
         """Write all gradients; `error` is the loss's by the logits, [heads, batch, classes]."""
         layer, projector, projector_bias, output, output_bias = self._gradients
         W = self.output_weight
         torch.sum(error, dim=1, out=output_bias)
-        if self._merges(len(features)):
+        sets, batch, layers, _ = features.shape
+        if self._merges(batch):
             by_merged = torch.bmm(error.transpose(1, 2), pooled)
             torch.mul(output_bias.unsqueeze(2), self.projector_bias.unsqueeze(1), out=output)
             output.baddbmm_(by_merged, self.projector_weight.transpose(1, 2))
@@ -165,7 +212,8 @@ class HeadSweep:
             torch.bmm(by_projected.transpose(1, 2), pooled, out=projector)
             torch.sum(by_projected, dim=1, out=projector_bias)
             by_pooled = torch.bmm(by_projected, self.projector_weight)
-        by_share = torch.bmm(by_pooled.transpose(0, 1), features.transpose(1, 2)).sum(0)
+        by_pooled = by_pooled.view(sets, -1, *by_pooled.shape[1:]).transpose(1, 2)
+        by_share = torch.matmul(by_pooled, features.transpose(2, 3)).sum(1).view(-1, layers)
         share = self.layer_weights.softmax(1)
         layer.copy_(share * (by_share - (share * by_share).sum(1, keepdim=True)))
 
@@ -180,10 +228,9 @@ class HeadSweep:
 
 
 def _initial_state(
-    shapes: Sequence[tuple[int, ...]], generator: torch.Generator | None
+    shapes: Sequence[tuple[int, ...]], generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Return a head as s3prl builds it: zeros, then two `nn.Linear`, the projector first."""
-    generator = generator or torch.Generator().manual_seed(0)
     (projector_dim, width), (classes, _) = shapes[1], shapes[3]
     with torch.random.fork_rng(devices=[]):
         torch.set_rng_state(generator.get_state())

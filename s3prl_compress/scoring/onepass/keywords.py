@@ -1,4 +1,4 @@
-"""The one-pass engine: s3prl's keyword-spotting training on stored means, many rates at once.
+"""The one-pass engine: s3prl's keyword-spotting training on stored means.
 
 Equal to s3prl's runner: the head, its initialisation, the loss, clipping and Adam; the balanced
 sampler with replacement, epochs whose last incomplete batch is dropped; evaluation on dev every
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,9 +31,9 @@ from ..corpora.base import SPLITS, Item
 from ..corpora.keywords import SILENCE, KeywordCorpus
 from ..engine import EngineResult, Job
 from .features import features_of
-from .heads import HeadSweep
+from .heads import Heads
 from .pooling import Clip, evenly_spaced, whole
-from .training import Batches, padding_notes, predict, train_heads
+from .training import Batches, padding_notes, predict, shared_seconds, train_heads
 
 
 @dataclass(frozen=True)
@@ -49,45 +50,45 @@ class Plan:
     """The utterances of train, dev and test, in the order of their rows."""
 
 
-def run(job: Job) -> EngineResult:
-    """Score the job's encoder; see the module for what is equal to s3prl and what is not."""
+def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
+    """Score the jobs' encoder; the module says what is equal to s3prl and what is not."""
     started = time.perf_counter()
+    job = jobs[0]
     corpus = job.corpus
     assert isinstance(corpus, KeywordCorpus)
     plan = plan_clips(corpus, job.settings.crops_per_file)
     features = features_of(job, plan.clips)
+    values = features.values
     extracted = time.perf_counter()
-    sweep, best = train_heads(
-        job,
-        features.values,
+    trained = train_heads(
+        jobs,
+        values,
         lambda generator: draw_batches(plan, corpus, job.settings.batch_size, generator),
-        lambda sweep: dev_scores(sweep, features.values, plan, corpus),
+        lambda heads: dev_scores(heads, values, plan, corpus),
     )
-    trained = time.perf_counter()
-    rates = tuple(
-        RateResult(learning_rate=rate, dev_score=found.dev_score, best_step=found.step)
-        for rate, found in zip(job.settings.learning_rates, best, strict=True)
-    )
-    winner = max(best, key=lambda found: found.dev_score)  # the first one where two tie
-    sweep.load_state(winner.state)
-    predicted = predict(sweep, features.values, plan.test)[0]
-    names = corpus.classes
-    return EngineResult(
-        predictions=[
-            (corpus.utterance_name(item), item.label, names[index])
-            for item, index in zip(plan.items["test"], predicted.tolist(), strict=True)
-        ],
-        rates=rates,
-        learning_rate=rates[best.index(winner)].learning_rate,
-        dev_score=winner.dev_score,
-        approximate=job.padding != "independent",
-        notes=_notes(job, plan),
-        seconds={
-            "features": 0.0 if features.reused else extracted - started,
-            "heads": trained - extracted,
-            "test": time.perf_counter() - trained,
-        },
-    )
+    ready = time.perf_counter()
+    # Of one seed: the first rate where two tie.
+    winners = [max(best, key=lambda found: found.dev_score) for best in trained]
+    heads = Heads([winner.state for winner in winners], job.device)
+    tested = predict(heads, values, plan.test).tolist()
+    seconds = shared_seconds(jobs, features.reused, started, extracted, ready)
+    for best, winner, predicted in zip(trained, winners, tested, strict=True):
+        rates = tuple(
+            RateResult(learning_rate=rate, dev_score=found.dev_score, best_step=found.step)
+            for rate, found in zip(job.settings.learning_rates, best, strict=True)
+        )
+        yield EngineResult(
+            predictions=[
+                (corpus.utterance_name(item), item.label, corpus.classes[index])
+                for item, index in zip(plan.items["test"], predicted, strict=True)
+            ],
+            rates=rates,
+            learning_rate=rates[best.index(winner)].learning_rate,
+            dev_score=winner.dev_score,
+            approximate=job.padding != "independent",
+            notes=_notes(job, plan),
+            seconds=seconds,
+        )
 
 
 def plan_clips(corpus: KeywordCorpus, crops_per_file: int) -> Plan:
@@ -110,7 +111,7 @@ def plan_clips(corpus: KeywordCorpus, crops_per_file: int) -> Plan:
 def draw_batches(
     plan: Plan, corpus: KeywordCorpus, batch_size: int, generator: torch.Generator
 ) -> Batches:
-    """Yield batches without end: rows of the features, and labels, each [batch_size].
+    """Yield batches endlessly: rows of the features, and labels, each [batch_size].
 
     As `SpeechCommandsDataset` and `WeightedRandomSampler` do: an entry per utterance and per
     background file, an entry's weight is 1 / (size of its class), an epoch draws as many entries
@@ -140,16 +141,16 @@ def draw_batches(
             yield rows[start : start + batch_size], drawn[start : start + batch_size]
 
 
-def dev_scores(sweep: HeadSweep, values: Tensor, plan: Plan, corpus: KeywordCorpus) -> Tensor:
+def dev_scores(heads: Heads, values: Tensor, plan: Plan, corpus: KeywordCorpus) -> Tensor:
     """Return every head's dev accuracy, [heads], in percent: the mean over the classes of dev."""
     number = {name: index for index, name in enumerate(corpus.classes)}
     labels = torch.tensor([number[item.label] for item in plan.items["dev"]])
-    right = (predict(sweep, values, plan.dev) == labels).double()
+    right = (predict(heads, values, plan.dev) == labels).double()
     by_class = [right[:, labels == label].mean(1) for label in labels.unique()]
     if plan.background:
         silence = number[SILENCE]
         files = [
-            (predict(sweep, values, rows) == silence).double().mean(1) for rows in plan.background
+            (predict(heads, values, rows) == silence).double().mean(1) for rows in plan.background
         ]
         by_class.append(torch.stack(files).mean(0))
     return 100.0 * torch.stack(by_class).mean(0)

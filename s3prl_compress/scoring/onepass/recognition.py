@@ -12,37 +12,44 @@ Different, and said in every record where it matters:
 - What comes next (the order of the buckets, SpecAugment, dropout) follows from the seed and the
   number of the step, so that a run that was killed ends where an undisturbed one does.
 - Heads of several learning rates are trained one after the other, each from the same weights and
-  on the same batches.
+  on the same batches. So are several seeds: they share the stored frames, no more.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 
 from ...encoder.guest import Guest
 from ..corpora.transcripts import TranscribedCorpus
 from ..engine import EngineResult, Job
-from .frames import load_frames
+from .frames import Frames, load_frames
 from .recogniser_training import Training, recognise
 from .training import padding_notes
 
 
-def run(job: Job) -> EngineResult:
-    """Score the job's encoder; see the module for what is equal to s3prl and what is not."""
+def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
+    """Score the jobs' encoder; the module says what is equal to s3prl and what is not."""
     started = time.perf_counter()
-    corpus = job.corpus
-    encoder = job.encoder
+    corpus = jobs[0].corpus
+    encoder = jobs[0].encoder
     assert isinstance(corpus, TranscribedCorpus)
     assert not isinstance(encoder, Guest)  # `score` turns them away
     frames = load_frames(
         encoder,
         corpus,
-        padding=job.padding,
-        cache=job.features_folder,
-        device=job.device,
-        seconds_per_batch=job.settings.seconds_per_batch,
+        padding=jobs[0].padding,
+        cache=jobs[0].features_folder,
+        device=jobs[0].device,
+        seconds_per_batch=jobs[0].settings.seconds_per_batch,
     )
-    extracted = time.perf_counter()
+    extracted = 0.0 if frames.reused else time.perf_counter() - started
+    for job in jobs:
+        yield _train_and_test(job, frames, extracted / len(jobs))
+
+
+def _train_and_test(job: Job, frames: Frames, extraction_seconds: float) -> EngineResult:
+    started = time.perf_counter()
     training = Training(job, frames)
     rates = training.sweep()
     trained = time.perf_counter()
@@ -50,11 +57,10 @@ def run(job: Job) -> EngineResult:
     head = training.best_head(rates.index(chosen), chosen)
     texts = recognise(head, frames, frames.plan.rows["test"])
     training.forget()
-    items = corpus.items("test")
     return EngineResult(
         predictions=[
-            (corpus.utterance_name(item), item.label, text)
-            for item, text in zip(items, texts, strict=True)
+            (job.corpus.utterance_name(item), item.label, text)
+            for item, text in zip(job.corpus.items("test"), texts, strict=True)
         ],
         rates=rates,
         learning_rate=chosen.learning_rate,
@@ -62,8 +68,8 @@ def run(job: Job) -> EngineResult:
         approximate=job.padding != "independent",
         notes=_notes(job, training.left_out),
         seconds={
-            "features": 0.0 if frames.reused else extracted - started,
-            "heads": trained - extracted,
+            "features": extraction_seconds,
+            "heads": trained - started,
             "test": time.perf_counter() - trained,
         },
     )

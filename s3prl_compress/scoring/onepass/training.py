@@ -1,4 +1,4 @@
-"""Training all heads of a job at the same time, as s3prl's runner trains one.
+"""Training the heads of several jobs at the same time, as s3prl's runner trains one.
 
 Equal to the runner (`s3prl/downstream/runner.py`): a step is one update; the gradients of
 `accumulation` batches are added up for it, each batch's mean divided by their number, so that an
@@ -9,6 +9,7 @@ best one.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,13 +19,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..engine import Job
-from .heads import HeadSweep
+from .heads import Heads, HeadSweep
 
 _ROWS_AT_ONCE = 1024
 """Utterances per forward pass in evaluations: 40 MB at base size."""
+_WEIGHTED_SUMS_AT_ONCE = 32_768
+"""Utterances times heads per forward pass in evaluations: 100 MB at base size."""
 
 Batches = Iterator[tuple[Tensor, Tensor]]
-"""Without end: rows of the features and class numbers, each [batch]."""
+"""Endless: rows of the features and class numbers, each [batch]."""
 
 
 @dataclass(frozen=True)
@@ -39,49 +42,53 @@ class Best:
 
 
 def train_heads(
-    job: Job,
+    jobs: Sequence[Job],
     values: Tensor,
     draw: Callable[[torch.Generator], Batches],
-    dev_scores: Callable[[HeadSweep], Tensor],
+    dev_scores: Callable[[Heads], Tensor],
     *,
     label: str = "",
-) -> tuple[HeadSweep, list[Best]]:
-    """Train a head for each learning rate; return them and what each was at its best.
+) -> list[list[Best]]:
+    """Train a head for each job and learning rate; return each at its best, [job][rate].
 
     Args:
-        job: its settings and seed decide everything that is drawn.
+        jobs: they differ in nothing but the seed, which decides everything that is drawn.
         values: features [utterances, layers, width].
-        draw: makes the batches from a generator of random numbers.
+        draw: makes the batches from a generator of random numbers; those of all seeds are of the
+            same sizes.
         dev_scores: gives every head's score on dev, [heads], in percent.
-        label: what the progress bar says beside the number of rates.
+        label: added to the progress bar's description.
     """
-    settings = job.settings
-    # One stream of random numbers, as in a run of s3prl: first the head, then the batches.
-    generator = torch.Generator().manual_seed(job.seed)
+    settings, device = jobs[0].settings, jobs[0].device
+    # One stream of random numbers per seed, as in a run of s3prl: the head, then the batches.
+    generators = [torch.Generator().manual_seed(job.seed) for job in jobs]
     _, layers, width = values.shape
+    rates = len(settings.learning_rates)
     sweep = HeadSweep(
         layers,
         width,
-        len(job.corpus.classes),
+        len(jobs[0].corpus.classes),
         settings.learning_rates,
         projector_dim=settings.projector_dim,
         clipping=settings.gradient_clipping,
-        generator=generator,
-        device=job.device,
+        generators=generators,
+        device=device,
     )
-    batches = accumulate(draw(generator), settings.accumulation)
-    heads = len(settings.learning_rates)
-    best = [Best(-1.0, 0, {})] * heads
-    description = f"heads ({heads} rate{'s' if heads > 1 else ''}{label})"
+    batches = zip(
+        *(accumulate(draw(generator), settings.accumulation) for generator in generators),
+        strict=True,
+    )
+    best = [Best(-1.0, 0, {})] * (len(jobs) * rates)
+    description = f"heads ({_count(len(jobs), 'seed')}, {_count(rates, 'rate')}{label})"
     for step in tqdm(range(1, settings.total_steps + 1), description, leave=False, delay=1):
-        rows, labels, shares = next(batches)
-        features = values[rows].to(job.device)
-        sweep.update(features, labels.to(job.device), shares.to(job.device))
+        rows, labels, shares = (torch.stack(part) for part in zip(*next(batches), strict=True))
+        features = values[rows].to(device)
+        sweep.update(features, labels.to(device), shares.to(device))
         if step % settings.eval_step == 0:
             for head, score in enumerate(dev_scores(sweep).tolist()):
                 if score > best[head].dev_score:
                     best[head] = Best(score, step, sweep.state(head))
-    return sweep, best
+    return [best[start : start + rates] for start in range(0, len(best), rates)]
 
 
 def accumulate(batches: Batches, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -96,12 +103,33 @@ def accumulate(batches: Batches, count: int) -> Iterator[tuple[Tensor, Tensor, T
         yield torch.cat(rows), torch.cat(labels), torch.cat(shares)
 
 
-def predict(sweep: HeadSweep, values: Tensor, rows: Sequence[int]) -> Tensor:
+def predict(heads: Heads, values: Tensor, rows: Sequence[int]) -> Tensor:
     """Return every head's class of the utterances in `rows`: [heads, len(rows)], on the CPU."""
+    count = min(_ROWS_AT_ONCE, max(1, _WEIGHTED_SUMS_AT_ONCE // len(heads.flat)))
     parts = []
-    for part in torch.as_tensor(rows).split(_ROWS_AT_ONCE):
-        parts.append(sweep.logits(values[part].to(sweep.flat.device)).argmax(2).cpu())
+    for part in torch.as_tensor(rows).split(count):
+        parts.append(heads.logits(values[part].to(heads.flat.device)).argmax(2).cpu())
     return torch.cat(parts, dim=1)
+
+
+def shared_seconds(
+    jobs: Sequence[Job], reused: bool, started: float, extracted: float, trained: float
+) -> dict[str, float]:
+    """Return each job's part of the wall time that all of them took together, by stage.
+
+    The times are those of `time.perf_counter`; the test ends now. Features that were `reused` took
+    none.
+    """
+    stages = {
+        "features": 0.0 if reused else extracted - started,
+        "heads": trained - extracted,
+        "test": time.perf_counter() - trained,
+    }
+    return {stage: seconds / len(jobs) for stage, seconds in stages.items()}
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def padding_notes(job: Job) -> tuple[str, ...]:

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -28,9 +29,9 @@ from ..corpora.audio import SAMPLING_RATE
 from ..corpora.base import SPLITS, Corpus, Item
 from ..engine import EngineResult, Job
 from .features import features_of
-from .heads import HeadSweep
+from .heads import Heads
 from .pooling import Clip, whole
-from .training import Batches, Best, padding_notes, predict, train_heads
+from .training import Batches, Best, padding_notes, predict, shared_seconds, train_heads
 
 
 @dataclass(frozen=True)
@@ -46,37 +47,40 @@ class Plan:
     """Samples of a crop; None: training clips stay whole."""
 
 
-def run(job: Job) -> EngineResult:
-    """Score the job's encoder; see the module for what is equal to s3prl and what is not."""
+def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
+    """Score the jobs' encoder; the module says what is equal to s3prl and what is not."""
     started = time.perf_counter()
-    plan = plan_clips(job.corpus, *_cropping(job))
+    job = jobs[0]
+    corpus = job.corpus
+    plan = plan_clips(corpus, *_cropping(job))
     features = features_of(job, plan.clips)
     extracted = time.perf_counter()
-    trained = [_train(job, plan, features.values, fold) for fold in job.corpus.folds]
+    by_fold = [_train(jobs, plan, features.values, fold) for fold in corpus.folds]
     ready = time.perf_counter()
-    rates = _rates(job, [best for _, best in trained])
-    chosen = max(range(len(rates)), key=lambda index: rates[index].dev_score)  # the first of a tie
-    predictions: list[tuple[str, str, str]] = []
-    folds = []
-    for fold, (sweep, best) in zip(job.corpus.folds, trained, strict=True):
-        sweep.load_state(best[chosen].state)
-        tested = _test(job.corpus, plan, features.values, sweep, fold)
-        predictions += tested
-        folds.append(_fold_result(fold, tested, best[chosen].dev_score))
-    return EngineResult(
-        predictions=predictions,
-        rates=rates,
-        learning_rate=rates[chosen].learning_rate,
-        dev_score=rates[chosen].dev_score,
-        approximate=job.padding != "independent",
-        notes=_notes(job, plan),
-        seconds={
-            "features": 0.0 if features.reused else extracted - started,
-            "heads": ready - extracted,
-            "test": time.perf_counter() - ready,
-        },
-        folds=tuple(folds) if len(folds) > 1 else (),
-    )
+    by_job = list(zip(*by_fold, strict=True))  # [job][fold][rate]
+    rates = [_rates(job, best) for best in by_job]
+    chosen = [_best_rate(found) for found in rates]
+    tested = [
+        _test(job, plan, features.values, fold, [b[c] for b, c in zip(best, chosen, strict=True)])
+        for fold, best in zip(corpus.folds, by_fold, strict=True)
+    ]
+    seconds = shared_seconds(jobs, features.reused, started, extracted, ready)
+    for number, (found, rate, best) in enumerate(zip(rates, chosen, by_job, strict=True)):
+        parts = [predicted[number] for predicted in tested]
+        folds = tuple(
+            _fold_result(fold, part, of_fold[rate].dev_score)
+            for fold, part, of_fold in zip(corpus.folds, parts, best, strict=True)
+        )
+        yield EngineResult(
+            predictions=list(chain(*parts)),
+            rates=found,
+            learning_rate=found[rate].learning_rate,
+            dev_score=found[rate].dev_score,
+            approximate=job.padding != "independent",
+            notes=_notes(job, plan),
+            seconds=seconds,
+            folds=folds if len(folds) > 1 else (),
+        )
 
 
 def plan_clips(corpus: Corpus, longest: int | None, crops: int) -> Plan:
@@ -109,7 +113,7 @@ def draw_batches(
     batch_size: int,
     generator: torch.Generator,
 ) -> Batches:
-    """Yield batches without end: rows of the features, and labels, each [batch].
+    """Yield batches endlessly: rows of the features, and labels, each [batch].
 
     As a shuffling `DataLoader` does: every epoch has all utterances once, in a random order; its
     last batch may be short. One crop of a cropped utterance is drawn uniformly.
@@ -151,8 +155,9 @@ def _add(plan: Plan, item: Item, *, train: bool, crops: int) -> None:
         plan.train[item.relative] = range(start, start + 1)
 
 
-def _train(job: Job, plan: Plan, values: Tensor, fold: int) -> tuple[HeadSweep, list[Best]]:
-    corpus = job.corpus
+def _train(jobs: Sequence[Job], plan: Plan, values: Tensor, fold: int) -> list[list[Best]]:
+    """Train all heads of a fold; return each at its best, [job][rate]."""
+    corpus, batch_size = jobs[0].corpus, jobs[0].settings.batch_size
     items, dev = corpus.items("train", fold), corpus.items("dev", fold)
     if not dev:
         raise InputError(f"{corpus.root}: no dev utterances in fold {fold}; prepare it again")
@@ -160,24 +165,35 @@ def _train(job: Job, plan: Plan, values: Tensor, fold: int) -> tuple[HeadSweep, 
     labels = torch.tensor([corpus.classes.index(item.label) for item in dev])
 
     def draw(generator: torch.Generator) -> Batches:
-        return draw_batches(plan, items, corpus.classes, job.settings.batch_size, generator)
+        return draw_batches(plan, items, corpus.classes, batch_size, generator)
 
-    def dev_scores(sweep: HeadSweep) -> Tensor:
-        return 100.0 * (predict(sweep, values, rows) == labels).double().mean(1)
+    def dev_scores(heads: Heads) -> Tensor:
+        return 100.0 * (predict(heads, values, rows) == labels).double().mean(1)
 
     label = f", fold {fold}" if fold else ""
-    return train_heads(job, values, draw, dev_scores, label=label)
+    return train_heads(jobs, values, draw, dev_scores, label=label)
 
 
 def _test(
-    corpus: Corpus, plan: Plan, values: Tensor, sweep: HeadSweep, fold: int
-) -> list[tuple[str, str, str]]:
+    job: Job, plan: Plan, values: Tensor, fold: int, best: Sequence[Best]
+) -> list[list[tuple[str, str, str]]]:
+    """Return the predictions of each head for the test part of a fold, [head][utterance]."""
+    corpus = job.corpus
     items = corpus.items("test", fold)
-    predicted = predict(sweep, values, [plan.whole[item.relative] for item in items])[0].tolist()
+    heads = Heads([found.state for found in best], job.device)
+    predicted = predict(heads, values, [plan.whole[item.relative] for item in items])
     return [
-        (corpus.utterance_name(item), item.label, corpus.classes[index])
-        for item, index in zip(items, predicted, strict=True)
+        [
+            (corpus.utterance_name(item), item.label, corpus.classes[index])
+            for item, index in zip(items, row, strict=True)
+        ]
+        for row in predicted.tolist()
     ]
+
+
+def _best_rate(rates: Sequence[RateResult]) -> int:
+    """Return the position of the best rate on dev, the first one where two tie."""
+    return max(range(len(rates)), key=lambda index: rates[index].dev_score)
 
 
 def _rates(job: Job, folds: Sequence[list[Best]]) -> tuple[RateResult, ...]:

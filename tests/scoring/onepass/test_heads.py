@@ -44,7 +44,7 @@ def sweep_of(rates: tuple[float, ...], seed: int = 0, clipping: float = 1.0) -> 
         rates,
         projector_dim=PROJECTOR,
         clipping=clipping,
-        generator=generator,
+        generators=[generator],
     )
 
 
@@ -69,7 +69,9 @@ def test_initial_weights_are_those_of_s3prl_at_the_same_seed() -> None:
     following = torch.rand(4)
     generator = torch.Generator().manual_seed(3)
     before = torch.get_rng_state()
-    sweep = HeadSweep(LAYERS, WIDTH, CLASSES, RATES, projector_dim=PROJECTOR, generator=generator)
+    sweep = HeadSweep(
+        LAYERS, WIDTH, CLASSES, RATES, projector_dim=PROJECTOR, generators=[generator]
+    )
     assert all(largest_difference(sweep.state(head), expected) == 0 for head in range(3))
     assert torch.equal(torch.rand(4, generator=generator), following)
     assert torch.equal(torch.get_rng_state(), before)

@@ -15,9 +15,10 @@ from s3prl_compress.errors import InputError
 from s3prl_compress.scoring.corpora.keywords import SILENCE, KeywordCorpus
 from s3prl_compress.scoring.corpora.opening import open_corpus
 from s3prl_compress.scoring.engine import EngineResult, Job
+from s3prl_compress.scoring.onepass import run
 from s3prl_compress.scoring.onepass.features import load_features
 from s3prl_compress.scoring.onepass.heads import HeadSweep
-from s3prl_compress.scoring.onepass.keywords import Plan, dev_scores, draw_batches, plan_clips, run
+from s3prl_compress.scoring.onepass.keywords import Plan, dev_scores, draw_batches, plan_clips
 from s3prl_compress.scoring.onepass.training import predict
 from s3prl_compress.scoring.task import Settings
 
