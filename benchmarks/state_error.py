@@ -22,6 +22,7 @@ from sklearn.linear_model import Ridge
 from torch import Tensor
 from tqdm import tqdm
 
+from s3prl_compress.audio import open_audio
 from s3prl_compress.encoder import SpeechEncoder, load
 from s3prl_compress.encoder.cost import cost
 from s3prl_compress.methods.audio import waveforms
@@ -72,9 +73,8 @@ def heard(folder: Path, seconds: float, reference: SpeechEncoder) -> list[Tensor
     """Return the speech of a folder that states are compared on."""
     return list(
         waveforms(
-            folder,
+            open_audio(folder),
             seconds=seconds,
-            sampling_rate=reference.sampling_rate,
             minimum_samples=reference.shape.minimum_samples,
             seed=0,
         )

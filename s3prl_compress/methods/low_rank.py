@@ -10,15 +10,16 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 from torch import Tensor
 from tqdm import tqdm
 
+from ..audio import AudioSet, open_audio
 from ..encoder.cost import nonzero_parameters
 from ..encoder.linear import Linear, LowRankLinear, SharedLinear, dense_bias, dense_weight
 from ..encoder.model import SpeechEncoder
 from .activations import INPUT_OF, second_moments
-from .audio import named, waveforms
+from .audio import waveforms
 from .budget import Counts, RemovalOrder, meet_target
 from .rebuild import get_linear, low_rank_linear, rebuild
 from .registry import MethodConfig, register
@@ -35,7 +36,9 @@ class LowRankConfig(MethodConfig):
     """energy: every matrix loses the same fraction of its energy (its squared singular values);
     uniform: the same fraction of its rank."""
     audio: Path | None = None
-    """Folder of speech whose activations weight the error; without one all inputs count alike."""
+    """Speech whose activations weight the error: a folder of wav, flac or ogg files at any depth
+    (of LibriSpeech, train-* are taken), or a csv table with the column `file`; without any, all
+    inputs count alike."""
     audio_seconds: float = Field(default=120.0, gt=0)
     """Most seconds of it to use."""
     damping: float = Field(default=1e-3, gt=0)
@@ -45,10 +48,20 @@ class LowRankConfig(MethodConfig):
     seed: int = Field(default=0, ge=0)
     """Of the choice of files."""
 
+    _listed: AudioSet | None = PrivateAttr(default=None)
+
     def recorded(self) -> dict[str, Any]:
         """Return what the history keeps: the audio by its fingerprint, and no folder."""
         kept = super().recorded()
-        return kept if self.audio is None else kept | {"audio": named(self.audio)}
+        if self.audio is None:
+            return kept
+        return kept | {"audio": self.listed(self.audio).described(self.audio)}
+
+    def listed(self, audio: Path) -> AudioSet:
+        """Return names and lengths of the audio, checked the first time; nothing is decoded."""
+        if self._listed is None:
+            self._listed = open_audio(audio, minimum_samples=1)
+        return self._listed
 
 
 @dataclass(frozen=True)
@@ -152,9 +165,8 @@ def _moments(encoder: SpeechEncoder, config: LowRankConfig) -> dict[tuple[int, s
     if config.audio is None:
         return {}
     speech = waveforms(
-        config.audio,
+        config.listed(config.audio),
         seconds=config.audio_seconds,
-        sampling_rate=encoder.sampling_rate,
         minimum_samples=encoder.shape.minimum_samples,
         seed=config.seed,
     )

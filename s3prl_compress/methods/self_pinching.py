@@ -9,9 +9,9 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 from torch import nn
 
+from ..audio import AudioSet
 from ..encoder.linear import DenseLinear, SparseLinear
 from ..encoder.model import SpeechEncoder
-from ..training.audio import AudioSet
 from ..training.config import RecoveringConfig, Stage
 from ..training.ctc import add_head
 from ..training.distillation import Distance

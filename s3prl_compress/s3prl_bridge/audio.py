@@ -13,6 +13,7 @@ import soundfile
 import torch
 from torch import Tensor
 
+from ..audio.reading import check_finite
 from ..errors import InputError
 
 _FULL_SCALE = 2.0**31
@@ -95,12 +96,14 @@ def apply_effects_file(
 ) -> tuple[Tensor, int]:
     """Read a file and apply libsox effects: float32 [channels, samples] and the sampling rate.
 
-    See `apply_effects_tensor`. A file that cannot be read is an `InputError`.
+    See `apply_effects_tensor`. A file that cannot be read, or that holds NaN or infinite samples,
+    is an `InputError`.
     """
     try:
         wave, rate = soundfile.read(str(path), dtype="float64", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
         raise InputError(f"{path}: cannot read this audio file ({error}); replace it") from error
+    check_finite(wave, path, rate)
     try:
         samples, rate = _apply(torch.from_numpy(wave.T.copy()), int(rate), effects)
     except InputError as error:

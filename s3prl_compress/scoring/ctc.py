@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from ..audio import TranscribedAudio, open_transcribed
+from ..audio.table import Split
 from ..encoder import CTCHead, SpeechEncoder, load
 from ..encoder.symbols import decode, plain_text
 from ..errors import InputError
-from ..training.transcripts import Split, TranscribedAudio, open_transcribed
 from .metrics import bootstrap_wer, character_error_rate, word_error_rate
 
 
@@ -35,8 +36,10 @@ class CTCScore:
     """95 %, of the word error rate."""
     predictions: list[tuple[str, str, str]]
     """Per utterance: file (relative to the data's folder), truth, predicted; upper case."""
+    too_short: int
+    """Utterances too short for the encoder: all their words count as deleted."""
     audio_fingerprint: str
-    """Of the utterances' names and lengths."""
+    """Of the utterances' names, lengths and contents."""
     audio_seconds: float
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall time by stage."""
@@ -64,7 +67,7 @@ def score_ctc(
     """
     encoder = source if isinstance(source, SpeechEncoder) else load(source, device=device)
     needs_head(encoder, "the encoder" if isinstance(source, SpeechEncoder) else str(source))
-    speech = open_transcribed(data, split, minimum_samples=encoder.shape.minimum_samples)
+    speech = open_transcribed(data, split, minimum_samples=0)
     return measure_ctc(encoder, speech, device)
 
 
@@ -79,7 +82,12 @@ def needs_head(encoder: SpeechEncoder, name: str) -> CTCHead:
 
 
 def measure_ctc(encoder: SpeechEncoder, speech: TranscribedAudio, device: str = "cpu") -> CTCScore:
-    """Recognise transcribed speech with the CTC head of an encoder; see `score_ctc`."""
+    """Recognise transcribed speech with the CTC head of an encoder; see `score_ctc`.
+
+    Raises:
+        InputError: there is no head, or the recordings cannot be read or are digital silence.
+    """
+    speech.audio.check_audible()
     head = needs_head(encoder, "the encoder")
     truth = [plain_text(text) for text in speech.texts]
     started = time.monotonic()
@@ -91,6 +99,7 @@ def measure_ctc(encoder: SpeechEncoder, speech: TranscribedAudio, device: str = 
         standard_error=error,
         interval=interval,
         predictions=list(zip(speech.audio.files, truth, predicted, strict=True)),
+        too_short=sum(n < encoder.shape.minimum_samples for n in speech.audio.lengths),
         audio_fingerprint=speech.audio.fingerprint(),
         audio_seconds=speech.audio.seconds,
         seconds={"recognition": time.monotonic() - started},
@@ -98,11 +107,17 @@ def measure_ctc(encoder: SpeechEncoder, speech: TranscribedAudio, device: str = 
 
 
 def recognise(encoder: SpeechEncoder, head: CTCHead, speech: TranscribedAudio) -> list[str]:
-    """Return the text of the best path through each utterance, upper case."""
+    """Return the text of the best path through each utterance, upper case.
+
+    It is empty for an utterance that is too short for the encoder to make a frame of.
+    """
     texts = []
-    numbers = range(len(speech.audio.files))
+    lengths = tqdm(speech.audio.lengths, desc="recognition", unit="utterance", file=sys.stderr)
     with torch.inference_mode():
-        for number in tqdm(numbers, desc="recognition", unit="utterance", file=sys.stderr):
+        for number, samples in enumerate(lengths):
+            if samples < encoder.shape.minimum_samples:
+                texts.append("")
+                continue
             states, _ = encoder([speech.audio.read(number)])
             best = head(states[-1])[0].argmax(dim=-1).tolist()
             texts.append(plain_text(decode(best, head.vocabulary, head.blank)))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import nn
 
+from ..audio import TranscribedAudio, open_transcribed
 from ..encoder import SpeechEncoder, describe, load
 from ..encoder.guest import Guest
 from ..errors import InputError
@@ -19,7 +20,6 @@ from ..outputs import pick_device
 from ..precision import full_precision
 from ..reporting import records
 from ..reporting.records import ScoreRecord, Upstream
-from ..training.transcripts import TranscribedAudio, open_transcribed
 from .cell import finished_record, stem_of, write_predictions
 from .corpora.base import CARD_FILE
 from .corpora.card import read_card
@@ -51,8 +51,8 @@ def score_own_head(
 
     Args:
         source: what `load` takes, or an encoder.
-        data: a folder in LibriSpeech's layout, or a csv table with the columns `file` and
-            `transcript`; of one with splits, test is taken.
+        data: a folder in LibriSpeech's layout, or a csv table with the columns `file` and `text`
+            (or `transcript`); of one with splits, test is taken.
         output: folder of records.
         device: as torch names it; cuda where there is one, else the CPU.
         name: of the upstream in tables; by default the last part of `source`.
@@ -67,7 +67,7 @@ def score_own_head(
     if isinstance(encoder, Guest):
         raise InputError(f"{encoder.upstream}: an upstream of s3prl's own has no CTC head")
     needs_head(encoder, given)
-    speech = open_transcribed(data, "test", minimum_samples=encoder.shape.minimum_samples)
+    speech = open_transcribed(data, "test", minimum_samples=0)
     _check_one_set(speech, data)
     described = encoder.provenance.base if isinstance(source, nn.Module) else given
     short = "encoder" if isinstance(source, nn.Module) else Path(given.rstrip("/")).name
@@ -101,6 +101,12 @@ def _record(
 ) -> ScoreRecord:
     random = "The upstream's base has random weights." if upstream.random_weights else ""
     generated = "The corpus is generated speech." if corpus.generated else ""
+    short = (
+        f"{score.too_short} of {len(score.predictions)} utterances are too short for the encoder: "
+        "all their words count as errors."
+        if score.too_short
+        else ""
+    )
     return ScoreRecord(
         upstream=upstream,
         task=OWN_HEAD.name,
@@ -125,7 +131,7 @@ def _record(
         dev_score=None,
         corpus=corpus,
         approximate=False,
-        notes=tuple(filter(None, (_NOTE, random, generated))),
+        notes=tuple(filter(None, (_NOTE, random, generated, short))),
         predictions=f"{stem}.csv",
         seconds=score.seconds,
         environment=records.environment(device),
@@ -146,8 +152,8 @@ def _corpus(speech: TranscribedAudio, data: Path) -> records.Corpus:
     """Describe the speech, by the card of `prepare` where there is one."""
     root = speech.audio.root
     digest = hashlib.sha256()
-    for file, text in zip(speech.audio.files, speech.texts, strict=True):
-        content = hashlib.sha256((root / file).read_bytes()).hexdigest()
+    rows = zip(speech.audio.files, speech.audio.contents(), speech.texts, strict=True)
+    for file, content, text in rows:
         digest.update(f"{file}\0{content}\0{text}\n".encode())
     card = next((place for place in (root, root.parent) if (place / CARD_FILE).is_file()), None)
     table = data.is_file() and data.stem != "metadata"

@@ -126,7 +126,7 @@ OWN_HEAD = Task(
     title="Recognition by the model's own CTC head",
     corpus=(
         "transcribed speech: LibriSpeech's layout (of several splits, test), or a csv table with "
-        "the columns file and transcript"
+        "the columns file and text (or transcript)"
     ),
     metric="WER",
     unit="percent",

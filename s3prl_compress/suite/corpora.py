@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import soundfile
-
-from ..errors import InputError
+from ..audio import SAMPLING_RATE, read_header
 from ..scoring import Settings, open_corpus
 from ..scoring.corpora.base import SPLITS, Corpus
 from ..scoring.corpora.keywords import KeywordCorpus
@@ -121,8 +119,5 @@ def _corpus(entry: TaskEntry, below: Path) -> Corpus | None:
 
 def _mean_seconds(paths: Sequence[Path]) -> float:
     chosen = paths[:: max(1, len(paths) // _LOOKED_AT)]
-    try:
-        lengths = [soundfile.info(str(path)).duration for path in chosen]
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{paths[0].parent}: a recording cannot be read ({error})") from error
+    lengths = [read_header(path).length / SAMPLING_RATE for path in chosen]
     return sum(lengths) / len(lengths) if lengths else 0.0

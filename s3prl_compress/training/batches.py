@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..encoder import SAMPLING_RATE
+from ..audio import SAMPLING_RATE, AudioSet
 from ..errors import InputError
-from .audio import AudioSet
 
 
 def split_files(files: int, held_out: int, seed: int) -> tuple[list[int], list[int]]:
@@ -106,6 +105,9 @@ class AudioBatches:
             workers: processes that decode ahead; they do not change what is yielded.
             share: (n, m): the waveforms are those of crops n, n + m, n + 2 m, ... only, which
                 may be none; the crops are always those of the whole batch.
+
+        Raises:
+            InputError: a file can no longer be read; see `AudioSet.read`.
         """
         epoch, position = divmod(first, self.per_pass)
         while True:
@@ -117,12 +119,18 @@ class AudioBatches:
                 # Its base seed would otherwise be drawn from torch's global generator.
                 generator=torch.Generator(),
             )
-            yield from zip(plan, loader, strict=True)
+            for crops, waveforms in zip(plan, loader, strict=True):
+                if isinstance(waveforms, InputError):
+                    raise waveforms
+                yield crops, waveforms
             epoch, position = epoch + 1, 0
 
 
-class _Planned(Dataset[list[Tensor]]):
-    """The batches of a plan, read when they are asked for."""
+class _Planned(Dataset[list[Tensor] | InputError]):
+    """The batches of a plan, read when they are asked for.
+
+    An `InputError` is returned, not raised: torch would put a worker's traceback in its message.
+    """
 
     def __init__(self, audio: AudioSet, plan: list[list[Crop]]) -> None:
         self.audio, self.plan = audio, plan
@@ -130,5 +138,10 @@ class _Planned(Dataset[list[Tensor]]):
     def __len__(self) -> int:
         return len(self.plan)
 
-    def __getitem__(self, number: int) -> list[Tensor]:
-        return [self.audio.read(crop.file, crop.start, crop.samples) for crop in self.plan[number]]
+    def __getitem__(self, number: int) -> list[Tensor] | InputError:
+        try:
+            return [
+                self.audio.read(crop.file, crop.start, crop.samples) for crop in self.plan[number]
+            ]
+        except InputError as error:
+            return error

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..encoder import SAMPLING_RATE, SpeechEncoder
-from .audio import AudioSet
+from ..audio import SAMPLING_RATE, AudioSet
+from ..encoder import SpeechEncoder
 from .processes import is_main
 
 

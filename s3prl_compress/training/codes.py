@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save
 from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor, nn
 
+from ..audio import AudioSet
 from ..encoder import EncoderShape, SpeechEncoder
 from ..errors import InputError
 from ..files import write_atomically
-from .audio import AudioSet
 from .calibration import sample_states
 from .distillation import Distance, check_fit, identity
 

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from ..audio import AudioSet, open_audio
 from ..methods.registry import MethodConfig
 from ..methods.settings import Numbers
-from .audio import AudioSet, open_audio
 from .settings import GroupRule
 
 _OF_ONE_LOSS = ("layers", "groups", "codes")
@@ -36,8 +36,8 @@ class LearnedConfig(MethodConfig):
     """Settings of all learned methods; the schedule is DPHuBERT's unless said otherwise."""
 
     audio: Path = Field(exclude=True)
-    """Untranscribed speech: a folder of wav, flac or ogg files at any depth (LibriSpeech's layout
-    will do), or a csv table with the column `file`; 16 kHz, mono."""
+    """Untranscribed speech: a folder of wav, flac or ogg files at any depth (of LibriSpeech,
+    train-* are taken), or a csv table with the column `file`; any rate, any channels."""
     steps: int = Field(default=50_000, ge=1)
     """Updates. Everything that is a fraction follows: 100 make a smoke run of the same form."""
     batch_seconds: float = Field(default=160.0, gt=0)
@@ -85,8 +85,7 @@ class LearnedConfig(MethodConfig):
 
     def recorded(self) -> dict[str, Any]:
         """Return what the history keeps: the audio by its fingerprint, and no folder."""
-        found = f"{self.audio.name} (sha256 {self.listed().fingerprint()})"
-        return {"audio": found} | super().recorded()
+        return {"audio": self.listed().described(self.audio)} | super().recorded()
 
     def listed(self) -> AudioSet:
         """Return names and lengths of all audio, checked the first time; nothing is decoded.
@@ -107,6 +106,7 @@ class LearnedConfig(MethodConfig):
         if self._opened is None:
             audio = self.listed()
             audio = audio.subset(audio.of_at_least(minimum_samples))
+            audio.check_audible()
             self._opened = audio.hold() if self.hold else audio
         return self._opened
 

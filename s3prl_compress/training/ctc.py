@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..encoder import SAMPLING_RATE, CTCHead, SpeechEncoder
+from ..audio import SAMPLING_RATE, TranscribedAudio
+from ..audio.listing import tell
+from ..encoder import CTCHead, SpeechEncoder
 from ..encoder.symbols import character_vocabulary, encode
 from ..errors import InputError
 from .batches import AudioBatches
-from .transcripts import TranscribedAudio
 
 
 def ctc_loss(
@@ -77,6 +78,11 @@ def without_long_ones(speech: TranscribedAudio, seconds: float) -> TranscribedAu
         raise InputError(
             f"{audio.root}: all {len(audio.files)} utterances are longer than {seconds:g} s; "
             "raise longest_seconds or cut them"
+        )
+    if long := len(audio.files) - len(kept):
+        tell(
+            f"{audio.root}: {long} of {len(audio.files)} utterances are longer than {seconds:g} s "
+            "and left out"
         )
     return speech.subset(kept)
 

@@ -11,14 +11,14 @@ import torch
 from pydantic import Field, PrivateAttr
 from torch import Tensor, nn
 
+from ..audio import AudioSet, TranscribedAudio, open_transcribed
+from ..audio.table import Split
 from ..encoder import CTCHead, SpeechEncoder
-from .audio import AudioSet
 from .config import LearnedConfig, Stage
 from .ctc import TranscribedBatches, ctc_loss, without_long_ones
 from .learned import identity_of, on_device, run_stage
 from .loop import Batches, Progress
 from .processes import own_device, share
-from .transcripts import Split, TranscribedAudio, open_transcribed
 
 
 class TranscribedConfig(LearnedConfig):
@@ -52,6 +52,7 @@ class TranscribedConfig(LearnedConfig):
         if self._opened_speech is None:
             speech = self.listed_speech()
             speech = speech.subset(speech.audio.of_at_least(minimum_samples))
+            speech.audio.check_audible()
             audio = speech.audio.hold() if self.hold else speech.audio
             self._opened_speech = TranscribedAudio(audio, speech.texts)
         return self._opened_speech
@@ -62,7 +63,8 @@ class TranscribedOnlyConfig(TranscribedConfig):
 
     audio: Path = Field(exclude=True)
     """Transcribed speech: a folder in LibriSpeech's layout (`*.trans.txt` beside the audio), or a
-    csv table with the columns `file`, `transcript`, and perhaps `split`; 16 kHz, mono."""
+    csv table with the columns `file`, `text` (or `transcript`), and perhaps `split`; any rate,
+    any channels."""
 
     def recorded(self) -> dict[str, Any]:
         """Return what the history keeps: the transcripts by their fingerprint, too."""

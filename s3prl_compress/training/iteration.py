@@ -13,8 +13,8 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ..encoder import SAMPLING_RATE, Provenance, SpeechEncoder, fingerprint, random_encoder, save
-from .audio import AudioSet
+from ..audio import SAMPLING_RATE, AudioSet
+from ..encoder import Provenance, SpeechEncoder, fingerprint, random_encoder, save
 from .batches import AudioBatches, Crop, split_files
 from .loop import Batches, Progress, Scalars, begun, train
 from .masking import draw_masks

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ..encoder import SAMPLING_RATE, EncoderShape, SpeechEncoder, fingerprint
-from .audio import AudioSet
+from ..audio import SAMPLING_RATE, AudioSet
+from ..encoder import EncoderShape, SpeechEncoder, fingerprint
 from .batches import AudioBatches
 from .config import ImitatingConfig, LearnedConfig, Stage
 from .distillation import Distance

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..audio import AudioSet, open_audio
 from ..commands import console
 from ..encoder import SpeechEncoder, fingerprint, save
 from ..errors import InputError
 from ..files import write_atomically
 from ..outputs import check_checkpoint_output, check_folder_output, pick_device, use_threads
 from ..reporting.records import environment
-from .audio import AudioSet, open_audio
 from .curve import draw_curves
 from .iteration import Run
 from .processes import share
@@ -44,7 +44,8 @@ def pretrain(
 
     Args:
         recipe: YAML file, such as recipes/pretrain/hubert_demo.yaml
-        data: folder of wav, flac or ogg files, 16 kHz mono, or a csv table with a column `file`
+        data: folder of wav, flac or ogg files (of LibriSpeech, train-* are taken), or a csv table
+            with a column `file`
         output: folder for the checkpoint, the loss curve and everything to resume from
         device: where to train; cuda where there is one, else cpu
         threads: CPU threads
@@ -78,6 +79,7 @@ def run_recipe(recipe: Recipe, audio: AudioSet, folder: Path, device: str) -> di
     """
     if share()[1] > 1:
         raise InputError("pre-training runs in one process; start it without a launcher")
+    audio.check_audible()
     if recipe.audio.hold:
         audio = audio.hold()
     encoder: SpeechEncoder | None = None

@@ -26,10 +26,10 @@ from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 from tqdm import tqdm
 
-from ..encoder import SAMPLING_RATE, EncoderShape, SpeechEncoder
+from ..audio import SAMPLING_RATE, AudioSet
+from ..encoder import EncoderShape, SpeechEncoder
 from ..errors import InputError
 from ..files import write_atomically
-from .audio import AudioSet
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int16]

@@ -7,8 +7,10 @@ import pytest
 import soundfile
 import torch
 
+from s3prl_compress.audio import open_audio
 from s3prl_compress.errors import InputError
-from s3prl_compress.methods.audio import named, read_audio, waveforms
+from s3prl_compress.methods import check_settings
+from s3prl_compress.methods.audio import waveforms
 
 
 def tone(path: Path, rate: int, seconds: float, channels: int = 1) -> None:
@@ -19,20 +21,17 @@ def tone(path: Path, rate: int, seconds: float, channels: int = 1) -> None:
 
 
 def give(folder: Path, seconds: float = 100, seed: int = 0) -> list[torch.Tensor]:
-    return list(
-        waveforms(folder, seconds=seconds, sampling_rate=16_000, minimum_samples=400, seed=seed)
-    )
+    audio = open_audio(folder, minimum_samples=1)
+    return list(waveforms(audio, seconds=seconds, minimum_samples=400, seed=seed))
 
 
-@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
-@pytest.mark.parametrize("rate", [8000, 16_000, 44_100])
-def test_any_rate_and_format_is_read(tmp_path: Path, suffix: str, rate: int) -> None:
-    tone(tmp_path / f"a.{suffix}", rate, 1.0, channels=2)
-    samples = read_audio(tmp_path / f"a.{suffix}", 16_000)
+@pytest.mark.parametrize("rate", [8000, 44_100])
+def test_other_rates_and_channels_are_heard(tmp_path: Path, rate: int) -> None:
+    tone(tmp_path / "a.wav", rate, 1.0, channels=2)
+    (samples,) = give(tmp_path)
     assert samples.dtype == torch.float32
     assert len(samples) == 16_000
-    spectrum = torch.fft.rfft(samples).abs()
-    assert int(spectrum.argmax()) == 440
+    assert int(torch.fft.rfft(samples).abs().argmax()) == 440
 
 
 def test_long_files_are_cut_and_the_total_is_kept_to(tmp_path: Path) -> None:
@@ -51,27 +50,23 @@ def test_the_choice_of_files_follows_the_seed(tmp_path: Path) -> None:
     assert sorted(orders[0]) == sorted(orders[2])
 
 
-def test_a_folder_is_named_by_what_is_in_it_and_not_by_its_place(tmp_path: Path) -> None:
+def test_a_history_names_audio_by_what_is_in_it_and_not_by_its_place(tmp_path: Path) -> None:
+    def recorded(folder: Path) -> str:
+        return str(check_settings("low_rank", {"audio": folder}).recorded()["audio"])
+
     for place in ("here", "there"):
         tone(tmp_path / place / "speech" / "a.wav", 16_000, 0.5)
-    one, two = (named(tmp_path / place / "speech") for place in ("here", "there"))
+    one, two = (recorded(tmp_path / place / "speech") for place in ("here", "there"))
     assert one == two
     assert one.startswith("speech (sha256 ")
     tone(tmp_path / "there" / "speech" / "b.wav", 16_000, 0.5)
-    assert named(tmp_path / "there" / "speech") != one
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no audio in it"):
-        named(tmp_path / "empty")
+    assert recorded(tmp_path / "there" / "speech") != one
 
 
 def test_what_is_wrong_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such folder"):
-        give(tmp_path / "nothing")
-    with pytest.raises(InputError, match="no audio in it"):
-        give(tmp_path)
     tone(tmp_path / "short.wav", 16_000, 0.01)
     with pytest.raises(InputError, match="no file in it is as long as 400 samples"):
         give(tmp_path)
-    (tmp_path / "broken.wav").write_bytes(b"RIFF")
-    with pytest.raises(InputError, match=r"broken\.wav: cannot be read as audio"):
+    soundfile.write(tmp_path / "short.wav", np.zeros(16_000), 16_000)
+    with pytest.raises(InputError, match=r"digital silence in 1 of 1 audio files .*short\.wav"):
         give(tmp_path)

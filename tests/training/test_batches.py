@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from s3prl_compress.audio import AudioSet, open_audio
 from s3prl_compress.errors import InputError
-from s3prl_compress.training.audio import AudioSet, open_audio
 from s3prl_compress.training.batches import AudioBatches, split_files
 
 RATE = 16_000

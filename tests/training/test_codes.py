@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from sklearn.cluster import KMeans
 
+from s3prl_compress.audio import open_audio
 from s3prl_compress.errors import InputError
-from s3prl_compress.training.audio import open_audio
 from s3prl_compress.training.calibration import sample_states
 from s3prl_compress.training.codes import (
     Codebook,

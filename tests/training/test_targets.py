@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from s3prl_compress.audio import open_audio
 from s3prl_compress.encoder import NAMED_SHAPES, dense_shape, random_encoder
 from s3prl_compress.errors import InputError
-from s3prl_compress.training.audio import open_audio
 from s3prl_compress.training.targets import (
     HiddenTargets,
     MFCCTargets,

@@ -1,17 +1,20 @@
-"""Audio files of a corpus: the one way in which both engines read them."""
+"""Audio files of a corpus: the one way in which both engines read them.
+
+s3prl's datasets read files as they are, so those of a corpus must have 16 kHz already.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 
+from ...audio.reading import SAMPLING_RATE, read_audio, read_header
 from ...errors import InputError
-from .faults import Faults
+from ...faults import Faults
 
-SAMPLING_RATE = 16_000
+__all__ = ["GAIN", "SAMPLING_RATE", "check_audio", "read_samples", "read_wave"]
 
 GAIN = 10 ** (-3 / 20)
 """s3prl's sox effect `gain -3.0`, in decibels."""
@@ -21,17 +24,9 @@ def read_samples(path: Path | str) -> torch.Tensor:
     """Read one utterance: [samples], float32, 16 kHz; channels are averaged.
 
     Raises:
-        InputError: the file is unreadable or empty, or has another sampling rate.
+        InputError: the file cannot be used, or has another sampling rate; see `read_audio`.
     """
-    try:
-        samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{path}: not a readable audio file ({error})") from error
-    if rate != SAMPLING_RATE:
-        raise InputError(f"{path}: sampled at {rate} Hz, not {SAMPLING_RATE}; use `prepare`")
-    if len(samples) == 0:
-        raise InputError(f"{path}: holds no samples; remove it")
-    return torch.from_numpy(samples.mean(axis=1, dtype=np.float32))
+    return torch.from_numpy(read_audio(path, resample=False).astype(np.float32))
 
 
 def read_wave(path: Path | str) -> torch.Tensor:
@@ -49,17 +44,15 @@ def check_audio(path: Path, name: str, faults: Faults, *, shortest: int, rate: i
     `shortest` counts samples at 16 kHz; `rate` None means that any sampling rate will do.
     """
     try:
-        if path.stat().st_size == 0:
-            faults.add("empty file", name)
-            return
-        info = soundfile.info(str(path))
-    except (OSError, RuntimeError):
-        faults.add("unreadable file", name)
+        header = read_header(path)
+    except InputError:
+        empty = path.is_file() and path.stat().st_size == 0
+        faults.add("empty file" if empty else "unreadable file", name)
         return
-    if info.frames == 0:
+    if header.frames == 0:
         faults.add("empty file", name)
-    elif rate is not None and info.samplerate != rate:
-        faults.add(f"sampling rate other than {rate} Hz", f"{name} has {info.samplerate}")
-    elif info.frames * SAMPLING_RATE < shortest * info.samplerate:
-        seconds = info.frames / info.samplerate
+    elif rate is not None and header.rate != rate:
+        faults.add(f"sampling rate other than {rate} Hz", f"{name} has {header.rate}")
+    elif header.frames * SAMPLING_RATE < shortest * header.rate:
+        seconds = header.frames / header.rate
         faults.add("background file shorter than 1 s", f"{name} has {seconds:.2f} s")

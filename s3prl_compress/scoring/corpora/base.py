@@ -9,19 +9,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal, TypeVar
+from typing import ClassVar, TypeVar
 
 from torch import Tensor
 from tqdm import tqdm
 
+from ...audio.table import Split as Split
 from ...errors import InputError
+from ...faults import Faults
 from ...reporting import records
 from .audio import read_samples
 
 CARD_FILE = "corpus.json"
 """What `prepare` writes beside the recordings."""
 
-Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 
 ONE_FOLD = (0,)
@@ -126,6 +127,16 @@ class Corpus(ABC):
     def relative(self, path: Path) -> str:
         """Return a file's path below the corpus folder, with forward slashes."""
         return path.relative_to(self.root).as_posix()
+
+
+def check_classes_differ(labels: Iterable[str], where: str, faults: Faults) -> None:
+    """Note in `faults` where all utterances are of one class: any model would score 100 there.
+
+    `where` is the split, in words.
+    """
+    present = set(labels)
+    if len(present) == 1:
+        faults.add("one class only, where a score needs two", f"{present.pop()} in {where}")
 
 
 def folders(root: Path) -> list[Path]:

@@ -13,10 +13,10 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from ...errors import InputError
+from ...faults import Faults
 from .audio import SAMPLING_RATE, check_audio
-from .base import CARD_FILE, Corpus, Item, Split, progress
+from .base import CARD_FILE, Corpus, Item, Split, check_classes_differ, progress
 from .card import read_card
-from .faults import Faults
 
 EMOTIONS = ("neu", "hap", "ang", "sad")
 """In the order of s3prl's labels: the index of a class is the index of its logit."""
@@ -111,7 +111,9 @@ class EmotionCorpus(Corpus):
                     faults.add("missing file", relative)
                     continue
                 check_audio(item.path, relative, faults, shortest=1, rate=SAMPLING_RATE)
-        faults.raise_if_any(str(self.root), "mend or remove these, or prepare the corpus again")
+        faults.raise_if_any(
+            str(self.root), "fix or remove these, or write the corpus with `s3prl-compress prepare`"
+        )
 
     def used_files(self) -> Iterable[Path]:
         """Yield every file that decides a score, the lists of labels included."""
@@ -236,6 +238,8 @@ def _check_classes(corpus: EmotionCorpus, fold: int, faults: Faults) -> None:
     for name in EMOTIONS:
         if name not in present:
             faults.add("class without a clip", f"{name} in train of fold {fold}")
+    labels = (item.label for item in corpus.items("test", fold))
+    check_classes_differ(labels, f"test of fold {fold}", faults)
     if not corpus.items("dev", fold):
         faults.add("split without a clip", f"dev of fold {fold}")
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ...errors import InputError
+from ...faults import Faults
 from .audio import SAMPLING_RATE, check_audio
 from .emotions import EMOTIONS, FOLDS, label_texts
-from .faults import Faults
 from .prepare import Layout, check_output, prepare_layout
 
 _NAMES = {"neu": "neu", "hap": "hap", "exc": "hap", "ang": "ang", "sad": "sad"}

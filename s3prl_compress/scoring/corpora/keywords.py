@@ -12,10 +12,10 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from ...errors import InputError
+from ...faults import Faults
 from .audio import SAMPLING_RATE, check_audio, read_wave
 from .base import CARD_FILE, SPLITS, Corpus, Item, Split, folders, progress
 from .card import read_card
-from .faults import Faults
 
 SILENCE = "_silence_"
 UNKNOWN = "_unknown_"
@@ -94,7 +94,9 @@ class KeywordCorpus(Corpus):
         files += [(path, SAMPLING_RATE) for path in background]
         for path, shortest in progress(files, "checking the corpus"):
             check_audio(path, self.relative(path), faults, shortest=shortest, rate=SAMPLING_RATE)
-        faults.raise_if_any(str(self.root), "mend or remove these, or prepare the corpus again")
+        faults.raise_if_any(
+            str(self.root), "fix or remove these, or write the corpus with `s3prl-compress prepare`"
+        )
 
     def utterance_name(self, item: Item) -> str:
         """Return the name of a test utterance in predictions: `<class>/<file>`."""

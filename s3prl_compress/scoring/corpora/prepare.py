@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
-import numpy as np
 import soundfile
-from numpy.typing import NDArray
-from scipy.signal import resample_poly
 from tqdm import tqdm
 
+from ...audio.reading import read_audio, to_int16
 from ...errors import InputError
 from ...files import folder_atomically, write_atomically
 from .audio import SAMPLING_RATE
@@ -117,21 +114,6 @@ def source_hash(table: Path, sources: Sequence[Path]) -> str:
 
 def convert(source: Path, target: Path) -> None:
     """Write a recording of any format, rate and channels as 16-bit mono wav at 16 kHz."""
-    try:
-        samples, rate = soundfile.read(str(source), dtype="float64", always_2d=True)
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{source}: cannot be decoded ({error}); nothing was written") from error
-    mono = _resample(samples.mean(axis=1), rate)
-    # Scaled here, by 2 ** 15: libsndfile's own conversion uses 2 ** 15 - 1 on the way out only,
-    # and 16-bit sources would not come through unchanged.
-    integers = np.clip(np.rint(mono * 32768), -32768, 32767).astype(np.int16)
+    integers = to_int16(read_audio(source))
     target.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(str(target), integers, SAMPLING_RATE, format="WAV", subtype="PCM_16")
-
-
-def _resample(samples: NDArray[np.float64], rate: int) -> NDArray[np.float64]:
-    """Bring [samples] at `rate` to 16 kHz with scipy's polyphase filter."""
-    if rate == SAMPLING_RATE:
-        return samples
-    divisor = math.gcd(rate, SAMPLING_RATE)
-    return resample_poly(samples, SAMPLING_RATE // divisor, rate // divisor)

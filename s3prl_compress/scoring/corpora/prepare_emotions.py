@@ -7,8 +7,9 @@ from collections import Counter
 from pathlib import Path
 
 from ...errors import InputError
+from ...faults import Faults
+from .base import check_classes_differ
 from .emotions import EMOTIONS, FOLDS, label_texts
-from .faults import Faults
 from .iemocap import is_iemocap, prepare_iemocap
 from .prepare import Layout, check_output, packaged_table, prepare_layout
 from .table import Form, Row, read_table
@@ -76,6 +77,8 @@ def _check_labels(rows: list[Row], faults: Faults) -> None:
     for fold in FOLDS:
         if not any(row.split == str(fold) for row in rows):
             faults.add("session without a clip", f"session{fold}")
+        own = (row.label for row in rows if row.split == str(fold))
+        check_classes_differ(own, f"session{fold}", faults)
         present = {row.label for row in rows if row.split != str(fold)}
         for label in EMOTIONS:
             if label not in present:

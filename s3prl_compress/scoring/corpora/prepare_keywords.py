@@ -8,9 +8,9 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from ...faults import Faults
 from .audio import SAMPLING_RATE
 from .base import SPLITS, Split
-from .faults import Faults
 from .keywords import (
     BACKGROUND_FOLDER,
     CLASSES_OF_VARIANT,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from .base import SPLITS
-from .faults import Faults
+from ...faults import Faults
+from .base import SPLITS, check_classes_differ
 from .prepare import Layout, check_output, packaged_table, prepare_layout
 from .speakers import AUDIO_FOLDER, LISTS, SPLIT_NUMBERS, speaker_ids
 from .table import Form, Row, read_table
@@ -69,6 +69,9 @@ def _check_labels(rows: list[Row], faults: Faults) -> None:
     for split in SPLITS:
         if not any(row.split == split for row in rows):
             faults.add("split without a clip", split)
+        if split != "dev":
+            own = (row.label for row in rows if row.split == split)
+            check_classes_differ(own, split, faults)
 
 
 def _targets(rows: list[Row], ids: dict[str, str]) -> list[tuple[str, str, Path]]:

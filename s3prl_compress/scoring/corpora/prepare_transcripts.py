@@ -6,9 +6,9 @@ import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from ...faults import Faults
 from .base import SPLITS
 from .characters import plain_transcript
-from .faults import Faults
 from .prepare import Layout, check_output, packaged_table, prepare_layout
 from .table import Form, Row, read_table
 from .transcripts import FOLDERS, check_text

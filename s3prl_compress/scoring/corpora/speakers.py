@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from ...errors import InputError
+from ...faults import Faults
 from .audio import SAMPLING_RATE, check_audio
-from .base import CARD_FILE, SPLITS, Corpus, Item, Split, progress
+from .base import CARD_FILE, SPLITS, Corpus, Item, Split, check_classes_differ, progress
 from .card import read_card
-from .faults import Faults
 
 AUDIO_FOLDER = "voxceleb1"
 LISTS = ("iden_split.txt", "veri_test_class.txt")
@@ -43,7 +43,7 @@ class SpeakerCorpus(Corpus):
             InputError: the list cannot be read, or has lines that are none.
         """
         listed, faults = self._listed
-        faults.raise_if_any(str(self.split_file), "mend the list, or prepare the corpus again")
+        faults.raise_if_any(str(self.split_file), "correct the list, or prepare the corpus again")
         return listed[split]
 
     def check(self) -> None:
@@ -58,7 +58,9 @@ class SpeakerCorpus(Corpus):
                 faults.add("missing file", self.utterance_name(item))
                 continue
             check_audio(item.path, item.relative, faults, shortest=1, rate=SAMPLING_RATE)
-        faults.raise_if_any(str(self.root), "mend or remove these, or prepare the corpus again")
+        faults.raise_if_any(
+            str(self.root), "fix or remove these, or write the corpus with `s3prl-compress prepare`"
+        )
 
     def utterance_name(self, item: Item) -> str:
         """Return the name of an utterance in predictions: as the list gives it."""
@@ -176,6 +178,8 @@ def _check_speakers(corpus: SpeakerCorpus, listed: dict[Split, list[Item]], faul
     for split in SPLITS:
         if not present[split]:
             faults.add("split without a clip", split)
+        if split != "dev":
+            check_classes_differ(present[split], split, faults)
         for name in sorted(present[split] - set(corpus.classes)):
             faults.add("speaker that does not belong", f"{name} in {split}")
     for name in corpus.classes:

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ...errors import InputError
+from ...audio.table import SPLIT_NAMES, TableRow, read_rows
+from ...faults import Faults
 from .audio import check_audio
-from .base import Split
-from .faults import Faults
-
-SPLIT_NAMES: Mapping[str, Split] = {
-    "train": "train",
-    "valid": "dev",
-    "validation": "dev",
-    "dev": "dev",
-    "test": "test",
-}
-"""What a table may call the splits."""
 
 
 @dataclass(frozen=True)
@@ -75,59 +64,30 @@ def read_table(
     what is wrong with labels and splits. Raises one `InputError` that lists every fault with its
     count.
     """
-    raw = _read_csv(metadata, form.columns)
     faults = Faults()
-    rows, seen = [], set()
-    for number, fields in enumerate(raw, start=2):
-        row = _parse(fields, form, metadata.parent, f"line {number}", faults)
-        if fields["file"] in seen:
-            faults.add("file listed twice", fields["file"])
-        seen.add(fields["file"])
-        if row is not None:
-            rows.append(row)
+    listed = read_rows(metadata, form.columns, faults)
+    parsed = (_parse(row, form, metadata.parent, faults) for row in listed)
+    rows = [row for row in parsed if row is not None]
     check_labels(rows, faults)
     for row in tqdm(rows, desc="checking the recordings", delay=2, leave=False, unit="file"):
         if not row.path.is_file():
             faults.add("missing file", row.file)
             continue
         check_audio(row.path, row.file, faults, shortest=form.shortest(row), rate=None)
-    faults.raise_if_any(str(metadata), "nothing was written; mend the table or its files")
+    faults.raise_if_any(str(metadata), "nothing was written; correct the table or its files")
     return rows
 
 
-def _read_csv(metadata: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    if not metadata.is_file():
-        raise InputError(f"{metadata}: no such table; give a csv file with one recording a line")
-    try:
-        with open(metadata, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in columns if name not in (reader.fieldnames or [])]
-            if missing:
-                raise InputError(
-                    f"{metadata}: no column {', '.join(missing)}; a table needs the columns "
-                    f"{', '.join(columns)}, separated by commas"
-                )
-            raw = [{name: (row[name] or "").strip() for name in columns} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{metadata}: not a readable table ({error})") from error
-    if not raw:
-        raise InputError(f"{metadata}: the table has no rows; list one recording a line")
-    return raw
-
-
-def _parse(
-    fields: dict[str, str], form: Form, folder: Path, where: str, faults: Faults
-) -> Row | None:
-    """Make a row; what cannot be one is noted and left out."""
-    file, label, speaker = fields["file"], fields[form.label_column], fields["speaker"]
+def _parse(row: TableRow, form: Form, folder: Path, faults: Faults) -> Row | None:
+    """Return the recording of a row; a row that cannot be one is noted and left out."""
+    cells, where = row.cells, f"line {row.line}"
+    file, label, speaker = row.file, cells[form.label_column], cells["speaker"]
     label = form.synonyms.get(label, label)
-    split = form.splits.get(fields["split"])
-    if not file:
-        faults.add("empty file name", where)
+    split = form.splits.get(cells["split"])
     if not label:
         faults.add(f"empty {form.label_column}", file or where)
     if split is None:
-        faults.add("unknown split", f"{fields['split']!r} on {where}")
+        faults.add("unknown split", f"{cells['split']!r} on {where}")
     if label and not speaker and form.needs_speaker(label):
         faults.add("empty speaker", file or where)
     if not file or not label or split is None:

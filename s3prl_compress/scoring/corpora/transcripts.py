@@ -9,14 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-import soundfile
-
+from ...audio.reading import read_header
+from ...audio.transcribed import read_transcripts
 from ...errors import InputError
+from ...faults import Faults
 from .audio import SAMPLING_RATE, check_audio
 from .base import CARD_FILE, SPLITS, Corpus, Item, Split, progress
 from .card import read_card
 from .characters import plain_transcript, strange_characters
-from .faults import Faults
 
 FOLDERS: dict[Split, str] = {
     "train": "train-clean-100",
@@ -50,7 +50,7 @@ class TranscribedCorpus(Corpus):
     def lengths(self, split: Split) -> list[int]:
         """Return every utterance's samples, in the order of `items`; only headers are read."""
         paths = [item.path for item in self.items(split)]
-        return [soundfile.info(str(path)).frames for path in progress(paths, "lengths")]
+        return [read_header(path).frames for path in progress(paths, "lengths")]
 
     def utterance_name(self, item: Item) -> str:
         """Return the name of an utterance in predictions: its file's name without the suffix."""
@@ -72,7 +72,9 @@ class TranscribedCorpus(Corpus):
         for path in progress(files, "checking the corpus"):
             check_audio(path, self.relative(path), faults, shortest=1, rate=SAMPLING_RATE)
             _check_name_and_channels(path, self.relative(path), faults)
-        faults.raise_if_any(str(self.root), "mend or remove these, or prepare the corpus again")
+        faults.raise_if_any(
+            str(self.root), "fix or remove these, or write the corpus with `s3prl-compress prepare`"
+        )
 
     def used_files(self) -> Iterable[Path]:
         """Yield every file that decides a score: recordings and transcripts."""
@@ -169,8 +171,8 @@ def _check_name_and_channels(path: Path, name: str, faults: Faults) -> None:
     if "." in path.stem:
         faults.add("name with a dot, which s3prl cuts off", name)
     try:
-        channels = soundfile.info(str(path)).channels
-    except (OSError, RuntimeError):
+        channels = read_header(path).channels
+    except InputError:
         return  # noted already as unreadable
     if channels != 1:
         faults.add("more than one channel", f"{name} has {channels}")
@@ -182,16 +184,9 @@ def _recordings(folder: Path) -> list[Path]:
 
 def _read_transcripts(folder: Path) -> dict[str, str]:
     """Read all transcripts of a split, by utterance name."""
-    texts = {}
+    texts: dict[str, str] = {}
     for path in sorted(folder.glob(TRANSCRIPTS)):
         if path.name != f"{path.parent.parent.name}-{path.parent.name}.trans.txt":
             continue  # s3prl opens no other name
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: not a readable list of transcripts ({error})") from error
-        for line in lines:
-            name, _, text = line.strip().partition(" ")
-            if name:
-                texts[name] = plain_transcript(text)
+        texts |= {name: plain_transcript(text) for name, text in read_transcripts(path).items()}
     return texts

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ...audio import read_header
 from ...encoder.frames import superb_frame_counts, superb_frames
 from ...errors import InputError
 from ...reporting.records import Padding
@@ -45,7 +45,7 @@ class Clip:
 
 def whole(path: Path) -> Clip:
     """Return a file as one clip; only its header is read."""
-    return Clip(path, 0, soundfile.info(str(path)).frames)
+    return Clip(path, 0, read_header(path).frames)
 
 
 def evenly_spaced(path: Path, crops: int, samples: int = SAMPLING_RATE) -> list[Clip]:
@@ -54,7 +54,7 @@ def evenly_spaced(path: Path, crops: int, samples: int = SAMPLING_RATE) -> list[
     They stand for s3prl's crops at a uniformly random start. A file with fewer possible starts
     than `crops` gives each of them once.
     """
-    last = soundfile.info(str(path)).frames - samples
+    last = read_header(path).frames - samples
     if last < 0:
         raise InputError(f"{path}: shorter than {samples} samples; no silence can be cut from it")
     starts = (

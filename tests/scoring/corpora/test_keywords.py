@@ -54,8 +54,8 @@ def test_read_wave_equals_libsox(tmp_path: Path, channels: int) -> None:
     [
         (lambda path: write_noise(path, 0.5, rate=8000), "8000 Hz"),
         (lambda path: write_noise(path, 0.0), "no samples"),
-        (lambda path: path.write_bytes(b"not a wave"), "not a readable audio file"),
-        (lambda path: None, "not a readable audio file"),
+        (lambda path: path.write_bytes(b"not a wave"), "cannot be read as audio"),
+        (lambda path: None, "cannot be read as audio"),
     ],
 )
 def test_read_wave_names_the_file_that_it_refuses(

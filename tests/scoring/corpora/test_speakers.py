@@ -117,7 +117,7 @@ def test_all_faults_are_in_one_line(corpus_copy: Path) -> None:
         "sampling rate other than 16000 Hz: 1 (",
     ):
         assert part in message, part
-    with pytest.raises(InputError, match="mend the list"):
+    with pytest.raises(InputError, match="correct the list"):
         open_corpus(corpus_copy, "sid").items("train")
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from s3prl_compress.audio import open_transcribed
 from s3prl_compress.errors import InputError
-from s3prl_compress.training.transcripts import open_transcribed
 
 
 def write_audio(path: Path, samples: int = 2000) -> None:
@@ -64,10 +64,12 @@ def test_tables(tmp_path: Path, column: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("file,words\na.wav,one\n", "needs the columns `file` and `transcript`"),
-        ("file,text\na.wav,\n", "1 utterances have no text .first: a.wav"),
-        ("file,text,split\na.wav,one,training\n", "split 'training' is none of"),
-        ("file,text\nlost.wav,one\n", "1 missing .first: lost.wav"),
+        ("file,words\na.wav,one\n", "no column text; a table needs the columns file, text"),
+        ("file,text\na.wav,\n", r"empty text: 1 .a\.wav."),
+        ("file,text,split\na.wav,one,training\n", "split that is none of .*: 1 .'training'"),
+        ("file,text\nlost.wav,one\n", r"missing file: 1 .lost\.wav"),
+        ("file,text\na.wav,one\na.wav,two\n", r"file listed twice with two texts: 1 .a\.wav"),
+        ("file,text\na.wav\n", "row with too few cells: 1 .line 2"),
     ],
 )
 def test_bad_tables_are_one_line(tmp_path: Path, content: str, message: str) -> None:
@@ -79,7 +81,7 @@ def test_bad_tables_are_one_line(tmp_path: Path, content: str, message: str) -> 
 
 def test_bad_folders_are_one_line(librispeech: Path, tmp_path: Path) -> None:
     (librispeech / "dev-clean/84/7/84-7-0001.flac").unlink()
-    with pytest.raises(InputError, match="1 transcribed utterances have no audio"):
+    with pytest.raises(InputError, match=r"transcript without a recording: 1 .*84-7-0001"):
         open_transcribed(librispeech)
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -87,6 +89,25 @@ def test_bad_folders_are_one_line(librispeech: Path, tmp_path: Path) -> None:
         open_transcribed(empty)
     with pytest.raises(InputError, match="no such folder"):
         open_transcribed(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("added", "message"),
+    [
+        ("84-7-0002 caf\xe9\n".encode("latin-1"), r"84-7\.trans\.txt: not UTF-8 .* in line 3"),
+        (b"84-7-0000 OTHER WORDS\n", r"84-7\.trans\.txt: two lines for 84-7-0000"),
+        (b"84-7-0002\n", "empty text: 1 .dev-clean/84/7/84-7-0002.flac"),
+    ],
+)
+def test_bad_lists_of_transcripts_are_one_line(
+    librispeech: Path, added: bytes, message: str
+) -> None:
+    write_audio(librispeech / "dev-clean/84/7/84-7-0002.flac")
+    path = librispeech / "dev-clean/84/7/84-7.trans.txt"
+    path.write_bytes(path.read_bytes() + added)
+    with pytest.raises(InputError, match=message) as caught:
+        open_transcribed(librispeech)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.speech

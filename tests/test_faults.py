@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from s3prl_compress.errors import InputError
-from s3prl_compress.scoring.corpora.faults import Faults
+from s3prl_compress.faults import Faults
 
 
 def test_faults_become_one_line_with_counts_and_three_examples() -> None:

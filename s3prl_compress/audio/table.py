@@ -1,0 +1,158 @@
+"""The one reader of csv tables of recordings, and all that can be wrong with their form."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..errors import InputError
+from ..faults import Faults
+
+Split = Literal["train", "dev", "test"]
+
+SPLIT_NAMES: Mapping[str, Split] = {
+    "train": "train",
+    "valid": "dev",
+    "validation": "dev",
+    "dev": "dev",
+    "test": "test",
+}
+"""From what a table may call a split to the split."""
+
+TEXT, TEXT_ALIAS = "text", "transcript"
+"""The column of transcripts, and the other name that it may have."""
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One recording of a table."""
+
+    line: int
+    """Where the row ends in the file, counted from 1."""
+    cells: Mapping[str, str]
+    """By column, without surrounding spaces; empty where the row has no such cell. Transcripts
+    are under `text`, whatever the table calls them."""
+
+    @property
+    def file(self) -> str:
+        """The recording's path as the table gives it."""
+        return self.cells["file"]
+
+
+def find_table(source: Path) -> Path | None:
+    """Return the table that `source` is, or that lies in it as `metadata.csv`; None without one."""
+    table = source / "metadata.csv" if source.is_dir() else source
+    return table if table.is_file() else None
+
+
+def read_rows(table: Path, columns: Sequence[str], faults: Faults) -> list[TableRow]:
+    """Read a csv table of recordings: UTF-8, with or without a byte order mark; commas.
+
+    Faults of single rows are noted in `faults`: no file name, a file listed twice, too few or too
+    many cells, two different transcripts in one row. Values are the caller's to check.
+
+    Args:
+        table: file whose first line names the columns.
+        columns: those that must be there, `file` among them. `transcript` stands for `text`.
+        faults: what is wrong with rows is added.
+
+    Raises:
+        InputError: the table cannot be read, lacks a column, or has no rows.
+    """
+    reader = csv.reader(io.StringIO(_read_text(table), newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        _check_header(table, header, columns)
+        needed = {name if name in header else TEXT_ALIAS for name in columns}
+        rows = [
+            _row(header, cells, reader.line_num, needed, faults) for cells in reader if any(cells)
+        ]
+    except csv.Error as error:
+        raise InputError(
+            f"{table}: not a readable table (line {reader.line_num}: {error}); check its quotes"
+        ) from error
+    if not rows:
+        raise InputError(f"{table}: the table has no rows; list one recording a line")
+    _check_duplicates(rows, faults)
+    return rows
+
+
+def _read_text(table: Path) -> str:
+    try:
+        data = table.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{table}: no such table; give a csv file with one recording a line"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{table}: cannot be read as a table ({error.strerror})") from error
+    return decode_text(table, data)
+
+
+def decode_text(path: Path, data: bytes) -> str:
+    """Return a file's bytes as text, without a byte order mark.
+
+    Raises:
+        InputError: they are not UTF-8; the message names the line.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}: not UTF-8 (byte 0x{data[error.start]:02x} in line {line}); save it as UTF-8"
+        ) from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise InputError(f"{path}: not text (a NUL character in line {line}); save it as UTF-8")
+    return text
+
+
+def _check_header(table: Path, header: list[str], columns: Sequence[str]) -> None:
+    missing = [
+        name
+        for name in columns
+        if name not in header and not (name == TEXT and TEXT_ALIAS in header)
+    ]
+    if missing:
+        raise InputError(
+            f"{table}: no column {', '.join(missing)}; a table needs the columns "
+            f"{', '.join(columns)}, separated by commas, in its first line"
+        )
+    twice = [name for name in (*columns, TEXT_ALIAS, "split") if header.count(name) > 1]
+    if twice:
+        raise InputError(f"{table}: the column {twice[0]} is there twice; rename or remove one")
+
+
+def _row(
+    header: list[str], cells: list[str], line: int, needed: set[str], faults: Faults
+) -> TableRow:
+    cells = [cell.strip() for cell in cells]
+    values = dict.fromkeys(header, "") | dict(zip(header, cells, strict=False))
+    where = f"line {line}"
+    if any(cells[len(header) :]):
+        faults.add("row with more cells than columns (quote texts that hold commas)", where)
+    if len(cells) <= max(header.index(name) for name in needed):
+        faults.add("row with too few cells", where)
+    elif not values["file"]:
+        faults.add("empty file name", where)
+    if needed & {TEXT, TEXT_ALIAS} and TEXT_ALIAS in values:
+        text = values.setdefault(TEXT, values[TEXT_ALIAS])
+        if text != values[TEXT_ALIAS]:
+            faults.add(f"{TEXT} and {TEXT_ALIAS} that differ", where)
+    return TableRow(line, values)
+
+
+def _check_duplicates(rows: Sequence[TableRow], faults: Faults) -> None:
+    seen: dict[str, TableRow] = {}
+    for row in rows:
+        first = seen.setdefault(os.path.normpath(row.file), row)
+        if first is row or not row.file:
+            continue
+        same = first.cells.get(TEXT, "") == row.cells.get(TEXT, "")
+        faults.add("file listed twice" if same else "file listed twice with two texts", row.file)

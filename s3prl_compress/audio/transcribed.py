@@ -1,0 +1,141 @@
+"""Transcribed speech on disk: LibriSpeech's layout, or a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+from ..faults import Faults
+from .audio_set import AudioSet, open_files
+from .listing import SUFFIXES
+from .table import SPLIT_NAMES, TEXT, TEXT_ALIAS, Split, decode_text, find_table, read_rows
+
+
+@dataclass(frozen=True)
+class TranscribedAudio:
+    """Audio files and what is said in them."""
+
+    audio: AudioSet
+    texts: tuple[str, ...]
+    """One per file."""
+
+    def subset(self, indices: Sequence[int]) -> TranscribedAudio:
+        """Return the files of these numbers only."""
+        texts = tuple(self.texts[index] for index in indices)
+        return TranscribedAudio(self.audio.subset(indices), texts)
+
+
+@dataclass(frozen=True)
+class _Utterance:
+    file: str
+    """Relative to the root."""
+    text: str
+    split: Split | None
+    """None where the source does not say."""
+
+
+def open_transcribed(
+    source: str | Path, split: Split | None = None, *, minimum_samples: int = 400
+) -> TranscribedAudio:
+    """List transcribed speech, and check it.
+
+    A csv table (or a folder with a `metadata.csv`) has the columns `file`, relative to it, and
+    `text` (or `transcript`), and may have `split` (train, dev or valid, test). Any other folder is
+    searched for LibriSpeech's `*.trans.txt`, whose lines are an utterance's name and its text,
+    with the audio beside them; folders `train-...`, `dev-...`, `test-...` are its splits.
+
+    Args:
+        source: folder or table.
+        split: only this one; all of it for None. A source without any splits is taken whole.
+        minimum_samples: shorter files are left out.
+
+    Raises:
+        InputError: nothing there, no such split, utterances without a text or without audio,
+            other faults of a table.
+    """
+    source = Path(source)
+    table = find_table(source)
+    if table is not None:
+        root, found = table.parent, _read_table(table)
+    elif source.is_dir():
+        root, found = source, _read_folder(source)
+    else:
+        raise InputError(f"{source}: no such folder or table of transcribed speech")
+    chosen = _choose(found, split, source)
+    texts = {utterance.file: utterance.text for utterance in chosen}
+    audio = open_files(source, root, sorted(texts), minimum_samples=minimum_samples)
+    return TranscribedAudio(audio, tuple(texts[name] for name in audio.files))
+
+
+def read_transcripts(path: Path) -> dict[str, str]:
+    """Read one of LibriSpeech's `*.trans.txt`: texts by the names of utterances.
+
+    Raises:
+        InputError: it cannot be read, or has two lines for one utterance.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    texts: dict[str, str] = {}
+    for line in decode_text(path, data).splitlines():
+        name, _, text = line.strip().partition(" ")
+        if name in texts:
+            raise InputError(f"{path}: two lines for {name}; remove one")
+        if name:
+            texts[name] = text.strip()
+    return texts
+
+
+def _read_table(table: Path) -> list[_Utterance]:
+    faults = Faults()
+    found = []
+    for row in read_rows(table, ("file", TEXT), faults):
+        split, text = row.cells.get("split", ""), row.cells[TEXT]
+        if split and split not in SPLIT_NAMES:
+            faults.add(f"split that is none of {', '.join(SPLIT_NAMES)}", f"{split!r}")
+        if not text:
+            faults.add("empty text", row.file)
+        found.append(_Utterance(row.file, text, SPLIT_NAMES.get(split)))
+    faults.raise_if_any(str(table), "correct the table")
+    return found
+
+
+def _read_folder(root: Path) -> list[_Utterance]:
+    lists = sorted(root.rglob("*.trans.txt"))
+    if not lists:
+        raise InputError(
+            f"{root}: no transcripts in it; it must hold *.trans.txt as LibriSpeech does, or a "
+            f"metadata.csv with the columns `file` and `{TEXT}` (or `{TEXT_ALIAS}`)"
+        )
+    found = []
+    faults = Faults()
+    for path in lists:
+        beside = {
+            file.stem: file
+            for file in sorted(path.parent.iterdir())
+            if file.suffix.lower() in SUFFIXES
+        }
+        for name, text in read_transcripts(path).items():
+            if name not in beside:
+                faults.add("transcript without a recording", (path.parent / name).as_posix())
+                continue
+            file = beside[name].relative_to(root)
+            if not text:
+                faults.add("empty text", file.as_posix())
+            split = SPLIT_NAMES.get(file.parts[0].split("-")[0])
+            found.append(_Utterance(file.as_posix(), text, split))
+    faults.raise_if_any(str(root), "add what is missing, or remove these lines of *.trans.txt")
+    return found
+
+
+def _choose(found: list[_Utterance], split: Split | None, source: Path) -> list[_Utterance]:
+    splits = sorted({utterance.split for utterance in found if utterance.split})
+    if split is None or not splits:
+        return found
+    chosen = [utterance for utterance in found if utterance.split == split]
+    if not chosen:
+        raise InputError(f"{source}: nothing of split {split!r}; there are: {', '.join(splits)}")
+    return chosen
