@@ -16,7 +16,7 @@ def csv(frame: pandas.DataFrame, speeds: list[tuple[str, pandas.DataFrame]]) -> 
         frame = pandas.concat(parts, ignore_index=True)
     flat = frame.assign(notes=["; ".join(notes) for notes in frame["notes"]])
     flat = flat.drop(columns=["predictions", "seed_scores"], errors="ignore")
-    for column in ("p_units", "compared_rows"):
+    for column in ("p_segments", "compared_rows", "error_speakers"):
         if column in flat:
             flat[column] = flat[column].astype("Int64")  # whole numbers beside missing ones
     for column, separator in (("front", ", "), ("fold_sizes", " ")):

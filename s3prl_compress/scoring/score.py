@@ -242,7 +242,7 @@ def _run(order: _Order, engine: Engine, rate: ChosenRate | None, work: Path) -> 
     record = make_record(
         job, result, order.upstream, task, engine, recipe_name, settings, rate, work.name, total
     )
-    write_cell(record, result, order.output)
+    write_cell(record, result, order.corpus, order.output)
     shutil.rmtree(work / "upstream", ignore_errors=True)
     return record
 

@@ -54,7 +54,7 @@ class TranscribedConfig(LearnedConfig):
             speech = speech.subset(speech.audio.of_at_least(minimum_samples))
             speech.audio.check_audible()
             audio = speech.audio.hold() if self.hold else speech.audio
-            self._opened_speech = TranscribedAudio(audio, speech.texts)
+            self._opened_speech = TranscribedAudio(audio, speech.texts, speech.speakers)
         return self._opened_speech
 
 
