@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +71,42 @@ def test_a_detectable_difference_is_detected(simulation: Any) -> None:
     found = simulation.trials(scenario, 10, TRIALS, random, shift=float(shift))
     assert np.mean([one.value for one in found]) == pytest.approx(shift, rel=0.1)
     assert 0.7 < np.mean([one.p_value() < 0.05 for one in found]) < 0.9
+
+
+@pytest.fixture
+def calibration(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module("calibration")
+
+
+def test_without_speech_the_benchmark_simulates(
+    calibration: Any,
+    simulation: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "rows.json"
+    arguments = ["calibration.py", "--seeds", "3", "--draws", "4", "--output", str(output)]
+    monkeypatch.setattr("sys.argv", arguments)
+    calibration.main()
+    rows = json.loads(output.read_text(encoding="utf-8"))["figures"]
+    assert [row["set"] for row in rows] == [scenario.name for scenario in simulation.SCENARIOS]
+    assert capsys.readouterr().out.count("p < .05 in") == len(rows)
+
+
+def test_groups_of_a_pool_share_no_seed_unless_they_are_pairs(calibration: Any) -> None:
+    pools = (np.eye(12, dtype=bool), np.eye(12, dtype=bool))
+    groups: list[Any] = []
+    for same_seeds in (True, False):
+        calibration.pairs(pools, lambda *given: groups.append(given), 5, 20, same_seeds)
+    for first, second, same_seeds in groups:
+        common = (first.any(axis=0) & second.any(axis=0)).sum()
+        assert common == (5 if same_seeds else 0)
+
+
+def test_a_worsened_group_loses_the_stated_points(calibration: Any) -> None:
+    group = np.random.default_rng(0).random((10, 2000)) < 0.7
+    worse = calibration.worsened(group, 5.0, np.random.default_rng(1))
+    assert 100 * (group.mean() - worse.mean()) == pytest.approx(5, abs=0.5)
+    assert not (worse & ~group).any()
