@@ -154,7 +154,8 @@ def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         notes.append(RANDOM_WEIGHTS)
     if any(task["significant"] is not None for row in rows for task in row["tasks"].values()):
         notes.append(
-            "* after a difference: significant at 0.05, corrected for the rows of its task. Others "
-            f"are not resolved; {_limits(rows)}"
+            "* after a difference: significant at 0.05, corrected for the rows of its task. "
+            "Without it, a difference is not resolved, or not tested (see the task's own table); "
+            f"{_limits(rows)}"
         )
     return notes

@@ -40,7 +40,8 @@ ONE_SEED = "one seed"
 NOT_RESOLVED = "not resolved"
 SIGNIFICANT = "significant"
 
-_CROSSED, _MAPSSWE = "seeds and test items as crossed random effects", "MAPSSWE"
+_CROSSED = "t test with seeds and {units} as crossed random effects"
+_MAPSSWE = "MAPSSWE"
 
 
 def attach_errors(rows: list[dict[str, Any]]) -> None:
@@ -86,7 +87,8 @@ def _attach_score(row: dict[str, Any], own: Predictions) -> None:
         low, high = found.interval()
         row["score_low"], row["score_high"] = max(0.0, low), high
     else:
-        row["score_low"], row["score_high"] = accuracy_interval(found, len(own.truth))
+        count = own.outcomes.values.size
+        row["score_low"], row["score_high"] = accuracy_interval(found, count)
     row["error_units"] = str(own.units)
     row["error_speakers"] = own.units.speakers
     row["over_speakers"] = own.units.generalises
@@ -106,7 +108,8 @@ def _compare(row: dict[str, Any], own: Predictions, dense: Predictions) -> Estim
     row["difference_low"], row["difference_high"] = found.interval()
     row["degrees_of_freedom"] = found.degrees_of_freedom
     if trained:
-        row["p_value"], row["p_test"] = found.p_value(), _CROSSED
+        units = "speakers" if own.units.generalises else "utterances"
+        row["p_value"], row["p_test"] = found.p_value(), _CROSSED.format(units=units)
         row["p_seeds"] = str(len(common)) if paired else f"{len(own.seeds)} + {len(dense.seeds)}"
     else:
         _attach_mapsswe(row, own, dense)

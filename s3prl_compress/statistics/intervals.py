@@ -34,7 +34,7 @@ def accuracy_interval(estimate: Estimate, count: int) -> tuple[float, float]:
 
     Args:
         estimate: of an accuracy.
-        count: test utterances: the largest number of independent ones.
+        count: predictions, those of all seeds: the largest number of independent ones.
     """
     percent = min(max(estimate.value, 0.0), 100.0)  # a sum may be off by rounding
     share, variance = percent / 100.0, (estimate.standard_error / 100.0) ** 2

@@ -122,6 +122,7 @@ def test_a_block_states_its_power_and_what_is_not_resolved(tmp_path: Path) -> No
     notes = _notes(*_board(tmp_path, MANY))
     assert "power of 80 %, two-sided at 0.05 after correction for 2 rows" in notes
     assert "Not resolved, which does not say that nothing was lost: small." in notes
+    assert "p: t test with seeds and speakers as crossed random effects, two-sided" in notes
     assert "on the 4 seeds that both have" in notes
 
 
@@ -224,7 +225,7 @@ def test_trained_recognisers_are_tested_over_seeds(tmp_path: Path) -> None:
                 )
             )
     row = _rows(*records)["small"]
-    assert row["p_test"] == "seeds and test items as crossed random effects"
+    assert row["p_test"] == "t test with seeds and utterances as crossed random effects"
     assert row["difference"] == pytest.approx(100 * 55 / 450)
     assert row["significant"]
 

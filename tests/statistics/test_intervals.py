@@ -30,8 +30,8 @@ def test_one_seed_on_many_utterances_has_wilsons_interval() -> None:
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_a_perfect_score_has_an_interval(seeds: int) -> None:
     found = estimate(accuracy_outcomes(np.ones((seeds, 50))), sampling_units([""] * 50))
-    low, high = accuracy_interval(found, 50)
-    assert 60 < low < 95
+    low, high = accuracy_interval(found, 50 * seeds)
+    assert 60 < low < 98
     assert high == 100
 
 
