@@ -4,11 +4,14 @@
 
 1. A step of keyword spotting at HuBERT-base size, batch 32 x 1 s: s3prl's own modules with the
    upstream in them, against the one-pass engine's heads on stored means.
-2. The same with 7 learning rates at once, and what the sweep adds to a whole run.
+2. The same with 7 learning rates at once, and with 10 seeds x 7 rates: heads alone.
 3. An extrapolation to the official schedule on Speech Commands v0.01. Labelled as such: nothing
    of that size is run here.
-4. With `--data DIR` (a prepared corpus): whole one-pass runs at HuBERT-base size with one rate
-   and with 7, features and heads, and one complete run of both engines with a small upstream.
+4. With `--data DIR` (a prepared corpus): whole one-pass runs at HuBERT-base size, features, heads
+   and test, with 10 seeds x 7 rates against one seed x 7 rates, in pairs; with one rate and with 7;
+   and one complete run of both engines with a small upstream.
+
+`--part seeds` measures only what 10 seeds cost.
 """
 
 from __future__ import annotations
@@ -28,10 +31,11 @@ import s3prl_compress
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
 from s3prl_compress.encoder.frames import superb_frames
 from s3prl_compress.scoring.onepass.heads import HeadSweep
-from s3prl_compress.timing.statistics import median
+from s3prl_compress.timing.statistics import PairedRatio, median, paired_ratio
 
 BATCH, CLASSES, RATE = 32, 12, 16_000
 RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+SEEDS = tuple(range(10))
 
 # The official schedule: steps, and Speech Commands v0.01 with its test set, as s3prl splits it.
 OFFICIAL_STEPS, OFFICIAL_EVALUATIONS = 200_000, 40
@@ -81,16 +85,115 @@ def s3prl_step(folder: Path) -> Callable[[], Any]:
     return step
 
 
-def onepass_step(rates: tuple[float, ...], values: Tensor) -> Callable[[], Any]:
+def onepass_step(
+    rates: tuple[float, ...], values: Tensor, seeds: tuple[int, ...] = SEEDS[:1]
+) -> Callable[[], Any]:
     """Return one step of the one-pass engine on stored means [utterances, layers, width]."""
-    sweep = HeadSweep(values.shape[1], values.shape[2], CLASSES, rates)
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    sweep = HeadSweep(values.shape[1], values.shape[2], CLASSES, rates, generators=generators)
     labels = torch.randint(CLASSES, (len(values),))
 
     def step() -> None:
-        rows = torch.randint(len(values), (BATCH,))
+        rows = torch.randint(len(values), (len(seeds), BATCH))
         sweep.update(values[rows], labels[rows])
 
     return step
+
+
+def seed_steps(pairs: int = 40, steps: int = 5) -> tuple[dict[str, float], PairedRatio]:
+    """Return seconds of a step of the heads with one seed and with all, and their ratio.
+
+    A pair is `steps` steps with one seed, then as many with all.
+    """
+    shape = NAMED_SHAPES["hubert_base"]
+    values = torch.randn(2048, len(shape.layers) + 1, shape.hidden)
+    one, all_seeds = onepass_step(RATES, values), onepass_step(RATES, values, SEEDS)
+    for step in (one, all_seeds):
+        timed(step, 1, 3)
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(pairs):
+        for kept, step in zip(times, (one, all_seeds), strict=True):
+            start = time.perf_counter()
+            for _ in range(steps):
+                step()
+            kept.append((time.perf_counter() - start) / steps)
+    medians = {"one_seed": median(times[0]), "all_seeds": median(times[1])}
+    return medians, paired_ratio(times[0], times[1])
+
+
+def seed_runs(data: Path, pairs: int) -> tuple[dict[str, list[float]], PairedRatio]:
+    """Return seconds of whole runs with one seed and with all, smoke with 7 rates, and their ratio.
+
+    Each run is from the audio on, in an output folder of its own. Every other pair has the reverse
+    order.
+    """
+    encoder = random_encoder(NAMED_SHAPES["hubert_base"]).eval()
+    seconds: dict[int, list[float]] = {1: [], len(SEEDS): []}
+    with tempfile.TemporaryDirectory() as temporary:
+        recipe = Path(temporary) / "rates.yaml"
+        recipe.write_text(f"extends: smoke\nlearning_rates: {list(RATES)}\nengines: {{}}\n")
+        for pair in range(pairs):
+            for count in sorted(seconds, reverse=pair % 2 == 1):
+                start = time.perf_counter()
+                s3prl_compress.score_seeds(
+                    encoder,
+                    "ks",
+                    seeds=SEEDS[:count],
+                    data=data,
+                    recipe=recipe,
+                    output=Path(temporary) / f"{pair}-{count}",
+                )
+                seconds[count].append(time.perf_counter() - start)
+    one, all_seeds = seconds.values()
+    return {"one_seed": one, "all_seeds": all_seeds}, paired_ratio(one, all_seeds)
+
+
+def official_seeds(features_per_clip: float, steps: dict[str, float]) -> float:
+    """Return how many times one seed x 7 rates all seeds cost at the official schedule."""
+    features = (sum(OFFICIAL_CLIPS.values()) + OFFICIAL_CROPS) * features_per_clip
+    one, all_seeds = (features + OFFICIAL_STEPS * step for step in steps.values())
+    return all_seeds / one
+
+
+def features_per_clip(repeats: int) -> float:
+    """Return the seconds that the features of one second of audio take at HuBERT-base size."""
+    encoder = random_encoder(NAMED_SHAPES["hubert_base"]).eval()
+    waveforms = [0.1 * torch.randn(RATE) for _ in range(BATCH)]
+
+    def features() -> None:
+        with torch.no_grad():
+            states, counts = encoder(waveforms)
+            [state.mean(1) for state in superb_frames(states, counts, [RATE] * BATCH)]
+
+    return timed(features, repeats, 1) / BATCH
+
+
+def seeds(data: Path | None, repeats: int, pairs: int) -> dict[str, Any]:
+    """Measure and print what 10 seeds x 7 rates cost, against one seed x 7 rates."""
+    steps, ratio = seed_steps()
+    official = official_seeds(features_per_clip(repeats), steps)
+    what = f"{len(SEEDS)} seeds x {len(RATES)} rates against one seed x {len(RATES)} rates"
+    print(
+        f"\n{what}, HuBERT-base size, keyword spotting:\n"
+        f"  a step, heads alone  {_words(ratio)} ({1e3 * steps['all_seeds']:.1f} ms against "
+        f"{1e3 * steps['one_seed']:.1f} ms)\n"
+        f"  EXTRAPOLATED, not run: the official schedule, features and heads  {official:.2f} x"
+    )
+    figures: dict[str, Any] = {"step": steps, "step_ratio": ratio.__dict__, "official": official}
+    if data is not None:
+        seconds, whole = seed_runs(data, pairs)
+        figures |= {"runs": seconds, "runs_ratio": whole.__dict__}
+        print(
+            f"  whole runs on {data.name}, smoke  {_words(whole)} ({pairs} pairs; "
+            f"{median(seconds['all_seeds']):.1f} s against {median(seconds['one_seed']):.1f} s; "
+            "wanted: at most 3)"
+        )
+    return figures
+
+
+def _words(ratio: PairedRatio) -> str:
+    low, high = ratio.interval
+    return f"{ratio.ratio:.2f} x [{low:.2f}, {high:.2f}]"
 
 
 def steps(repeats: int) -> dict[str, float]:
@@ -101,18 +204,11 @@ def steps(repeats: int) -> dict[str, float]:
         step = s3prl_step(save(encoder, Path(folder) / "base"))
         official = timed(step, repeats, 1)
     values = torch.randn(2048, len(shape.layers) + 1, shape.hidden)
-    waveforms = [0.1 * torch.randn(RATE) for _ in range(BATCH)]
-
-    def features() -> None:
-        with torch.no_grad():
-            states, counts = encoder(waveforms)
-            [state.mean(1) for state in superb_frames(states, counts, [RATE] * BATCH)]
-
     return {
         "s3prl_step": official,
         "onepass_step": timed(onepass_step(RATES[2:3], values), 300, 50),
         "onepass_sweep_step": timed(onepass_step(RATES, values), 300, 50),
-        "features_per_clip": timed(features, repeats, 1) / BATCH,
+        "features_per_clip": features_per_clip(repeats),
     }
 
 
@@ -172,11 +268,17 @@ def complete_runs(data: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="a corpus that `prepare ks` made")
+    parser.add_argument("--part", choices=("all", "seeds"), default="all")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--pairs", type=int, default=5, help="of whole runs")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    of_seeds = seeds(arguments.data, arguments.repeats, arguments.pairs)
+    if arguments.part == "seeds":
+        write_result(arguments.output, {"seeds": of_seeds})
+        return
 
     measured = steps(arguments.repeats)
     official = extrapolate(measured)
@@ -196,7 +298,7 @@ def main() -> None:
         f"{official['sweep_over_one_rate']:.2f} x one rate, features and heads (wanted: at most "
         "1.5)"
     )
-    figures: dict[str, Any] = {"steps": measured, "extrapolated": official}
+    figures: dict[str, Any] = {"seeds": of_seeds, "steps": measured, "extrapolated": official}
     if arguments.data is not None:
         whole = sweep_runs(arguments.data)
         figures["sweep_runs"] = whole

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from .encoder import load, save
     from .methods import compress
     from .s3prl_bridge import register
-    from .scoring import score
+    from .scoring import score, score_seeds
 
-__all__ = ["__version__", "compress", "load", "register", "save", "score"]
+__all__ = ["__version__", "compress", "load", "register", "save", "score", "score_seeds"]
 
 # Before anything imports transformers, which imports torchaudio on its way.
 ensure_torchaudio()
@@ -33,6 +33,7 @@ _HOMES = {
     "save": "encoder",
     "compress": "methods",
     "score": "scoring",
+    "score_seeds": "scoring",
     "register": "s3prl_bridge",
 }
 

@@ -161,7 +161,8 @@ def score(
     engine: Literal["onepass", "s3prl"] = "onepass",
     recipe: str = "smoke",
     output: str = "results",
-    seed: int = 0,
+    seed: int | None = None,
+    seeds: str | None = None,
     padding: Literal["independent", "fairseq"] | None = None,
     name: str | None = None,
     force: bool = False,
@@ -176,11 +177,13 @@ def score(
         data: folder of the corpus, see `prepare`; for ctc a folder in LibriSpeech's layout or a
             csv table
         task: name of a task, see `ls tasks`; ctc measures the word errors of a CTC head that MODEL
-            has, and takes none of engine, recipe, seed, padding and cache
+            has, and takes none of engine, recipe, seed, seeds,
+            padding and cache
         engine: see `ls engines`
         recipe: smoke, official, or a YAML file
         output: folder of records
-        seed: of the head's weights and of the batches
+        seed: of the head's weights and of the batches; 0 if neither it nor seeds is given
+        seeds: several, such as 0-9 or 0,3,5; onepass trains them together
         padding: of shorter utterances in a batch; the recipe's by default
         name: of the upstream in tables
         force: run the cell even where its record is there
@@ -190,27 +193,23 @@ def score(
     """
     use_threads(threads)
     place, folder = pick_device(device), check_folder_output(output)
-    from .scoring import record_path
-    from .scoring import score as score_cell
-    from .scoring.summary import score_figures, score_line
+    from .commands.scoring import score_and_summarize
 
-    record = score_cell(
+    return score_and_summarize(
         model,
         task,
+        seed,
+        seeds,
         data=data,
         output=folder,
         engine=engine,
         recipe=recipe,
-        seed=seed,
         device=place,
         padding=padding,
         name=name,
         force=force,
         cache=cache,
     )
-    path = record_path(record, folder)
-    hints = (f"record: {path}", f"next: s3prl-compress report {output}")
-    return Answer(score_figures(record, path), score_line(record), hints)
 
 
 def time(
@@ -377,6 +376,7 @@ COMMANDS: dict[str, Command] = {
         (
             "score out/fold10 --task ks --data corpora/ks --engine onepass --recipe smoke "
             "--output results/",
+            "score out/fold10 --task er --data corpora/er --seeds 0-9",
             "score out/tuned --task ctc --data LibriSpeech/test-clean",
         ),
     ),

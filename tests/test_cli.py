@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -176,6 +177,31 @@ def test_score_time_and_report(
         "leaderboard.html",
     ]
     assert all(Path(file).is_file() for file in files)
+
+
+def test_score_with_several_seeds(
+    capsys: pytest.CaptureFixture[str], checkpoint: Path, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    command = ("score", checkpoint, "--data", tiny_corpus, "--recipe", QUICK, "--output", results)
+    alone = figures(capsys, *command, "--seed", "2")
+    answer = figures(capsys, *command, "--seeds", "0-1,2")
+    assert answer["seeds"] == [0, 1, 2]
+    assert answer["records"][2] == alone
+    scores = [record["score"] for record in answer["records"]]
+    assert answer["mean"] == pytest.approx(statistics.fmean(scores))
+    assert answer["spread"] == pytest.approx(statistics.stdev(scores))
+    assert figures(capsys, *command, "--seeds", "1")["spread"] is None
+    assert cli.main([str(part) for part in (*command, "--seeds", "0-2")]) == 0
+    printed = capsys.readouterr().out
+    assert [line[:8] for line in printed.splitlines()[:3]] == ["seed 0: ", "seed 1: ", "seed 2: "]
+    assert f"{answer['mean']:.2f}, mean of 3 seeds, standard deviation over seeds" in printed
+    both = complaint(capsys, *command, "--seed", "0", "--seeds", "0-2")
+    assert "--seed and --seeds: give only one of them" in both
+    assert "seeds 0-: '0-' is neither a seed nor a range" in complaint(
+        capsys, *command, "--seeds", "0-"
+    )
+    assert len(list(results.glob("*.json"))) == 3
 
 
 def test_bad_input_is_one_line(

@@ -175,7 +175,10 @@ class ScoreRecord(_Record):
     predictions: str
     """File name of the predictions beside this record: file, truth, predicted, speaker."""
     seconds: dict[str, float] = Field(default_factory=dict)
-    """Wall time by stage."""
+    """Wall time by stage. Of seeds that were trained together, this seed's own time and its share
+    of what they had in common: the sum over their records is the time that passed."""
+    seeds_together: int = Field(default=1, ge=1)
+    """Seeds that were trained in the same run, this one included."""
     environment: Environment
 
     @model_validator(mode="before")

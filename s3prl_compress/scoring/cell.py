@@ -92,10 +92,12 @@ def make_record(
     rate: ChosenRate | None,
     stem: str,
     total_seconds: float,
+    seeds_together: int = 1,
 ) -> ScoreRecord:
     """Turn an engine's result into a record; the score is counted here, from the predictions.
 
     `settings` are the recipe's; the job's differ from them where `rate` was taken from elsewhere.
+    `seeds_together`: how many seeds the engine trained in the same run.
     """
     _check_predictions(job.corpus, result)
     truth = [row[1] for row in result.predictions]
@@ -132,6 +134,7 @@ def make_record(
         notes=(*_notes(job.corpus, upstream), *_rate_notes(settings, rate), *result.notes),
         predictions=f"{stem}.csv",
         seconds={**result.seconds, "total": total_seconds},
+        seeds_together=seeds_together,
         environment=records.environment(job.device),
     )
 

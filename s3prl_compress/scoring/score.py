@@ -6,6 +6,7 @@ import importlib
 import shutil
 import sys
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from ..reporting.records import Engine, Padding, ScoreRecord, Upstream
 from .cell import cell_stem, finished_record, make_record, record_path, write_cell
 from .corpora.base import Corpus
 from .corpora.opening import open_corpus
-from .engine import WORK_FOLDER, Job, RunJob
+from .engine import WORK_FOLDER, EngineResult, Job, RunJob
 from .own_head import score_own_head
 from .rates import ChosenRate, onepass_scores, rates_by_onepass, read_scores
 from .task import OWN_HEAD, TASKS, Settings, load_settings
@@ -84,6 +85,26 @@ def score(
         return score_own_head(
             source, data=data, output=output, device=device, name=name, force=force
         )
+    order = open_order(
+        source, task, data, output, engine, recipe, seed, device, padding, name, cache
+    )
+    return score_order(order, engine, force=force)
+
+
+def open_order(
+    source: str | Path | SpeechEncoder | Guest,
+    task: str,
+    data: str | Path,
+    output: str | Path,
+    engine: Engine,
+    recipe: str | Path,
+    seed: int,
+    device: str | None,
+    padding: Padding | None,
+    name: str | None,
+    cache: str | Path | None,
+) -> Order:
+    """Check the arguments of `score` and open what they name."""
     if task not in TASKS:
         names = ", ".join([*sorted(TASKS), OWN_HEAD.name])
         raise InputError(f"task {task}: not known; give one of {names}")
@@ -104,7 +125,7 @@ def score(
             "own makes is not known beforehand; use the engine s3prl"
         )
     encoder = source if isinstance(source, nn.Module) else load(source, padding=used)
-    order = _Order(
+    return Order(
         source=source,
         encoder=encoder,
         upstream=_describe(encoder, source, name),
@@ -116,7 +137,12 @@ def score(
         output=Path(output),
         cache=Path(cache) if cache is not None else None,
     )
-    if settings.rate_from is None or not by_onepass:
+
+
+def score_order(order: Order, engine: Engine, *, force: bool) -> ScoreRecord:
+    """Score a cell; where the recipe says so, at the learning rate that one-pass chose."""
+    by_onepass = onepass_scores(order.corpus.task, third_party=isinstance(order.source, Guest))
+    if order.settings(engine).rate_from is None or not by_onepass:
         return _score(order, engine, force=force)
     rates = _rates_by_onepass(order)
     for rate in () if force else rates:
@@ -127,7 +153,7 @@ def score(
 
 
 @dataclass(frozen=True)
-class _Order:
+class Order:
     """What to score, and with which recipe: the same for both engines."""
 
     source: str | Path | SpeechEncoder | Guest
@@ -154,7 +180,7 @@ class _Order:
         return cell_stem(self.upstream, self.corpus, task, settings, engine, self.seed, rate)
 
 
-def _rates_by_onepass(order: _Order) -> list[ChosenRate]:
+def _rates_by_onepass(order: Order) -> list[ChosenRate]:
     """Return the learning rates of the one-pass records in the output; make one if there is none.
 
     Raises:
@@ -196,55 +222,89 @@ def _rates_by_onepass(order: _Order) -> list[ChosenRate]:
 
 
 def _score(
-    order: _Order, engine: Engine, rate: ChosenRate | None = None, *, force: bool = False
+    order: Order, engine: Engine, rate: ChosenRate | None = None, *, force: bool = False
 ) -> ScoreRecord:
     """Score one cell, unless its complete record is there or another process writes it."""
     stem = order.stem(engine, rate)
     if not force and (finished := finished_record(order.output, stem)) is not None:
         return finished
-    work = order.output / WORK_FOLDER / stem
-    with (
-        locked(work.with_name(f"{stem}.lock"), f"scoring the same cell, {stem}"),
-        full_precision(),
-    ):
+    with cell_lock(order.output, stem), full_precision():
         if not force and (finished := finished_record(order.output, stem)) is not None:
             return finished
-        if force:  # an engine must not find its own finished work there
-            shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True, exist_ok=True)
-        return _run(order, engine, rate, work)
+        return _run(order, engine, rate, work_folder(order.output, stem, empty=force))
 
 
-def _run(order: _Order, engine: Engine, rate: ChosenRate | None, work: Path) -> ScoreRecord:
+def _run(order: Order, engine: Engine, rate: ChosenRate | None, work: Path) -> ScoreRecord:
     """Train and test in the work folder, and write the record."""
+    job = make_job(order, engine, rate, work)
+    run: RunJob = importlib.import_module(_ENGINE_MODULES[engine]).run
+    started = time.perf_counter()
+    result = run(job)
+    total = time.perf_counter() - started
+    return write_result(order, engine, rate, job, result, total)
+
+
+def make_job(order: Order, engine: Engine, rate: ChosenRate | None, work: Path) -> Job:
+    """Return what an engine is given for a cell; `work` is its scratch folder."""
     encoder, settings = order.encoder, order.settings(engine)
-    used = settings
     if rate is not None:
-        used = settings.model_copy(update={"learning_rates": (rate.learning_rate,)})
-    job = Job(
+        settings = settings.model_copy(update={"learning_rates": (rate.learning_rate,)})
+    return Job(
         encoder=encoder,
         checkpoint=_checkpoint(encoder, order.source, work) if engine == "s3prl" else None,
         upstream=encoder.upstream if isinstance(encoder, Guest) else "compressed",
         corpus=order.corpus,
-        settings=used,
+        settings=settings,
         seed=order.seed,
         padding=settings.padding,
         work=work,
         device=order.device,
         cache=order.cache,
     )
-    run: RunJob = importlib.import_module(_ENGINE_MODULES[engine]).run
-    started = time.perf_counter()
-    result = run(job)
-    total = time.perf_counter() - started
-    task = TASKS[order.corpus.task]
+
+
+def write_result(
+    order: Order,
+    engine: Engine,
+    rate: ChosenRate | None,
+    job: Job,
+    result: EngineResult,
+    seconds: float,
+    seeds_together: int = 1,
+) -> ScoreRecord:
+    """Write the record of a job's result; what only the engine needed is removed."""
+    task, settings = TASKS[order.corpus.task], order.settings(engine)
     _, recipe_name = load_settings(task.name, order.recipe, engine)
     record = make_record(
-        job, result, order.upstream, task, engine, recipe_name, settings, rate, work.name, total
+        job,
+        result,
+        order.upstream,
+        task,
+        engine,
+        recipe_name,
+        settings,
+        rate,
+        job.work.name,
+        seconds,
+        seeds_together,
     )
     write_cell(record, result, order.corpus, order.output)
-    shutil.rmtree(work / "upstream", ignore_errors=True)
+    shutil.rmtree(job.work / "upstream", ignore_errors=True)
     return record
+
+
+def cell_lock(output: Path, stem: str) -> AbstractContextManager[None]:
+    """Hold a cell, so that no other process scores it meanwhile; see `files.locked`."""
+    return locked(output / WORK_FOLDER / f"{stem}.lock", f"scoring the same cell, {stem}")
+
+
+def work_folder(output: Path, stem: str, *, empty: bool) -> Path:
+    """Return the scratch folder of a cell; `empty`: an engine must not find its own work there."""
+    work = output / WORK_FOLDER / stem
+    if empty:
+        shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True, exist_ok=True)
+    return work
 
 
 def _padding(

@@ -1,8 +1,10 @@
-"""A score record as a terminal and `--json` show it."""
+"""Score records as a terminal and `--json` show them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from ..reporting.records import ScoreRecord
@@ -53,3 +55,38 @@ def score_line(record: ScoreRecord) -> str:
         f"({errors}{chance}{record.engine}, padding {record.padding}{training})"
     )
     return "\n".join([first, *(f"note: {note}" for note in record.notes)])
+
+
+def seeds_figures(records: Sequence[ScoreRecord], paths: Sequence[Path]) -> dict[str, Any]:
+    """Return the figures of one upstream's records with several seeds, ready for JSON.
+
+    `spread` is the standard deviation of the scores over the seeds; None where there is one.
+    """
+    scores = [record.score for record in records]
+    return {
+        "seeds": [record.seed for record in records],
+        "mean": fmean(scores),
+        "spread": stdev(scores) if len(scores) > 1 else None,
+        "records": [
+            score_figures(record, path) for record, path in zip(records, paths, strict=True)
+        ],
+    }
+
+
+def seeds_lines(records: Sequence[ScoreRecord]) -> str:
+    """Return a line per seed, the mean and the spread over seeds, and the notes of all of them."""
+    first = records[0]
+    scores = [record.score for record in records]
+    lines = [
+        f"seed {record.seed}: {record.score:.2f} \N{PLUS-MINUS SIGN} {record.standard_error:.2f}"
+        + ("" if record.learning_rate is None else f", learning rate {record.learning_rate:g}")
+        for record in records
+    ]
+    spread = f", standard deviation over seeds {stdev(scores):.2f}" if len(scores) > 1 else ""
+    lines.append(
+        f"{first.upstream.name}: {first.task} {first.metric} {fmean(scores):.2f}, mean of "
+        f"{len(records)} seed{'s' if len(records) > 1 else ''}{spread} ({first.engine}, "
+        f"padding {first.padding}, recipe {first.recipe}, {first.test_size} utterances)"
+    )
+    notes = dict.fromkeys(note for record in records for note in record.notes)
+    return "\n".join([*lines, *(f"note: {note}" for note in notes)])

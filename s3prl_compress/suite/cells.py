@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from itertools import product
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from ..errors import InputError
 from ..reporting.records import Engine
@@ -41,6 +41,10 @@ class Cell(BaseModel):
         """Of its log: the title without blanks, and the task's place, which tells two apart."""
         place = "" if self.task is None else f"{self.task + 1}."
         return place + re.sub(r"[^\w.+-]+", "-", self.title)
+
+
+CELLS = TypeAdapter(tuple[Cell, ...])
+"""Cells to and from JSON."""
 
 
 def cells_of(suite: Suite) -> list[Cell]:

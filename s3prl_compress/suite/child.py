@@ -1,8 +1,9 @@
 """The process that does cells: `python -m s3prl_compress.suite.child RESULTS`.
 
-RESULTS is the number of an open file descriptor. On its standard input come a `Plan` and then
-one `Cell` after the other, a line of JSON each; for every cell a `CellResult` goes out. When the
-input ends, because the process that asked is gone, this one and all that it started end at once.
+RESULTS is the number of an open file descriptor. On its standard input come a `Plan` and then the
+cells to do, a line of JSON for those that are done together, a list; their `CellResult`s go out in
+the same way. When the input ends, because the process that asked is gone, this one and all that it
+started end at once.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ def main(results: int) -> int:
     lines: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(lines,), daemon=True).start()
     # Only now, since these take seconds: the end of the input must be noticed at any time.
-    from .cells import Cell
-    from .plan import Plan
-    from .work import do_cell
+    from .cells import CELLS
+    from .plan import RESULTS, Plan
+    from .work import do_cells
 
     plan = Plan.model_validate_json(lines.get())
     # Records say which command made them: the person's, not this process's.
     sys.argv = list(plan.command)
     with os.fdopen(results, "w", encoding="utf-8") as answers:
         while True:
-            result = do_cell(plan, Cell.model_validate_json(lines.get()))
+            done = do_cells(plan, CELLS.validate_json(lines.get()))
             sys.stdout.flush()
-            answers.write(result.model_dump_json() + "\n")
+            answers.write(RESULTS.dump_json(done).decode() + "\n")
             answers.flush()
 
 

@@ -140,7 +140,8 @@ def _past(
         ratio = size.macs_32 / max(cost.macs_32, 1)
         distance = abs(ratio - 1)
         if best is None or distance < best[0]:
-            best = distance, total * ratio
+            # The share of one seed; the estimate is that of all seeds of its run.
+            best = distance, total * record.seeds_together * ratio
     return None if best is None else best[1]
 
 

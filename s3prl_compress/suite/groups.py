@@ -1,8 +1,8 @@
-"""Which cells go to a cluster together, as one job.
+"""Which cells are done together: by one process at a time, and on a cluster as one job.
 
 - An upstream is a job; what needs it waits for that job.
-- The one-pass cells of an upstream on a task are one job: they share the features, which take
-  nearly all of their time, and jobs side by side would each make them.
+- The one-pass cells of an upstream on a task are one job: their seeds share the features and are
+  trained at the same time, see `scoring.score_seeds`.
 - A cell of s3prl's engine is a job: it takes hours to days, and shares nothing with another. One
   that takes its learning rate from one-pass cells waits for their job.
 - A time is a job, so that it can have a node to itself.
@@ -35,15 +35,13 @@ class Group:
 
 def groups_of(suite: Suite, cells: Sequence[Cell]) -> list[Group]:
     """Return the jobs for some of a suite's cells, in an order in which they can be done."""
-    members: dict[str, list[Cell]] = {}
-    for cell in cells:
-        members.setdefault(_name(cell), []).append(cell)
+    members = {group_name(part[0]): part for part in batches_of(cells)}
     made = {cell.upstream: name for name, part in members.items() for cell in part[:1]
             if cell.kind == "upstream"}  # fmt: skip
     return [
         Group(
             name=name,
-            cells=tuple(part),
+            cells=part,
             needs=(
                 *(
                     made[needed]
@@ -51,7 +49,7 @@ def groups_of(suite: Suite, cells: Sequence[Cell]) -> list[Group]:
                     if needed in made
                 ),
                 *dict.fromkeys(
-                    _name(other) for cell in part for other in rate_needs(suite, cell, cells)
+                    group_name(other) for cell in part for other in rate_needs(suite, cell, cells)
                 ),
             ),
         )
@@ -59,7 +57,16 @@ def groups_of(suite: Suite, cells: Sequence[Cell]) -> list[Group]:
     ]
 
 
-def _name(cell: Cell) -> str:
+def batches_of(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
+    """Return the cells that are done together, in the order of the first cell of each batch."""
+    members: dict[str, list[Cell]] = {}
+    for cell in cells:
+        members.setdefault(group_name(cell), []).append(cell)
+    return [tuple(part) for part in members.values()]
+
+
+def group_name(cell: Cell) -> str:
+    """Return the name of a cell's group; it is fit for a file's stem."""
     if cell.engine == "onepass" and cell.task is not None:
         return f"{cell.task + 1}.{cell.task_name}-{cell.upstream}-onepass"
     return cell.stem

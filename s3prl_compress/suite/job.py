@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from ..files import write_atomically
-from .cells import Cell
+from .cells import CELLS, Cell
+from .groups import batches_of
 from .plan import CellResult, Plan, without_upstream
-from .worker import Worker
-
-_CELLS = TypeAdapter(tuple[Cell, ...])
+from .worker import Worker, each_alone
 
 
 class Job:
@@ -38,22 +36,27 @@ class Job:
     def __call__(self) -> int:
         """Do the cells and return how many failed."""
         plan, folder = Plan.model_validate_json(self.plan), Path(self.folder)
-        cells = _CELLS.validate_json(self.cells)
+        cells = CELLS.validate_json(self.cells)
         for cell in cells:  # of a start before a requeue
             result_path(folder, cell).unlink(missing_ok=True)
         failed = 0
         with _Warning() as warning, Worker(plan) as worker:
-            for cell in cells:
+            for batch in batches_of(cells):
                 missing = {
                     entry.name
                     for entry in plan.suite.upstreams
                     if _failed(folder, Cell(kind="upstream", upstream=entry.name))
                 }
-                result = without_upstream(plan.suite, cell, missing) or worker.do(cell)
-                if result.worn and result.state == "failed":
-                    warning.wait_for_the_end()
-                write_atomically(result_path(folder, cell), result.model_dump_json() + "\n")
-                failed += result.state == "failed"
+                results: Iterable[CellResult] | None
+                results = without_upstream(plan.suite, batch, missing)
+                if results is None:
+                    first = worker.do_together(batch)
+                    warning.heed(first[0])
+                    results = each_alone(worker, batch, first)
+                for cell, result in zip(batch, results, strict=True):
+                    warning.heed(result)
+                    write_atomically(result_path(folder, cell), result.model_dump_json() + "\n")
+                    failed += result.state == "failed"
         return failed
 
     def checkpoint(self) -> Any:
@@ -88,6 +91,11 @@ class _Warning:
         if callable(self._before):  # submitit's, which says so in the log
             self._before(number, frame)
 
+    def heed(self, result: CellResult) -> None:
+        """Look for a warning where a cell's process came to harm."""
+        if result.worn and result.state == "failed":
+            self.wait_for_the_end()
+
     def wait_for_the_end(self) -> None:
         """Return at once where there was no warning; else be killed here."""
         time.sleep(self._delay)
@@ -97,7 +105,7 @@ class _Warning:
 
 def cells_text(cells: tuple[Cell, ...]) -> str:
     """Return cells as a `Job` takes them."""
-    return _CELLS.dump_json(cells).decode()
+    return CELLS.dump_json(cells).decode()
 
 
 def result_path(folder: Path, cell: Cell) -> Path:

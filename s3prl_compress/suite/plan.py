@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from .cells import Cell, needs
 from .recipe import Suite
@@ -59,15 +59,22 @@ class CellResult(BaseModel):
     details: str = ""
     """Of a failure: the traceback, or the last lines of the log."""
     seconds: float = Field(default=0.0, ge=0)
+    """Of cells that were done together, each has the same share."""
     random_weights: bool = False
     worn: bool = False
     """True: the process must not be used for another cell."""
 
 
-def without_upstream(suite: Suite, cell: Cell, missing: Container[str]) -> CellResult | None:
-    """Return the failure of a cell one of whose upstreams could not be made; else None."""
-    for name in needs(suite, cell):
+RESULTS = TypeAdapter(tuple[CellResult, ...])
+"""Results to and from JSON."""
+
+
+def without_upstream(
+    suite: Suite, cells: Sequence[Cell], missing: Container[str]
+) -> list[CellResult] | None:
+    """Return the failures of cells of one upstream, if what they need could not be made."""
+    for name in needs(suite, cells[0]):
         if name in missing:
             words = f"upstream {name} could not be made"
-            return CellResult(title=cell.title, state="failed", words=words)
+            return [CellResult(title=cell.title, state="failed", words=words) for cell in cells]
     return None

@@ -1,14 +1,15 @@
 """`run_suite`: upstreams x tasks x engines x seeds, timing and the report, from one YAML file.
 
-Every cell is done in another process than this one, here or on a cluster. Killed at any moment
-and started again, a suite loses at most what the cell that it was in had not written: an
-upstream, a score or a time that is complete in the output folder is not made again.
+Every cell is done in another process than this one, here or on a cluster; the one-pass engine's
+seeds of an upstream on a task together. Killed at any moment and started again, a suite loses at
+most what the cells that it was in had not written: an upstream, a score or a time that is complete
+in the output folder is not made again.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -20,10 +21,11 @@ from ..outputs import check_folder_output, check_threads, pick_device
 from .cells import Cell, cells_of, select
 from .cluster import Cluster, run_on_cluster
 from .estimate import estimate
+from .groups import batches_of
 from .leftovers import remove_leftovers
 from .plan import CellResult, Plan, without_upstream
 from .recipe import Suite, find_suite, read_suite
-from .worker import Worker, last_lines
+from .worker import Worker, each_alone, last_lines
 
 FAILURES_FILE = "failures.txt"
 _SHOWN = 5
@@ -106,14 +108,20 @@ def _here(plan: Plan, cells: Sequence[Cell]) -> list[tuple[Cell, CellResult]]:
     results: list[tuple[Cell, CellResult]] = []
     missing: set[str] = set()
     with Worker(plan) as worker:
-        for number, cell in enumerate(cells, 1):
-            print(f"[{number}/{len(cells)}] {cell.title}", file=sys.stderr, flush=True)
-            result = without_upstream(plan.suite, cell, missing) or worker.do(cell)
-            if cell.kind == "upstream" and result.state == "failed":
-                missing.add(cell.upstream)
-            results.append((cell, result))
-            words = f"failed: {result.words}" if result.state == "failed" else result.words
-            print(f"    {words} ({result.seconds:.0f} s)", file=sys.stderr, flush=True)
+        for batch in batches_of(cells):
+            for number, cell in enumerate(batch, len(results) + 1):
+                print(f"[{number}/{len(cells)}] {cell.title}", file=sys.stderr, flush=True)
+            found: Iterable[CellResult] | None = without_upstream(plan.suite, batch, missing)
+            if found is None:
+                found = each_alone(worker, batch, worker.do_together(batch))
+            for cell, result in zip(batch, found, strict=True):
+                if cell.kind == "upstream" and result.state == "failed":
+                    missing.add(cell.upstream)
+                results.append((cell, result))
+                words = f"failed: {result.words}" if result.state == "failed" else result.words
+                if len(batch) > 1:
+                    words = f"seed {cell.seed}: {words}"
+                print(f"    {words} ({result.seconds:.0f} s)", file=sys.stderr, flush=True)
     return results
 
 

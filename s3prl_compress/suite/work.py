@@ -1,10 +1,11 @@
-"""`do_cell`: one cell's work, within the process that was started for it."""
+"""`do_cells`: the work of cells, within the process that was started for it."""
 
 from __future__ import annotations
 
 import sys
 import time
 import traceback
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -15,7 +16,7 @@ from ..encoder.cost import parameters
 from ..encoder.guest import Guest
 from ..errors import InputError
 from ..outputs import pick_device, use_threads
-from ..scoring import record_path, score
+from ..scoring import record_path, score_seeds
 from ..scoring.corpora.opening import locate_corpus
 from ..timing import time_upstreams, write_time_record
 from .cells import Cell
@@ -26,36 +27,42 @@ from .times import timed_before
 from .upstreams import make_upstream, upstream_source
 
 
-def do_cell(plan: Plan, cell: Cell) -> CellResult:
-    """Do one cell, and say how it ended: whatever goes wrong in it comes back as a result.
+def do_cells(plan: Plan, cells: Sequence[Cell]) -> tuple[CellResult, ...]:
+    """Do a cell, or those of a batch (see `groups`) together, and say how each ended.
 
-    What is complete in the output folder already is found by its content and not done again.
+    Whatever goes wrong comes back as the result of all of them. What is complete in the output
+    folder already is found by its content and not done again.
     """
     started = time.perf_counter()
     use_threads(plan.threads or plan.suite.threads)
     details, worn = "", False
-    state: _State
+    outcomes: Sequence[_Outcome]
     try:
-        state, words, random_weights = _WORK[cell.kind](plan, cell)
+        outcomes = _WORK[cells[0].kind](plan, cells)
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         # After anything but bad input nobody knows what is left behind, of GPU memory above all.
         worn = not isinstance(error, InputError)
         words = f"{type(error).__name__}: {reason}" if worn else reason
-        state, random_weights, details = "failed", False, traceback.format_exc()
+        details = traceback.format_exc()
+        outcomes = [("failed", words, False)] * len(cells)
         if worn:
             print(details, file=sys.stderr, flush=True)
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()  # the next cell may need another process's memory there
-    return CellResult(
-        title=cell.title,
-        state=state,
-        words=words,
-        details=details,
-        seconds=time.perf_counter() - started,
-        random_weights=random_weights,
-        # s3prl's hub changes the process that imports it.
-        worn=worn or "s3prl.hub" in sys.modules,
+    seconds = time.perf_counter() - started
+    return tuple(
+        CellResult(
+            title=cell.title,
+            state=state,
+            words=words,
+            details=details,
+            seconds=seconds / len(cells),
+            random_weights=random_weights,
+            # s3prl's hub changes the process that imports it.
+            worn=worn or "s3prl.hub" in sys.modules,
+        )
+        for cell, (state, words, random_weights) in zip(cells, outcomes, strict=True)
     )
 
 
@@ -79,31 +86,35 @@ def _upstream(plan: Plan, cell: Cell) -> _Outcome:
     return _outcome(kept, words, random_weights)
 
 
-def _score(plan: Plan, cell: Cell) -> _Outcome:
+def _scores(plan: Plan, cells: Sequence[Cell]) -> list[_Outcome]:
+    """Score cells that differ in their seeds only."""
+    cell = cells[0]
     assert cell.task is not None
     assert cell.engine is not None
-    assert cell.seed is not None
     task = plan.suite.tasks[cell.task]
     entry = _entry(plan, cell.upstream)
     began = time.time()
     # Jobs of a cluster begin together, and the first one may have to prepare the corpus.
     with FileLock(plan.output / ".corpora.lock"):
         data = locate_corpus(task.task, task.data, plan.corpora)
-    record = score(
+    records = score_seeds(
         _source(plan, entry),
         task.task,
         data=data,
         output=plan.records,
         engine=cell.engine,
         recipe=task.recipe,
-        seed=cell.seed,
+        seeds=[cell.seed for cell in cells if cell.seed is not None],
         device=_device(plan),
         padding=task.padding,
         name=entry.name,
     )
-    before = record_path(record, plan.records).stat().st_mtime < began
-    words = f"{record.score:.1f} \N{PLUS-MINUS SIGN} {record.standard_error:.1f}"
-    return _outcome(before, words, record.upstream.random_weights)
+    outcomes = []
+    for record in records:
+        before = record_path(record, plan.records).stat().st_mtime < began
+        words = f"{record.score:.1f} \N{PLUS-MINUS SIGN} {record.standard_error:.1f}"
+        outcomes.append(_outcome(before, words, record.upstream.random_weights))
+    return outcomes
 
 
 def _time(plan: Plan, cell: Cell) -> _Outcome:
@@ -143,7 +154,11 @@ def _time(plan: Plan, cell: Cell) -> _Outcome:
     return _outcome(before, words, record.upstream.random_weights)
 
 
-_WORK = {"upstream": _upstream, "score": _score, "time": _time}
+_WORK: dict[str, Callable[[Plan, Sequence[Cell]], Sequence[_Outcome]]] = {
+    "upstream": lambda plan, cells: [_upstream(plan, cells[0])],
+    "score": _scores,
+    "time": lambda plan, cells: [_time(plan, cells[0])],
+}
 
 
 def _outcome(before: bool, words: str, random_weights: bool) -> _Outcome:

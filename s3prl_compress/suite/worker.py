@@ -14,12 +14,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from .cells import Cell
-from .plan import CellResult, Plan
+from .cells import CELLS, Cell
+from .groups import group_name
+from .plan import RESULTS, CellResult, Plan
 
 _LONG = 60.0
 """Seconds of a cell after which a fresh start costs nothing worth mentioning."""
@@ -54,7 +56,11 @@ class Worker:
 
     def do(self, cell: Cell) -> CellResult:
         """Return how a cell ended; a process that dies over it is a failure as any other."""
-        log = self._plan.logs / f"{cell.stem}.log"
+        return self.do_together([cell])[0]
+
+    def do_together(self, cells: Sequence[Cell]) -> list[CellResult]:
+        """Return how each of the cells of a batch (see `groups`) ended; a failure is one of all."""
+        log = self._plan.logs / f"{cells[0].stem if len(cells) == 1 else group_name(cells[0])}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
         if self._process is None or self._process.poll() is not None:
@@ -62,24 +68,27 @@ class Worker:
         self._log_to(log)
         line = b""
         with suppress(BrokenPipeError):
-            self._say(cell.model_dump_json())
+            self._say(CELLS.dump_json(tuple(cells)).decode())
             line = self._answer()
         if not line:
             status = self._end(grace=1.0)
             words = f"the process ended with {_ending(status)}"
             seconds = time.perf_counter() - started
-            return CellResult(
-                title=cell.title,
-                state="failed",
-                words=words,
-                details="\n".join(last_lines(log)),
-                seconds=seconds,
-                worn=True,
-            )
-        result = CellResult.model_validate_json(line)
-        if result.worn or result.seconds > _LONG:
+            return [
+                CellResult(
+                    title=cell.title,
+                    state="failed",
+                    words=words,
+                    details="\n".join(last_lines(log)),
+                    seconds=seconds / len(cells),
+                    worn=True,
+                )
+                for cell in cells
+            ]
+        results = RESULTS.validate_json(line)
+        if results[0].worn or time.perf_counter() - started > _LONG:
             self._end()
-        return result
+        return list(results)
 
     def _start(self) -> None:
         self._end()
@@ -166,6 +175,19 @@ class Worker:
                         self._log.write(text.rstrip(b"\r").rpartition(b"\r")[2] + b"\n")
                     self._log.flush()
         output.close()
+
+
+def each_alone(
+    worker: Worker, cells: Sequence[Cell], results: Sequence[CellResult]
+) -> Iterator[CellResult]:
+    """Yield the results of a batch; what failed is done again, each cell by itself.
+
+    A failure is then a cell's own. What the batch wrote before it failed is not lost, and a single
+    cell needs less memory.
+    """
+    for cell, result in zip(cells, results, strict=True):
+        alone = len(cells) > 1 and result.state == "failed"
+        yield worker.do(cell) if alone else result
 
 
 def last_lines(log: Path, count: int = LAST_LINES) -> list[str]:

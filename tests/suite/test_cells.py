@@ -8,7 +8,7 @@ import pytest
 
 from s3prl_compress.errors import InputError
 from s3prl_compress.suite.cells import cells_of, needs, rate_needs, select
-from s3prl_compress.suite.groups import groups_of
+from s3prl_compress.suite.groups import batches_of, groups_of
 from s3prl_compress.suite.recipe import Suite
 
 SUITE: dict[str, Any] = {
@@ -103,6 +103,27 @@ def test_cells_that_take_their_rate_from_one_pass_come_after_it() -> None:
     assert groups["1.asr-dense-s3prl-seed-1"].needs == ("upstream-dense", "2.asr-dense-onepass")
     assert jobs.index("2.asr-dense-onepass") < jobs.index("1.asr-dense-s3prl-seed-1")
     assert groups["4.ks-dense-s3prl-seed-1"].needs == ("upstream-dense",)
+
+
+def test_only_one_pass_seeds_of_an_upstream_and_task_are_done_together() -> None:
+    suite = Suite.model_validate(SUITE | {"tasks": [*SUITE["tasks"], *SUITE["tasks"]]})
+    cells = cells_of(suite)
+    batches = batches_of(cells)
+    assert sorted(c.stem for b in batches for c in b) == sorted(c.stem for c in cells)
+    several = [batch for batch in batches if len(batch) > 1]
+    assert len(several) == 2 * 4
+    for batch in several:
+        assert [cell.seed for cell in batch] == [0, 1]
+        assert {cell.engine for cell in batch} == {"onepass"}
+        assert len({(cell.task, cell.upstream) for cell in batch}) == 1
+    made: set[str] = set()
+    for batch in batches:
+        for cell in batch:
+            assert made.issuperset(needs(suite, cell)), cell.title
+            if cell.kind == "upstream":
+                made.add(cell.upstream)
+    chosen = select(suite, cells, "ks half onepass seed 1")
+    assert [cell.seed for cell in batches_of(chosen)[-1]] == [1]
 
 
 def test_one_pass_cells_of_an_upstream_are_one_job(suite: Suite) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,15 @@ def test_it_agrees_with_what_a_run_writes(
     assert not cells["ks tiny onepass seed 1"]["done"]
     # The other upstream is taken to need what this one's record says.
     assert cells["ks half onepass seed 0"]["basis"] == "past records"
+
+    # A record of several seeds says its seed's share, and the estimate is that of all of them.
+    for path in (tmp_path / "out" / "records").glob("*.json"):
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps(record | {"seeds_together": 5}))
+    again = by_title(run_suite(suite, dry_run=True).figures)
+    assert again["ks half onepass seed 0"]["seconds"] == pytest.approx(
+        5 * cells["ks half onepass seed 0"]["seconds"]
+    )
 
 
 def test_a_corpus_that_is_not_prepared_cannot_be_estimated(

@@ -13,7 +13,7 @@ import yaml
 from s3prl_compress import cli
 from s3prl_compress.encoder import load
 from s3prl_compress.errors import InputError
-from s3prl_compress.reporting.records import read_records
+from s3prl_compress.reporting.records import ScoreRecord, read_records
 from s3prl_compress.suite import FAILURES_FILE, run_suite, upstreams
 from s3prl_compress.suite.recipe import UpstreamEntry, find_suite, read_suite
 
@@ -79,6 +79,44 @@ def test_a_suite_runs_once_and_then_goes_on(
     changed = small(tiny_corpus, output)
     changed["upstreams"][1]["settings"]["sparsity"] = 0.3
     assert run_suite(write(changed, tmp_path)).figures["done_before"] == 3
+
+
+def test_seeds_are_trained_together_and_only_the_missing_ones(
+    tiny_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    content = small(tiny_corpus, output)
+    del content["time"], content["upstreams"][1]
+    content["seeds"] = list(range(5))
+    path = write(content, tmp_path)
+    only = "ks tiny onepass seed 1, ks tiny onepass seed 3"
+    assert run_suite(path, only=only).figures["cells"] == 3
+    capsys.readouterr()
+    answer = run_suite(path)
+    assert (answer.exit_code, answer.figures["done_before"]) == (0, 3)
+    printed = capsys.readouterr().err
+    assert "[2/6] ks tiny onepass seed 0\n[3/6] ks tiny onepass seed 1\n" in printed
+    assert re.search(r"seed 0: \d+\.\d ± \d+\.\d \(", printed)
+    assert re.search(r"seed 1: \d+\.\d ± \d+\.\d, done before \(", printed)
+    records = [record for _, record in read_records(output / "records")]
+    together = {r.seed: r.seeds_together for r in records if isinstance(r, ScoreRecord)}
+    assert together == {0: 3, 1: 2, 2: 3, 3: 2, 4: 3}
+
+
+def test_what_fails_with_all_seeds_is_done_again_seed_by_seed(
+    tiny_corpus: Path, tmp_path: Path
+) -> None:
+    """A seed that cannot be scored takes no other seed with it."""
+    content = small(tiny_corpus, tmp_path / "out")
+    del content["time"], content["upstreams"][1]
+    content["seeds"] = [0, -1, 2]
+    answer = run_suite(write(content, tmp_path))
+    assert answer.exit_code == 1
+    (failed,) = answer.figures["failed"]
+    assert failed["cell"] == "ks tiny onepass seed -1"
+    assert "seed -1: must not be below 0" in failed["reason"]
+    records = [record for _, record in read_records(tmp_path / "out" / "records")]
+    assert {r.seed for r in records if isinstance(r, ScoreRecord)} == {0, 2}
 
 
 def test_a_failing_cell_does_not_stop_the_others(tiny_corpus: Path, tmp_path: Path) -> None:

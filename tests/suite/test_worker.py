@@ -18,7 +18,7 @@ from s3prl_compress import cli
 from s3prl_compress.suite.cells import Cell
 from s3prl_compress.suite.plan import Plan
 from s3prl_compress.suite.recipe import Suite
-from s3prl_compress.suite.worker import Worker
+from s3prl_compress.suite.worker import Worker, each_alone
 
 TINY = Cell(kind="upstream", upstream="tiny")
 BROKEN = Cell(kind="upstream", upstream="broken")
@@ -64,6 +64,21 @@ def test_a_cell_ends_well_badly_or_by_a_kill_and_the_next_is_done(plan: Plan) ->
         assert worker.do(TINY).state == "before"
         assert children() - before == {second}
     assert children() - before == set()
+
+
+def test_a_batch_that_dies_is_done_again_cell_by_cell(plan: Plan) -> None:
+    with Worker(plan, quiet=True) as worker:
+        assert worker.do(TINY).state == "done"
+        (process,) = psutil.Process().children()
+        process.suspend()  # as if it were at work
+        threading.Timer(0.3, process.kill).start()
+        together = worker.do_together([TINY, BROKEN])
+        assert [result.state for result in together] == ["failed", "failed"]
+        assert all("signal 9" in result.words for result in together)
+        alone = list(each_alone(worker, [TINY, BROKEN], together))
+        assert [result.state for result in alone] == ["before", "failed"]
+        assert "nowhere" in alone[1].words
+        assert list(each_alone(worker, [BROKEN], together[1:])) == together[1:]
 
 
 def test_a_kill_of_the_run_ends_its_process_and_the_next_run_goes_on(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from s3prl_compress.scoring.onepass.heads import HeadSweep
+from s3prl_compress.scoring.onepass.heads import Heads, HeadSweep
 
 LAYERS, WIDTH, CLASSES, PROJECTOR = 4, 16, 5, 8
 RATES = (1e-1, 1e-3, 1e-5)
@@ -111,6 +111,36 @@ def test_a_head_of_a_sweep_is_the_single_run_at_its_rate() -> None:
             heads.update(features, labels)
     for number, single in enumerate(singles):
         assert largest_difference(sweep.state(number), single.state(0)) < 1e-6
+
+
+def test_seeds_train_side_by_side_as_they_would_alone() -> None:
+    """The heads of all seeds in one sweep, each seed with a batch of its own."""
+    seeds = (0, 1, 2)
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    sweep = HeadSweep(LAYERS, WIDTH, CLASSES, RATES, projector_dim=PROJECTOR, generators=generators)
+    singles = [sweep_of(RATES, seed) for seed in seeds]
+    # Large gradients and small ones, so that some heads are clipped and some are not.
+    batches_of = [batches(30, scale)[start:] for start, scale in ((0, 1.0), (5, 30.0), (9, 0.1))]
+    for step in zip(*batches_of, strict=False):
+        features, labels = (torch.stack(part) for part in zip(*step, strict=True))
+        shares = torch.stack([torch.rand(6).softmax(0) for _ in seeds])
+        losses = sweep.update(features, labels, shares)
+        expected = [
+            single.update(*batch, share)
+            for single, batch, share in zip(singles, step, shares, strict=True)
+        ]
+        assert torch.allclose(losses, torch.cat(expected), rtol=1e-4, atol=1e-5)
+    assert torch.allclose(
+        sweep.logits(features),
+        torch.cat([single.logits(features[i]) for i, single in enumerate(singles)]),
+        atol=1e-3,
+    )
+    for head in range(len(seeds) * len(RATES)):
+        seed, rate = divmod(head, len(RATES))
+        assert largest_difference(sweep.state(head), singles[seed].state(rate)) < 1e-5
+    fresh = Heads([sweep.state(4), sweep.state(8)])
+    assert torch.equal(fresh.state(1)["output_weight"], sweep.state(8)["output_weight"])
+    assert torch.allclose(fresh.logits(features[0]), sweep.logits(features[0])[[4, 8]], atol=1e-5)
 
 
 def test_a_head_without_a_gradient_norm_makes_no_step_and_the_others_do() -> None:
