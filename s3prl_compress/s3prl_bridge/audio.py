@@ -103,7 +103,7 @@ def apply_effects_file(
         wave, rate = soundfile.read(str(path), dtype="float64", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
         raise InputError(f"{path}: cannot read this audio file ({error}); replace it") from error
-    check_finite(wave, path, rate)
+    check_finite(wave, Path(path), rate)
     try:
         samples, rate = _apply(torch.from_numpy(wave.T.copy()), int(rate), effects)
     except InputError as error:

@@ -106,8 +106,8 @@ class LearnedConfig(MethodConfig):
         if self._opened is None:
             audio = self.listed()
             audio = audio.subset(audio.of_at_least(minimum_samples))
-            audio.check_audible()
             self._opened = audio.hold() if self.hold else audio
+            self._opened.check_audible()
         return self._opened
 
     def stage(self, name: str, rules: tuple[GroupRule, ...] = ()) -> Stage:

@@ -52,8 +52,8 @@ class TranscribedConfig(LearnedConfig):
         if self._opened_speech is None:
             speech = self.listed_speech()
             speech = speech.subset(speech.audio.of_at_least(minimum_samples))
-            speech.audio.check_audible()
             audio = speech.audio.hold() if self.hold else speech.audio
+            audio.check_audible()
             self._opened_speech = TranscribedAudio(audio, speech.texts, speech.speakers)
         return self._opened_speech
 

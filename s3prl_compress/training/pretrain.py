@@ -79,9 +79,9 @@ def run_recipe(recipe: Recipe, audio: AudioSet, folder: Path, device: str) -> di
     """
     if share()[1] > 1:
         raise InputError("pre-training runs in one process; start it without a launcher")
-    audio.check_audible()
     if recipe.audio.hold:
         audio = audio.hold()
+    audio.check_audible()
     encoder: SpeechEncoder | None = None
     histories, figures = {}, []
     for number, iteration in enumerate(recipe.iterations, start=1):

@@ -63,3 +63,11 @@ def test_files_are_read_written_and_described_as_by_torchaudio(tmp_path: Path) -
     described = audio.information(tmp_path / "a.wav")
     assert (described.sample_rate, described.num_frames, described.num_channels) == (16_000, 320, 2)
     assert (described.bits_per_sample, described.encoding) == (16, "PCM_16")
+
+
+def test_samples_that_are_no_numbers_are_named(tmp_path: Path) -> None:
+    wave = np.full((100, 2), 0.1)
+    wave[16, 1] = np.inf
+    soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
+    with pytest.raises(InputError, match=r"a\.wav: holds samples that are NaN .*at 0\.001 s"):
+        audio.apply_effects_file(tmp_path / "a.wav", KEYWORD_CHAIN)

@@ -6,8 +6,10 @@ from pathlib import Path
 from shutil import copytree
 from typing import Any
 
+import numpy as np
 import pandas
 import pytest
+import soundfile
 
 from s3prl_compress import cli
 from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, random_encoder, save
@@ -94,6 +96,25 @@ def test_a_table_will_do(encoder: SpeechEncoder, data: Path, tmp_path: Path) -> 
     record = score(encoder, "ctc", data=table, output=tmp_path)
     assert record.score == folder.score
     assert (record.corpus.name, folder.corpus.name) == ("speech", "test-clean")
+
+
+def test_utterances_that_are_too_short_count_as_errors(
+    encoder: SpeechEncoder, data: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "speech"
+    copytree(data / "test-clean", root)
+    folder = score(encoder, "ctc", data=root, output=tmp_path / "one")
+    for name, samples in (("1-2-0008.flac", 399), ("1-2-0009.wav", 0)):
+        soundfile.write(root / "1/2" / name, np.full(samples, 0.1), 16_000)
+    with open(root / "1/2/1-2.trans.txt", "a") as file:
+        file.write("1-2-0008 ab\n1-2-0009 c d\n")
+    record = score(encoder, "ctc", data=root, output=tmp_path / "two")
+    words = sum(len(truth.split()) for _, truth, _ in score_ctc(encoder, data).predictions)
+    assert record.test_size == folder.test_size + 2
+    assert record.score == pytest.approx((folder.score * words + 300) / (words + 3))
+    (note,) = set(record.notes) - set(folder.notes)
+    assert note.startswith("2 of 6 utterances are too short for the encoder")
+    assert score_ctc(encoder, root).predictions[-1] == ("1/2/1-2-0009.wav", "C D", "")
 
 
 def test_generated_speech_says_so(encoder: SpeechEncoder, data: Path, tmp_path: Path) -> None:

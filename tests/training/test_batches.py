@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from s3prl_compress.audio import AudioSet, open_audio
@@ -79,3 +81,14 @@ def test_files_are_split() -> None:
     assert split_files(10, 3, seed=0) == (trained, held_out)
     with pytest.raises(InputError, match="leaves none"):
         split_files(3, 3, seed=0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_cannot_be_used_is_one_line(tmp_path: Path, workers: int) -> None:
+    wave = np.full(RATE, 0.1)
+    wave[100] = np.nan
+    soundfile.write(tmp_path / "a.wav", wave, RATE, subtype="FLOAT")
+    batches = batches_of(open_audio(tmp_path))
+    with pytest.raises(InputError, match=r"a\.wav: holds samples that are NaN") as caught:
+        next(batches.iterate(0, workers))
+    assert "\n" not in str(caught.value)

@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from s3prl_compress.audio import audio_set
 from s3prl_compress.encoder import SpeechEncoder, fingerprint, load
 from s3prl_compress.errors import InputError
-from s3prl_compress.training import audio, learned
+from s3prl_compress.training import learned
 from s3prl_compress.training.config import ImitatingConfig, Stage
 from s3prl_compress.training.learned import distill
 from s3prl_compress.training.losses import distance_to
@@ -196,13 +197,13 @@ def test_listing_decodes_nothing(tones: Path, monkeypatch: pytest.MonkeyPatch) -
     """A suite asks for the identity of an upstream before it knows whether to make it."""
     held = config(tones, hold=True)
     decoded: list[Path] = []
-    real = audio._decode
+    real = audio_set._decode
 
     def counted(path: Path, *rest: int) -> Any:
         decoded.append(path)
         return real(path, *rest)
 
-    monkeypatch.setattr(audio, "_decode", counted)
+    monkeypatch.setattr(audio_set, "_decode", counted)
     recorded = held.recorded()
     assert not decoded
     assert held.open(400).held is not None

@@ -152,6 +152,33 @@ def test_faults_of_a_table_are_listed_and_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_session_of_one_class_is_refused(
+    emotion_table: Path, corpus_copy: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "speech"
+    folder.mkdir()
+    (folder / "audio").symlink_to(emotion_table.parent / "audio")
+    with open(emotion_table, newline="", encoding="utf-8") as file:
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            if row["split"] != "session2" or row["label"] == "ang"
+        ]
+    with pytest.raises(InputError, match=r"one class only.*: 1 .ang in session2"):
+        prepare_emotions(write_table(folder, rows), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    for path in corpus_copy.glob("meta_data/*/*.json"):
+        content = json.loads(path.read_text())
+        content["meta_data"] = [
+            entry
+            for entry in content["meta_data"]
+            if "Session2" not in entry["path"] or entry["label"] == "ang"
+        ]
+        path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"one class only.*: 1 .ang in test of fold 2"):
+        open_corpus(corpus_copy, "er").check()
+
+
 def test_the_demo_is_complete_and_says_that_it_is_generated(tmp_path: Path) -> None:
     corpus = open_corpus(prepare_corpus("er", "demo", tmp_path / "demo"), "er")
     corpus.check()

@@ -284,3 +284,14 @@ def test_s3prl_finds_the_splits_of_real_speech(speech_data: Path, tmp_path: Path
         assert Counter(label for label, _ in found) == {
             label: count for (label, where), count in listed.items() if where == split
         }
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_samples_that_are_no_numbers_are_named_and_nothing_is_written(
+    tmp_path: Path, rows: list[dict[str, Any]], value: float
+) -> None:
+    rows[3]["file"] = "audio/broken.wav"
+    soundfile.write(tmp_path / rows[3]["file"], [0.1, value, 0.1], RATE, subtype="FLOAT")
+    with pytest.raises(InputError, match=r"broken\.wav: holds samples that are NaN or infinite"):
+        prepare_keywords(write_table(tmp_path, rows), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

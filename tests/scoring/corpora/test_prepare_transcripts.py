@@ -103,3 +103,23 @@ def test_real_speech(speech_data: Path, tmp_path: Path) -> None:
         items = corpus.items(split)  # type: ignore[arg-type]
         assert len(items) == count
         assert all(texts[corpus.utterance_name(item)] == item.label for item in items)
+
+
+def test_transcript_is_another_name_of_the_column(
+    tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
+    table = write_table(tmp_path, rows)
+    one = prepare_corpus("asr", table, tmp_path / "one")
+    header, rest = table.read_text("utf-8").split("\n", 1)
+    table.write_text(header.replace("text", "transcript") + "\n" + rest, "utf-8-sig")
+    two = prepare_corpus("asr", table, tmp_path / "two")
+    assert open_corpus(one, "asr").fingerprint() == open_corpus(two, "asr").fingerprint()
+
+
+def test_a_table_in_another_encoding_is_one_line(
+    tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
+    table = write_table(tmp_path, rows)
+    table.write_text(table.read_text("utf-8"), encoding="latin-1")
+    with pytest.raises(InputError, match=r"not UTF-8 \(byte 0xe9 in line 7\); save it as UTF-8"):
+        prepare_corpus("asr", table, tmp_path / "out")

@@ -184,6 +184,34 @@ def test_faults_of_a_table_are_listed_and_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [
+        ({"train": ("Ann",), "valid": ("Ann",), "test": ("Ann",)}, "Ann in train, Ann in test"),
+        ({"train": ("Ann", "Cy"), "valid": ("Ann",), "test": ("Cy",)}, "Cy in test"),
+    ],
+)
+def test_one_class_is_nothing_to_tell_apart(
+    speaker_table: Path, tmp_path: Path, kept: dict[str, tuple[str, ...]], message: str
+) -> None:
+    folder = tmp_path / "speech"
+    folder.mkdir()
+    (folder / "audio").symlink_to(speaker_table.parent / "audio")
+    rows = [row for row in read_rows(speaker_table) if row["label"] in kept[row["split"]]]
+    with pytest.raises(InputError, match=f"one class only, where a score needs two: .*{message}"):
+        prepare_speakers(write_table(folder, rows), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_class_in_a_list_is_refused(corpus_copy: Path) -> None:
+    path = corpus_copy / "iden_split.txt"
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if line[0] != "3" or "id10002" in line]
+    path.write_text("".join(kept), encoding="utf-8")
+    with pytest.raises(InputError, match=r"one class only.*: 1 .id10002 in test"):
+        open_corpus(corpus_copy, "sid").check()
+
+
 def test_the_demo_is_complete_and_says_that_it_is_generated(tmp_path: Path) -> None:
     corpus = open_corpus(prepare_corpus("sid", "demo", tmp_path / "demo"), "sid")
     corpus.check()
