@@ -20,11 +20,14 @@ class TranscribedAudio:
     audio: AudioSet
     texts: tuple[str, ...]
     """One per file."""
+    speakers: tuple[str, ...]
+    """One per file, "" where it is not known."""
 
     def subset(self, indices: Sequence[int]) -> TranscribedAudio:
         """Return the files of these numbers only."""
         texts = tuple(self.texts[index] for index in indices)
-        return TranscribedAudio(self.audio.subset(indices), texts)
+        speakers = tuple(self.speakers[index] for index in indices)
+        return TranscribedAudio(self.audio.subset(indices), texts, speakers)
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class _Utterance:
     text: str
     split: Split | None
     """None where the source does not say."""
+    speaker: str
+    """Empty where the source does not say."""
 
 
 def open_transcribed(
@@ -42,9 +47,10 @@ def open_transcribed(
     """List transcribed speech, and check it.
 
     A csv table (or a folder with a `metadata.csv`) has the columns `file`, relative to it, and
-    `text` (or `transcript`), and may have `split` (train, dev or valid, test). Any other folder is
-    searched for LibriSpeech's `*.trans.txt`, whose lines are an utterance's name and its text,
-    with the audio beside them; folders `train-...`, `dev-...`, `test-...` are its splits.
+    `text` (or `transcript`), and may have `split` (train, dev or valid, test) and `speaker`. Any
+    other folder is searched for LibriSpeech's `<speaker>-<chapter>.trans.txt`, whose lines are an
+    utterance's name and its text, with the audio beside them; folders `train-...`, `dev-...`,
+    `test-...` are its splits.
 
     Args:
         source: folder or table.
@@ -64,9 +70,14 @@ def open_transcribed(
     else:
         raise InputError(f"{source}: no such folder or table of transcribed speech")
     chosen = _choose(found, split, source)
-    texts = {utterance.file: utterance.text for utterance in chosen}
-    audio = open_files(source, root, sorted(texts), minimum_samples=minimum_samples)
-    return TranscribedAudio(audio, tuple(texts[name] for name in audio.files))
+    listed = {utterance.file: utterance for utterance in chosen}
+    audio = open_files(source, root, sorted(listed), minimum_samples=minimum_samples)
+    kept = [listed[name] for name in audio.files]
+    return TranscribedAudio(
+        audio,
+        tuple(utterance.text for utterance in kept),
+        tuple(utterance.speaker for utterance in kept),
+    )
 
 
 def read_transcripts(path: Path) -> dict[str, str]:
@@ -98,7 +109,8 @@ def _read_table(table: Path) -> list[_Utterance]:
             faults.add(f"split that is none of {', '.join(SPLIT_NAMES)}", f"{split!r}")
         if not text:
             faults.add("empty text", row.file)
-        found.append(_Utterance(row.file, text, SPLIT_NAMES.get(split)))
+        speaker = row.cells.get("speaker", "")
+        found.append(_Utterance(row.file, text, SPLIT_NAMES.get(split), speaker))
     faults.raise_if_any(str(table), "correct the table")
     return found
 
@@ -113,6 +125,7 @@ def _read_folder(root: Path) -> list[_Utterance]:
     found = []
     faults = Faults()
     for path in lists:
+        speaker = path.name.partition("-")[0] if "-" in path.name else ""
         beside = {
             file.stem: file
             for file in sorted(path.parent.iterdir())
@@ -126,7 +139,7 @@ def _read_folder(root: Path) -> list[_Utterance]:
             if not text:
                 faults.add("empty text", file.as_posix())
             split = SPLIT_NAMES.get(file.parts[0].split("-")[0])
-            found.append(_Utterance(file.as_posix(), text, split))
+            found.append(_Utterance(file.as_posix(), text, split, speaker))
     faults.raise_if_any(str(root), "add what is missing, or remove these lines of *.trans.txt")
     return found
 

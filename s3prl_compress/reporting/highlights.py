@@ -9,6 +9,7 @@ from typing import Any
 from . import formats
 from .overview import Group
 from .rows import reference_of
+from .uncertainty_notes import detectable_text
 from .view import verdict
 
 
@@ -24,9 +25,9 @@ class Highlight:
 
 
 def highlights(group: Group) -> list[Highlight]:
-    """Return the smallest row without a significant loss, the fastest, and the best compressed.
+    """Return the smallest row without a resolved loss, the fastest, and the best compressed.
 
-    "Without a significant loss" says what the tests found, and never that nothing was lost.
+    A loss that is not resolved may be there: the first one says how large it would have to be.
     """
     table = group.overview or group.tables[0]
     rows = [row for row in table.rows if row["score"] is not None]
@@ -48,11 +49,21 @@ def _smallest(
     whole = reference["parameters"] if reference else None
     share = f", {formats.percent(row['parameters'] / whole)} of dense" if whole else ""
     return Highlight(
-        "Smallest without a significant loss",
+        "Smallest without a resolved loss",
         row["upstream"],
         f"{formats.count(row['parameters'])} parameters{share}",
-        _score(row),
+        f"{_score(row)}{_limit(row)}",
     )
+
+
+def _limit(row: Mapping[str, Any]) -> str:
+    """Say which differences would have been found; on all tasks together, on each."""
+    tasks = row.get("tasks", {"": row})
+    found = ", ".join(
+        " ".join(filter(None, (name.upper(), detectable_text([task]))))
+        for name, task in tasks.items()
+    )
+    return f"; smallest difference that would have been found: {found}"
 
 
 def _fastest(compressed: Sequence[dict[str, Any]]) -> Highlight | None:

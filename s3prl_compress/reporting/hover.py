@@ -27,16 +27,21 @@ def _score(row: Mapping[str, Any]) -> str:
     text = f"{row['metric']} {formats.score(row['score'], row['standard_error'], 2)}"
     if row.get("score_low") is not None:
         text += f" (95 %: {row['score_low']:.2f} to {row['score_high']:.2f})"
+    if row.get("error_units"):
+        text += f", over {row['error_units']}"
     return text
 
 
 def _difference(row: Mapping[str, Any]) -> str:
     text = f"to dense {formats.signed(row['difference'], 2)}"
     if row["p_value"] is None:
-        return f"{text}, not tested"
-    verdict = "significant" if row["significant"] else "not significant"
-    corrected = formats.p_value(row["p_corrected"])
-    return f"{text}, p {formats.p_value(row['p_value'])}, corrected {corrected}: {verdict}"
+        return f"{text}, {row['resolution'] or 'not tested'}"
+    low, high = (formats.signed(row[f"difference_{end}"], 2) for end in ("low", "high"))
+    return (
+        f"{text} (95 %: {low} to {high}), p {formats.p_value(row['p_value'])}, corrected "
+        f"{formats.p_value(row['p_corrected'])}: {row['resolution']} "
+        f"({row['detectable']:.2f} would have been found)"
+    )
 
 
 def _task(name: str, row: Mapping[str, Any]) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from statistics import fmean
 from typing import Any
 
 import pandas
 
 from .costs import attach_fronts
-from .paired import attach_significance
 from .records import Record, ScoreRecord, TimeRecord
 from .rows import mark_roles, one_per_seed, reference_of, row_of
 from .speed import attach_speed
+from .uncertainty import attach_errors
 
 BLOCK_COLUMNS = (
     "task",
@@ -37,9 +38,9 @@ def leaderboard(records: Iterable[Record]) -> pandas.DataFrame:
     `bytes` are bytes, `rtfx` is total audio over total time of the timing's 32 utterances. The
     speed figures of a block are all of one machine, device, thread count and dtype (see
     `speed.attach_speed`). `difference` is to the upstream of the same base that no method has
-    touched (`reference` is true for that one, see `rows.mark_roles`); whether it is
-    significant is found from the predictions that the records name (see
-    `paired.attach_significance`).
+    touched (`reference` is true for that one, see `rows.mark_roles`). Errors, and whether a
+    difference is significant, are found from the predictions that the records name (see
+    `uncertainty.attach_errors`).
     """
     scores: dict[tuple[Any, ...], dict[tuple[str, str], list[ScoreRecord]]] = {}
     times: list[TimeRecord] = []
@@ -56,7 +57,7 @@ def leaderboard(records: Iterable[Record]) -> pandas.DataFrame:
         rows_of_block = [heading | row_of(one_per_seed(cell)) for cell in scores[block].values()]
         mark_roles(rows_of_block)
         _compare_with_reference(rows_of_block)
-        attach_significance(rows_of_block)
+        attach_errors(rows_of_block)
         attach_speed(rows_of_block, times)
         attach_fronts(rows_of_block)
         for position, row in enumerate(_ordered(rows_of_block), start=1):
@@ -81,11 +82,22 @@ def _block_of(record: ScoreRecord) -> tuple[Any, ...]:
 
 
 def _compare_with_reference(rows: list[dict[str, Any]]) -> None:
-    """Fill in `difference`, in place; an untouched upstream has none."""
+    """Fill in `difference`, in place; an untouched upstream has none.
+
+    It is the mean over the seeds that both rows have; without a common seed, the difference of the
+    two means. Where it is tested, `attach_errors` takes it from the seeds of the test.
+    """
     for row in rows:
         reference = reference_of(row, rows)
-        if reference is not None and reference is not row:
-            row["difference"] = row["score"] - reference["score"]
+        if reference is None or reference is row:
+            continue
+        own, other = dict(row["seed_scores"]), dict(reference["seed_scores"])
+        common = own.keys() & other.keys()
+        row["difference"] = (
+            fmean(own[seed] - other[seed] for seed in common)
+            if common
+            else row["score"] - reference["score"]
+        )
 
 
 def _ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

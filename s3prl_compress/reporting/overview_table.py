@@ -9,6 +9,7 @@ from . import formats, four_task
 from .notes import ALMOST, APPROXIMATE, RANDOM_WEIGHTS, footnotes
 from .rows import reference_of
 from .task_table import timing_notes
+from .uncertainty_notes import detectable_text
 from .view import (
     COST_COLUMNS,
     DOWN,
@@ -122,13 +123,25 @@ def _score(row: Mapping[str, Any], decimals: int) -> str:
     return mark + formats.score(row["score"], row["standard_error"], decimals)
 
 
+def _limits(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say which differences would have been found on each task."""
+    tasks: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        for name, task in row["tasks"].items():
+            tasks.setdefault(name, []).append(task)
+    found = {name: detectable_text(own) for name, own in tasks.items()}
+    listed = "; ".join(f"{name.upper()} {text}" for name, text in found.items() if text)
+    return f"differences that would have been found with a power of 80 %: {listed}."
+
+
 def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     notes, metric = [], rows[0]["metric"]
     if metric == four_task.NAME:
         notes.append(
             "4-task score: 1000 (v - base) / (top - base), the mean over the tasks, with the "
             "SUPERB leaderboard's formula and reference points (errors v as 100 - v). The "
-            "leaderboard's own score is of ten tasks: never compare the two."
+            "leaderboard's own score is of ten tasks: never compare the two. Its error combines "
+            "those of the tasks, over seeds and speakers."
         )
     else:
         notes.append(
@@ -141,6 +154,8 @@ def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         notes.append(RANDOM_WEIGHTS)
     if any(task["significant"] is not None for row in rows for task in row["tasks"].values()):
         notes.append(
-            "* after a difference: significant at 0.05, corrected for the rows of its task."
+            "* after a difference: significant at 0.05, corrected for the rows of its task. "
+            "Without it, a difference is not resolved, or not tested (see the task's own table); "
+            f"{_limits(rows)}"
         )
     return notes

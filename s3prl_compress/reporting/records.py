@@ -145,10 +145,12 @@ class ScoreRecord(_Record):
     score: float
     """Of cross-validation: the mean of the folds."""
     standard_error: float
-    """In the score's unit. Of an accuracy the binomial's, 100 sqrt(p (1 - p) / n); of a word error
-    rate that of a bootstrap over utterances."""
+    """In the score's unit, conditional on this one trained head: over `error_units`."""
     interval: tuple[float, float] | None = None
-    """95 %, in the score's unit: Wilson's of an accuracy, the bootstrap's of a word error rate."""
+    """95 %, in the score's unit, over the same units."""
+    error_units: str = "utterances"
+    """What the error is over: "30 speakers"; "240 utterances of 4 speakers", which are too few to
+    generalise over; or utterances, as in all records from before speakers were kept."""
     test_size: int
     chance: float | None
     """Share of the largest test class, in the score's unit; None for recognition."""
@@ -174,7 +176,7 @@ class ScoreRecord(_Record):
     notes: tuple[str, ...] = ()
     """What a reader must know: stand-ins for silence, deviations from s3prl, random weights."""
     predictions: str
-    """File name of the per-utterance predictions beside this record (file, truth, predicted)."""
+    """File name of the predictions beside this record: file, truth, predicted, speaker."""
     seconds: dict[str, float] = Field(default_factory=dict)
     """Wall time by stage. Of seeds that were trained together, this seed's own time and its share
     of what they had in common: the sum over their records is the time that passed."""

@@ -70,6 +70,7 @@ def row_of(records: list[ScoreRecord]) -> dict[str, Any]:
         "source": upstream.source,
         "checkpoint_sha256": upstream.checkpoint_sha256,
         "predictions": tuple((record.seed, record.predictions) for record in records),
+        "seed_scores": tuple((record.seed, record.score) for record in records),
         "machine": newest.machine,
         "device": newest.device,
         "threads": newest.threads,
@@ -85,9 +86,9 @@ def row_of(records: list[ScoreRecord]) -> dict[str, Any]:
 def over_seeds(scores: list[float], errors: list[float]) -> tuple[float, float, float | None]:
     """Return mean, its standard error, and the standard deviation over seeds (None for one).
 
-    The seeds share one test set, so its sampling error does not shrink with their number; the
-    training's does: error^2 = mean(sampling^2) + spread^2 / seeds. Slightly too wide, never too
-    narrow.
+    The error is that of rows without predictions; others get theirs from
+    `uncertainty.attach_errors`. The seeds share one test set, so its sampling error does not
+    shrink with their number; the training's does: error^2 = mean(sampling^2) + spread^2 / seeds.
     """
     mean = fmean(scores)
     sampling = fmean(error**2 for error in errors)

@@ -15,8 +15,8 @@ def csv(frame: pandas.DataFrame, speeds: list[tuple[str, pandas.DataFrame]]) -> 
         parts = [table.assign(identity=identity) for identity, table in speeds]
         frame = pandas.concat(parts, ignore_index=True)
     flat = frame.assign(notes=["; ".join(notes) for notes in frame["notes"]])
-    flat = flat.drop(columns=["predictions"], errors="ignore")
-    for column in ("p_units", "compared_rows"):
+    flat = flat.drop(columns=["predictions", "seed_scores"], errors="ignore")
+    for column in ("p_segments", "compared_rows", "error_speakers"):
         if column in flat:
             flat[column] = flat[column].astype("Int64")  # whole numbers beside missing ones
     for column, separator in (("front", ", "), ("fold_sizes", " ")):

@@ -9,8 +9,9 @@ import pandas
 
 from . import formats
 from .notes import ALMOST, footnotes
-from .paired import significance_notes
 from .rows import reference_of
+from .uncertainty import ONE_SEED
+from .uncertainty_notes import error_notes
 from .view import (
     COST_COLUMNS,
     FRONT_COLUMN,
@@ -54,7 +55,7 @@ COLUMNS = (
     Column(
         "p_value",
         "p",
-        "two-sided, of the paired test against dense; below it, corrected for the rows",
+        "two-sided, of the test against dense; below it, corrected for the rows",
         below="corrected",
     ),
     Column("cer", "CER", "character error rate, percent"),
@@ -104,7 +105,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         facts=_facts(first),
         columns=columns,
         lines=lines,
-        notes=(*shared, *significance_notes(rows), *timing_notes(rows)),
+        notes=(*shared, *error_notes(rows), *timing_notes(rows)),
         footnotes=tuple(own),
     )
 
@@ -156,6 +157,8 @@ def _has(key: str, rows: Sequence[Mapping[str, Any]]) -> bool:
         return any(row[key] is not None or row["fold_spread"] is not None for row in rows)
     if key == "nonzero_parameters":
         return any(row[key] != row["parameters"] for row in rows)
+    if key == "p_value" and any(row["resolution"] == ONE_SEED for row in rows):
+        return True
     return key not in _OPTIONAL or any(row[key] not in (None, (), "") for row in rows)
 
 
@@ -173,6 +176,8 @@ def _cell(
         return score_cell(row, decimals)
     if key == "seed_spread":
         return _spread(row)
+    if key == "p_value" and row["resolution"] == ONE_SEED:
+        return Cell(ONE_SEED)
     if value is None:
         return Cell()
     if key == "difference":

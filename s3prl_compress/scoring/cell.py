@@ -103,6 +103,7 @@ def make_record(
     _check_predictions(job.corpus, result)
     truth = [row[1] for row in result.predictions]
     predicted = [row[2] for row in result.predictions]
+    speakers = speakers_of(job.corpus)
     return ScoreRecord(
         upstream=upstream,
         task=task.name,
@@ -116,7 +117,11 @@ def make_record(
         settings=settings.identity(),
         metric=f"{task.metric} ({task.unit})",
         higher_is_better=task.higher_is_better,
-        **(_accuracy if task.metric == "accuracy" else _word_errors)(truth, predicted, result),
+        **(
+            _accuracy(truth, predicted, speakers, result)
+            if task.metric == "accuracy"
+            else _word_errors(truth, predicted, speakers)
+        ),
         test_size=len(truth),
         folds=result.folds,
         resumed=result.resumed,
@@ -136,44 +141,53 @@ def make_record(
 
 
 def _accuracy(
-    truth: Sequence[str], predicted: Sequence[str], result: EngineResult
+    truth: Sequence[str], predicted: Sequence[str], speakers: Sequence[str], result: EngineResult
 ) -> dict[str, Any]:
-    """Of cross-validation the score is the mean of the folds; its error stays the binomial's."""
-    accuracy = metrics.accuracy(truth, predicted)
-    if result.folds:
-        accuracy = sum(fold.score for fold in result.folds) / len(result.folds)
-    return {
-        "score": accuracy,
-        "standard_error": metrics.binomial_standard_error(accuracy, len(truth)),
-        "interval": metrics.wilson_interval(accuracy, len(truth)),
-        "chance": metrics.chance(truth),
-    }
+    """Of cross-validation the score is the mean of the folds."""
+    folds = [fold.test_size for fold in result.folds]
+    found = metrics.measure_accuracy(truth, predicted, speakers, folds)
+    return {**_measured(found), "chance": metrics.chance(truth)}
 
 
 def _word_errors(
-    truth: Sequence[str], predicted: Sequence[str], result: EngineResult
+    truth: Sequence[str], predicted: Sequence[str], speakers: Sequence[str]
 ) -> dict[str, Any]:
-    standard_error, interval = metrics.bootstrap_wer(truth, predicted)
     return {
-        "score": metrics.word_error_rate(truth, predicted),
-        "standard_error": standard_error,
-        "interval": interval,
+        **_measured(metrics.measure_words(truth, predicted, speakers)),
         "chance": None,
         "other_metrics": {"cer": metrics.character_error_rate(truth, predicted)},
     }
 
 
-def write_cell(record: ScoreRecord, result: EngineResult, output: Path) -> Path:
+def _measured(found: metrics.Measured) -> dict[str, Any]:
+    return {
+        "score": found.score,
+        "standard_error": found.standard_error,
+        "interval": found.interval,
+        "error_units": found.units,
+    }
+
+
+def speakers_of(corpus: Corpus) -> list[str]:
+    """Return the speakers of the test utterances, in the order of predictions; "" if unknown."""
+    return [item.speaker for item in corpus.test_items()]
+
+
+def write_cell(record: ScoreRecord, result: EngineResult, corpus: Corpus, output: Path) -> Path:
     """Write the predictions, then the record: where there is a record, the cell is whole."""
-    write_predictions(record, result.predictions, output)
+    write_predictions(record, result.predictions, speakers_of(corpus), output)
     return records.write_record(record, output, record.predictions.removesuffix(".csv"))
 
 
 def write_predictions(
-    record: ScoreRecord, predictions: Sequence[tuple[str, str, str]], output: Path
+    record: ScoreRecord,
+    predictions: Sequence[tuple[str, str, str]],
+    speakers: Sequence[str],
+    output: Path,
 ) -> None:
-    """Write what a record was counted from, beside it: file, truth, predicted."""
-    write_atomically(output / record.predictions, _csv(predictions))
+    """Write what a record was counted from, beside it: file, truth, predicted, speaker."""
+    rows = [(*row, name) for row, name in zip(predictions, speakers, strict=True)]
+    write_atomically(output / record.predictions, _csv(rows))
 
 
 def _notes(job: Job, upstream: Upstream) -> list[str]:
@@ -210,9 +224,9 @@ def _check_predictions(corpus: Corpus, result: EngineResult) -> None:
         )
 
 
-def _csv(predictions: Sequence[tuple[str, str, str]]) -> str:
+def _csv(rows: Sequence[tuple[str, ...]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("file", "truth", "predicted"))
-    writer.writerows(predictions)
+    writer.writerow(("file", "truth", "predicted", "speaker"))
+    writer.writerows(rows)
     return text.getvalue()

@@ -20,7 +20,7 @@ from ..encoder import CTCHead, SpeechEncoder, inference_copy, load
 from ..encoder.symbols import decode, plain_text
 from ..errors import InputError
 from ..precision import full_precision
-from .metrics import bootstrap_wer, character_error_rate, word_error_rate
+from .metrics import character_error_rate, measure_words
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,11 @@ class CTCScore:
     character_error_rate: float
     """In percent, over all characters, spaces included."""
     standard_error: float
-    """Of the word error rate, by bootstrap over utterances."""
+    """Of the word error rate, over `error_units`."""
     interval: tuple[float, float]
     """95 %, of the word error rate."""
+    error_units: str
+    """See `metrics.Measured.units`."""
     predictions: list[tuple[str, str, str]]
     """Per utterance: file (relative to the data's folder), truth, predicted; upper case."""
     too_short: int
@@ -94,12 +96,13 @@ def measure_ctc(encoder: SpeechEncoder, speech: TranscribedAudio, device: str = 
     truth = [plain_text(text) for text in speech.texts]
     started = time.monotonic()
     predicted = recognise(encoder.to(device), head, speech)
-    error, interval = bootstrap_wer(truth, predicted)
+    found = measure_words(truth, predicted, speech.speakers)
     return CTCScore(
-        word_error_rate=word_error_rate(truth, predicted),
+        word_error_rate=found.score,
         character_error_rate=character_error_rate(truth, predicted),
-        standard_error=error,
-        interval=interval,
+        standard_error=found.standard_error,
+        interval=found.interval,
+        error_units=found.units,
         predictions=list(zip(speech.audio.files, truth, predicted, strict=True)),
         too_short=sum(n < encoder.shape.minimum_samples for n in speech.audio.lengths),
         audio_fingerprint=speech.audio.fingerprint(),

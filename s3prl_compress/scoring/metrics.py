@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy
 
-BOOTSTRAP_DRAWS = 10_000
-"""Resamples of a bootstrap: its 95 % ends then rest on 250 resamples each."""
+from ..statistics import (
+    accuracy_interval,
+    accuracy_outcomes,
+    estimate,
+    sampling_units,
+    word_outcomes,
+)
 
-_NORMAL_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
+
+@dataclass(frozen=True)
+class Measured:
+    """A score of one model on one test set, in percent."""
+
+    score: float
+    standard_error: float
+    interval: tuple[float, float]
+    """95 %."""
+    units: str
+    """What the error is over: "30 speakers", "240 utterances of 4 speakers", "240 utterances"."""
 
 
 def accuracy(truth: Sequence[str], predicted: Sequence[str]) -> float:
     """Return the share of right predictions, in percent."""
     _check_pairs(truth, predicted, "accuracy")
     return 100.0 * sum(map(str.__eq__, truth, predicted)) / len(truth)
-
-
-def binomial_standard_error(percent: float, count: int) -> float:
-    """Return the standard error of an accuracy over `count` utterances, in percent.
-
-    100 sqrt(p (1 - p) / n), the binomial's; p = percent / 100.
-    """
-    share = percent / 100.0
-    return 100.0 * math.sqrt(share * (1.0 - share) / count)
-
-
-def wilson_interval(percent: float, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of an accuracy over `count` utterances, in percent.
-
-    Wilson's score interval (Wilson 1927). Unlike the binomial error it has a width at 0 and 100 %
-    and never leaves that range.
-    """
-    share, squared = percent / 100.0, _NORMAL_95**2
-    middle = share + squared / (2 * count)
-    half = _NORMAL_95 * math.sqrt(share * (1 - share) / count + squared / (4 * count**2))
-    whole = 1 + squared / count
-    low = 100.0 * max(0.0, (middle - half) / whole)
-    high = 100.0 * min(1.0, (middle + half) / whole)
-    return min(low, percent), max(high, percent)
 
 
 def chance(truth: Sequence[str]) -> float:
@@ -89,38 +80,39 @@ def word_errors(truth: Sequence[str], predicted: Sequence[str]) -> tuple[numpy.n
     return numpy.array(errors), words
 
 
-def bootstrap_wer(
+def measure_accuracy(
     truth: Sequence[str],
     predicted: Sequence[str],
-    *,
-    draws: int = BOOTSTRAP_DRAWS,
-    seed: int = 0,
-) -> tuple[float, tuple[float, float]]:
-    """Return the standard error of a word error rate and its 95 % interval, in percent.
-
-    Utterances are drawn with replacement `draws` times (Bisani & Ney 2004): words of an utterance
-    are not independent, utterances are taken to be. The interval is the percentiles'.
-    """
-    errors, words = word_errors(truth, predicted)
-    drawn = resampled_sums(numpy.stack([errors, words]), draws=draws, seed=seed)
-    rates = 100.0 * drawn[0] / drawn[1]
-    low, high = numpy.percentile(rates, [2.5, 97.5])
-    return float(rates.std(ddof=1)), (float(low), float(high))
-
-
-def resampled_sums(values: numpy.ndarray, *, draws: int, seed: int) -> numpy.ndarray:
-    """Return the sums of `draws` resamples of utterances: [quantities, draws].
+    speakers: Sequence[str],
+    folds: Sequence[int] = (),
+) -> Measured:
+    """Return an accuracy with its error, conditional on the one trained head.
 
     Args:
-        values: [quantities, utterances]; all quantities are summed over the same resample.
-        draws: how many resamples, each of as many utterances as there are.
-        seed: of the draws; the same seed draws the same utterances.
+        truth: class of every test utterance.
+        predicted: what a model says.
+        speakers: of every utterance; "" where not known.
+        folds: utterances of each fold, in their order, where the score is the mean over folds.
     """
-    kinds, counts = numpy.unique(values, axis=1, return_counts=True)
-    total = int(counts.sum())
-    # Utterances with equal figures are one kind: how often each kind is drawn is multinomial.
-    drawn = numpy.random.default_rng(seed).multinomial(total, counts / total, size=draws)
-    return numpy.asarray(kinds @ drawn.T)
+    _check_pairs(truth, predicted, "accuracy")
+    outcomes = accuracy_outcomes([list(map(str.__eq__, truth, predicted))], folds)
+    units = sampling_units(speakers)
+    found = estimate(outcomes, units)
+    interval = accuracy_interval(found, len(truth))
+    return Measured(found.value, found.standard_error, interval, str(units))
+
+
+def measure_words(
+    truth: Sequence[str], predicted: Sequence[str], speakers: Sequence[str]
+) -> Measured:
+    """Return a word error rate with its error, conditional on the one model; as above."""
+    errors, words = word_errors(truth, predicted)
+    units = sampling_units(speakers)
+    found = estimate(word_outcomes(errors[numpy.newaxis], words), units)
+    low, high = found.interval()
+    return Measured(
+        word_error_rate(truth, predicted), found.standard_error, (max(0.0, low), high), str(units)
+    )
 
 
 def _check_pairs(truth: Sequence[str], predicted: Sequence[str], what: str) -> None:

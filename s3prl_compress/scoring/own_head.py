@@ -94,7 +94,7 @@ def score_own_head(
             return finished
         score = measure_ctc(encoder, speech, device)
         record = _record(score, upstream, corpus, stem, device, normalization_note(encoder))
-        write_predictions(record, score.predictions, output)
+        write_predictions(record, score.predictions, speech.speakers, output)
         records.write_record(record, output, stem)
     return record
 
@@ -131,6 +131,7 @@ def _record(
         score=score.word_error_rate,
         standard_error=score.standard_error,
         interval=score.interval,
+        error_units=score.error_units,
         test_size=len(score.predictions),
         chance=None,
         other_metrics={"cer": score.character_error_rate},

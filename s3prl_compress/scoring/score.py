@@ -306,7 +306,7 @@ def write_result(
         seconds,
         seeds_together,
     )
-    write_cell(record, result, order.output)
+    write_cell(record, result, order.corpus, order.output)
     shutil.rmtree(job.work / "upstream", ignore_errors=True)
     return record
 

@@ -21,6 +21,7 @@ def score_figures(record: ScoreRecord, path: Path) -> dict[str, Any]:
         "seed": record.seed,
         "score": record.score,
         "standard_error": record.standard_error,
+        "error_units": record.error_units,
         "metric": record.metric,
         "test_size": record.test_size,
         "interval": record.interval,
@@ -46,10 +47,13 @@ def score_line(record: ScoreRecord) -> str:
     others = "".join(
         f", {name.upper()} {value:.2f}" for name, value in record.other_metrics.items()
     )
+    utterances = f"{record.test_size} utterances"
+    over = "" if record.error_units in ("utterances", utterances) else record.error_units
+    errors = f"error over {over}; " if over else ""
     first = (
         f"{record.upstream.name}: {record.task} {record.metric} {record.score:.2f} "
-        f"\N{PLUS-MINUS SIGN} {record.standard_error:.2f}{others} on {record.test_size} utterances "
-        f"({chance}{record.engine}, padding {record.padding}{training})"
+        f"\N{PLUS-MINUS SIGN} {record.standard_error:.2f}{others} on {utterances} "
+        f"({errors}{chance}{record.engine}, padding {record.padding}{training})"
     )
     return "\n".join([first, *(f"note: {note}" for note in record.notes)])
 

@@ -55,7 +55,7 @@ class TranscribedConfig(LearnedConfig):
             speech = speech.subset(speech.audio.of_at_least(minimum_samples))
             audio = speech.audio.hold() if self.hold else speech.audio
             audio.check_audible()
-            self._opened_speech = TranscribedAudio(audio, speech.texts)
+            self._opened_speech = TranscribedAudio(audio, speech.texts, speech.speakers)
         return self._opened_speech
 
 

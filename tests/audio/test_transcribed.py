@@ -37,6 +37,8 @@ def test_librispeech_s_layout(librispeech: Path) -> None:
     )
     assert train.texts == ("TEXT 0 OF TRAIN-CLEAN-100", "TEXT 1 OF TRAIN-CLEAN-100")
     assert train.audio.lengths == (2000, 2320)
+    assert train.speakers == ("103", "103")
+    assert train.subset([1]).speakers == ("103",)
     # One of its folders alone has no splits, and is taken whole.
     assert open_transcribed(librispeech / "dev-clean", "test").texts[0] == "TEXT 0 OF DEV-CLEAN"
 
@@ -44,6 +46,14 @@ def test_librispeech_s_layout(librispeech: Path) -> None:
 def test_short_files_take_their_texts_with_them(librispeech: Path) -> None:
     long = open_transcribed(librispeech, "test", minimum_samples=2100)
     assert long.texts == ("TEXT 1 OF TEST-CLEAN",)
+
+
+def test_a_table_may_name_speakers(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_audio(tmp_path / f"{name}.wav")
+    table = tmp_path / "metadata.csv"
+    table.write_text("file,text,speaker\nb.wav,two,Ann\na.wav,one,\n")
+    assert open_transcribed(table).speakers == ("", "Ann")
 
 
 @pytest.mark.parametrize("column", ["transcript", "text"])
@@ -55,6 +65,7 @@ def test_tables(tmp_path: Path, column: str) -> None:
     for source in (table, tmp_path):
         assert open_transcribed(source).texts == ("one", "two", "three")
         assert open_transcribed(source, "dev").texts == ("two", "three")
+        assert open_transcribed(source).speakers == ("", "", "")
     with pytest.raises(InputError, match="nothing of split 'test'; there are: dev, train"):
         open_transcribed(table, "test")
     table.write_text(f"file,{column}\nb.wav,two\n")

@@ -44,9 +44,10 @@ def test_four_official_tasks_have_the_4_task_score(official: list[Record]) -> No
     rows = {row["upstream"]: row for row in group.overview.rows}
     assert list(rows) == ["dense", "fold", "rank", "channels"]
     shares = dict.fromkeys(("ks", "sid", "er"), 100 * (1 - SHARES["rank"]))
-    expected = four_task_score(
-        {**shares, "asr": 100 * SHARES["rank"]}, dict.fromkeys(("ks", "sid", "er", "asr"), 0.8)
-    )
+    errors = {task: row["standard_error"] for task, row in rows["rank"]["tasks"].items()}
+    expected = four_task_score({**shares, "asr": 100 * SHARES["rank"]}, errors)
+    # Not those of the records: seeds and speakers are in them.
+    assert all(error not in (0.0, 0.8) for error in errors.values())
     assert rows["rank"]["metric"] == "4-task score"
     assert (rows["rank"]["score"], rows["rank"]["standard_error"]) == pytest.approx(expected)
     assert rows["rank"]["speedup"] == 2.0
@@ -91,7 +92,8 @@ def test_no_4_task_score_for_anything_less(
     assert any("not comparable with published" in note for note in group.overview.notes)
     dense = group.overview.rows[0]
     assert dense["score"] == pytest.approx(98.0)  # 100 less the word error rate
-    assert dense["standard_error"] == pytest.approx(0.8 / math.sqrt(count))
+    errors = [row["standard_error"] for row in dense["tasks"].values()]
+    assert dense["standard_error"] == pytest.approx(math.hypot(*errors) / count)
 
 
 def test_a_row_that_lacks_a_task_has_no_mean() -> None:
@@ -135,7 +137,9 @@ def test_of_two_blocks_of_a_task_the_official_or_the_larger_stands_in_the_overvi
 def test_highlights_never_call_a_significant_loss_none(official: list[Record]) -> None:
     (group,) = _groups(official)
     found = {one.label: one for one in highlights(group)}
-    assert found["Smallest without a significant loss"].upstream == "fold"
+    smallest = found["Smallest without a resolved loss"]
+    assert smallest.upstream == "fold"
+    assert "difference that would have been found: KS " in smallest.detail
     assert found["Fastest"].figure.startswith("2.00")
     assert found["Best score when compressed"].upstream == "fold"
 

@@ -10,12 +10,10 @@ from sklearn.metrics import accuracy_score
 
 from s3prl_compress.scoring.metrics import (
     accuracy,
-    binomial_standard_error,
-    bootstrap_wer,
     chance,
     character_error_rate,
-    resampled_sums,
-    wilson_interval,
+    measure_accuracy,
+    measure_words,
     word_error_rate,
     word_errors,
 )
@@ -44,25 +42,11 @@ def test_accuracy_needs_as_many_predictions_as_truths() -> None:
         accuracy([], [])
 
 
-@pytest.mark.parametrize(("percent", "count"), [(0.0, 5), (100.0, 5), (50.0, 240), (91.7, 3081)])
-def test_standard_error_is_that_of_the_binomial(percent: float, count: int) -> None:
-    expected = 100 * stats.binom(count, percent / 100).std() / count
-    assert binomial_standard_error(percent, count) == pytest.approx(expected)
-
-
 def test_chance_is_the_share_of_the_largest_class() -> None:
     truth = labels(100, 2)
     values, counts = np.unique(truth, return_counts=True)
     constant = [str(values[counts.argmax()])] * 100
     assert chance(truth) == pytest.approx(accuracy(truth, constant))
-
-
-@pytest.mark.parametrize(("percent", "count"), [(0.0, 5), (100.0, 5), (50.0, 240), (91.7, 3081)])
-def test_wilsons_interval_is_that_of_scipy(percent: float, count: int) -> None:
-    right = round(percent / 100 * count)
-    expected = stats.binomtest(right, count).proportion_ci(method="wilson")
-    given_interval = wilson_interval(100 * right / count, count)
-    assert given_interval == pytest.approx((100 * expected.low, 100 * expected.high))
 
 
 def test_error_rates_count_over_the_corpus() -> None:
@@ -92,32 +76,43 @@ def test_error_rates_need_pairs_and_words() -> None:
         word_error_rate([""], ["A"])
 
 
-def test_the_bootstrap_agrees_with_the_ratios_asymptotic_error() -> None:
-    generator = np.random.default_rng(3)
-    lengths = generator.integers(5, 30, 400)
-    truth = [" ".join(["A"] * length) for length in lengths]
-    wrong = generator.binomial(lengths, generator.beta(2, 10, 400))
-    predicted = [
-        " ".join(["B"] * bad + ["A"] * (length - bad))
-        for bad, length in zip(wrong, lengths, strict=True)
-    ]
-    rate = wrong.sum() / lengths.sum()
-    linear = 100 * (wrong - rate * lengths).std(ddof=1) / lengths.mean() / np.sqrt(400)
-    error, (low, high) = bootstrap_wer(truth, predicted, seed=1)
-    assert error == pytest.approx(linear, rel=0.05)
-    assert low == pytest.approx(100 * rate - 1.96 * linear, abs=0.15 * linear)
-    assert high == pytest.approx(100 * rate + 1.96 * linear, abs=0.15 * linear)
+@pytest.mark.parametrize(
+    ("speakers", "units"),
+    [
+        ([""] * 500, "500 utterances"),
+        (["a", "b"] * 250, "500 utterances of 2 speakers"),
+        (list("abcdefghij") * 50, "10 speakers"),
+    ],
+)
+def test_an_accuracys_error_says_what_it_is_over(speakers: list[str], units: str) -> None:
+    truth, predicted = labels(500, 0), labels(500, 1)
+    found = measure_accuracy(truth, predicted, speakers)
+    assert found.score == pytest.approx(accuracy(truth, predicted))
+    assert found.units == units
+    assert found.interval[0] < found.score < found.interval[1]
+    # The classes were drawn without regard to speakers, so all three estimate the same.
+    binomial = stats.binom(500, found.score / 100).std() / 5
+    assert found.standard_error == pytest.approx(binomial, rel=0.01 if "speak" not in units else 1)
 
 
-def test_the_bootstrap_is_the_seeds() -> None:
-    once = bootstrap_wer(TRUTH, PREDICTED, draws=500, seed=1)
-    assert once == bootstrap_wer(TRUTH, PREDICTED, draws=500, seed=1)
-    assert once != bootstrap_wer(TRUTH, PREDICTED, draws=500, seed=2)
+def test_speakers_who_differ_make_the_error_larger() -> None:
+    truth = ["a"] * 200
+    predicted = ["a" if number % 10 < 5 else "b" for number in range(200)]
+    speakers = [str(number % 10) for number in range(200)]
+    alone = measure_accuracy(truth, predicted, [""] * 200)
+    found = measure_accuracy(truth, predicted, speakers)
+    # Five speakers have all right, five none: a t test over ten numbers.
+    assert found.standard_error == pytest.approx(stats.sem([100] * 5 + [0] * 5))
+    assert found.standard_error > 4 * alone.standard_error
 
 
-def test_all_quantities_are_summed_over_one_resample() -> None:
-    values = np.arange(12).reshape(1, 12)
-    drawn = resampled_sums(np.concatenate([values, 2 * values]), draws=50, seed=0)
-    assert drawn.shape == (2, 50)
-    assert (drawn[1] == 2 * drawn[0]).all()
-    assert len(set(drawn[0])) > 10
+def test_an_accuracy_of_folds_is_their_mean() -> None:
+    truth, predicted = ["a"] * 100, ["a"] * 90 + ["b"] * 10
+    assert measure_accuracy(truth, predicted, [""] * 100, (90, 10)).score == pytest.approx(50)
+
+
+def test_a_word_error_rate_has_an_error_and_an_interval() -> None:
+    found = measure_words(TRUTH, PREDICTED, [""] * 3)
+    assert found.score == pytest.approx(100 * 6 / 8)
+    assert 0 <= found.interval[0] < found.score < found.interval[1]
+    assert found.units == "3 utterances"

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +84,16 @@ def test_a_cell_leaves_a_record_and_its_predictions(
     assert path.name.startswith("tiny.ks.onepass.independent.seed0.")
     with open(output / record.predictions, newline="", encoding="utf-8") as file:
         header, *rows = list(csv.reader(file))
-    assert header == ["file", "truth", "predicted"]
+    assert header == ["file", "truth", "predicted", "speaker"]
     assert len(rows) == record.test_size == 48
     assert all((arguments["data"] / "speech_commands_test" / row[0]).is_file() for row in rows)
     share = sum(row[1] == row[2] for row in rows) / len(rows)
     assert record.score == pytest.approx(100 * share)
-    assert record.standard_error == pytest.approx(100 * math.sqrt(share * (1 - share) / 48))
+    speakers = {row[3]: row[0] for row in rows}
+    assert all(name in file for name, file in speakers.items())
+    assert "" in speakers  # silence
+    assert record.error_units == f"48 utterances of {len(speakers) - 1} speakers"
+    assert 0 < record.standard_error < 20
     assert record.chance == pytest.approx(100 / 12)
     assert record.upstream.checkpoint_sha256 == fingerprint(encoder)
     assert (record.recipe, record.variant, record.metric) == (

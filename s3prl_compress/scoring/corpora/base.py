@@ -40,6 +40,8 @@ class Item:
     """A class of the corpus; for recognition, the transcript."""
     relative: str
     """Path below the corpus folder, with forward slashes: the utterance's name in every file."""
+    speaker: str = ""
+    """Who speaks, where the corpus says so. Utterances of one speaker are not independent."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +28,8 @@ DEV_SHARE = 0.2
 """s3prl's `valid_ratio`: what is set aside of a fold's training sessions, at random."""
 DEV_SEED = 0
 """s3prl's `torch.manual_seed(0)` before it sets dev aside."""
+
+_IEMOCAP_NAME = re.compile(r"(Ses\d\d)[FM]_\w+_([FM])[\dX]+")
 
 _REMARKS = (
     "IEMOCAP's labels were converted here: each fold is tested on the published utterances, but "
@@ -126,8 +129,11 @@ class EmotionCorpus(Corpus):
         return self._items(self._lists[fold, "train"]) + self._items(self._lists[fold, "test"])
 
     def _items(self, listed: LabelFile) -> list[Item]:
-        paths = [(self.audio_root / entry.path, entry.label) for entry in listed.meta_data]
-        return [Item(path, label, self.relative(path)) for path, label in paths]
+        items = []
+        for entry in listed.meta_data:
+            path = self.audio_root / entry.path
+            items.append(Item(path, entry.label, self.relative(path), speaker_of(entry)))
+        return items
 
     @cached_property
     def _lists(self) -> dict[tuple[int, str], LabelFile]:
@@ -174,6 +180,16 @@ def open_emotions(root: Path) -> EmotionCorpus:
         name="IEMOCAP",
         generated=False,
     )
+
+
+def speaker_of(entry: Labelled) -> str:
+    """Return who speaks in an utterance; "" where its list does not say.
+
+    IEMOCAP's lists name the actor who wore the markers, in all utterances of a dialog. Its file
+    names tell who speaks: `Ses01F_impro01_M000` is session 1's man.
+    """
+    match = _IEMOCAP_NAME.fullmatch(Path(entry.path).stem)
+    return match[1] + match[2] if match else entry.speaker
 
 
 def label_path(label_root: Path, fold: int, part: str) -> Path:

@@ -33,6 +33,8 @@ OFFICIAL_TEST_FOLDER = "speech_commands_test_set_v0.01"
 
 # The constant of Speech Commands' own split rule, used unchanged by s3prl's `split_dataset`.
 _HASH_RANGE = 2**27 - 1
+_SPEAKER = "_nohash_"
+"""What comes before it in a file's name is the speaker."""
 
 Variant = Literal["official", "digits"]
 
@@ -54,13 +56,13 @@ class KeywordCorpus(Corpus):
         """
         if split == "test":
             found = [
-                Item(path, folder.name, self.relative(path))
+                self._item(path, folder.name)
                 for folder in folders(self.test_root)
                 for path in folder.glob("*.wav")
             ]
         else:
             found = [
-                Item(path, self._label(folder.name), self.relative(path))
+                self._item(path, self._label(folder.name))
                 for folder in self._word_folders()
                 for path in folder.glob("*.wav")
                 if split_of(path.name) == split
@@ -109,6 +111,12 @@ class KeywordCorpus(Corpus):
 
     def _word_folders(self) -> list[Path]:
         return [path for path in folders(self.train_root) if path.name != BACKGROUND_FOLDER]
+
+    def _item(self, path: Path, label: str) -> Item:
+        # Silence has no speaker, whatever its file is called.
+        named = _SPEAKER in path.name and label != SILENCE
+        speaker = path.name.partition(_SPEAKER)[0] if named else ""
+        return Item(path, label, self.relative(path), speaker)
 
     def _label(self, word: str) -> str:
         return UNKNOWN if word not in self.classes and UNKNOWN in self.classes else word

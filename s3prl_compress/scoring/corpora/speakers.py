@@ -90,7 +90,7 @@ class SpeakerCorpus(Corpus):
             seen.add(name)
             speaker, _, rest = name.partition("/")
             path = _locate(folders.get(speaker, [self.audio_root / "wav" / speaker]), rest)
-            listed[split_of[match[1]]].append(Item(path, speaker, self.relative(path)))
+            listed[split_of[match[1]]].append(Item(path, speaker, self.relative(path), speaker))
         return listed, faults
 
 

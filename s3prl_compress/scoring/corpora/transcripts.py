@@ -42,7 +42,7 @@ class TranscribedCorpus(Corpus):
         """
         texts, audio = self._found[split]
         return [
-            Item(path, texts[name], self.relative(path))
+            Item(path, texts[name], self.relative(path), path.parent.parent.name)
             for name, path in sorted(audio.items(), key=lambda pair: self.relative(pair[1]))
             if name in texts
         ]

@@ -66,6 +66,16 @@ def test_the_labels_are_the_table_s(emotion_table: Path, tiny_emotions: Path) ->
         assert contents[item.path.read_bytes()] == item.label
 
 
+def test_the_speakers_are_the_table_s(emotion_table: Path, tiny_emotions: Path) -> None:
+    with open(emotion_table, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    contents = {(emotion_table.parent / row["file"]).read_bytes(): row["speaker"] for row in rows}
+    items = open_corpus(tiny_emotions, "er").test_items()
+    assert len({item.speaker for item in items}) == 10
+    for item in items:
+        assert contents[item.path.read_bytes()] == item.speaker
+
+
 def test_all_faults_are_in_one_line(corpus_copy: Path) -> None:
     entries = listed(corpus_copy, 2, "test")
     entries[0]["label"] = "fru"
@@ -269,6 +279,10 @@ def test_iemocap_is_converted_where_it_lies(iemocap: Path, tmp_path: Path) -> No
             ("M002", "hap"),
         )
     ]
+    # Whoever speaks, not who wears the markers in this dialog: that is what the lists name.
+    speakers = {item.path.stem: item.speaker for item in corpus.test_items()}
+    assert speakers["Ses02F_impro01_M000"] == speakers["Ses02M_script01_1_M000"] == "Ses02M"
+    assert len(set(speakers.values())) == 10
     assert (corpus.root / "Session3").is_symlink()
     assert any("another random fifth" in note for note in corpus.notes)
     assert prepare_emotions(iemocap, corpus.root) == corpus.root

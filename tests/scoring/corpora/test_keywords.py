@@ -81,6 +81,22 @@ def test_a_good_corpus_passes(fixture: str, request: pytest.FixtureRequest) -> N
     assert corpus.record().sizes["test"] == len(corpus.items("test"))
 
 
+def test_speakers_are_those_of_the_file_names_and_silence_has_none(tiny_corpus: Path) -> None:
+    items = open_corpus(tiny_corpus).items("test")
+    for item in items:
+        silent = item.label == "_silence_"
+        assert item.speaker == ("" if silent else item.path.name.split("_nohash_")[0])
+    assert len({item.speaker for item in items}) == 1 + 4
+
+
+def test_prepared_silence_has_no_speaker(tiny_corpus: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(tiny_corpus, tmp_path / "copy")
+    silence = next((root / "speech_commands_test" / "_silence_").iterdir())
+    silence.rename(silence.with_name("0123abcd_nohash_0.wav"))  # as `prepare` calls it
+    items = open_corpus(root).items("test")
+    assert {item.speaker for item in items if item.label == "_silence_"} == {""}
+
+
 def test_words_outside_the_classes_are_unknown(tiny_corpus: Path) -> None:
     items = open_corpus(tiny_corpus).items("train")
     labels = {item.relative.split("/")[1]: item.label for item in items}

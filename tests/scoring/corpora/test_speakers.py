@@ -42,6 +42,7 @@ def test_a_prepared_corpus_has_the_table_s_speakers_and_splits(tiny_speakers: Pa
     for split, count in zip(SPLITS, CLIPS.values(), strict=True):
         items = corpus.items(split)
         assert Counter(item.label for item in items) == dict.fromkeys(corpus.classes, count)
+        assert all(item.speaker == item.label for item in items)
         assert all(re.fullmatch(r"id\d{5}/\w+/\d+\.wav", corpus.utterance_name(i)) for i in items)
     labels = json.loads((tiny_speakers / "corpus.json").read_text("utf-8"))["labels"]
     assert labels == dict(zip(corpus.classes, sorted(SPEAKERS), strict=True))

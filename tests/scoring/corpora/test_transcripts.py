@@ -32,6 +32,7 @@ def test_a_corpus_has_its_utterances_and_upper_case_transcripts(root: Path) -> N
     assert [item.label for item in items] == ["A WORD", "DON'T GO", "A WORD", "DON'T GO", "A WORD"]
     assert items[1].relative == "train-clean-100/7/1/7-1-0001.flac"
     assert corpus.utterance_name(items[1]) == "7-1-0001"
+    assert {item.speaker for item in items} == {"7"}
     assert len(corpus.read(items[1].path)) == corpus.lengths("train")[1] == 8000
     assert corpus_figures(root, "asr")["sizes"] == {"train": 5, "dev": 3, "test": 3}
     assert (corpus.classes, corpus.folds, corpus.variant) == ((), (0,), "transcripts")

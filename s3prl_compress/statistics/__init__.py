@@ -1,0 +1,26 @@
+"""The error model of scores: standard errors, intervals, p values and power.
+
+Depends on NumPy, SciPy and statsmodels only, and on nothing else of this package. Outcomes are
+contributions of single utterances to a score, in points (percent).
+"""
+
+from .corrections import holm
+from .crossed import Estimate, difference, estimate
+from .intervals import accuracy_interval, wilson_interval
+from .outcomes import Outcomes, accuracy_outcomes, word_outcomes
+from .units import MINIMUM_SPEAKERS, Units, sampling_units
+
+__all__ = [
+    "MINIMUM_SPEAKERS",
+    "Estimate",
+    "Outcomes",
+    "Units",
+    "accuracy_interval",
+    "accuracy_outcomes",
+    "difference",
+    "estimate",
+    "holm",
+    "sampling_units",
+    "wilson_interval",
+    "word_outcomes",
+]

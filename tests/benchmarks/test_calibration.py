@@ -1,0 +1,112 @@
+"""The error model finds differences where there are some, and rarely where there are none."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+SEEDS = (3, 5, 10)
+TRIALS = 200
+# Largest deviation of a share from its expectation that is chance, of 750 trials.
+CHANCE = 2.5 * np.sqrt(0.05 * 0.95 / (len(SEEDS) * TRIALS))
+
+
+@pytest.fixture(scope="module")
+def simulation() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        return importlib.import_module("calibration_simulation")
+
+
+@pytest.fixture(scope="module")
+def p_values(simulation: Any) -> dict[str, np.ndarray]:
+    """By scenario: p values of A/A pairs, [numbers of seeds, trials]."""
+    random = np.random.default_rng(0)
+    return {
+        scenario.name: np.array(
+            [
+                [one.p_value() for one in simulation.trials(scenario, seeds, TRIALS, random)]
+                for seeds in SEEDS
+            ]
+        )
+        for scenario in simulation.SCENARIOS
+    }
+
+
+def test_no_scenario_has_too_many_false_alarms_or_too_few(p_values: dict[str, np.ndarray]) -> None:
+    for name, found in p_values.items():
+        share, small = np.mean(found < 0.05), np.mean(found < 0.01)
+        assert 0.02 - CHANCE / 2 < share < 0.05 + CHANCE, name
+        assert small <= 0.025, name
+
+
+def test_every_number_of_seeds_is_calibrated(p_values: dict[str, np.ndarray]) -> None:
+    every = np.stack(list(p_values.values()))  # [scenarios, numbers of seeds, trials]
+    shares = np.mean(every < 0.05, axis=(0, 2))
+    assert np.all((shares > 0.03) & (shares < 0.06))
+    assert np.all(np.mean(every < 0.01, axis=(0, 2)) < 0.015)
+
+
+def test_utterances_alone_would_raise_false_alarms(simulation: Any) -> None:
+    """The simulation tells a wrong error model from a right one."""
+    from scipy.stats import norm
+
+    scenario = next(one for one in simulation.SCENARIOS if one.name == "3 unequal speakers")
+    found = simulation.trials(scenario, 3, TRIALS, np.random.default_rng(1))
+    z = np.array([one.value / np.sqrt(one.unit_variance) for one in found])
+    assert np.mean(2 * norm.sf(abs(z)) < 0.05) > 0.2
+
+
+def test_a_detectable_difference_is_detected(simulation: Any) -> None:
+    scenario = next(one for one in simulation.SCENARIOS if one.name == "30 speakers, strong effect")
+    random = np.random.default_rng(2)
+    stated = [one.detectable(0.05) for one in simulation.trials(scenario, 10, 100, random)]
+    shift = np.sqrt(np.mean(np.square(stated)))  # that of the true variance
+    found = simulation.trials(scenario, 10, TRIALS, random, shift=float(shift))
+    assert np.mean([one.value for one in found]) == pytest.approx(shift, rel=0.1)
+    assert 0.7 < np.mean([one.p_value() < 0.05 for one in found]) < 0.9
+
+
+@pytest.fixture
+def calibration(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module("calibration")
+
+
+def test_without_speech_the_benchmark_simulates(
+    calibration: Any,
+    simulation: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "rows.json"
+    arguments = ["calibration.py", "--seeds", "3", "--draws", "4", "--output", str(output)]
+    monkeypatch.setattr("sys.argv", arguments)
+    calibration.main()
+    rows = json.loads(output.read_text(encoding="utf-8"))["figures"]
+    assert [row["set"] for row in rows] == [scenario.name for scenario in simulation.SCENARIOS]
+    assert capsys.readouterr().out.count("p < .05 in") == len(rows)
+
+
+def test_groups_of_a_pool_share_no_seed_unless_they_are_pairs(calibration: Any) -> None:
+    pools = (np.eye(12, dtype=bool), np.eye(12, dtype=bool))
+    groups: list[Any] = []
+    for same_seeds in (True, False):
+        calibration.pairs(pools, lambda *given: groups.append(given), 5, 20, same_seeds)
+    for first, second, same_seeds in groups:
+        common = (first.any(axis=0) & second.any(axis=0)).sum()
+        assert common == (5 if same_seeds else 0)
+
+
+def test_a_worsened_group_loses_the_stated_points(calibration: Any) -> None:
+    group = np.random.default_rng(0).random((10, 2000)) < 0.7
+    worse = calibration.worsened(group, 5.0, np.random.default_rng(1))
+    assert 100 * (group.mean() - worse.mean()) == pytest.approx(5, abs=0.5)
+    assert not (worse & ~group).any()
