@@ -7,7 +7,8 @@ of them is scaled by multiply-adds, what the heads took is not. Else by rules of
   measured for a moment, x `_SHARE_OF_PEAK`);
 - `onepass`: every utterance goes through the upstream once, for all seeds and learning rates;
 - `s3prl`: for each learning rate all micro-batches do, and dev at every evaluation; test once;
-- heads: a few updates at the real size, measured for a moment, see `head_times`;
+- heads: a few updates at the real size, measured for a moment, see `head_times`; the seeds of a
+  one-pass group share them;
 - compressing without training: nothing.
 """
 
@@ -53,7 +54,9 @@ class _Estimator:
         self._plan, self._cells = plan, cells
         self._facts = [corpus_facts(entry, plan.corpora) for entry in plan.suite.tasks]
         self._finished = Finished(plan, lambda place: self._facts[place].fingerprint)
-        self._makes_features = {group.cells[0] for group in groups_of(plan.suite, cells)}
+        groups = groups_of(plan.suite, cells)
+        self._makes_features = {group.cells[0] for group in groups}
+        self._together = {cell: len(group.cells) for group in groups for cell in group.cells}
         self._size = cache(lambda name: upstream_size(plan, name))
         self._device = pick_device(plan.device or plan.suite.device)
         self._speed = cache(lambda: _speed(self._device))
@@ -120,7 +123,14 @@ class _Estimator:
         forward = 2 * size.macs_32 / _BOARD_SECONDS * audio / self._speed()
         heads = past.heads
         if heads is None:
-            heads = head_seconds(settings, size, corpus, onepass=onepass, device=self._device)
+            heads = head_seconds(
+                settings,
+                size,
+                corpus,
+                onepass=onepass,
+                device=self._device,
+                seeds=self._together.get(cell, 1),
+            )
         basis = "rule of thumb"
         if corpus.fingerprint is None:
             basis += ", the official corpus's size"

@@ -40,11 +40,18 @@ class UpdateTime:
 
 
 def head_seconds(
-    settings: Settings, size: UpstreamSize, corpus: CorpusFacts, *, onepass: bool, device: str
+    settings: Settings,
+    size: UpstreamSize,
+    corpus: CorpusFacts,
+    *,
+    onepass: bool,
+    device: str,
+    seeds: int = 1,
 ) -> float:
     """Return how long a cell trains and evaluates its heads, all rates and folds together.
 
-    Of s3prl's engine, this is the part that the upstream's forward passes do not count.
+    Of s3prl's engine, this is the part that the upstream's forward passes do not count. Where the
+    one-pass engine trains the heads of `seeds` cells together, it is the share of one of them.
     """
     frames = not onepass or settings.recognition is not None
     per_train, per_dev, per_test = (
@@ -65,7 +72,7 @@ def head_seconds(
         runs = 1  # all rates at once
         rates = len(settings.learning_rates)
         shape = (size.states, size.hidden, corpus.classes, settings.projector_dim)
-        one = _sweep(shape, rates, batch, device)
+        one = _sweep(shape, rates, seeds, batch, device)
     else:
         runs = len(settings.learning_rates)
         shape = (size.states, size.hidden, corpus.classes, settings.projector_dim)
@@ -96,19 +103,31 @@ def _recogniser(
 
 
 @cache
-def _sweep(shape: tuple[int, int, int, int], rates: int, batch: int, device: str) -> UpdateTime:
-    """Measure the one-pass engine's heads of all learning rates, on means over frames."""
+def _sweep(
+    shape: tuple[int, int, int, int], rates: int, seeds: int, batch: int, device: str
+) -> UpdateTime:
+    """Measure one seed's share of the one-pass engine's heads of all rates and seeds.
+
+    They are trained on means over frames.
+    """
     states, hidden, classes, projector_dim = shape
     learning_rates = [1e-4] * rates
     sweep = HeadSweep(
-        states, hidden, classes, learning_rates, projector_dim=projector_dim, device=device
+        states,
+        hidden,
+        classes,
+        learning_rates,
+        projector_dim=projector_dim,
+        generators=[torch.Generator().manual_seed(seed) for seed in range(seeds)],
+        device=device,
     )
 
     def step(rows: int) -> None:
-        labels = torch.zeros(rows, dtype=torch.long, device=device)
-        sweep.update(torch.rand(rows, states, hidden, device=device), labels)
+        labels = torch.zeros(seeds, rows, dtype=torch.long, device=device)
+        sweep.update(torch.rand(seeds, rows, states, hidden, device=device), labels)
 
-    return _fit(step, batch, 4 * batch, device)
+    together = _fit(step, batch, 4 * batch, device)
+    return UpdateTime(together.fixed / seeds, together.unit / seeds)
 
 
 @cache
