@@ -17,6 +17,7 @@ from tqdm import tqdm
 from ..encoder import CTCHead, SpeechEncoder, load
 from ..encoder.symbols import decode, plain_text
 from ..errors import InputError
+from ..precision import full_precision
 from ..training.transcripts import Split, TranscribedAudio, open_transcribed
 from .metrics import bootstrap_wer, character_error_rate, word_error_rate
 
@@ -65,7 +66,8 @@ def score_ctc(
     encoder = source if isinstance(source, SpeechEncoder) else load(source, device=device)
     needs_head(encoder, "the encoder" if isinstance(source, SpeechEncoder) else str(source))
     speech = open_transcribed(data, split, minimum_samples=encoder.shape.minimum_samples)
-    return measure_ctc(encoder, speech, device)
+    with full_precision():
+        return measure_ctc(encoder, speech, device)
 
 
 def needs_head(encoder: SpeechEncoder, name: str) -> CTCHead:
