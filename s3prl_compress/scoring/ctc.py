@@ -19,6 +19,7 @@ from ..audio.table import Split
 from ..encoder import CTCHead, SpeechEncoder, load
 from ..encoder.symbols import decode, plain_text
 from ..errors import InputError
+from ..precision import full_precision
 from .metrics import character_error_rate, measure_words
 
 
@@ -70,7 +71,8 @@ def score_ctc(
     encoder = source if isinstance(source, SpeechEncoder) else load(source, device=device)
     needs_head(encoder, "the encoder" if isinstance(source, SpeechEncoder) else str(source))
     speech = open_transcribed(data, split, minimum_samples=0)
-    return measure_ctc(encoder, speech, device)
+    with full_precision():
+        return measure_ctc(encoder, speech, device)
 
 
 def needs_head(encoder: SpeechEncoder, name: str) -> CTCHead:

@@ -1,73 +1,164 @@
 """`--dry-run`: which cells there are, and what the missing ones will take of time and disk.
 
-From past records where there are any, scaled by multiply-adds to another upstream. Else by rules
-of thumb, which assume that nearly all time goes into upstreams' forward passes:
+From past records of the same task, settings and corpus where there are any: what the upstream took
+of them is scaled by multiply-adds, what the heads took is not. Else by rules of thumb:
 
 - seconds of a forward pass = 2 x multiply-adds / (what this machine does in a matrix product,
   measured for a moment, x `_SHARE_OF_PEAK`);
-- `onepass`: every utterance once, for all seeds and learning rates together;
-- `s3prl`: for each learning rate all micro-batches, and dev at every evaluation; test once;
-- training heads and compressing without training: nothing.
+- `onepass`: every utterance goes through the upstream once, for all seeds and learning rates;
+- `s3prl`: for each learning rate all micro-batches do, and dev at every evaluation; test once;
+- heads: a few updates at the real size, measured for a moment, see `head_times`;
+- compressing without training: nothing.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 import torch
 
-from ..commands.console import Answer, table
+from ..commands.console import Answer
 from ..encoder import LEADERBOARD_SAMPLES
 from ..outputs import pick_device, use_threads
-from ..scoring import Settings, load_settings
-from .cells import Cell
+from ..reporting.records import ScoreRecord
+from ..scoring import Settings
+from .cells import Cell, rate_needs, takes_rate
 from .corpora import CorpusFacts, corpus_facts
+from .estimate_table import DONE, Estimate, estimate_table
 from .finished import Finished
 from .groups import groups_of
+from .head_times import head_seconds
 from .plan import Plan
 from .sizes import UpstreamSize, checkpoint_bytes, feature_bytes, head_bytes, upstream_size
 
+Number = TypeVar("Number", int, float)
 _SHARE_OF_PEAK = 0.7
 """Of a matrix product's speed, in an encoder's forward pass. A rule of thumb."""
 _BOARD_SECONDS = sum(LEADERBOARD_SAMPLES) / 16_000
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """What a cell will take; None where nobody can say."""
-
-    cell: Cell
-    seconds: float | None
-    bytes: int | None
-    basis: str
-    """Where the seconds come from."""
-
-
 def estimate(plan: Plan, cells: Sequence[Cell]) -> Answer:
     """Return the list of cells with what each will take; nothing is written."""
     use_threads(plan.threads or plan.suite.threads)
-    facts = [corpus_facts(entry, plan.corpora) for entry in plan.suite.tasks]
-    finished = Finished(plan, lambda place: facts[place].fingerprint)
-    first = {group.cells[0] for group in groups_of(plan.suite, cells)}
-    sizes = cache(lambda name: upstream_size(plan, name))
-    speed = cache(lambda: _speed(pick_device(plan.device or plan.suite.device)))
-    rows = []
-    for cell in cells:
-        if finished.is_finished(cell):
-            rows.append(Estimate(cell, 0.0, 0, "done"))
-            continue
-        size = sizes(cell.upstream)
-        rows.append(
-            _of_upstream(plan, cell, size)
-            if cell.kind == "upstream"
-            else _of_time(plan, cell, size, speed())
-            if cell.kind == "time"
-            else _of_score(plan, cell, size, facts, finished, speed(), shares=cell not in first)
+    return estimate_table(plan, _Estimator(plan, cells).all())
+
+
+class _Estimator:
+    """What is looked up or measured once for all cells."""
+
+    def __init__(self, plan: Plan, cells: Sequence[Cell]) -> None:
+        self._plan, self._cells = plan, cells
+        self._facts = [corpus_facts(entry, plan.corpora) for entry in plan.suite.tasks]
+        self._finished = Finished(plan, lambda place: self._facts[place].fingerprint)
+        self._makes_features = {group.cells[0] for group in groups_of(plan.suite, cells)}
+        self._size = cache(lambda name: upstream_size(plan, name))
+        self._device = pick_device(plan.device or plan.suite.device)
+        self._speed = cache(lambda: _speed(self._device))
+        self._chosen: set[tuple[int | None, str]] = set()
+        """Tasks and upstreams whose rate an earlier cell of s3prl's engine has one-pass choose."""
+
+    def all(self) -> list[Estimate]:
+        """Return what each cell will take."""
+        return [self._of(cell) for cell in self._cells]
+
+    def _of(self, cell: Cell) -> Estimate:
+        if self._finished.is_finished(cell):
+            return Estimate(cell, 0.0, 0, DONE)
+        size = self._size(cell.upstream)
+        if cell.kind == "upstream":
+            return _of_upstream(self._plan, cell, size)
+        if cell.kind == "time":
+            return _of_time(self._plan, cell, size, self._speed())
+        score = self._of_score(cell, makes_features=cell in self._makes_features)
+        if not self._runs_onepass_first(cell):
+            return score
+        self._chosen.add((cell.task, cell.upstream))
+        onepass = cell.model_copy(update={"engine": "onepass"})
+        first = self._of_score(onepass, makes_features=True)
+        return Estimate(
+            cell,
+            _plus(score.seconds, first.seconds),
+            _plus(score.bytes, first.bytes),
+            f"{score.basis}; one-pass first",
         )
-    return _answer(plan, rows)
+
+    def _runs_onepass_first(self, cell: Cell) -> bool:
+        """Whether nothing before a cell of s3prl's engine chooses its learning rate."""
+        return (
+            cell.engine == "s3prl"
+            and takes_rate(self._plan.suite, cell)
+            and not rate_needs(self._plan.suite, cell, self._cells)
+            and (cell.task, cell.upstream) not in self._chosen
+            and not self._finished.rates(cell)
+        )
+
+    def _of_score(self, cell: Cell, *, makes_features: bool) -> Estimate:
+        """Estimate a score; not `makes_features`: another cell before it does."""
+        assert cell.task is not None
+        assert cell.engine is not None
+        entry, corpus = self._plan.suite.tasks[cell.task], self._facts[cell.task]
+        size, onepass = self._size(cell.upstream), cell.engine == "onepass"
+        recipe = self._finished.settings(cell, cell.engine)
+        settings = recipe
+        if takes_rate(self._plan.suite, cell):
+            settings = recipe.model_copy(update={"learning_rates": recipe.learning_rates[:1]})
+        if onepass:
+            needed = feature_bytes(entry.task, settings, size, corpus) if makes_features else 0
+            audio = corpus.all_seconds if makes_features else 0.0
+        else:
+            needed = head_bytes(settings, size, corpus)
+            audio = corpus.trained_seconds(settings)
+        past = _Past(self._matching(cell, recipe, corpus), size.macs_32)
+        if past.heads is not None and (past.upstream is not None or audio == 0.0):
+            seconds = past.heads + ((past.upstream or 0.0) if audio != 0.0 else 0.0)
+            return Estimate(cell, seconds, needed, "past records")
+        if audio is None or not corpus.known:
+            return Estimate(cell, None, needed, "the corpus is not prepared yet")
+        forward = 2 * size.macs_32 / _BOARD_SECONDS * audio / self._speed()
+        heads = past.heads
+        if heads is None:
+            heads = head_seconds(settings, size, corpus, onepass=onepass, device=self._device)
+        basis = "rule of thumb"
+        if corpus.fingerprint is None:
+            basis += ", the official corpus's size"
+        return Estimate(cell, forward + heads, needed, basis)
+
+    def _matching(self, cell: Cell, settings: Settings, corpus: CorpusFacts) -> list[ScoreRecord]:
+        """Return the records of everything the same but the upstream and the seed."""
+        wanted = (cell.task_name, cell.engine, settings.identity(), corpus.fingerprint)
+        return [
+            record
+            for record in self._finished.scores
+            if wanted == (record.task, record.engine, record.settings, record.corpus.fingerprint)
+        ]
+
+
+class _Past:
+    """Seconds by past records; of several upstreams the one nearest in multiply-adds counts."""
+
+    heads: float | None = None
+    """Of training and testing heads; of s3prl's engine nothing, since its runs are not apart."""
+    upstream: float | None = None
+    """Of the upstream's forward passes, scaled by multiply-adds; of s3prl's engine, of all."""
+
+    def __init__(self, records: Sequence[ScoreRecord], macs_32: int) -> None:
+        near = [
+            (macs_32 / max(record.upstream.cost.macs_32, 1), record)
+            for record in records
+            if record.upstream.cost is not None and "total" in record.seconds
+        ]
+        for ratio, record in sorted(near, key=lambda one: abs(one[0] - 1)):
+            total = record.seconds["total"]
+            # 0 where the features were made by another cell.
+            features = total if record.engine == "s3prl" else record.seconds.get("features", 0.0)
+            if self.heads is None:
+                self.heads = total - features
+            if self.upstream is None and features > 0:
+                # The record has its seed's share of the time; the estimate is for all seeds.
+                self.upstream = features * record.seeds_together * ratio
 
 
 def _of_upstream(plan: Plan, cell: Cell, size: UpstreamSize) -> Estimate:
@@ -89,60 +180,8 @@ def _of_time(plan: Plan, cell: Cell, size: UpstreamSize, speed: float) -> Estima
     return Estimate(cell, seconds, 0, "rule of thumb")
 
 
-def _of_score(
-    plan: Plan,
-    cell: Cell,
-    size: UpstreamSize,
-    facts: Sequence[CorpusFacts],
-    finished: Finished,
-    speed: float,
-    *,
-    shares: bool,
-) -> Estimate:
-    """Estimate a score; `shares`: another cell before it makes the features."""
-    assert cell.task is not None
-    assert cell.engine is not None
-    entry, corpus = plan.suite.tasks[cell.task], facts[cell.task]
-    settings, _ = load_settings(entry.task, entry.recipe, cell.engine)
-    if cell.engine == "onepass":
-        space = 0 if shares else feature_bytes(entry.task, settings, size, corpus)
-        audio = 0.0 if shares else corpus.all_seconds
-    else:
-        space = head_bytes(settings, size, corpus)
-        audio = corpus.trained_seconds(settings)
-    padding = entry.padding or settings.padding
-    settings = settings.model_copy(update={"padding": padding})
-    past = _past(cell, size, settings, corpus, finished)
-    if past is not None and not shares:
-        return Estimate(cell, past, space, "past records")
-    if audio is None:
-        return Estimate(cell, None, space, "the corpus is not prepared yet")
-    per_second = size.macs_32 / _BOARD_SECONDS
-    basis = "rule of thumb"
-    if corpus.fingerprint is None:
-        basis += ", the official corpus's size"
-    return Estimate(cell, 2 * per_second * audio / speed, space, basis)
-
-
-def _past(
-    cell: Cell, size: UpstreamSize, settings: Settings, corpus: CorpusFacts, finished: Finished
-) -> float | None:
-    """Return seconds from records of everything the same but the upstream; the nearest counts."""
-    wanted = (cell.task_name, cell.engine, settings.identity(), corpus.fingerprint)
-    best: tuple[float, float] | None = None
-    for record in finished.scores:
-        found = (record.task, record.engine, record.settings, record.corpus.fingerprint)
-        cost, total = record.upstream.cost, record.seconds.get("total")
-        if found != wanted or cost is None or total is None:
-            continue
-        if cell.engine == "onepass" and not record.seconds.get("features"):
-            continue  # it found the features made by another
-        ratio = size.macs_32 / max(cost.macs_32, 1)
-        distance = abs(ratio - 1)
-        if best is None or distance < best[0]:
-            # The share of one seed; the estimate is that of all seeds of its run.
-            best = distance, total * record.seeds_together * ratio
-    return None if best is None else best[1]
+def _plus(one: Number | None, other: Number | None) -> Number | None:
+    return None if one is None or other is None else one + other
 
 
 def _speed(device: str) -> float:
@@ -154,53 +193,3 @@ def _speed(device: str) -> float:
         float((matrix @ matrix)[0, 0])  # waits for the device
         best = min(best, time.perf_counter() - started)
     return 2 * 2048**3 / best * _SHARE_OF_PEAK
-
-
-def _answer(plan: Plan, rows: Sequence[Estimate]) -> Answer:
-    todo = [row for row in rows if row.basis != "done"]
-    known = [row.seconds for row in todo if row.seconds is not None]
-    spaces = [row.bytes for row in todo if row.bytes is not None]
-    unknown = sum(row.seconds is None or row.bytes is None for row in todo)
-    lines = [(row.cell.title, _duration(row.seconds), _space(row.bytes), row.basis) for row in rows]
-    total = (
-        f"{len(rows)} cells, {len(rows) - len(todo)} done; the others: about "
-        f"{_duration(sum(known))} one after the other, {_space(sum(spaces))} on disk"
-    )
-    if unknown:
-        total += f"; {unknown} of them could not be estimated"
-    figures = {
-        "cells": [
-            {
-                "cell": row.cell.title,
-                "done": row.basis == "done",
-                "seconds": row.seconds,
-                "bytes": row.bytes,
-                "basis": row.basis,
-            }
-            for row in rows
-        ],
-        "done": len(rows) - len(todo),
-        "seconds": sum(known),
-        "bytes": sum(spaces),
-        "not_estimated": unknown,
-    }
-    text = table(lines, ("cell", "time", "disk", "from")) + "\n" + total
-    return Answer(figures, text, (f"nothing was written; without --dry-run: {plan.output}",))
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
-    for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def _space(count: int | None) -> str:
-    if count is None:
-        return "?"
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1e3:.0f} kB"

@@ -60,7 +60,7 @@ class Finished:
         assert cell.task is not None
         assert cell.engine is not None
         entry = self._plan.suite.tasks[cell.task]
-        settings = self._settings(cell, cell.engine)
+        settings = self.settings(cell, cell.engine)
         version = find_task(entry.task).version, ENGINE_VERSIONS[cell.engine]
         wanted = (checkpoint, entry.task, version, cell.engine, cell.seed)
         found = [
@@ -79,23 +79,26 @@ class Finished:
         ]
         if not takes_rate(self._plan.suite, cell):
             return any(r.rate_choice != "one-pass" for r in found)
-        rates = self._rates(cell, checkpoint) if found else set()
+        rates = self.rates(cell) if found else set()
         return any(r.rate_choice == "one-pass" and r.learning_rate in rates for r in found)
 
-    def _rates(self, cell: Cell, checkpoint: str) -> set[float]:
+    def rates(self, cell: Cell) -> set[float]:
         """Return the learning rates that one-pass records choose for a cell."""
         assert cell.task is not None
+        checkpoint = self.checkpoint(cell.upstream)
+        if checkpoint is None:
+            return set()
         chosen = rates_by_onepass(
             self.scores,
             checkpoint=checkpoint,
             task=self._plan.suite.tasks[cell.task].task,
             corpus=self._corpus(cell.task) or "",
-            settings=self._settings(cell, "onepass"),
+            settings=self.settings(cell, "onepass"),
             seed=cell.seed,
         )
         return {rate.learning_rate for rate in chosen}
 
-    def _settings(self, cell: Cell, engine: Engine) -> Settings:
+    def settings(self, cell: Cell, engine: Engine) -> Settings:
         """Return the settings of a cell's recipe for an engine, with the padding that is used."""
         assert cell.task is not None
         entry = self._plan.suite.tasks[cell.task]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from s3prl_compress.errors import InputError
 from s3prl_compress.scoring.corpora.audio import read_wave
 from s3prl_compress.scoring.corpora.keywords import KeywordCorpus
 from s3prl_compress.scoring.corpora.opening import open_corpus
-from s3prl_compress.scoring.onepass import pooling
+from s3prl_compress.scoring.onepass import features, pooling
 from s3prl_compress.scoring.onepass.features import Features, load_features
 from s3prl_compress.scoring.onepass.keywords import plan_clips
 from s3prl_compress.scoring.onepass.pooling import Clip, batches_by_length, evenly_spaced, pool
@@ -126,7 +128,8 @@ def test_a_cache_hit_gives_identical_features_without_the_encoder(
     assert forward_calls == []
     assert torch.equal(first.values, second.values)
     assert first.values.shape == (len(plan_clips(corpus, 4).clips), 3, 32)
-    assert len(list(tmp_path.iterdir())) == 2  # nothing temporary stays
+    kinds = sorted(path.suffix for path in tmp_path.iterdir())
+    assert kinds == [".json", ".lock", ".npy"]  # nothing temporary stays
 
 
 def test_rows_are_the_features_of_their_clips(
@@ -189,7 +192,7 @@ def test_a_kill_leaves_nothing_that_looks_whole(
         patch.setattr(pooling, "pool", interrupted)
         with pytest.raises(KeyboardInterrupt):
             made(encoder, corpus, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
     assert not made(encoder, corpus, tmp_path).reused
 
 
@@ -217,3 +220,32 @@ def test_bad_utterances_and_encoders_are_one_line(
         broken.encoder.layer_norm.weight.fill_(float("nan"))
     with pytest.raises(InputError, match=r"hidden states of it are not finite"):
         made(broken, corpus, tmp_path)
+
+
+def test_of_two_that_need_the_same_features_one_computes_them(
+    encoder: SpeechEncoder,
+    corpus: KeywordCorpus,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[object] = []
+    original = features._write
+
+    def slowly(path: Path, *arguments: object) -> None:
+        written.append(path)
+        time.sleep(0.5)  # the other one has long looked for them meanwhile
+        original(path, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(features, "_write", slowly)
+    found: list[Features] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(made(encoder, corpus, tmp_path)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(written) == 1
+    assert sorted(one.reused for one in found) == [False, True]
+    assert torch.equal(found[0].values, found[1].values)

@@ -1,0 +1,149 @@
+"""How long training heads takes: a few updates of the real head at its real size, scaled up.
+
+Nothing here depends on an upstream's weights: the features are random numbers. An update takes a
+fixed time (Adam) and a time for each unit of its batch. A unit is the mean over frames of an
+utterance for the one-pass engine's heads of KS, SID and ER, else a frame. Both times follow from
+updates on batches of two sizes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from ..scoring import Settings
+from ..scoring.onepass.heads import HeadSweep
+from ..scoring.onepass.recogniser import Recogniser
+from ..scoring.onepass.recogniser_training import update
+from ..scoring.task import RecognitionHead
+from .corpora import CorpusFacts
+from .sizes import FRAMES_PER_SECOND, UpstreamSize
+
+_REPEATS = 2
+"""Updates on a batch of each size; the faster one counts. Before them, one warms up."""
+_FORWARD = 1 / 3
+"""Share of an evaluation, which is a forward pass, in the time that an update takes for a unit."""
+
+
+@dataclass(frozen=True)
+class UpdateTime:
+    """Seconds of an update."""
+
+    fixed: float
+    unit: float
+    """For each unit of the batch."""
+
+
+def head_seconds(
+    settings: Settings, size: UpstreamSize, corpus: CorpusFacts, *, onepass: bool, device: str
+) -> float:
+    """Return how long a cell trains and evaluates its heads, all rates and folds together.
+
+    Of s3prl's engine, this is the part that the upstream's forward passes do not count.
+    """
+    frames = not onepass or settings.recognition is not None
+    per_train, per_dev, per_test = (
+        (
+            FRAMES_PER_SECOND * corpus.train_seconds,
+            FRAMES_PER_SECOND * corpus.dev_seconds,
+            FRAMES_PER_SECOND * corpus.test_seconds,
+        )
+        if frames
+        else (1.0, 1.0, 1.0)
+    )
+    batch = settings.batch_size * settings.accumulation
+    if settings.recognition is not None:
+        batch = max(1, settings.batch_size // 2) * settings.accumulation  # s3prl halves its buckets
+        runs = len(settings.learning_rates)
+        one = _recogniser(size.states, size.hidden, batch, settings.recognition, device)
+    elif onepass:
+        runs = 1  # all rates at once
+        rates = len(settings.learning_rates)
+        shape = (size.states, size.hidden, corpus.classes, settings.projector_dim)
+        one = _sweep(shape, rates, batch, device)
+    else:
+        runs = len(settings.learning_rates)
+        shape = (size.states, size.hidden, corpus.classes, settings.projector_dim)
+        one = _frame_head(shape, device)
+    looks = settings.total_steps // settings.eval_step
+    dev = corpus.dev + (corpus.background * settings.crops_per_file if onepass else 0)
+    training = settings.total_steps * (one.fixed + one.unit * batch * per_train)
+    evaluating = looks * dev * per_dev * one.unit * _FORWARD
+    testing = corpus.test * per_test * one.unit * _FORWARD
+    return corpus.folds * (runs * (training + evaluating) + testing)
+
+
+@cache
+def _recogniser(
+    states: int, hidden: int, batch: int, sizes: RecognitionHead, device: str
+) -> UpdateTime:
+    """Measure s3prl's recogniser, which both engines train."""
+    head = Recogniser(states, hidden, sizes).to(device)
+    optimizer = torch.optim.Adam(head.parameters(), lr=1e-4)
+
+    def step(frames: int) -> None:
+        features = [torch.rand(states, frames, hidden).half() for _ in range(batch)]
+        targets = [torch.tensor([4]) for _ in range(batch)]
+        update(head, optimizer, [(features, targets)], 1.0)
+
+    few, more = 2, 12  # of each utterance
+    return _fit(lambda units: step(units // batch), few * batch, more * batch, device)
+
+
+@cache
+def _sweep(shape: tuple[int, int, int, int], rates: int, batch: int, device: str) -> UpdateTime:
+    """Measure the one-pass engine's heads of all learning rates, on means over frames."""
+    states, hidden, classes, projector_dim = shape
+    learning_rates = [1e-4] * rates
+    sweep = HeadSweep(
+        states, hidden, classes, learning_rates, projector_dim=projector_dim, device=device
+    )
+
+    def step(rows: int) -> None:
+        labels = torch.zeros(rows, dtype=torch.long, device=device)
+        sweep.update(torch.rand(rows, states, hidden, device=device), labels)
+
+    return _fit(step, batch, 4 * batch, device)
+
+
+@cache
+def _frame_head(shape: tuple[int, int, int, int], device: str) -> UpdateTime:
+    """Measure s3prl's head of KS, SID and ER, which sums and projects every frame."""
+    states, hidden, classes, projector_dim = shape
+    weights = nn.Parameter(torch.zeros(states, device=device))
+    projector = nn.Linear(hidden, projector_dim, device=device)
+    output = nn.Linear(projector_dim, classes, device=device)
+    parameters = [weights, *projector.parameters(), *output.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=1e-4)
+
+    def step(frames: int) -> None:
+        features: Tensor = torch.rand(states, frames * hidden, device=device)
+        summed = (weights.softmax(0)[:, None] * features).sum(0).view(frames, hidden)
+        output(projector(summed).mean(0)).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return _fit(step, 50, 250, device)
+
+
+def _fit(step: Callable[[int], None], few: int, more: int, device: str) -> UpdateTime:
+    step(few)  # warms up
+    low, high = _seconds(step, few, device), _seconds(step, more, device)
+    unit = max(high - low, 0.0) / (more - few)
+    return UpdateTime(max(low - unit * few, 0.0), unit)
+
+
+def _seconds(step: Callable[[int], None], units: int, device: str) -> float:
+    best = float("inf")
+    for _ in range(_REPEATS):
+        started = time.perf_counter()
+        step(units)
+        if device.startswith("cuda"):
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - started)
+    return best
