@@ -99,8 +99,13 @@ def pairs(
     found = []
     for _ in range(draws):
         drawn = random.permutation(len(pools[0]))
-        first = pools[0][drawn[:seeds]]
-        second = pools[1][drawn[:seeds]] if same_seeds else pools[0][drawn[seeds : 2 * seeds]]
+        first, second = pools[0][drawn[:seeds]], pools[0][drawn[seeds : 2 * seeds]]
+        if same_seeds:
+            # Which of the two weights a head is of is left to chance, seed by seed: otherwise all
+            # groups would share the pool's mean difference, and vary too little around it.
+            swapped = random.random((seeds, 1)) < 0.5
+            pair = (pools[0][drawn[:seeds]], pools[1][drawn[:seeds]])
+            first, second = np.where(swapped, *pair), np.where(swapped, *pair[::-1])
         found.append(compare(first, second, same_seeds))
     return found
 

@@ -245,7 +245,10 @@ def test_score_with_several_seeds(
     assert cli.main([str(part) for part in (*command, "--seeds", "0-2")]) == 0
     printed = capsys.readouterr().out
     assert [line[:8] for line in printed.splitlines()[:3]] == ["seed 0: ", "seed 1: ", "seed 2: "]
-    assert f"{answer['mean']:.2f}, mean of 3 seeds, standard deviation over seeds" in printed
+    error = f"{answer['mean']:.2f} \N{PLUS-MINUS SIGN} {answer['standard_error']:.2f}"
+    assert f"{error}, mean of 3 seeds, standard deviation over seeds" in printed
+    assert answer["interval"][0] <= answer["mean"] <= answer["interval"][1]
+    assert f"error over seeds and {answer['error_units']}" in printed
     both = complaint(capsys, *command, "--seed", "0", "--seeds", "0-2")
     assert "--seed and --seeds: give only one of them" in both
     assert "seeds 0-: '0-' is neither a seed nor a range" in complaint(

@@ -27,4 +27,5 @@ def score_and_summarize(
         return Answer(score_figures(record, path), score_line(record), (f"record: {path}", hint))
     records = score_seeds(model, task, seeds=parse_seeds(seeds), output=output, **options)
     paths = [record_path(record, output) for record in records]
-    return Answer(seeds_figures(records, paths), seeds_lines(records), (f"records: {output}", hint))
+    figures = seeds_figures(records, paths)
+    return Answer(figures, seeds_lines(records, figures), (f"records: {output}", hint))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from ..reporting.records import ScoreRecord
+from ..reporting.rows import row_of
+from ..reporting.uncertainty import attach_errors
 
 
 def score_figures(record: ScoreRecord, path: Path) -> dict[str, Any]:
@@ -61,12 +63,22 @@ def score_line(record: ScoreRecord) -> str:
 def seeds_figures(records: Sequence[ScoreRecord], paths: Sequence[Path]) -> dict[str, Any]:
     """Return the figures of one upstream's records with several seeds, ready for JSON.
 
-    `spread` is the standard deviation of the scores over the seeds; None where there is one.
+    `spread` is the standard deviation of the scores over the seeds; None where there is one. The
+    error and the 95 % interval of the mean are over seeds and test items, as in a report.
     """
     scores = [record.score for record in records]
+    located = [
+        record.model_copy(update={"predictions": str(path.parent / record.predictions)})
+        for record, path in zip(records, paths, strict=True)
+    ]
+    row = {"task": records[0].task, **row_of(located)}
+    attach_errors([row])
     return {
         "seeds": [record.seed for record in records],
         "mean": fmean(scores),
+        "standard_error": row["standard_error"],
+        "interval": (row["score_low"], row["score_high"]),
+        "error_units": row["error_units"],
         "spread": stdev(scores) if len(scores) > 1 else None,
         "records": [
             score_figures(record, path) for record, path in zip(records, paths, strict=True)
@@ -74,19 +86,24 @@ def seeds_figures(records: Sequence[ScoreRecord], paths: Sequence[Path]) -> dict
     }
 
 
-def seeds_lines(records: Sequence[ScoreRecord]) -> str:
-    """Return a line per seed, the mean and the spread over seeds, and the notes of all of them."""
+def seeds_lines(records: Sequence[ScoreRecord], figures: Mapping[str, Any]) -> str:
+    """Return a line per seed, the mean with its error, and the notes of all of them.
+
+    `figures`: those that `seeds_figures` returns.
+    """
     first = records[0]
-    scores = [record.score for record in records]
     lines = [
         f"seed {record.seed}: {record.score:.2f} \N{PLUS-MINUS SIGN} {record.standard_error:.2f}"
         + ("" if record.learning_rate is None else f", learning rate {record.learning_rate:g}")
         for record in records
     ]
-    spread = f", standard deviation over seeds {stdev(scores):.2f}" if len(scores) > 1 else ""
+    several = len(records) > 1
+    spread = f", standard deviation over seeds {figures['spread']:.2f}" if several else ""
     lines.append(
-        f"{first.upstream.name}: {first.task} {first.metric} {fmean(scores):.2f}, mean of "
-        f"{len(records)} seed{'s' if len(records) > 1 else ''}{spread} ({first.engine}, "
+        f"{first.upstream.name}: {first.task} {first.metric} {figures['mean']:.2f} "
+        f"\N{PLUS-MINUS SIGN} {figures['standard_error']:.2f}, mean of {len(records)} "
+        f"seed{'s' if several else ''}{spread}; error over {'seeds and ' if several else ''}"
+        f"{figures['error_units']} ({first.engine}, "
         f"padding {first.padding}, recipe {first.recipe}, {first.test_size} utterances)"
     )
     notes = dict.fromkeys(note for record in records for note in record.notes)
