@@ -57,11 +57,11 @@ def test_each_of_several_processes_loads_onto_its_own_gpu(
 ) -> None:
     asked: list[torch.device] = []
 
-    def refuse(source: Any, *, device: torch.device) -> Any:
+    def refuse(source: Any, *, device: torch.device, normalize: bool | None) -> Any:
         asked.append(device)
         raise InputError("no GPU here")
 
-    monkeypatch.setattr(compression, "load", refuse)
+    monkeypatch.setattr(compression, "load_unless_loaded", refuse)
     steps = [Step(method="clustering")]
     for name, value in (("RANK", "3"), ("WORLD_SIZE", "4"), ("LOCAL_RANK", "1")):
         monkeypatch.setenv(name, value)
