@@ -26,9 +26,7 @@ def wilson_interval(
     return min(low, percent), max(high, percent)
 
 
-def accuracy_interval(
-    estimate: Estimate, count: int, level: float = 0.95
-) -> tuple[float, float]:
+def accuracy_interval(estimate: Estimate, count: int, level: float = 0.95) -> tuple[float, float]:
     """Return the two-sided interval of an accuracy whose error is not the binomial's, in percent.
 
     Wilson's interval over the number of independent utterances that would have the same standard

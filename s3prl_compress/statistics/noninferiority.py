@@ -1,4 +1,4 @@
-"""Non-inferiority: whether a value is shown to be on the right side of a limit, or on the wrong one.
+"""Non-inferiority: whether a value is shown to be below a limit, or above it.
 
 Two one-sided tests of level 0.05. A value passes if its upper one-sided 95 % confidence bound is
 below the limit, fails if its lower one is above it, and is not resolved otherwise (Piaggio et al.:
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable
 from typing import Literal
 
 import numpy
@@ -83,9 +82,7 @@ def units_needed(found: Estimate, limit: float) -> float | None:
     return math.exp(steps[place]) if place < len(steps) else None
 
 
-def _power(
-    planned: Estimate, limit: float, varying: float, freedom: float, fixed: float
-) -> float:
+def _power(planned: Estimate, limit: float, varying: float, freedom: float, fixed: float) -> float:
     """Return the share of repetitions that resolve on which side of the limit the value is.
 
     Args:

@@ -54,9 +54,7 @@ def _as_expected(random: np.random.Generator, loss: float) -> Estimate:
     return _estimate(effects["seed"], effects["speaker"], effects["rest"], loss)
 
 
-def _drawn(
-    random: np.random.Generator, seeds: int, speakers: int, loss: float = 0.0
-) -> Estimate:
+def _drawn(random: np.random.Generator, seeds: int, speakers: int, loss: float = 0.0) -> Estimate:
     effects = (random.normal(size=size) for size in ((seeds, 1), (1, speakers), (seeds, speakers)))
     return _estimate(*effects, loss)
 
