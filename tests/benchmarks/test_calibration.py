@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from s3prl_compress.statistics import TWO_SIDED, judge
+
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SEEDS = (3, 5, 10)
 TRIALS = 200
@@ -51,6 +53,19 @@ def test_every_number_of_seeds_is_calibrated(p_values: dict[str, np.ndarray]) ->
     shares = np.mean(every < 0.05, axis=(0, 2))
     assert np.all((shares > 0.03) & (shares < 0.06))
     assert np.all(np.mean(every < 0.01, axis=(0, 2)) < 0.015)
+
+
+def test_a_loss_of_just_the_margin_rarely_passes_a_check(simulation: Any) -> None:
+    """Nor does it often fail: both sides are tested at 5 %."""
+    random, margin, trials = np.random.default_rng(1), 2.0, 100
+    verdicts = [
+        judge(*one.interval(TWO_SIDED), margin)
+        for scenario in simulation.SCENARIOS
+        for one in simulation.trials(scenario, 5, trials, random, shift=margin)
+    ]
+    chance = 2.5 * np.sqrt(0.05 * 0.95 / len(verdicts))
+    for verdict in ("passed", "failed"):
+        assert 0.03 < verdicts.count(verdict) / len(verdicts) < 0.05 + chance
 
 
 def test_utterances_alone_would_raise_false_alarms(simulation: Any) -> None:
