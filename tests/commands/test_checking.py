@@ -12,6 +12,9 @@ import pytest
 from s3prl_compress import cli
 from s3prl_compress.encoder import named_shape, random_encoder, save
 from s3prl_compress.scoring import onepass
+from s3prl_compress.training.ctc import add_head
+
+from ..training.letters import write_letters
 
 QUICK = Path(__file__).parents[1] / "quick.yaml"
 SEEDS = ("--seeds", "0-2")
@@ -162,3 +165,25 @@ def test_a_ctc_head_is_missing(
     assert cli.main([*command, "--margin", "2", "--output", str(output)]) == 2
     assert "has no CTC head" in capsys.readouterr().err
     assert not output.exists()
+
+
+def test_a_ctc_head_is_tested_without_seeds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Errors are over utterances alone, those of one speaker."""
+    write_letters(tmp_path / "letters")
+    for name, seed in (("dense", 0), ("small", 1)):
+        encoder = random_encoder(named_shape("hubert_tiny"), seed).eval()
+        add_head(encoder, ["ab cd"], seed=seed)
+        save(encoder, tmp_path / name)
+    small, dense = str(tmp_path / "small"), str(tmp_path / "dense")
+    command = ["check", small, "--against", dense, "--task", "ctc", "--margin", "99999"]
+    data = ["--data", str(tmp_path / "letters"), "--output", str(tmp_path / "results")]
+    assert cli.main([*command, *data, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["seeds"], found["engine"], found["test_size"]) == ([], "greedy", 4)
+    assert not found["higher_is_better"]
+    lost = found["score"]["value"] - found["dense_score"]["value"]
+    assert found["loss"]["value"] == pytest.approx(lost)
+    assert cli.main([*command, *data]) == 0
+    assert "errors are over 4 utterances, conditional on this one" in capsys.readouterr().out
