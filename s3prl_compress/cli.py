@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from .commands import console
+from .commands.checking import check
 from .commands.console import Answer, Command, table
 from .commands.exporting import export
 from .commands.options import settings_of_method
@@ -372,6 +373,7 @@ COMMANDS: dict[str, Command] = {
             "score out/tuned --task ctc --data LibriSpeech/test-clean",
         ),
     ),
+    "check": Command(check, ("check out/small --against MODEL --task ks --data demo --margin 2",)),
     "time": Command(time, ("time out/fold10 --against MODEL --output results/",)),
     "run": Command(
         run,

@@ -53,7 +53,7 @@ class Command:
 
 
 def run(commands: Mapping[str, Command], argv: Sequence[str]) -> int:
-    """Run one command and return the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    """Run one command and return the exit code: its own, 2 for bad input, 130 after Ctrl-C."""
     show_traceback = "--traceback" in argv or bool(os.environ.get(TRACEBACK_VARIABLE))
     try:
         return _run_one(commands, argv)

@@ -61,7 +61,7 @@ def attach_errors(rows: list[dict[str, Any]]) -> None:
         if own is None:
             row["notes"] = (*row["notes"], NO_PREDICTIONS)
         else:
-            _attach_score(row, own)
+            attach_score(row, own)
     tested: list[tuple[dict[str, Any], Estimate]] = []
     for row, own in zip(rows, read, strict=True):
         reference = reference_of(row, rows)
@@ -80,18 +80,20 @@ def attach_errors(rows: list[dict[str, Any]]) -> None:
     _correct(tested)
 
 
-def _attach_score(row: dict[str, Any], own: Predictions) -> None:
+def attach_score(row: dict[str, Any], own: Predictions, level: float = 0.95) -> Estimate:
+    """Fill in the error of a row's score, its two-sided interval, and what both are over."""
     found = estimate(own.outcomes, own.units)
     row["standard_error"] = found.standard_error
     if row["task"] in RECOGNITION:
-        low, high = found.interval()
+        low, high = found.interval(level)
         row["score_low"], row["score_high"] = max(0.0, low), high
     else:
         count = own.outcomes.values.size
-        row["score_low"], row["score_high"] = accuracy_interval(found, count)
+        row["score_low"], row["score_high"] = accuracy_interval(found, count, level)
     row["error_units"] = str(own.units)
     row["error_speakers"] = own.units.speakers
     row["over_speakers"] = own.units.generalises
+    return found
 
 
 def _compare(row: dict[str, Any], own: Predictions, dense: Predictions) -> Estimate | None:

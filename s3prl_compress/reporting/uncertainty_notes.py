@@ -28,20 +28,8 @@ def detectable_text(rows: Sequence[Row]) -> str:
     return f"{low} points" if low == high else f"{low} to {high} points"
 
 
-def _scores(rows: Sequence[Row]) -> str:
-    known = [row for row in rows if row["error_units"]]
-    if not known:
-        return ""
-    counts = [row["seed_count"] for row in known if row["seeds"]]
-    several = [count for count in counts if count > 1]
-    seeds = f"{_range(several)} seeds and " if several else ""
-    text = f"Errors and 95 % intervals are over {seeds}{_units(known[0])}."
-    if 1 in counts:
-        text += " Those of one seed are conditional on its head: another seed may differ by more."
-    return text
-
-
-def _units(row: Row) -> str:
+def units_text(row: Row) -> str:
+    """Return what a row's error is over, and whom it is conditional on."""
     utterances, speakers = f"{row['test_size']} utterances", int(row["error_speakers"])
     if row["over_speakers"]:
         return str(row["error_units"])
@@ -52,6 +40,19 @@ def _units(row: Row) -> str:
         f"{utterances}, conditional on {these}: fewer than {MINIMUM_SPEAKERS} are too few to "
         "generalise over"
     )
+
+
+def _scores(rows: Sequence[Row]) -> str:
+    known = [row for row in rows if row["error_units"]]
+    if not known:
+        return ""
+    counts = [row["seed_count"] for row in known if row["seeds"]]
+    several = [count for count in counts if count > 1]
+    seeds = f"{_range(several)} seeds and " if several else ""
+    text = f"Errors and 95 % intervals are over {seeds}{units_text(known[0])}."
+    if 1 in counts:
+        text += " Those of one seed are conditional on its head: another seed may differ by more."
+    return text
 
 
 def _tests(rows: Sequence[Row]) -> str:

@@ -5,22 +5,39 @@ contributions of single utterances to a score, in points (percent).
 """
 
 from .corrections import holm
-from .crossed import Estimate, difference, estimate
+from .crossed import POWER, Estimate, difference, estimate
 from .intervals import accuracy_interval, wilson_interval
+from .noninferiority import (
+    ONE_SIDED,
+    TWO_SIDED,
+    Verdict,
+    judge,
+    overall,
+    seeds_needed,
+    units_needed,
+)
 from .outcomes import Outcomes, accuracy_outcomes, word_outcomes
 from .units import MINIMUM_SPEAKERS, Units, sampling_units
 
 __all__ = [
     "MINIMUM_SPEAKERS",
+    "ONE_SIDED",
+    "POWER",
+    "TWO_SIDED",
     "Estimate",
     "Outcomes",
     "Units",
+    "Verdict",
     "accuracy_interval",
     "accuracy_outcomes",
     "difference",
     "estimate",
     "holm",
+    "judge",
+    "overall",
     "sampling_units",
+    "seeds_needed",
+    "units_needed",
     "wilson_interval",
     "word_outcomes",
 ]

@@ -11,7 +11,7 @@ speakers and for variances that differ between them. Degrees of freedom are Satt
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy
 
@@ -23,6 +23,44 @@ POWER = 0.8
 
 
 @dataclass(frozen=True)
+class Parts:
+    """Variances of one set of outcomes, each with its degrees of freedom."""
+
+    seed: float
+    """Variance over seeds, the units being fixed: what one seed's deviation contributes, including
+    how it differs between units. 0 where there is one seed."""
+    seed_freedom: float
+    """Of several seeds, one less than their number; 0 where there is one."""
+    unit: float
+    """Variance over units, the seeds being fixed."""
+    unit_freedom: float
+    rest: float
+    """The part that both of these contain; not reliable by itself with few units."""
+    rest_freedom: float
+
+    @property
+    def between(self) -> float:
+        """The variance of the units alone: what no number of seeds reduces."""
+        return max(0.0, self.unit - self.rest)
+
+    @property
+    def common(self) -> float:
+        """The variance of the seeds alone: what no number of units reduces."""
+        return max(0.0, self.seed - self.rest)
+
+    def scaled(self, seeds: float, units: float) -> Parts:
+        """Return the parts to expect of so many times the seeds and so many times the units."""
+        freedom = self.unit_freedom * units
+        if self.seed_freedom == 0:
+            return Parts(0.0, 0.0, self.unit / units, freedom, 0.0, 0.0)
+        rest = self.rest / (seeds * units)
+        own = (self.seed - self.common) / units  # the rest, or less where it was estimated larger
+        more = seeds * (self.seed_freedom + 1) - 1
+        unit = self.between / units + rest
+        return Parts((self.common + own) / seeds, more, unit, freedom, rest, more * freedom)
+
+
+@dataclass(frozen=True)
 class Estimate:
     """A score, or a difference of scores, with its error."""
 
@@ -31,13 +69,8 @@ class Estimate:
     standard_error: float
     """In points."""
     degrees_of_freedom: float
-    seed_variance: float
-    """Variance over seeds, the units being fixed: what one seed's deviation contributes, including
-    how it differs between units. 0 where there is one seed."""
-    unit_variance: float
-    """Variance over units, the seeds being fixed."""
-    rest_variance: float
-    """The part that both of these contain; not reliable by itself with few units."""
+    parts: Parts
+    """What the error is made of."""
 
     def quantile(self, level: float) -> float:
         """Return the quantile of t for a two-sided interval of this level."""
@@ -78,16 +111,9 @@ class Estimate:
 
         return self.standard_error * float(brentq(missing, 0.0, 6.0 * critical + 10.0))
 
-
-@dataclass(frozen=True)
-class _Parts:
-    """Variances of one set of outcomes, with their degrees of freedom."""
-
-    seed: float
-    seed_freedom: float
-    unit: float
-    unit_freedom: float
-    rest: float
+    def planned(self, *, seeds: float = 1.0, units: float = 1.0) -> Estimate:
+        """Return what to expect of so many times the seeds, or the units: the same value."""
+        return _combined(self.value, self.parts.scaled(seeds, units))
 
 
 def estimate(outcomes: Outcomes, units: Units) -> Estimate:
@@ -98,8 +124,9 @@ def estimate(outcomes: Outcomes, units: Units) -> Estimate:
     parts = _parts(outcomes.values, outcomes.weights, units)
     value = float(outcomes.values.sum(axis=1).mean())
     rounding = outcomes.step**2 / 12.0 / outcomes.seeds
-    rest = (parts.rest, (outcomes.seeds - 1) * parts.unit_freedom)
-    return _combined(value, parts, rest, rounding, outcomes.seeds > 1)
+    if outcomes.seeds > 1:
+        parts = replace(parts, seed=max(parts.seed, rounding))
+    return _combined(value, parts)
 
 
 def difference(first: Outcomes, second: Outcomes, units: Units, *, same_seeds: bool) -> Estimate:
@@ -125,29 +152,25 @@ def difference(first: Outcomes, second: Outcomes, units: Units, *, same_seeds: b
     seed, seed_freedom = _sum([(part.seed, part.seed_freedom) for part in both])
     freedoms = [(count - 1) * paired.unit_freedom for count in counts]
     rest = _sum([(part.rest, freedom) for part, freedom in zip(both, freedoms, strict=True)])
-    parts = _Parts(seed, seed_freedom, paired.unit, paired.unit_freedom, rest[0])
     rounding = first.step**2 / 12.0 * sum(1.0 / count for count in counts)
-    return _combined(float(between.sum()), parts, rest, rounding, seeds_vary=True)
+    parts = Parts(max(seed, rounding), seed_freedom, paired.unit, paired.unit_freedom, *rest)
+    return _combined(float(between.sum()), parts)
 
 
-def _combined(
-    value: float, parts: _Parts, rest: tuple[float, float], rounding: float, seeds_vary: bool
-) -> Estimate:
+def _combined(value: float, parts: Parts) -> Estimate:
     """Add the variance over seeds and that between units, without what both contain.
 
     A variance between units below zero counts as zero. One over seeds is at least that of rounding
-    to whole utterances: of a few seeds, equal scores may be chance.
+    to whole utterances (see the callers): of a few seeds, equal scores may be chance.
     """
-    if not seeds_vary:
-        variance, freedom = parts.unit, parts.unit_freedom
-        return Estimate(value, math.sqrt(variance), freedom, 0.0, parts.unit, 0.0)
-    seed, between = max(parts.seed, rounding), max(0.0, parts.unit - rest[0])
-    variance, freedom = seed + between, parts.seed_freedom
-    if between > 0:
-        spread = seed**2 / parts.seed_freedom + parts.unit**2 / parts.unit_freedom
-        spread += rest[0] ** 2 / rest[1]
+    if parts.seed_freedom == 0:
+        return Estimate(value, math.sqrt(parts.unit), parts.unit_freedom, parts)
+    variance, freedom = parts.seed + parts.between, parts.seed_freedom
+    if parts.between > 0:
+        spread = parts.seed**2 / parts.seed_freedom + parts.unit**2 / parts.unit_freedom
+        spread += parts.rest**2 / parts.rest_freedom
         freedom = max(variance**2 / spread, min(parts.seed_freedom, parts.unit_freedom))
-    return Estimate(value, math.sqrt(variance), freedom, seed, parts.unit, rest[0])
+    return Estimate(value, math.sqrt(variance), freedom, parts)
 
 
 def _sum(variances: list[tuple[float, float]]) -> tuple[float, float]:
@@ -157,7 +180,7 @@ def _sum(variances: list[tuple[float, float]]) -> tuple[float, float]:
     return total, total**2 / spread if spread > 0 else sum(freedom for _, freedom in variances)
 
 
-def _parts(values: Floats, weights: Floats, units: Units) -> _Parts:
+def _parts(values: Floats, weights: Floats, units: Units) -> Parts:
     """Return the variances over seeds and over units; [seeds, utterances] and [utterances]."""
     seeds = len(values)
     strata = numpy.zeros(units.units.max() + 1, dtype=numpy.intp)  # [units]
@@ -179,7 +202,7 @@ def _parts(values: Floats, weights: Floats, units: Units) -> _Parts:
     freedom = max(1.0, 1.0 / spread) if spread > 0 else 1.0
     unit = float((scale[strata] * between**2).sum())
     if seeds == 1:
-        return _Parts(0.0, 0.0, unit, freedom, 0.0)
+        return Parts(0.0, 0.0, unit, freedom, 0.0, 0.0)
     rest = float((scale[strata] * (residuals - between) ** 2).sum()) / (seeds * (seeds - 1))
     seed = float(values.sum(axis=1).var(ddof=1)) / seeds
-    return _Parts(seed, seeds - 1, unit, freedom, rest)
+    return Parts(seed, seeds - 1, unit, freedom, rest, (seeds - 1) * freedom)

@@ -26,8 +26,8 @@ def wilson_interval(
     return min(low, percent), max(high, percent)
 
 
-def accuracy_interval(estimate: Estimate, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of an accuracy whose error is not the binomial's, in percent.
+def accuracy_interval(estimate: Estimate, count: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the two-sided interval of an accuracy whose error is not the binomial's, in percent.
 
     Wilson's interval over the number of independent utterances that would have the same standard
     error (Korn & Graubard 1998), with the estimate's quantile of t.
@@ -35,9 +35,10 @@ def accuracy_interval(estimate: Estimate, count: int) -> tuple[float, float]:
     Args:
         estimate: of an accuracy.
         count: predictions, those of all seeds: the largest number of independent ones.
+        level: of the interval.
     """
     percent = min(max(estimate.value, 0.0), 100.0)  # a sum may be off by rounding
     share, variance = percent / 100.0, (estimate.standard_error / 100.0) ** 2
     binomial = share * (1.0 - share)
     effective = min(binomial / variance, count) if binomial > 0 and variance > 0 else count
-    return wilson_interval(percent, effective, estimate.quantile(0.95))
+    return wilson_interval(percent, effective, estimate.quantile(level))

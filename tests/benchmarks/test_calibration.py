@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from s3prl_compress.statistics import TWO_SIDED, judge
+
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SEEDS = (3, 5, 10)
 TRIALS = 200
@@ -53,13 +55,26 @@ def test_every_number_of_seeds_is_calibrated(p_values: dict[str, np.ndarray]) ->
     assert np.all(np.mean(every < 0.01, axis=(0, 2)) < 0.015)
 
 
+def test_a_loss_of_just_the_margin_rarely_passes_a_check(simulation: Any) -> None:
+    """Nor does it often fail: both sides are tested at 5 %."""
+    random, margin, trials = np.random.default_rng(1), 2.0, 100
+    verdicts = [
+        judge(*one.interval(TWO_SIDED), margin)
+        for scenario in simulation.SCENARIOS
+        for one in simulation.trials(scenario, 5, trials, random, shift=margin)
+    ]
+    chance = 2.5 * np.sqrt(0.05 * 0.95 / len(verdicts))
+    for verdict in ("passed", "failed"):
+        assert 0.03 < verdicts.count(verdict) / len(verdicts) < 0.05 + chance
+
+
 def test_utterances_alone_would_raise_false_alarms(simulation: Any) -> None:
     """The simulation tells a wrong error model from a right one."""
     from scipy.stats import norm
 
     scenario = next(one for one in simulation.SCENARIOS if one.name == "3 unequal speakers")
     found = simulation.trials(scenario, 3, TRIALS, np.random.default_rng(1))
-    z = np.array([one.value / np.sqrt(one.unit_variance) for one in found])
+    z = np.array([one.value / np.sqrt(one.parts.unit) for one in found])
     assert np.mean(2 * norm.sf(abs(z)) < 0.05) > 0.2
 
 
