@@ -28,7 +28,7 @@ _LISTENED_FILES, _LISTENED_SECONDS = 16, 60
 
 @dataclass(frozen=True)
 class AudioSet:
-    """Audio files in a fixed order, heard as 16 kHz mono of 16 bits whatever they hold."""
+    """Audio files in a fixed order, read as 16-bit mono at 16 kHz whatever their format is."""
 
     root: Path
     files: tuple[str, ...]
@@ -102,7 +102,7 @@ class AudioSet:
         return found
 
     def check_audible(self) -> None:
-        """Listen to the beginning of some files, evenly spaced over the set.
+        """Check the beginning of some files, evenly spaced over the set, for digital silence.
 
         Raises:
             InputError: none of them has a sample other than zero.

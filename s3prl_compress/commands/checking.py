@@ -48,7 +48,8 @@ def check(
         seeds: at least two, such as 0-9 (the default)
         recipe: smoke, official, or a YAML file; by default smoke, on the demo corpus a shorter one
         output: folder of records, to which the corpus is added where it must be prepared
-        normalize: yes or no: whether waveforms are normalized first, in place of what both say
+        normalize: yes or no: whether waveforms are normalised first, in place of what both
+            checkpoints say
         device: where it is computed; cuda where there is one, else cpu
         threads: number of CPU threads
     """

@@ -1,4 +1,4 @@
-"""How much memory a forward pass takes, said before the operating system kills the process."""
+"""Memory of a forward pass, checked before the operating system would kill the process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .layers import BIAS_ELEMENTS
 from .shape import EncoderShape
 
 CHECKED_SAMPLES = 60 * 16_000
-"""Padded samples of a batch from which on memory is looked at: ordinary batches cost nothing."""
+"""Batches of fewer padded samples are not checked, so that ordinary batches cost nothing."""
 
 
 def forward_bytes(shape: EncoderShape, batch: int, samples: int, itemsize: int = 4) -> int:
