@@ -29,11 +29,7 @@ from calibration_simulation import SCENARIOS, trials
 from common import write_result
 
 from s3prl_compress.encoder import SpeechEncoder, load
-from s3prl_compress.scoring.corpora.base import Corpus
-from s3prl_compress.scoring.corpora.opening import open_corpus, prepare_corpus
-from s3prl_compress.scoring.engine import Job
-from s3prl_compress.scoring.onepass import run_seeds
-from s3prl_compress.scoring.task import load_settings
+from s3prl_compress.evaluation.onepass import run_seeds
 from s3prl_compress.statistics import (
     Estimate,
     Outcomes,
@@ -42,6 +38,10 @@ from s3prl_compress.statistics import (
     difference,
     sampling_units,
 )
+from s3prl_compress.tasks.base.corpus import Corpus
+from s3prl_compress.tasks.base.engine import Job
+from s3prl_compress.tasks.base.task import load_settings
+from s3prl_compress.tasks.registry import open_corpus, prepare_corpus
 
 SETS = {
     "er": "er_emodb",

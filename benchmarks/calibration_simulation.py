@@ -13,13 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
-from s3prl_compress.statistics import (
-    Estimate,
-    Units,
-    accuracy_outcomes,
-    difference,
-    sampling_units,
-)
+from s3prl_compress.statistics import Estimate, Units, accuracy_outcomes, difference, sampling_units
 
 
 @dataclass(frozen=True)

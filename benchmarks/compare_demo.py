@@ -28,9 +28,9 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from state_error import FIT_SECONDS, heard, mapped, relative_errors, states_of
 from tqdm import tqdm
 
+from s3prl_compress.common.errors import InputError
+from s3prl_compress.common.files import write_atomically
 from s3prl_compress.encoder import load
-from s3prl_compress.errors import InputError
-from s3prl_compress.files import write_atomically
 from s3prl_compress.suite.run import run_suite
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "compare_demo.yaml"

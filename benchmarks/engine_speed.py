@@ -30,8 +30,8 @@ from torch import Tensor
 import s3prl_compress
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
 from s3prl_compress.encoder.frames import superb_frames
-from s3prl_compress.scoring.onepass.heads import HeadSweep
-from s3prl_compress.timing.statistics import PairedRatio, median, paired_ratio
+from s3prl_compress.latency.statistics import PairedRatio, median, paired_ratio
+from s3prl_compress.probing.heads import HeadSweep
 
 BATCH, CLASSES, RATE = 32, 12, 16_000
 RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)

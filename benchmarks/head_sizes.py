@@ -19,12 +19,12 @@ from common import write_result
 
 from s3prl_compress.encoder import NAMED_SHAPES, SAMPLING_RATE, SpeechEncoder, random_encoder
 from s3prl_compress.encoder.cost import cost
-from s3prl_compress.methods.gate_layout import GateKind
-from s3prl_compress.methods.harden import Rounding, choose_units
-from s3prl_compress.methods.masked import MaskedEncoder
-from s3prl_compress.timing.loop import interleaved
-from s3prl_compress.timing.plan import Bucket
-from s3prl_compress.timing.statistics import interquartile_range, median, paired_ratio
+from s3prl_compress.latency.loop import interleaved
+from s3prl_compress.latency.plan import Bucket
+from s3prl_compress.latency.statistics import interquartile_range, median, paired_ratio
+from s3prl_compress.surgery.binarize import Rounding, choose_units
+from s3prl_compress.surgery.gate_layout import GateKind
+from s3prl_compress.surgery.masked import MaskedEncoder
 
 WAYS = {
     "as learned": Rounding(),

@@ -35,14 +35,14 @@ from common import write_result
 from spectral_upstreams import KINDS, SpectralUpstream, StandardisedEncoder
 from tqdm import tqdm
 
+from s3prl_compress.common.files import write_atomically
+from s3prl_compress.common.validation import pick_device
 from s3prl_compress.encoder import SpeechEncoder, fingerprint, load, random_encoder
-from s3prl_compress.files import write_atomically
-from s3prl_compress.outputs import pick_device
-from s3prl_compress.scoring import onepass
-from s3prl_compress.scoring.corpora.base import Corpus
-from s3prl_compress.scoring.corpora.opening import open_corpus, prepare_corpus
-from s3prl_compress.scoring.engine import Job
-from s3prl_compress.scoring.task import Settings, load_settings
+from s3prl_compress.evaluation import onepass
+from s3prl_compress.tasks.base.corpus import Corpus
+from s3prl_compress.tasks.base.engine import Job
+from s3prl_compress.tasks.base.task import Settings, load_settings
+from s3prl_compress.tasks.registry import open_corpus, prepare_corpus
 
 SETS = {"ks_arabic_sc": "ks", "ks_fsdd": "ks", "sid_arabic_sc": "sid", "er_emodb": "er"}
 RATES = (3e-1, 1e-1, 3e-2, 1e-2, 1e-3, 1e-4)

@@ -36,8 +36,8 @@ import yaml
 from common import write_result
 
 from s3prl_compress.encoder import fingerprint, load
-from s3prl_compress.reporting.records import ScoreRecord, read_records
-from s3prl_compress.scoring.cell import finished_record
+from s3prl_compress.evaluation.cell import finished_record
+from s3prl_compress.results.records import ScoreRecord, read_records
 
 QUICK: dict[str, Any] = {
     "extends": "smoke",

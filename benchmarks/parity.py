@@ -40,7 +40,7 @@ from peers import (
 from tqdm import tqdm
 
 from s3prl_compress.encoder import NAMED_SHAPES, EncoderShape, SpeechEncoder, load
-from s3prl_compress.s3prl_bridge.mends import mend
+from s3prl_compress.s3prl_bridge.compat import mend
 
 TOLERANCE = 1e-4
 MODELS = tuple(

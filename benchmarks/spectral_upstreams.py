@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from s3prl_compress.encoder import SAMPLING_RATE, SpeechEncoder, dense_shape
-from s3prl_compress.scoring.corpora.base import Corpus
-from s3prl_compress.training.targets import mfcc
+from s3prl_compress.pretraining.targets import mfcc
+from s3prl_compress.tasks.base.corpus import Corpus
 
 MEL_BANDS = 80
 _WIDTHS = {

@@ -23,10 +23,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from s3prl_compress.audio import open_audio
+from s3prl_compress.common.validation import pick_device
 from s3prl_compress.encoder import SpeechEncoder, load
 from s3prl_compress.encoder.cost import cost
 from s3prl_compress.methods.audio import waveforms
-from s3prl_compress.outputs import pick_device
 
 FIT_SECONDS = 300.0
 

@@ -25,13 +25,14 @@ from peers import transformers_model
 from torch import Tensor, nn
 
 import s3prl_compress  # noqa: F401  (before transformers: torchaudio's stand-in)
+from s3prl_compress.distillation import stages as learned
+from s3prl_compress.distillation.layers import LayerDistillation, scaled_layers
+from s3prl_compress.distillation.module import Imitation
 from s3prl_compress.encoder import NAMED_SHAPES, SAMPLING_RATE, SpeechEncoder, random_encoder
-from s3prl_compress.timing.loop import interleaved
-from s3prl_compress.timing.plan import Bucket
-from s3prl_compress.timing.statistics import interquartile_range, is_noisy, median, paired_ratio
-from s3prl_compress.training import learned, loop
-from s3prl_compress.training.distillation import LayerDistillation, scaled_layers
-from s3prl_compress.training.imitation import Imitation
+from s3prl_compress.latency.loop import interleaved
+from s3prl_compress.latency.plan import Bucket
+from s3prl_compress.latency.statistics import interquartile_range, is_noisy, median, paired_ratio
+from s3prl_compress.training import loop
 from s3prl_compress.training.settings import LoopSettings, build_optimizer
 
 Step = Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]]

@@ -19,9 +19,9 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .encoder import load, save
+    from .evaluation import score, score_seeds
     from .methods import compress
     from .s3prl_bridge import register
-    from .scoring import score, score_seeds
 
 __all__ = ["__version__", "compress", "load", "register", "save", "score", "score_seeds"]
 
@@ -32,8 +32,8 @@ _HOMES = {
     "load": "encoder",
     "save": "encoder",
     "compress": "methods",
-    "score": "scoring",
-    "score_seeds": "scoring",
+    "score": "evaluation",
+    "score_seeds": "evaluation",
     "register": "s3prl_bridge",
 }
 
@@ -42,5 +42,5 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-    globals()[name] = value  # the module scoring.score and the function share a name
+    globals()[name] = value  # the module evaluation.score and the function share a name
     return value

@@ -29,7 +29,7 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from .errors import InputError
+from .common.errors import InputError
 
 _DATA = "config.downstream_expert.datarc"
 _SILENCE = ("sv_voxceleb1", "voxceleb2_amsoftmax_segment_eval")
@@ -51,9 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> None:
-    from .s3prl_bridge.by_hand import mend_downstreams
     from .s3prl_bridge.registration import register
     from .s3prl_bridge.workers import fork_workers
+    from .tasks.cli_support import mend_downstreams
 
     fork_workers()
     register()
@@ -100,8 +100,8 @@ def _read(given: list[str]) -> argparse.Namespace | None:
 
 
 def _check_upstream(flags: argparse.Namespace) -> None:
+    from .encoder.bundled import SHIPPED, shipped_folder
     from .encoder.importers.hub import is_hub_id
-    from .encoder.shipped import SHIPPED, shipped_folder
 
     if flags.hub == "huggingface":
         raise InputError(
@@ -122,7 +122,7 @@ def _check_upstream(flags: argparse.Namespace) -> None:
 def _check_downstream(flags: argparse.Namespace) -> None:
     if flags.downstream not in _SILENCE:
         return
-    from .s3prl_bridge.mends import mend
+    from .s3prl_bridge.compat import mend
 
     if "torchaudio_sox_effects" in mend():
         raise InputError(
@@ -167,7 +167,7 @@ def _config(flags: argparse.Namespace, scratch: Path) -> list[str]:
     default = Path("downstream") / flags.downstream / "config.yaml"
     if default.is_file():
         return []
-    from .s3prl_bridge.by_hand import OFFICIAL
+    from .tasks.cli_support import OFFICIAL
 
     if flags.downstream not in OFFICIAL:
         raise InputError(
@@ -193,7 +193,7 @@ def _config(flags: argparse.Namespace, scratch: Path) -> list[str]:
 
 def _bucket_tables(flags: argparse.Namespace, librispeech: str) -> str:
     """Write the tables of lengths where a resumed run finds them; return their folder."""
-    from .s3prl_bridge.by_hand import write_bucket_tables
+    from .tasks.cli_support import write_bucket_tables
 
     folder = (_experiment(flags) / "len_for_bucket").absolute()
     write_bucket_tables(Path(librispeech), folder)

@@ -11,6 +11,18 @@ import numpy as np
 import pytest
 import soundfile
 
+from .support.small_tables import emotion_table, speaker_table, tiny_emotions, tiny_speakers
+from .support.tones import tones, transcribed
+
+__all__ = [
+    "emotion_table",
+    "speaker_table",
+    "tiny_emotions",
+    "tiny_speakers",
+    "tones",
+    "transcribed",
+]
+
 RATE = 16_000
 KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -83,7 +95,7 @@ def _write_corpus(
 
 
 def _speakers(split: str, count: int) -> list[str]:
-    from s3prl_compress.scoring.corpora.keywords import split_of
+    from s3prl_compress.tasks.ks.corpus import split_of
 
     names = (f"{number:08x}" for number in range(10_000))
     found = [name for name in names if split_of(f"{name}_nohash_0.wav") == split]
@@ -108,11 +120,11 @@ def shipped_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     import torch
 
     from s3prl_compress.encoder import random_encoder, save
-    from s3prl_compress.training.recipe import load_recipe
+    from s3prl_compress.pretraining.recipe import load_recipe
 
     recipe = Path(__file__).parents[1] / "recipes" / "pretrain" / "hubert_demo.yaml"
     upstreams = tmp_path / "upstreams"
-    monkeypatch.setattr("s3prl_compress.encoder.shipped.upstreams_folder", lambda: upstreams)
+    monkeypatch.setattr("s3prl_compress.encoder.bundled.upstreams_folder", lambda: upstreams)
     encoder = random_encoder(load_recipe(recipe).model.shape())
     return save(encoder, upstreams / "hubert_demo", dtype=torch.float16)
 
@@ -120,5 +132,5 @@ def shipped_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def no_shipped_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An installation without the weights of `hubert_demo`."""
-    monkeypatch.setattr("s3prl_compress.encoder.shipped.upstreams_folder", lambda: tmp_path)
+    monkeypatch.setattr("s3prl_compress.encoder.bundled.upstreams_folder", lambda: tmp_path)
     return tmp_path / "hubert_demo"

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from s3prl_compress import cli
-from s3prl_compress.commands.console import TRACEBACK_VARIABLE
+from s3prl_compress.cli import app as cli
+from s3prl_compress.cli.console import TRACEBACK_VARIABLE
 
 QUICK = Path(__file__).parent / "quick.yaml"
 TIME_FLAGS = ("--repeats", "3", "--warmup", "0", "--utterances-per-bucket", "1")
@@ -301,7 +301,7 @@ def test_ctrl_c(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("s3prl_compress.commands.inspection.inspect_model", interrupted)
+    monkeypatch.setattr("s3prl_compress.cli.inspection.inspect_model", interrupted)
     assert cli.main(["inspect", "hubert_tiny"]) == 130
     assert "goes on" in capsys.readouterr().err
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from s3prl_compress.scoring.corpora.opening import open_corpus
+from s3prl_compress.tasks.registry import open_corpus
 
 
 def test_the_tiny_corpora_are_valid(tiny_corpus: Path, tiny_digits_corpus: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from s3prl_compress import cli
+from s3prl_compress.cli import app as cli
 from s3prl_compress.encoder import named_shape, random_encoder, save
 
 ROOT = Path(__file__).parent.parent

@@ -9,11 +9,11 @@ import pytest
 
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
 from s3prl_compress.run_downstream import main
-from s3prl_compress.s3prl_bridge.mends import mend
-from s3prl_compress.scoring.corpora.opening import open_corpus
-from s3prl_compress.scoring.corpora.speakers import SpeakerCorpus
+from s3prl_compress.s3prl_bridge.compat import mend
+from s3prl_compress.tasks.registry import open_corpus
+from s3prl_compress.tasks.sid.corpus import SpeakerCorpus
 
-from .s3prl_bridge.small_corpora import write_speakers, write_transcripts
+from .support.small_corpora import write_speakers, write_transcripts
 
 pytestmark = pytest.mark.s3prl
 

@@ -6,8 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-
-from .sound import ACCENTS, Samples, coloured, decibels, gender, in_room, synthesize
+from s3prl_compress.recipes.demo_corpus.sound import (
+    ACCENTS,
+    Samples,
+    coloured,
+    decibels,
+    gender,
+    in_room,
+    synthesize,
+)
 
 SESSIONS = (
     ("m4", "f3"), ("m5", "f5"), ("Hugo", "Alicia"), ("Michael", "linda"), ("rob", "belinda"),

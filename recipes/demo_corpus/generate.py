@@ -17,10 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from s3prl_compress.recipes.demo_corpus import emotions, keywords, speakers, transcripts
+from s3prl_compress.recipes.demo_corpus.sound import COMPRESSION, SAMPLING_RATE, Samples
 from tqdm import tqdm
-
-from . import emotions, keywords, speakers, transcripts
-from .sound import COMPRESSION, SAMPLING_RATE, Samples
 
 Row = dict[str, str]
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-
-from .sound import (
+from s3prl_compress.recipes.demo_corpus.sound import (
     ACCENTS,
     HISSES,
     SAMPLING_RATE,

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-
-from .sound import ACCENTS, VOICES, Samples, decibels, gender, in_room, synthesize
+from s3prl_compress.recipes.demo_corpus.sound import (
+    ACCENTS,
+    VOICES,
+    Samples,
+    decibels,
+    gender,
+    in_room,
+    synthesize,
+)
 
 SPEAKERS = (*VOICES["train"], *VOICES["valid"])
 """A speaker is a voice with an accent, a speed and a pitch of its own."""

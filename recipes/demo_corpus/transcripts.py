@@ -6,8 +6,15 @@ import itertools
 from collections.abc import Iterator
 
 import numpy as np
-
-from .sound import ACCENTS, VOICES, Samples, decibels, gender, in_room, synthesize
+from s3prl_compress.recipes.demo_corpus.sound import (
+    ACCENTS,
+    VOICES,
+    Samples,
+    decibels,
+    gender,
+    in_room,
+    synthesize,
+)
 
 SEED = 20244
 """Of which sentences there are."""

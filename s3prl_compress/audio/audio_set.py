@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from ..errors import InputError
-from ..faults import Faults
+from ..common.errors import InputError
+from ..common.faults import Faults
 from .listing import list_audio, tell
 from .reading import FULL_SCALE, SAMPLING_RATE, read_audio, read_header, to_int16
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ..errors import InputError
-from ..faults import Faults
+from ..common.errors import InputError
+from ..common.faults import Faults
 from .table import SPLIT_NAMES, find_table, read_rows
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus")

@@ -13,8 +13,8 @@ import soundfile
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
+from ..common.errors import InputError
 from ..encoder import SAMPLING_RATE
-from ..errors import InputError
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..errors import InputError
-from ..faults import Faults
+from ..common.errors import InputError
+from ..common.faults import Faults
 
 Split = Literal["train", "dev", "test"]
 

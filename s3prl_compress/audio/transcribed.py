@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError
-from ..faults import Faults
+from ..common.errors import InputError
+from ..common.faults import Faults
 from .audio_set import AudioSet, open_files
 from .listing import SUFFIXES
 from .table import SPLIT_NAMES, TEXT, TEXT_ALIAS, Split, decode_text, find_table, read_rows

@@ -4,7 +4,7 @@ from .checkpoint import fingerprint, is_checkpoint, read_config
 from .cost import LEADERBOARD_COUNTS, LEADERBOARD_SAMPLES, cost, describe, macs
 from .head import CTCHead
 from .inference import inference_copy
-from .initial import random_encoder
+from .init import random_encoder
 from .loading import load, load_unless_loaded, normalization_note, save
 from .model import PADDINGS, SAMPLING_RATE, Padding, SpeechEncoder
 from .provenance import MethodStep, Provenance

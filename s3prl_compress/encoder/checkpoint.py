@@ -17,16 +17,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..errors import InputError
-from ..files import folder_atomically
-from .guest import Guest
+from ..common.errors import InputError
+from ..common.files import folder_atomically
+from .adapter import Guest
 from .head import CTCHead
 from .layers import HeadLayout
 from .linear import SharedLinear, SparseLinear, unpack_bits
 from .model import FAIRSEQ_EPS, SpeechEncoder
 from .provenance import Provenance
+from .serialization import StoredType, check_stored_type, stored_tensors, stored_type
 from .shape import EncoderShape
-from .stored import StoredType, check_stored_type, stored_tensors, stored_type
 
 FORMAT: Literal["s3prl_compress.encoder"] = "s3prl_compress.encoder"
 CONFIG_FILE = "config.json"

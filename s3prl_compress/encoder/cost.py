@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from ..reporting.records import Cost, Upstream
+from ..results.records import Cost, Upstream
+from .adapter import Guest
 from .checkpoint import fingerprint
-from .guest import Guest
 from .linear import SparseLinear
 from .model import SpeechEncoder
 from .shape import EncoderShape

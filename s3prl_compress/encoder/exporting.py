@@ -17,16 +17,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..errors import InputError
-from ..files import folder_atomically
+from ..common.errors import InputError
+from ..common.files import folder_atomically
 from .checkpoint import CONFIG_FILE, WEIGHTS_FILE, check_weights, fingerprint
+from .ctc_text import SPACE
 from .filling import added_zeros, can_be_filled, dense_form, fill_with_zeros
 from .linear import LowRankLinear, SharedLinear, SparseLinear, dense_bias, dense_weight
 from .model import SAMPLING_RATE, TRANSFORMERS_EPS, SpeechEncoder
 from .provenance import EXPORT_MARK
+from .serialization import stored_tensors, stored_type
 from .shape import LINEARS, EncoderShape
-from .stored import stored_tensors, stored_type
-from .symbols import SPACE
 
 _MODELS = {"hubert": "Hubert", "wav2vec2": "Wav2Vec2", "wavlm": "WavLM"}
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..errors import InputError
+from ..common.errors import InputError
+from .adapter import Guest
+from .bundled import SHIPPED, shipped_folder
 from .checkpoint import is_checkpoint, load_folder, save_folder
-from .guest import Guest
 from .model import PADDINGS, Padding, SpeechEncoder
-from .shipped import SHIPPED, shipped_folder
 
 
 def load(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 import torch
 
-from ..errors import InputError
+from ..common.errors import InputError
 from .layers import BIAS_ELEMENTS
 from .shape import EncoderShape
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ..errors import InputError
+from ..common.errors import InputError
 from .front_end import FeatureExtractor, FeatureProjection, PositionConv
 from .head import CTCHead
 from .layers import TransformerLayer, relative_position_bias

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from ..errors import InputError
+from ..common.errors import InputError
 
 FORMAT_VERSION: Literal[1] = 1
 

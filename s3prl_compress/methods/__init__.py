@@ -1,8 +1,8 @@
 """How an encoder is made smaller: one file per published method, and the registry."""
 
+from ..surgery.cutting import select_units
+from ..surgery.selection import HeadSelection, LayerSelection, Selection
 from .registry import MethodConfig, MethodInfo, available, check_settings, compress, register
-from .selection import HeadSelection, LayerSelection, Selection
-from .surgery import select_units
 
 __all__ = [
     "HeadSelection",

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from ..audio import SAMPLING_RATE, AudioSet
-from ..errors import InputError
+from ..common.errors import InputError
 
 
 def waveforms(

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import Field
 
+from ..distillation.config import Stage
 from ..encoder.model import SpeechEncoder
-from ..training.config import Stage
 from ..training.ctc import add_head
 from ..training.finetuning import TranscribedOnlyConfig, finetune, passes_to_steps
 from .registry import register

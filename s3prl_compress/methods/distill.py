@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, model_validator
 
+from ..distillation.config import ImitatingConfig
+from ..distillation.stages import recover
 from ..encoder.checkpoint import fingerprint
 from ..encoder.loading import load
 from ..encoder.model import SpeechEncoder
-from ..training.config import ImitatingConfig
-from ..training.learned import recover
 from .registry import register
 
 

@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field
 
+from ..distillation.gated import GatedConfig
+from ..distillation.losses import distance_to
+from ..distillation.stages import distill, recover
 from ..encoder.model import SpeechEncoder
-from ..training.gated import GatedConfig
-from ..training.learned import distill, recover
-from ..training.losses import distance_to
-from .gate_layout import GateKind
-from .harden import choose_units
-from .masked import MaskedEncoder
+from ..surgery.binarize import choose_units
+from ..surgery.gate_layout import GateKind
+from ..surgery.masked import MaskedEncoder
 from .registry import register
 
 START_NOISE = 0.01

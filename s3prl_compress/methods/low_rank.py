@@ -18,13 +18,13 @@ from ..audio import AudioSet, open_audio
 from ..encoder.cost import nonzero_parameters
 from ..encoder.linear import Linear, LowRankLinear, SharedLinear, dense_bias, dense_weight
 from ..encoder.model import SpeechEncoder
-from .activations import INPUT_OF, second_moments
+from ..surgery.activations import INPUT_OF, second_moments
+from ..surgery.budget import Counts, RemovalOrder, meet_target
+from ..surgery.cutting import stored_weights
+from ..surgery.rebuild import get_linear, low_rank_linear, rebuild
+from ..surgery.setting_types import ALL_LINEARS, LinearNames, Sparsity
 from .audio import waveforms
-from .budget import Counts, RemovalOrder, meet_target
-from .rebuild import get_linear, low_rank_linear, rebuild
 from .registry import MethodConfig, register
-from .settings import ALL_LINEARS, LinearNames, Sparsity
-from .surgery import stored_weights
 
 
 class LowRankConfig(MethodConfig):

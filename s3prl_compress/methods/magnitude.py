@@ -12,13 +12,13 @@ from pydantic import model_validator
 from torch import Tensor
 from tqdm import tqdm
 
+from ..common.errors import InputError
 from ..encoder.cost import nonzero_parameters
 from ..encoder.linear import DenseLinear, Linear, SparseLinear, dense_bias, dense_weight
 from ..encoder.model import SpeechEncoder
 from ..encoder.shape import LINEARS
-from ..errors import InputError
-from .budget import TOLERANCE, Counts, RemovalOrder, meet_target
-from .channels import (
+from ..surgery.budget import TOLERANCE, Counts, RemovalOrder, meet_target
+from ..surgery.channels import (
     Group,
     Queue,
     groups_of,
@@ -27,12 +27,12 @@ from .channels import (
     selection_of,
     weakest_first,
 )
-from .rebuild import get_linear, rebuild
+from ..surgery.cutting import select_units, stored_after
+from ..surgery.rebuild import get_linear, rebuild
+from ..surgery.selection import Selection
+from ..surgery.setting_types import Multiple, Sparsity, UnitNames
+from ..surgery.threshold import largest
 from .registry import MethodConfig, register
-from .selection import Selection
-from .settings import Multiple, Sparsity, UnitNames
-from .surgery import select_units, stored_after
-from .threshold import largest
 
 
 class MagnitudeConfig(MethodConfig):

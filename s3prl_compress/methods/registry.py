@@ -15,10 +15,10 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..checkout import git_state
+from ..common.errors import InputError
+from ..common.git import git_state
 from ..encoder.model import SpeechEncoder
 from ..encoder.provenance import MethodStep
-from ..errors import InputError
 from ..version import __version__
 
 ENTRY_POINT_GROUP = "s3prl_compress.methods"

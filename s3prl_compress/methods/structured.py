@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from ..distillation.gated import GatedConfig
+from ..distillation.losses import distance_to
+from ..distillation.stages import distill, recover
 from ..encoder.model import SpeechEncoder
-from ..training.gated import GatedConfig
-from ..training.learned import distill, recover
-from ..training.losses import distance_to
-from .harden import Rounding, choose_units
-from .masked import MaskedEncoder
+from ..surgery.binarize import Rounding, choose_units
+from ..surgery.masked import MaskedEncoder
+from ..surgery.setting_types import GateNames, Multiple, Sparsity
 from .registry import register
-from .settings import GateNames, Multiple, Sparsity
 
 
 class StructuredConfig(GatedConfig):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..audio.reading import check_finite
-from ..errors import InputError
+from ..common.errors import InputError
 
 _FULL_SCALE = 2.0**31
 """libsox computes on 32-bit integers."""

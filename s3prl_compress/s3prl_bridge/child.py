@@ -18,12 +18,12 @@ import torch
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..errors import InputError
-from ..files import write_atomically
-from ..precision import full_precision
-from ..reporting.records import Padding
-from .downstreams import DOWNSTREAMS
-from .lifetime import end_with_parent
+from ..common.errors import InputError
+from ..common.files import write_atomically
+from ..common.precision import full_precision
+from ..results.records import Padding
+from ..tasks.downstreams import DOWNSTREAMS
+from .parent_watchdog import end_with_parent
 from .workers import fork_workers, last_line
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _run(task: ChildTask, folder: Path) -> None:
 
 def _train(runner: SeededRunner, downstream: Downstream, folder: Path) -> ChildResult:
     """Train, and load what is best on dev into the runner."""
-    from .mends import mend
+    from .compat import mend
 
     resumed_from = _first_resumption(folder, runner.step, runner.total_steps)
     start = time.perf_counter()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..scoring.task import Settings
+from ..tasks.base.task import Settings
 
 _LOG_STEP = 100
 """s3prl's own: training's metrics are written this often."""

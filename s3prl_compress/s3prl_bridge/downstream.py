@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..scoring.corpora.audio import SAMPLING_RATE, read_samples
-from ..scoring.corpora.base import Corpus
-from ..scoring.task import Settings
+from ..audio.clips import SAMPLING_RATE, read_samples
+from ..tasks.base.corpus import Corpus
+from ..tasks.base.task import Settings
 
 Prediction = tuple[str, str, str]
 """Path of the recording as s3prl knows it, truth, predicted."""

@@ -16,15 +16,15 @@ from statistics import fmean
 
 import torch
 
+from ..common.files import write_atomically
 from ..encoder import SpeechEncoder, fingerprint, save
-from ..files import write_atomically
-from ..reporting.records import FoldResult, RateResult
-from ..scoring import metrics
-from ..scoring.corpora.base import ONE_FOLD, Corpus
-from ..scoring.engine import EngineResult, Job
-from ..scoring.task import find_task
+from ..results.records import FoldResult, RateResult
+from ..statistics import metrics
+from ..tasks.base.corpus import ONE_FOLD, Corpus
+from ..tasks.base.engine import EngineResult, Job
+from ..tasks.base.task import find_task
+from ..tasks.downstreams import DOWNSTREAMS
 from .child import ChildResult, ChildTask
-from .downstreams import DOWNSTREAMS
 from .process import run_child
 
 NOTES = (

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..errors import InputError
-from ..files import write_atomically
+from ..common.errors import InputError
+from ..common.files import write_atomically
 from .child import ChildResult, ChildTask, read_result
 
 _LAST_LINES = 15

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from ..encoder.shipped import SHIPPED
-from .mends import mend
+from ..encoder.bundled import SHIPPED
+from .compat import mend
 
 
 def upstream_names() -> tuple[str, ...]:

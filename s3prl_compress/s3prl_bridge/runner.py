@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..errors import InputError
+from ..common.errors import InputError
 
 _module: Any = importlib.import_module("s3prl.downstream.runner")
 _save = torch.save

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 
-from ..errors import InputError
+from ..common.errors import InputError
 
 
 def fork_workers() -> None:

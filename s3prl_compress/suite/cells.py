@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from ..errors import InputError
-from ..reporting.records import Engine
+from ..common.errors import InputError
+from ..results.records import Engine
 from .recipe import Suite, TaskEntry, UpstreamEntry
 
 
@@ -140,8 +140,8 @@ def rate_needs(suite: Suite, cell: Cell, cells: Sequence[Cell]) -> list[Cell]:
 
 def takes_rate(suite: Suite, cell: Cell) -> bool:
     """Tell whether a score's learning rate is the one that the one-pass engine chooses."""
-    from ..scoring import load_settings
-    from ..scoring.rates import onepass_scores
+    from ..evaluation import load_settings
+    from ..evaluation.rates import onepass_scores
 
     assert cell.task is not None
     assert cell.engine is not None

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from ..files import write_atomically
+from ..common.files import write_atomically
 from .cells import Cell
 from .corpora import corpus_fingerprint
-from .finished import Finished
 from .groups import Group, groups_of
-from .job import Job, cells_text, read_result, result_path
 from .plan import CellResult, Plan
 from .queues import LocalQueue, Queue, SlurmQueue
+from .slurm_job import Job, cells_text, read_result, result_path
+from .status import Finished
 from .worker import last_lines
 
 Cluster = Literal["slurm", "local"]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..audio import SAMPLING_RATE, read_header
-from ..scoring import Settings, open_corpus
-from ..scoring.corpora.base import SPLITS, Corpus
-from ..scoring.corpora.keywords import KeywordCorpus
-from ..scoring.corpora.opening import corpus_folder
+from ..evaluation import Settings, open_corpus
+from ..tasks.base.corpus import SPLITS, Corpus
+from ..tasks.ks.corpus import KeywordCorpus
+from ..tasks.registry import corpus_folder
 from .recipe import TaskEntry
 
 _LOOKED_AT = 64

@@ -21,19 +21,19 @@ from typing import TypeVar
 
 import torch
 
-from ..commands.console import Answer
+from ..cli.console import Answer
+from ..common.validation import pick_device, use_threads
 from ..encoder import LEADERBOARD_SAMPLES
-from ..outputs import pick_device, use_threads
-from ..reporting.records import ScoreRecord
-from ..scoring import Settings
+from ..evaluation import Settings
+from ..results.records import ScoreRecord
 from .cells import Cell, rate_needs, takes_rate
 from .corpora import CorpusFacts, corpus_facts
 from .estimate_table import DONE, Estimate, estimate_table
-from .finished import Finished
 from .groups import groups_of
 from .head_times import head_seconds
 from .plan import Plan
 from .sizes import UpstreamSize, checkpoint_bytes, feature_bytes, head_bytes, upstream_size
+from .status import Finished
 
 Number = TypeVar("Number", int, float)
 _SHARE_OF_PEAK = 0.7

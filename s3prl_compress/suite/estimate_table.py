@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..commands.console import Answer, table
+from ..cli.console import Answer, table
 from .cells import Cell
 from .plan import Plan
 

@@ -16,11 +16,11 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from ..scoring import Settings
-from ..scoring.onepass.heads import HeadSweep
-from ..scoring.onepass.recogniser import Recogniser
-from ..scoring.onepass.recogniser_training import update
-from ..scoring.task import RecognitionHead
+from ..evaluation import Settings
+from ..probing.heads import HeadSweep
+from ..probing.recogniser import Recogniser
+from ..probing.recogniser_training import update
+from ..tasks.base.task import RecognitionHead
 from .corpora import CorpusFacts
 from .sizes import FRAMES_PER_SECOND, UpstreamSize
 

@@ -8,10 +8,10 @@ from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import InputError
+from ..common.errors import InputError
 from .groups import Group
-from .job import Job
 from .recipe import ClusterEntry
+from .slurm_job import Job
 
 
 class Queue(Protocol):

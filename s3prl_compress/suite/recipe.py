@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ..errors import InputError
-from ..reporting.records import Engine, Padding
-from ..yaml_files import Location, find_packaged, parse, read_text, validated
+from ..common.errors import InputError
+from ..common.yaml_files import Location, find_packaged, parse, read_text, validated
+from ..results.records import Engine, Padding
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -201,7 +201,7 @@ def _filled_in(value: Any, path: Path) -> Any:
 
 
 def _with_recipe_path(entry: TaskEntry, suite: Path) -> TaskEntry:
-    from ..scoring.task import SHIPPED
+    from ..tasks.base.task import SHIPPED
 
     if entry.recipe in SHIPPED:
         return entry

@@ -14,15 +14,15 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..commands.console import Answer
-from ..errors import InputError
-from ..files import write_atomically
-from ..outputs import check_folder_output, check_threads, pick_device
+from ..cli.console import Answer
+from ..common.errors import InputError
+from ..common.files import write_atomically
+from ..common.validation import check_folder_output, check_threads, pick_device
 from .cells import Cell, cells_of, select
+from .cleanup import remove_leftovers
 from .cluster import Cluster, run_on_cluster
 from .estimate import estimate
 from .groups import batches_of
-from .leftovers import remove_leftovers
 from .plan import CellResult, Plan, without_upstream
 from .recipe import Suite, find_suite, read_suite
 from .worker import Worker, each_alone, last_lines
@@ -90,8 +90,8 @@ def run_suite(
 
 def _check(suite: Suite, upstreams: Container[str]) -> None:
     """Find mistakes in recipes, methods and their settings before any work starts."""
-    from ..scoring import load_settings
-    from ..scoring.task import find_task
+    from ..evaluation import load_settings
+    from ..tasks.base.task import find_task
     from .upstreams import check_entry
 
     for upstream in suite.upstreams:
@@ -127,7 +127,7 @@ def _here(plan: Plan, cells: Sequence[Cell]) -> list[tuple[Cell, CellResult]]:
 
 def _finish(plan: Plan, path: Path, results: Sequence[tuple[Cell, CellResult]]) -> Answer:
     """Write the report and the list of failures."""
-    from ..reporting import report
+    from ..report import report
 
     files: list[Path] = []
     listed = plan.output / FAILURES_FILE

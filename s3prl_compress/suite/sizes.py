@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..common.errors import InputError
 from ..encoder import EncoderShape, cost, is_checkpoint, load, named_shape, read_config
-from ..errors import InputError
+from ..evaluation import Settings
 from ..methods import available
-from ..scoring import Settings
+from .baselines import peer_facts
 from .corpora import CorpusFacts
-from .peers import peer_facts
 from .plan import Plan
 
 _ASSUMED = "hubert_base"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from ..errors import InputError
-from ..reporting.records import TimeRecord, environment, read_record
+from ..common.errors import InputError
+from ..results.records import TimeRecord, environment, read_record
 from .recipe import TimeEntry
 
 

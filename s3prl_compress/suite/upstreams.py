@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from ..common.errors import InputError
+from ..common.files import write_atomically
 from ..encoder import SpeechEncoder, fingerprint, load, named_shape, random_encoder, save
-from ..errors import InputError
-from ..files import write_atomically
 from ..methods import available, check_settings, compress
 from ..version import __version__
 from .recipe import UpstreamEntry

@@ -97,7 +97,7 @@ class Worker:
             # A session of its own: signals to this one's group (Ctrl-C, a scheduler's warning)
             # reach the cell by way of us only, and all that a cell started can be ended with it.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "s3prl_compress.suite.child", str(writing)],
+                [sys.executable, "-m", "s3prl_compress.suite.worker_main", str(writing)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..audio import SAMPLING_RATE, AudioSet
-from ..errors import InputError
+from ..common.errors import InputError
 
 
 def split_files(files: int, held_out: int, seed: int) -> tuple[list[int], list[int]]:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ..audio import SAMPLING_RATE, TranscribedAudio
 from ..audio.listing import tell
+from ..common.errors import InputError
 from ..encoder import CTCHead, SpeechEncoder
-from ..encoder.symbols import character_vocabulary, encode
-from ..errors import InputError
+from ..encoder.ctc_text import character_vocabulary, encode
 from .batches import AudioBatches
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..files import write_atomically
+from ..common.files import write_atomically
 from .loop import Progress
 
 _COLOURS = {"training": "#1f6feb", "validation": "#d1480a"}

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from ..audio import AudioSet, TranscribedAudio, open_transcribed
 from ..audio.table import Split
+from ..distillation.config import LearnedConfig, Stage
+from ..distillation.module import Penalty
+from ..distillation.stages import identity_of, on_device, run_stage
 from ..encoder import CTCHead, SpeechEncoder
-from .config import LearnedConfig, Stage
 from .ctc import TranscribedBatches, ctc_loss, without_long_ones
-from .imitation import Penalty
-from .learned import identity_of, on_device, run_stage
 from .loop import Batches, Progress
 from .processes import own_device, share
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from ..errors import InputError
+from ..common.errors import InputError
 from .settings import GroupRule, LoopSettings, build_optimizer
 from .state import load_state, read_facts, save_state
 

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..errors import InputError
-from ..files import folder_atomically
+from ..common.errors import InputError
+from ..common.files import folder_atomically
 
 TENSORS_FILE = "state.safetensors"
 FACTS_FILE = "state.json"

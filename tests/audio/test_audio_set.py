@@ -9,7 +9,7 @@ import soundfile
 import torch
 
 from s3prl_compress.audio import open_audio
-from s3prl_compress.errors import InputError
+from s3prl_compress.common.errors import InputError
 
 RATE = 16_000
 

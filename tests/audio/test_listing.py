@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from s3prl_compress.audio.listing import list_audio
-from s3prl_compress.errors import InputError
+from s3prl_compress.common.errors import InputError
 
 
 def touch(root: Path, *names: str) -> Path:

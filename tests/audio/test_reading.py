@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from s3prl_compress.audio.audio_set import open_audio
+from s3prl_compress.audio.clips import read_samples
 from s3prl_compress.audio.reading import read_audio, read_header, to_int16
-from s3prl_compress.errors import InputError
-from s3prl_compress.scoring.corpora.audio import read_samples
-from s3prl_compress.scoring.corpora.prepare import convert
+from s3prl_compress.common.errors import InputError
+from s3prl_compress.tasks.base.prepare import convert
 
 FORMS = {
     "PCM_16": ("wav", "PCM_16"),

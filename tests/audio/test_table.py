@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from s3prl_compress.audio.table import read_rows
-from s3prl_compress.errors import InputError
-from s3prl_compress.faults import Faults
+from s3prl_compress.common.errors import InputError
+from s3prl_compress.common.faults import Faults
 
 
 def read(path: Path, columns: tuple[str, ...] = ("file", "text")) -> list[tuple[str, ...]]:

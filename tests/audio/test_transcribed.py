@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from s3prl_compress.audio import open_transcribed
-from s3prl_compress.errors import InputError
+from s3prl_compress.common.errors import InputError
 
 
 def write_audio(path: Path, samples: int = 2000) -> None:

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder
-from s3prl_compress.scoring.corpora.opening import open_corpus
-from s3prl_compress.scoring.onepass.pooling import pool
+from s3prl_compress.probing.pooling import pool
+from s3prl_compress.tasks.registry import open_corpus
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 

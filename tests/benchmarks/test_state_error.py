@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ..methods.small import small_encoder, speech
+from ..support.small import small_encoder, speech
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 

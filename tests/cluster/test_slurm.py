@@ -20,11 +20,15 @@ import pytest
 import yaml
 
 from s3prl_compress.encoder import fingerprint, load
-from s3prl_compress.reporting.records import ScoreRecord, read_records
+from s3prl_compress.results.records import ScoreRecord, read_records
 
 from . import slurm_node
 
-PROGRAM = [sys.executable, "-c", "from s3prl_compress.cli import main; raise SystemExit(main())"]
+PROGRAM = [
+    sys.executable,
+    "-c",
+    "from s3prl_compress.cli import main; raise SystemExit(main())",
+]
 S3PRL_JOB = "1.ks-tiny-s3prl-seed-0"
 
 

@@ -14,7 +14,7 @@ from s3prl_compress.encoder import (
 )
 from s3prl_compress.encoder.linear import SharedLinear, SparseLinear, pack_bits
 
-from .peers import peers, small_shape
+from ..support.peers import peers, small_shape
 
 
 def mixed_shape(family: str, large: bool = False) -> EncoderShape:

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.utils import prune
 
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import (
     NAMED_SHAPES,
     CTCHead,
@@ -26,7 +27,6 @@ from s3prl_compress.encoder import (
     save,
 )
 from s3prl_compress.encoder.linear import SharedLinear, SparseLinear
-from s3prl_compress.errors import InputError
 from s3prl_compress.methods import compress
 
 TINY = NAMED_SHAPES["hubert_tiny"]

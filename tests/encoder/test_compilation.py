@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from s3prl_compress.encoder import SpeechEncoder
 
+from ..support.peers import noise, peers, small_encoder, states_of
 from .mixed import mixed_encoder
-from .peers import noise, peers, small_encoder, states_of
 
 VARIANTS = [("hubert", False), ("wav2vec2", True), ("wavlm", False)]
 NAMES = ["hubert-base", "wav2vec2-large", "wavlm-base"]

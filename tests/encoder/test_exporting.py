@@ -13,6 +13,7 @@ import transformers
 from torch import nn
 
 from s3prl_compress.cli import main
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import (
     CTCHead,
     EncoderShape,
@@ -23,12 +24,11 @@ from s3prl_compress.encoder import (
     random_encoder,
     save,
 )
+from s3prl_compress.encoder.ctc_text import decode
 from s3prl_compress.encoder.exporting import export_notes, export_transformers
-from s3prl_compress.encoder.symbols import decode
-from s3prl_compress.errors import InputError
 from s3prl_compress.methods import compress
 
-from .peers import (
+from ..support.peers import (
     NAMES,
     TOLERANCE,
     VARIANTS,

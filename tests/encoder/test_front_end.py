@@ -15,8 +15,8 @@ from torch.nn.utils.parametrizations import weight_norm
 from s3prl_compress.encoder import SpeechEncoder
 from s3prl_compress.encoder.front_end import WeightNormedConv
 
+from ..support.peers import noise, states_of
 from .mixed import mixed_encoder
-from .peers import noise, states_of
 
 FACTORS = ["parametrizations.weight.original0", "parametrizations.weight.original1"]
 

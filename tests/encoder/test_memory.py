@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import EncoderShape, dense_shape, macs, random_encoder
 from s3prl_compress.encoder import memory as memory_module
 from s3prl_compress.encoder.memory import available_bytes, check_memory, forward_bytes
-from s3prl_compress.errors import InputError
-from s3prl_compress.timing.memory import peak_memory
+from s3prl_compress.latency.memory import peak_memory
 
 MINUTE = 60 * 16_000
 CPU = torch.device("cpu")

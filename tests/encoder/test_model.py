@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import (
     NAMED_SHAPES,
     EncoderShape,
@@ -15,7 +16,6 @@ from s3prl_compress.encoder import (
     random_encoder,
 )
 from s3prl_compress.encoder.front_end import group_normed_conv
-from s3prl_compress.errors import InputError
 
 TINY = NAMED_SHAPES["hubert_tiny"]
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s3prl_compress.encoder import SpeechEncoder, load
-from s3prl_compress.s3prl_bridge.mends import mend
+from s3prl_compress.s3prl_bridge.compat import mend
 
-from .peers import (
+from ..support.peers import (
     NAMES,
     TOLERANCE,
     VARIANTS,

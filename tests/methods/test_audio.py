@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 from s3prl_compress.audio import open_audio
-from s3prl_compress.errors import InputError
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.methods import check_settings
 from s3prl_compress.methods.audio import waveforms
 

@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 import torch
 
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, load, random_encoder, save
 from s3prl_compress.encoder.checkpoint import fingerprint
 from s3prl_compress.encoder.linear import SparseLinear
-from s3prl_compress.errors import InputError
+from s3prl_compress.evaluation.ctc import score_ctc
 from s3prl_compress.methods import available, check_settings, compress
-from s3prl_compress.methods.rebuild import get_linear
-from s3prl_compress.scoring.ctc import score_ctc
+from s3prl_compress.surgery.rebuild import get_linear
 from s3prl_compress.training.ctc import add_head
 
-from ..training.letters import write_letters
-from .small import small_encoder
+from ..support.letters import write_letters
+from ..support.small import small_encoder
 
 QUICK: dict[str, Any] = {
     "steps": 3,

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import fingerprint, save
 from s3prl_compress.encoder.cost import nonzero_parameters
-from s3prl_compress.errors import InputError
 from s3prl_compress.methods import compress
 
-from .small import small_encoder
+from ..support.small import small_encoder
 from .test_structured import SMOKE
 
 

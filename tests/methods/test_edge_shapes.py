@@ -8,17 +8,14 @@ from typing import Any, Literal
 import pytest
 import torch
 
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import SpeechEncoder
-from s3prl_compress.errors import InputError
 from s3prl_compress.methods import HeadSelection, LayerSelection, Selection, compress, select_units
-from s3prl_compress.methods.masked import MaskedEncoder
+from s3prl_compress.surgery.masked import MaskedEncoder
 
-from ..training.conftest import transcribed
-from .small import reached, speech, states
-from .test_harden import encoder_of
+from ..support.small import reached, speech, states
+from ..surgery.test_binarize import encoder_of
 from .test_structured import SMOKE
-
-__all__ = ["transcribed"]
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "structured": ("structured", {"sparsity": 0.1, "spread": 1.0}),

@@ -7,10 +7,10 @@ from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, macs, random_enc
 from s3prl_compress.encoder.cost import nonzero_parameters, parameters, stored_bytes
 from s3prl_compress.encoder.linear import SparseLinear, dense_weight
 from s3prl_compress.methods import compress
-from s3prl_compress.methods.channels import groups_of, importance
-from s3prl_compress.methods.rebuild import get_linear
+from s3prl_compress.surgery.channels import groups_of, importance
+from s3prl_compress.surgery.rebuild import get_linear
 
-from .small import reached, small_encoder, speech, states
+from ..support.small import reached, small_encoder, speech, states
 
 PLACES = [(layer, name) for layer in range(2) for name in ("q", "k", "v", "out", "fc1", "fc2")]
 

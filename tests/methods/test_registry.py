@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import CTCHead, SpeechEncoder, fingerprint, load, save
-from s3prl_compress.errors import InputError
 from s3prl_compress.methods import MethodConfig, available, compress, register, registry
 
-from .small import reached, small_encoder, speech, states
+from ..support.small import reached, small_encoder, speech, states
 
 ONE_OF_EACH = [
     ("magnitude", {}),

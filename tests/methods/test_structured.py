@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import torch
 
+from s3prl_compress.common.errors import InputError
+from s3prl_compress.distillation import stages as learned
 from s3prl_compress.encoder import fingerprint, load, save
-from s3prl_compress.errors import InputError
 from s3prl_compress.methods import available, compress
-from s3prl_compress.training import learned
 
-from .small import assert_same, reached, speech
-from .test_harden import encoder_of
+from ..support.small import assert_same, reached, speech
+from ..surgery.test_binarize import encoder_of
 
 SMOKE: dict[str, Any] = {
     "steps": 4,

@@ -9,9 +9,9 @@ import pytest
 import soundfile
 import torch
 
-from s3prl_compress.errors import InputError
+from s3prl_compress.audio.clips import read_wave
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.s3prl_bridge import audio
-from s3prl_compress.scoring.corpora.audio import read_wave
 
 KEYWORD_CHAIN = [["channels", "1"], ["rate", "16000"], ["gain", "-3.0"]]
 

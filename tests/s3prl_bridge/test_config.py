@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from s3prl_compress.s3prl_bridge.by_hand import OFFICIAL
-from s3prl_compress.s3prl_bridge.keyword_spotting import keyword_config
-from s3prl_compress.s3prl_bridge.speech_recognition import recognition_config
-from s3prl_compress.scoring.task import TASKS, load_settings
+from s3prl_compress.tasks.asr.downstream import recognition_config
+from s3prl_compress.tasks.base.task import TASKS, load_settings
+from s3prl_compress.tasks.cli_support import OFFICIAL
+from s3prl_compress.tasks.ks.downstream import keyword_config
 
 HEAD = {
     "projector_dim": 256,

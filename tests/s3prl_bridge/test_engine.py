@@ -17,12 +17,12 @@ import soundfile
 import torch
 from filelock import FileLock
 
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
-from s3prl_compress.errors import InputError
 from s3prl_compress.s3prl_bridge import child, engine
-from s3prl_compress.scoring.corpora.opening import open_corpus
-from s3prl_compress.scoring.engine import EngineResult, Job
-from s3prl_compress.scoring.task import Settings
+from s3prl_compress.tasks.base.engine import EngineResult, Job
+from s3prl_compress.tasks.base.task import Settings
+from s3prl_compress.tasks.registry import open_corpus
 
 pytestmark = pytest.mark.s3prl
 

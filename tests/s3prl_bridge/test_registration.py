@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import s3prl_compress
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
-from s3prl_compress.errors import InputError
 from s3prl_compress.s3prl_bridge import registration
 
 pytestmark = pytest.mark.s3prl

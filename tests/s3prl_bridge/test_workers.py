@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from s3prl_compress.errors import InputError
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.s3prl_bridge import child
 from s3prl_compress.s3prl_bridge.child import ChildTask
 from s3prl_compress.s3prl_bridge.workers import last_line

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder
-from s3prl_compress.reporting.records import Engine, ScoreRecord
-from s3prl_compress.scoring import score
-from s3prl_compress.scoring.corpora.prepare_keywords import prepare_keywords
-from s3prl_compress.scoring.task import ENGINES
+from s3prl_compress.evaluation import score
+from s3prl_compress.results.records import Engine, ScoreRecord
+from s3prl_compress.tasks.base.task import ENGINES
+from s3prl_compress.tasks.ks.prepare import prepare_keywords
 
 from .excess import excess, read_predictions
 

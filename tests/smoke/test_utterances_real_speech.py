@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder
-from s3prl_compress.reporting.records import ScoreRecord
-from s3prl_compress.scoring import score
-from s3prl_compress.scoring.corpora.opening import prepare_corpus
+from s3prl_compress.evaluation import score
+from s3prl_compress.results.records import ScoreRecord
+from s3prl_compress.tasks.registry import prepare_corpus
 
 from .excess import excess, read_predictions
 

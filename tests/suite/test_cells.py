@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from s3prl_compress.errors import InputError
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.suite.cells import cells_of, needs, rate_needs, select
 from s3prl_compress.suite.groups import batches_of, groups_of
 from s3prl_compress.suite.recipe import Suite

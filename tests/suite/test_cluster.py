@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from s3prl_compress.errors import InputError
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.suite import run_suite
-from s3prl_compress.suite.job import _Warning
+from s3prl_compress.suite.slurm_job import _Warning
 
 QUICK = Path(__file__).parent.parent / "quick.yaml"
 
@@ -74,7 +74,7 @@ def test_what_slurm_refuses_is_one_line(
 
 def test_a_warning_of_the_scheduler_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr("s3prl_compress.suite.job.time.sleep", waited.append)
+    monkeypatch.setattr("s3prl_compress.suite.slurm_job.time.sleep", waited.append)
     before = signal.getsignal(signal.SIGTERM)
     assert threading.current_thread() is threading.main_thread()
     with _Warning() as warning:

@@ -10,16 +10,16 @@ import pytest
 import yaml
 
 from s3prl_compress.encoder import LEADERBOARD_SAMPLES, NAMED_SHAPES, random_encoder, save
-from s3prl_compress.reporting.records import ScoreRecord, read_record, read_records
+from s3prl_compress.evaluation import Settings, score
+from s3prl_compress.results.records import ScoreRecord, read_record, read_records
 from s3prl_compress.s3prl_bridge import engine as s3prl_engine
-from s3prl_compress.scoring import Settings, score
-from s3prl_compress.scoring.task import RecognitionHead
 from s3prl_compress.suite import estimate, estimate_table, head_times, run_suite
 from s3prl_compress.suite.corpora import CorpusFacts, corpus_facts
 from s3prl_compress.suite.recipe import read_suite
 from s3prl_compress.suite.sizes import UpstreamSize
+from s3prl_compress.tasks.base.task import RecognitionHead
 
-from ..scoring.test_rates import made_up_result
+from ..evaluation.test_rates import made_up_result
 
 QUICK = Path(__file__).parent.parent / "quick.yaml"
 

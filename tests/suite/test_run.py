@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from s3prl_compress import cli
+from s3prl_compress.cli import app as cli
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import load
-from s3prl_compress.errors import InputError
-from s3prl_compress.reporting.records import ScoreRecord, read_records
+from s3prl_compress.results.records import ScoreRecord, read_records
 from s3prl_compress.suite import FAILURES_FILE, run_suite, upstreams
 from s3prl_compress.suite.recipe import UpstreamEntry, find_suite, read_suite
 

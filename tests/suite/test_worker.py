@@ -14,7 +14,7 @@ import psutil
 import pytest
 import yaml
 
-from s3prl_compress import cli
+from s3prl_compress.cli import app as cli
 from s3prl_compress.suite.cells import Cell
 from s3prl_compress.suite.plan import Plan
 from s3prl_compress.suite.recipe import Suite

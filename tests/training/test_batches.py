@@ -10,7 +10,7 @@ import soundfile
 import torch
 
 from s3prl_compress.audio import AudioSet, open_audio
-from s3prl_compress.errors import InputError
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.training.batches import AudioBatches, split_files
 
 RATE = 16_000

@@ -7,9 +7,9 @@ import torch
 from transformers import HubertConfig, HubertForCTC
 
 from s3prl_compress.audio import open_transcribed
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import CTCHead, load
-from s3prl_compress.encoder.symbols import encode
-from s3prl_compress.errors import InputError
+from s3prl_compress.encoder.ctc_text import encode
 from s3prl_compress.training.ctc import TranscribedBatches, ctc_loss, without_long_ones
 
 VOCABULARY = ("a", "|", "<pad>", "b")

@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from s3prl_compress.errors import InputError
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.training.loop import train
 from s3prl_compress.training.settings import LoopSettings
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from s3prl_compress.training.gates import HardConcrete
+from s3prl_compress.surgery.gates import HardConcrete
 from s3prl_compress.training.sparsity import SparsityControl
 
 

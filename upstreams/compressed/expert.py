@@ -9,12 +9,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from s3prl_compress.common.errors import InputError
+from s3prl_compress.common.yaml_files import parse, read_text, validated
 from s3prl_compress.encoder import PADDINGS, load
 from s3prl_compress.encoder.frames import SUPERB_STRIDE, superb_frames
-from s3prl_compress.errors import InputError
-from s3prl_compress.reporting.records import Padding
-from s3prl_compress.s3prl_bridge.mends import mend
-from s3prl_compress.yaml_files import parse, read_text, validated
+from s3prl_compress.results.records import Padding
+from s3prl_compress.s3prl_bridge.compat import mend
 
 mend()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .expert import UpstreamExpert as _UpstreamExpert
+from s3prl_compress.upstreams.hubert_demo.expert import UpstreamExpert as _UpstreamExpert
 
 
 def hubert_demo(ckpt: Any = None, *args: Any, **kwargs: Any) -> _UpstreamExpert:

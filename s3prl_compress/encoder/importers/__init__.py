@@ -12,13 +12,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...errors import InputError
+from ...common.errors import InputError
+from ..bundled import SHIPPED
 from ..checkpoint import is_checkpoint, load_folder
 from ..model import SpeechEncoder
-from ..shipped import SHIPPED
 from . import s3prl_pt, torchaudio_pt
-from .foreign import Foreign, build_encoder
 from .hub import download, is_hub_id
+from .imported import Foreign, build_encoder
 from .reading import is_lightning, read_pickle
 from .transformers_folder import read_folder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ...errors import InputError
+from ...common.errors import InputError
 from .reading import first_line
 
 _ID = re.compile(r"[\w.-]+/[\w.-]+")

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ...errors import InputError
+from ...common.errors import InputError
 
 CONVERTER = "python -m s3prl.upstream.hubert.convert FILE --output_dir DIR"
 """s3prl's command for original fairseq files; wav2vec2's has `wav2vec2` in place of `hubert`."""

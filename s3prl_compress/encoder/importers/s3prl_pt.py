@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...errors import InputError
+from ...common.errors import InputError
 from ..shape import (
     ConvShape,
     EncoderShape,
@@ -22,7 +22,7 @@ from ..shape import (
     RelativePositionShape,
     dense_layer,
 )
-from .foreign import Foreign, sizes_fit
+from .imported import Foreign, sizes_fit
 from .reading import fairseq_refused, tensors_only
 
 _log = logging.getLogger(__name__)

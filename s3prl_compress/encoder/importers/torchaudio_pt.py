@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import InputError
+from ...common.errors import InputError
 from ..head import CTCHead
 from ..shape import (
     ConvShape,
@@ -32,7 +32,7 @@ from ..shape import (
     RelativePositionShape,
     check_counts,
 )
-from .foreign import Foreign, ctc_head
+from .imported import Foreign, ctc_head
 from .reading import tensors_only
 
 _log = logging.getLogger(__name__)

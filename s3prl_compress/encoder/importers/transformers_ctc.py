@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ...errors import InputError
+from ...common.errors import InputError
 from ..head import CTCHead
-from .foreign import ctc_head
+from .imported import ctc_head
 from .reading import read_json
 
 

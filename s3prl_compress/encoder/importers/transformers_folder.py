@@ -13,11 +13,11 @@ from typing import Any, Literal, cast
 
 from torch import Tensor
 
-from ...errors import InputError
+from ...common.errors import InputError
 from ..model import TRANSFORMERS_EPS
 from ..provenance import EXPORT_MARK
 from ..shape import ConvShape, EncoderShape, PositionConvShape, RelativePositionShape, dense_layer
-from .foreign import Foreign, sizes_fit
+from .imported import Foreign, sizes_fit
 from .reading import read_json, read_pickle, read_safetensors, tensors_only
 from .transformers_ctc import read_head
 

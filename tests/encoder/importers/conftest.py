@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ..peers import peers, small_shape
+from ...support.peers import peers, small_shape
 from .files import transformers_folder
 
 

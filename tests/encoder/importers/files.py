@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder.importers import import_foreign
-from s3prl_compress.errors import InputError
 
-from ..peers import peers, small_shape
+from ...support.peers import peers, small_shape
 
 
 def transformers_folder(folder: Path, model: nn.Module, **saving: Any) -> Path:

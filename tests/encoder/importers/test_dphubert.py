@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from s3prl_compress.encoder import load
 
-from ..peers import TOLERANCE, noise, peers, states_of
+from ...support.peers import TOLERANCE, noise, peers, states_of
 from .files import refused, torchaudio_model, torchaudio_states
 
 KEPT = ([0, 3], [1])  # heads of either layer

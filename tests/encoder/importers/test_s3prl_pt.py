@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import load
 from s3prl_compress.encoder.importers.s3prl_pt import our_name, parse_convs
-from s3prl_compress.errors import InputError
-from s3prl_compress.s3prl_bridge.mends import mend
+from s3prl_compress.s3prl_bridge.compat import mend
 
-from ..peers import TOLERANCE, noise, peers, small_shape, states_of
+from ...support.peers import TOLERANCE, noise, peers, small_shape, states_of
 from .files import refused
 
 

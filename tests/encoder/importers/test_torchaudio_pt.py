@@ -11,7 +11,7 @@ import torch
 
 from s3prl_compress.encoder import load, save
 
-from ..peers import TOLERANCE, noise, peers, small_shape, states_of
+from ...support.peers import TOLERANCE, noise, peers, small_shape, states_of
 from .files import little_memory, refused, torchaudio_model, torchaudio_states
 
 

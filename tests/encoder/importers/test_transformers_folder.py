@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import fingerprint, load, save
-from s3prl_compress.errors import InputError
-from s3prl_compress.s3prl_bridge.mends import mend
+from s3prl_compress.s3prl_bridge.compat import mend
 
-from ..peers import TOLERANCE, noise, peers, small_shape, states_of
+from ...support.peers import TOLERANCE, noise, peers, small_shape, states_of
 from .files import edit_json, little_memory, refused, to_pickle, transformers_folder, weights_of
 
 SYMBOLS = {"<pad>": 2, "a": 0, "|": 1, "b": 3}

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import dense_shape, random_encoder, save
-from s3prl_compress.errors import InputError
 
 pytestmark = pytest.mark.s3prl
 
@@ -154,7 +154,7 @@ def test_every_state_stands_under_its_own_name_as_in_s3prls_upstreams(
 @pytest.mark.parametrize("large", [False, True])
 def test_clips_below_one_frame_are_s3prls_own(family: str, large: bool, tmp_path: Path) -> None:
     """With its normalisation before the padding, and its masks."""
-    from tests.encoder.peers import peers, small_shape
+    from tests.support.peers import peers, small_shape
 
     path = peers.s3prl_file(small_shape(family, large), tmp_path / "s3prl.pt", normalize=large)
     waves = peers.noise(16_000, 300, 399, 20)

@@ -1,0 +1,1 @@
+"""Shared utilities: user-facing errors, atomic writes, YAML, output and device checks."""

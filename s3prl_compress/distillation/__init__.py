@@ -1,0 +1,1 @@
+"""Training a student to reproduce its teacher's hidden states."""

@@ -1,0 +1,154 @@
+"""Masked prediction of a teacher's clusters, by a student that was made of the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from sklearn.cluster import MiniBatchKMeans
+from torch import Tensor, nn
+
+from ..audio import AudioSet
+from ..common.errors import InputError
+from ..common.files import write_atomically
+from ..encoder import EncoderShape, SpeechEncoder
+from .calibration import sample_states
+from .layers import Distance, check_fit, identity
+
+FRAMES_PER_CODE = 200
+TEMPERATURE = 0.1
+"""Cosines are divided by it, as in HuBERT."""
+
+Codebook = tuple[Tensor, Tensor]
+"""Means of the clusters: of the state that is clustered, and of the last state in each cluster;
+both [codes, hidden]."""
+
+
+def code_state(depth: int) -> int:
+    """Return the hidden state as deep in a model of `depth` layers as HuBERT's 9 is in 12."""
+    return round(9 * depth / 12)
+
+
+class CodePrediction(Distance):
+    """Cross entropy of the clusters of frames that the student was not shown.
+
+    A frame's cluster is the mean nearest to the teacher's hidden state, which saw all frames. The
+    student's last state is projected and compared with an embedding of every cluster by cosine.
+    The projection starts at the identity and the embeddings at what the teacher's last state is on
+    average in each cluster: a student that begins as a part of its teacher starts far better than
+    random ones would let it.
+
+    Source: DiceHuBERT (Chi et al., Interspeech 2025, arXiv 2507.02911): HuBERT's own objective
+    (arXiv 2106.07447, equations 1 and 3) over the teacher's clusters. The start is ours.
+
+    Args:
+        shape_teacher: of the teacher; as deep as the student.
+        shape_student: of the student.
+        state: the hidden state that was clustered.
+        codebook: see `Codebook`.
+
+    Raises:
+        InputError: teacher and student differ in depth or frames.
+    """
+
+    hides_frames = True
+    means: Tensor
+
+    def __init__(
+        self,
+        shape_teacher: EncoderShape,
+        shape_student: EncoderShape,
+        state: int,
+        codebook: Codebook,
+    ) -> None:
+        super().__init__()
+        check_fit(shape_teacher, shape_student)
+        means, last = codebook
+        self.state = state
+        self.register_buffer("means", means.clone())
+        self.projection = identity(shape_student.hidden, shape_teacher.hidden)
+        with torch.no_grad():  # a constant in all frames would make all cosines alike
+            self.projection.bias.copy_(-last.mean(0))
+        self.embeddings = nn.Parameter(last - last.mean(0))
+
+    def forward(
+        self,
+        student_states: Sequence[Tensor],
+        teacher_states: Sequence[Tensor],
+        frame_counts: Tensor,
+        masks: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Return `loss` and `accuracy` of masked frames; see `Distance`."""
+        assert masks is not None
+        hidden = student_states[-1][masks]
+        with torch.autocast(hidden.device.type, enabled=False):  # cosines in full precision
+            wanted = torch.cdist(teacher_states[self.state][masks].float(), self.means).argmin(-1)
+            projected = self.projection(hidden.float())
+            cosines = F.normalize(projected, dim=-1) @ F.normalize(self.embeddings, dim=-1).t()
+            # A process may have no masked frame: no loss then, and no NaN.
+            loss = F.cross_entropy(cosines / TEMPERATURE, wanted, reduction="sum")
+            found = (cosines.argmax(-1) == wanted).float().sum()
+        count = max(len(wanted), 1)
+        return {"loss": loss / count, "accuracy": found / count}
+
+
+def fit_codes(
+    teacher: SpeechEncoder,
+    audio: AudioSet,
+    state: int,
+    codes: int,
+    *,
+    crop_seconds: float,
+    seed: int,
+) -> Codebook:
+    """Cluster a hidden state of some of the audio by mini-batch k-means.
+
+    Raises:
+        InputError: there are fewer frames than clusters.
+    """
+    hidden, last = sample_states(
+        teacher,
+        audio,
+        (state, len(teacher.shape.layers)),
+        frames=FRAMES_PER_CODE * codes,
+        crop_seconds=crop_seconds,
+        seed=seed,
+    )
+    if len(hidden) < codes:
+        raise InputError(
+            f"{audio.root}: {len(hidden)} frames of audio are too few for {codes} codes; give "
+            "more audio or ask for fewer"
+        )
+    kmeans = MiniBatchKMeans(
+        codes, batch_size=10_000, n_init=5, reassignment_ratio=0.0, random_state=seed
+    ).fit(hidden.numpy())
+    members = F.one_hot(torch.from_numpy(kmeans.labels_).long(), codes).float()
+    filled = members.sum(0) > 0
+    members = members[:, filled]
+    means = torch.from_numpy(kmeans.cluster_centers_).float()[filled]
+    return means, (members.t() @ last) / members.sum(0)[:, None]
+
+
+def kept_codes(path: Path) -> Codebook | None:
+    """Read a codebook; None if there is no such file.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        found = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); delete it") from error
+    return found["means"], found["last"]
+
+
+def keep_codes(path: Path, codebook: Codebook) -> None:
+    """Write a codebook, atomically: fitted again it would differ in the last digit."""
+    means, last = codebook
+    write_atomically(path, save({"means": means, "last": last}))

@@ -1,0 +1,46 @@
+"""Settings of the methods that learn gates, and what follows from them."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from ..surgery.setting_types import Sparsity
+from ..training.settings import GroupRule
+from ..training.sparsity import SparsityControl
+from .config import RecoveringConfig, Stage
+from .module import SparsityPenalty
+
+
+class GatedConfig(RecoveringConfig):
+    """Settings of gates under sparsity control; the values are DPHuBERT's."""
+
+    sparsity: Sparsity = 0.75
+    """Fraction of the given encoder's stored parameters to remove, between 0 and 1."""
+    ramp: float = Field(default=0.1, ge=0, le=1)
+    """Fraction of `steps` during which the target sparsity rises linearly from 0. Short runs need
+    a larger fraction, so that the gates can follow."""
+    gate_learning_rate: float | None = Field(default=None, gt=0)
+    """Peak learning rate of the gates, which rises and falls with that of the weights. The
+    default is 0.02, or 40 / steps if that is larger: at 0.02 a short run would close no gate."""
+    multiplier_learning_rate: float | None = Field(default=None, gt=0)
+    """Peak learning rate of the multipliers of the Lagrangian, which are maximised. The default
+    is 0.02, or 400 / steps if that is larger: if they change more slowly than the gates, the
+    sparsity overshoots its target."""
+
+    def gated_stage(self, name: str) -> Stage:
+        """Return the stage in which gates and weights learn together."""
+        rules = gate_rules(self.steps, self.gate_learning_rate, self.multiplier_learning_rate)
+        return self.stage(name, rules)
+
+    def control(self) -> SparsityPenalty:
+        """Return what holds the gates to the target, which rises from 0."""
+        ramp_steps = round(self.ramp * self.steps)
+        return SparsityPenalty(SparsityControl(self.sparsity, ramp_steps))
+
+
+def gate_rules(steps: int, gates: float | None, multipliers: float | None) -> tuple[GroupRule, ...]:
+    """Return how gates and multipliers learn in a stage of `steps`; see `GatedConfig` for None."""
+    return (
+        GroupRule(("log_alpha",), gates or max(0.02, 40 / steps)),
+        GroupRule(("lambda1", "lambda2"), multipliers or max(0.02, 400 / steps), ascend=True),
+    )

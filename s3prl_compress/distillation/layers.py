@@ -1,0 +1,162 @@
+"""Distillation of hidden states: the student shall see what the teacher sees, layer by layer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..common.errors import InputError
+from ..encoder import EncoderShape
+
+BASE_LAYERS = (0, 4, 8, 12)
+"""DPHuBERT's choice for 12 layers; for what 0 stands for see `LayerDistillation`."""
+
+
+def scaled_layers(depth: int) -> tuple[int, ...]:
+    """Return the hidden states as deep in a model of `depth` layers as `BASE_LAYERS` are in 12."""
+    return tuple(sorted({round(layer * depth / max(BASE_LAYERS)) for layer in BASE_LAYERS}))
+
+
+class Distance(nn.Module, ABC):
+    """How far a student is from its teacher, by the hidden states of both."""
+
+    hides_frames = False
+    """The student is shown only some of the frames."""
+    projected_input = False
+    """State 0 of both is to be the feature projection's output, before the position convolution
+    and its LayerNorm, in place of the input of the first Transformer layer."""
+
+    @abstractmethod
+    def forward(
+        self,
+        student_states: Sequence[Tensor],
+        teacher_states: Sequence[Tensor],
+        frame_counts: Tensor,
+        masks: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the scalar `loss`, and what it is made of: means over the utterances' own frames.
+
+        Args:
+            student_states: L + 1 hidden states [batch, frames, student's hidden].
+            teacher_states: as many of [batch, frames, teacher's hidden], without gradients.
+            frame_counts: frames that are no padding, [batch], on the CPU.
+            masks: True where the student was not shown a frame, [batch, frames].
+        """
+
+
+class LayerDistillation(Distance):
+    """Mean over groups of hidden states of L1(h_S P, h_T) - cos(h_S P, h_T), h the group's mean.
+
+    The projections P start at the identity. A group with hidden state 0 has its own; the others
+    share one.
+
+    Source: DPHuBERT (Peng et al., Interspeech 2023, arXiv 2305.17651), equation 1, where every
+    group is one state and layer 0 is the feature projection's output (`extract_features` of its
+    published code); means of similar ones after SKILL (Zampierin et al., arXiv 2402.16830).
+
+    Args:
+        shape_teacher: of the teacher; as deep as the student.
+        shape_student: of the student.
+        groups: hidden states that are compared, 0 to the number of layers: numbers, or groups.
+        projected_input: see `Distance`.
+
+    Raises:
+        InputError: teacher and student differ in depth or frames, or there is no such state.
+    """
+
+    def __init__(
+        self,
+        shape_teacher: EncoderShape,
+        shape_student: EncoderShape,
+        groups: Sequence[int | Sequence[int]],
+        *,
+        projected_input: bool = False,
+    ) -> None:
+        super().__init__()
+        self.projected_input = projected_input
+        self.groups = tuple((own,) if isinstance(own, int) else tuple(own) for own in groups)
+        check_fit(shape_teacher, shape_student)
+        _check_states([state for group in self.groups for state in group], shape_teacher)
+        names = {_projection_of(group) for group in self.groups}
+        self.projections = nn.ModuleDict(
+            {name: identity(shape_student.hidden, shape_teacher.hidden) for name in sorted(names)}
+        )
+
+    def forward(
+        self,
+        student_states: Sequence[Tensor],
+        teacher_states: Sequence[Tensor],
+        frame_counts: Tensor,
+        masks: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Return `loss`, `l1` and `cosine`; see `Distance`."""
+        weights = _frame_weights(frame_counts, student_states[0])
+        l1 = cosine = student_states[0].new_zeros((), dtype=torch.float32)
+        for group in self.groups:
+            projection = self.projections[_projection_of(group)]
+            predicted = projection(_mean(student_states, group)).float()
+            wanted = _mean(teacher_states, group).float()
+            difference = (predicted - wanted).abs().mean(-1)
+            similarity = F.cosine_similarity(predicted, wanted, dim=-1)
+            l1 = l1 + (difference * weights).sum()
+            cosine = cosine + (similarity * weights).sum()
+        l1, cosine = l1 / len(self.groups), cosine / len(self.groups)
+        return {"loss": l1 - cosine, "l1": l1.detach(), "cosine": cosine.detach()}
+
+
+def _projection_of(group: Sequence[int]) -> str:
+    return "first" if 0 in group else "others"
+
+
+def _mean(states: Sequence[Tensor], group: Sequence[int]) -> Tensor:
+    if len(group) == 1:
+        return states[group[0]]
+    return torch.stack([states[number] for number in group]).mean(0)
+
+
+def _frame_weights(frame_counts: Tensor, state: Tensor) -> Tensor:
+    """Return what each frame counts in a mean, [batch, frames]; without a selection by mask.
+
+    Picking frames by a mask would make the device wait for the host.
+    """
+    counts = frame_counts.to(state.device, non_blocking=True)
+    frames = torch.arange(state.shape[1], device=state.device)
+    return (frames < counts[:, None]).float() / float(frame_counts.sum())
+
+
+def identity(inputs: int, outputs: int) -> nn.Linear:
+    """Return a linear layer that changes nothing, but for what does not fit."""
+    linear = nn.utils.skip_init(nn.Linear, inputs, outputs)  # torch's generator stays as it is
+    nn.init.eye_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def check_fit(teacher: EncoderShape, student: EncoderShape) -> None:
+    """Check that a student's hidden states can be compared with a teacher's, one by one.
+
+    Raises:
+        InputError: they differ in depth or frames.
+    """
+    if len(teacher.layers) != len(student.layers):
+        raise InputError(
+            f"distillation: the teacher has {len(teacher.layers)} layers and the student "
+            f"{len(student.layers)}; give the model that the student was made of"
+        )
+    if [(conv.kernel, conv.stride) for conv in teacher.convs] != [
+        (conv.kernel, conv.stride) for conv in student.convs
+    ]:
+        raise InputError("distillation: teacher and student cut speech into different frames")
+
+
+def _check_states(states: Sequence[int], shape: EncoderShape) -> None:
+    wrong = [state for state in states if not 0 <= state <= len(shape.layers)]
+    if wrong or not states or len(set(states)) < len(states):
+        raise InputError(
+            f"distillation: layers must be different numbers from 0 to {len(shape.layers)}, "
+            f"not {', '.join(map(str, states)) or 'none'}"
+        )

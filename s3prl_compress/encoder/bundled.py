@@ -1,0 +1,31 @@
+"""Encoders that come with the package, by name."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from ..common.errors import InputError
+
+SHIPPED = {"hubert_demo": "recipes/pretrain/hubert_demo.yaml"}
+"""Name -> the recipe that its weights were trained with. The name is one in s3prl's hub, too."""
+
+
+def shipped_folder(name: str) -> Path:
+    """Return the checkpoint folder of a shipped encoder.
+
+    Raises:
+        InputError: this installation has the name but not the weights.
+    """
+    folder = upstreams_folder() / name
+    if not (folder / "model.safetensors").is_file():
+        raise InputError(
+            f"{name}: {folder} holds no model.safetensors, so this installation came without its "
+            f"weights; install a release, or train them with {SHIPPED[name]} and give the folder"
+        )
+    return folder
+
+
+def upstreams_folder() -> Path:
+    """Return where the packaged upstreams lie."""
+    return Path(str(resources.files("s3prl_compress.upstreams")))

@@ -1,0 +1,232 @@
+"""A cell's identity, whether it is finished, and its record."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..common.errors import InputError
+from ..common.files import write_atomically
+from ..encoder import SpeechEncoder, normalization_note
+from ..report.notes import NOT_TUNED
+from ..results import records
+from ..results.records import ScoreRecord, Upstream
+from ..statistics import metrics
+from ..tasks.base.corpus import Corpus
+from ..tasks.base.engine import ENGINE_VERSIONS, EngineResult, Job
+from ..tasks.base.task import Settings, Task
+from .rates import ChosenRate, choice_of
+
+
+def cell_stem(
+    upstream: Upstream,
+    corpus: Corpus,
+    task: Task,
+    settings: Settings,
+    engine: records.Engine,
+    seed: int,
+    rate: ChosenRate | None = None,
+) -> str:
+    """Return the file stem of a cell: readable parts, then a hash of all that it is made of.
+
+    `rate`: where the settings leave the learning rate to the one-pass engine, what it chose. It
+    changes the result, so it belongs to the cell, though not to the settings.
+    """
+    identity: dict[str, Any] = {
+        "task": task.name,
+        "task_version": task.version,
+        "checkpoint": upstream.checkpoint_sha256,
+        "corpus": corpus.fingerprint(),
+        "settings": settings.identity(),
+        "engine": engine,
+        "engine_version": ENGINE_VERSIONS[engine],
+        "padding": settings.padding,
+        "seed": seed,
+    }
+    if rate is not None:
+        identity["learning_rate"] = rate.learning_rate
+    return stem_of(upstream, (task.name, engine, settings.padding, f"seed{seed}"), identity)
+
+
+def stem_of(upstream: Upstream, parts: Sequence[str], identity: Mapping[str, Any]) -> str:
+    """Return a file stem: the upstream's name, `parts`, and a hash of the identity."""
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    name = re.sub(r"[^\w.+-]+", "-", upstream.name).strip("-.") or "upstream"
+    return ".".join((name, *parts, digest[:8]))
+
+
+def finished_record(output: Path, stem: str) -> ScoreRecord | None:
+    """Return the record of a cell that is complete: readable, with all of its predictions."""
+    path = output / f"{stem}.json"
+    if not path.is_file():
+        return None
+    try:
+        record = records.read_record(path)
+        if not isinstance(record, ScoreRecord):
+            return None
+        with open(output / record.predictions, newline="", encoding="utf-8") as file:
+            rows = sum(1 for _ in csv.reader(file)) - 1
+    except (InputError, OSError, UnicodeDecodeError):
+        return None
+    return record if rows == record.test_size else None
+
+
+def record_path(record: ScoreRecord, output: str | Path) -> Path:
+    """Return where `score` wrote this record, or found it."""
+    return Path(output) / f"{record.predictions.removesuffix('.csv')}.json"
+
+
+def make_record(
+    job: Job,
+    result: EngineResult,
+    upstream: Upstream,
+    task: Task,
+    engine: records.Engine,
+    recipe: str,
+    settings: Settings,
+    rate: ChosenRate | None,
+    stem: str,
+    total_seconds: float,
+    seeds_together: int = 1,
+) -> ScoreRecord:
+    """Turn an engine's result into a record; the score is counted here, from the predictions.
+
+    `settings` are the recipe's; the job's differ from them where `rate` was taken from elsewhere.
+    `seeds_together`: how many seeds the engine trained in the same run.
+    """
+    _check_predictions(job.corpus, result)
+    truth = [row[1] for row in result.predictions]
+    predicted = [row[2] for row in result.predictions]
+    speakers = speakers_of(job.corpus)
+    return ScoreRecord(
+        upstream=upstream,
+        task=task.name,
+        task_version=task.version,
+        variant=job.corpus.variant,
+        engine=engine,
+        engine_version=ENGINE_VERSIONS[engine],
+        padding=job.padding,
+        seed=job.seed,
+        recipe=recipe,
+        settings=settings.identity(),
+        metric=f"{task.metric} ({task.unit})",
+        higher_is_better=task.higher_is_better,
+        **(
+            _accuracy(truth, predicted, speakers, result)
+            if task.metric == "accuracy"
+            else _word_errors(truth, predicted, speakers)
+        ),
+        test_size=len(truth),
+        folds=result.folds,
+        resumed=result.resumed,
+        learning_rate=result.learning_rate,
+        rate_choice=choice_of(settings, rate),
+        rate_record=None if rate is None else rate.record,
+        rates=result.rates,
+        dev_score=result.dev_score,
+        corpus=job.corpus.record(),
+        approximate=result.approximate,
+        notes=(*_notes(job, upstream), *_rate_notes(settings, rate), *result.notes),
+        predictions=f"{stem}.csv",
+        seconds={**result.seconds, "total": total_seconds},
+        seeds_together=seeds_together,
+        environment=records.environment(job.device),
+    )
+
+
+def _accuracy(
+    truth: Sequence[str], predicted: Sequence[str], speakers: Sequence[str], result: EngineResult
+) -> dict[str, Any]:
+    """Of cross-validation the score is the mean of the folds."""
+    folds = [fold.test_size for fold in result.folds]
+    found = metrics.measure_accuracy(truth, predicted, speakers, folds)
+    return {**_measured(found), "chance": metrics.chance(truth)}
+
+
+def _word_errors(
+    truth: Sequence[str], predicted: Sequence[str], speakers: Sequence[str]
+) -> dict[str, Any]:
+    return {
+        **_measured(metrics.measure_words(truth, predicted, speakers)),
+        "chance": None,
+        "other_metrics": {"cer": metrics.character_error_rate(truth, predicted)},
+    }
+
+
+def _measured(found: metrics.Measured) -> dict[str, Any]:
+    return {
+        "score": found.score,
+        "standard_error": found.standard_error,
+        "interval": found.interval,
+        "error_units": found.units,
+    }
+
+
+def speakers_of(corpus: Corpus) -> list[str]:
+    """Return the speakers of the test utterances, in the order of predictions; "" if unknown."""
+    return [item.speaker for item in corpus.test_items()]
+
+
+def write_cell(record: ScoreRecord, result: EngineResult, corpus: Corpus, output: Path) -> Path:
+    """Write the predictions, then the record: where there is a record, the cell is whole."""
+    write_predictions(record, result.predictions, speakers_of(corpus), output)
+    return records.write_record(record, output, record.predictions.removesuffix(".csv"))
+
+
+def write_predictions(
+    record: ScoreRecord,
+    predictions: Sequence[tuple[str, str, str]],
+    speakers: Sequence[str],
+    output: Path,
+) -> None:
+    """Write what a record was counted from, beside it: file, truth, predicted, speaker."""
+    rows = [(*row, name) for row, name in zip(predictions, speakers, strict=True)]
+    write_atomically(output / record.predictions, _csv(rows))
+
+
+def _notes(job: Job, upstream: Upstream) -> list[str]:
+    notes, corpus = [], job.corpus
+    if upstream.random_weights:
+        notes.append(
+            "The upstream's base has random weights: nothing was learned, so its scores say "
+            "nothing about compression."
+        )
+    if corpus.generated:
+        notes.append("The corpus is generated speech: not comparable with published scores.")
+    if isinstance(job.encoder, SpeechEncoder) and (note := normalization_note(job.encoder)):
+        notes.append(note)
+    return [*notes, *corpus.notes]
+
+
+def _rate_notes(settings: Settings, rate: ChosenRate | None) -> list[str]:
+    if rate is not None:
+        return [
+            "The learning rate is the one that the one-pass engine chose on dev for this upstream "
+            "and corpus."
+        ]
+    return [NOT_TUNED] if len(settings.learning_rates) == 1 else []
+
+
+def _check_predictions(corpus: Corpus, result: EngineResult) -> None:
+    """Every test utterance once, in order, with its label: else the engine is wrong."""
+    expected = [(corpus.utterance_name(item), item.label) for item in corpus.test_items()]
+    given = [(file, truth) for file, truth, _ in result.predictions]
+    if given != expected:
+        raise RuntimeError(
+            f"the engine predicted {len(given)} utterances that are not the {len(expected)} of "
+            f"the test split (first ones: {given[:1]} and {expected[:1]})"
+        )
+
+
+def _csv(rows: Sequence[tuple[str, ...]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("file", "truth", "predicted", "speaker"))
+    writer.writerows(rows)
+    return text.getvalue()

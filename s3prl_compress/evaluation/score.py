@@ -1,0 +1,367 @@
+"""`score`: one cell, from a checkpoint and a corpus to a record on disk."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from ..common.errors import InputError
+from ..common.files import locked
+from ..common.precision import full_precision
+from ..common.validation import pick_device
+from ..encoder import (
+    PADDINGS,
+    SpeechEncoder,
+    describe,
+    is_checkpoint,
+    load_unless_loaded,
+    read_config,
+    save,
+)
+from ..encoder.adapter import Guest
+from ..results.records import Engine, Padding, ScoreRecord, Upstream
+from ..tasks.base.corpus import Corpus
+from ..tasks.base.engine import WORK_FOLDER, EngineResult, Job, RunJob
+from ..tasks.base.task import OWN_HEAD, TASKS, Settings, load_settings
+from ..tasks.registry import open_corpus
+from .cell import cell_stem, finished_record, make_record, record_path, write_cell
+from .ctc_eval import score_own_head
+from .rates import ChosenRate, onepass_scores, rates_by_onepass, read_scores
+
+_ENGINE_MODULES = {
+    "onepass": "s3prl_compress.evaluation.onepass",
+    # Imported on use only: s3prl takes seconds to import and changes global state.
+    "s3prl": "s3prl_compress.s3prl_bridge.engine",
+}
+
+
+def score(
+    source: str | Path | SpeechEncoder | Guest,
+    task: str = "ks",
+    *,
+    data: str | Path,
+    output: str | Path,
+    engine: Engine = "onepass",
+    recipe: str | Path = "smoke",
+    seed: int = 0,
+    device: str | None = None,
+    padding: Padding | None = None,
+    name: str | None = None,
+    force: bool = False,
+    cache: str | Path | None = None,
+    normalize: bool | None = None,
+) -> ScoreRecord:
+    """Score an encoder on a task and return the record, which is written to `output`.
+
+    A cell whose complete record lies in `output` already is not run again: its identity is what
+    decides the result (encoder, corpus, task, settings, seed, engine and its version, padding), not
+    when or where it was run. Of two processes that score the same cell, the second waits for the
+    first and takes its record.
+
+    Where the recipe leaves s3prl's learning rate to the one-pass engine (`rate_from: onepass`, as
+    `official` does), it is that of a one-pass record in `output` for the same encoder, corpus and
+    recipe, of this seed if there is one; without any, the one-pass engine is run first.
+
+    Args:
+        source: what `s3prl_compress.load` takes, an encoder, or an upstream that is not ours: its
+            batches are s3prl's, so its padding is fairseq's.
+        task: name of a task, see `TASKS`; or `ctc`, see `own_head.score_own_head`, for which
+            engine, recipe, seed, padding and cache have no meaning and stay as they are.
+        data: the corpus folder, see `prepare`.
+        output: folder of records. Beside `<stem>.json` stands `<stem>.csv`, the predictions.
+        engine: "onepass" or "s3prl".
+        recipe: "smoke", "official" or a YAML file, see `load_settings`.
+        seed: of the head's initial weights and of the batches.
+        device: as torch names it; cuda where there is one, else the CPU.
+        padding: the recipe's if None.
+        name: of the upstream in tables; by default the last part of `source`.
+        force: run the cell from its start even if its record is there. Features are kept: they
+            are known by their content.
+        cache: folder of features, to share them between output folders.
+        normalize: whether waveforms are normalised, in place of what the checkpoint says; for
+            what is loaded here.
+
+    Raises:
+        InputError: one line: an unknown name, a recipe, corpus or checkpoint that cannot be used.
+    """
+    if task == OWN_HEAD.name:
+        _nothing_to_train(engine=engine, recipe=recipe, seed=seed, padding=padding, cache=cache)
+        return score_own_head(
+            source,
+            data=data,
+            output=output,
+            device=device,
+            name=name,
+            force=force,
+            normalize=normalize,
+        )
+    order = open_order(
+        source, task, data, output, engine, recipe, seed, device, padding, name, cache, normalize
+    )
+    return score_order(order, engine, force=force)
+
+
+def open_order(
+    source: str | Path | SpeechEncoder | Guest,
+    task: str,
+    data: str | Path,
+    output: str | Path,
+    engine: Engine,
+    recipe: str | Path,
+    seed: int,
+    device: str | None,
+    padding: Padding | None,
+    name: str | None,
+    cache: str | Path | None,
+    normalize: bool | None,
+) -> Order:
+    """Check the arguments of `score` and open what they name."""
+    if task not in TASKS:
+        names = ", ".join([*sorted(TASKS), OWN_HEAD.name])
+        raise InputError(f"task {task}: not known; give one of {names}")
+    settings, _ = load_settings(task, recipe, engine)
+    device = pick_device(device)
+    if seed < 0:
+        raise InputError(f"seed {seed}: must not be below 0")
+    used = _padding(source, padding, settings)
+    if used not in PADDINGS:
+        raise InputError(f"padding {used}: choose one of {', '.join(PADDINGS)}")
+    corpus = open_corpus(data, task)
+    corpus.check()
+    by_onepass = onepass_scores(task, third_party=isinstance(source, Guest))
+    if engine == "onepass" and not by_onepass:
+        given = source.upstream if isinstance(source, Guest) else source
+        raise InputError(
+            f"{name or given}: asr, onepass: how many frames an upstream of s3prl's "
+            "own makes is not known beforehand; use the engine s3prl"
+        )
+    encoder = load_unless_loaded(source, padding=used, normalize=normalize)
+    return Order(
+        source=source,
+        encoder=encoder,
+        upstream=_describe(encoder, source, name),
+        corpus=corpus,
+        recipe=recipe,
+        padding=padding,
+        seed=seed,
+        device=device,
+        output=Path(output),
+        cache=Path(cache) if cache is not None else None,
+    )
+
+
+def score_order(order: Order, engine: Engine, *, force: bool) -> ScoreRecord:
+    """Score a cell; where the recipe says so, at the learning rate that one-pass chose."""
+    by_onepass = onepass_scores(order.corpus.task, third_party=isinstance(order.source, Guest))
+    if order.settings(engine).rate_from is None or not by_onepass:
+        return _score(order, engine, force=force)
+    rates = _rates_by_onepass(order)
+    for rate in () if force else rates:
+        finished = finished_record(order.output, order.stem(engine, rate))
+        if finished is not None:
+            return finished
+    return _score(order, engine, rates[0], force=force)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to score, and with which recipe: the same for both engines."""
+
+    source: str | Path | SpeechEncoder | Guest
+    encoder: SpeechEncoder | Guest
+    upstream: Upstream
+    corpus: Corpus
+    recipe: str | Path
+    padding: Padding | None
+    """As given; None: the recipe's."""
+    seed: int
+    device: str
+    output: Path
+    cache: Path | None
+
+    def settings(self, engine: Engine) -> Settings:
+        """Return the recipe's settings for an engine, with the padding that is used."""
+        settings, _ = load_settings(self.corpus.task, self.recipe, engine)
+        padding = _padding(self.source, self.padding, settings)
+        return settings.model_copy(update={"padding": padding})
+
+    def stem(self, engine: Engine, rate: ChosenRate | None) -> str:
+        """Return the file stem of the cell."""
+        task, settings = TASKS[self.corpus.task], self.settings(engine)
+        return cell_stem(self.upstream, self.corpus, task, settings, engine, self.seed, rate)
+
+
+def _rates_by_onepass(order: Order) -> list[ChosenRate]:
+    """Return the learning rates of the one-pass records in the output; make one if there is none.
+
+    Raises:
+        InputError: the one-pass engine cannot score the upstream.
+    """
+    task = order.corpus.task
+    complete = [
+        record
+        for record in read_scores(order.output)
+        if finished_record(order.output, record.predictions.removesuffix(".csv")) is not None
+    ]
+    rates = rates_by_onepass(
+        complete,
+        checkpoint=order.upstream.checkpoint_sha256,
+        task=task,
+        corpus=order.corpus.fingerprint(),
+        settings=order.settings("onepass"),
+        seed=order.seed,
+    )
+    if rates:
+        return rates
+    print(
+        f"{order.upstream.name}, {task}: {order.output} holds no one-pass record of recipe "
+        f"{order.recipe}; running the one-pass engine first, which chooses the learning rate",
+        file=sys.stderr,
+        flush=True,
+    )
+    try:
+        record = _score(order, "onepass")
+    except InputError as error:
+        raise InputError(
+            f"the one-pass engine, which is to choose the learning rate, failed: {error}; to sweep "
+            "on the engine s3prl instead, give a recipe file with `extends: official` and "
+            "`learning_rates: [...]`"
+        ) from error
+    assert record.learning_rate is not None
+    path = record_path(record, order.output)
+    return [ChosenRate(record.learning_rate, path.name)]
+
+
+def _score(
+    order: Order, engine: Engine, rate: ChosenRate | None = None, *, force: bool = False
+) -> ScoreRecord:
+    """Score one cell, unless its complete record is there or another process writes it."""
+    stem = order.stem(engine, rate)
+    if not force and (finished := finished_record(order.output, stem)) is not None:
+        return finished
+    with cell_lock(order.output, stem), full_precision():
+        if not force and (finished := finished_record(order.output, stem)) is not None:
+            return finished
+        return _run(order, engine, rate, work_folder(order.output, stem, empty=force))
+
+
+def _run(order: Order, engine: Engine, rate: ChosenRate | None, work: Path) -> ScoreRecord:
+    """Train and test in the work folder, and write the record."""
+    job = make_job(order, engine, rate, work)
+    run: RunJob = importlib.import_module(_ENGINE_MODULES[engine]).run
+    started = time.perf_counter()
+    result = run(job)
+    total = time.perf_counter() - started
+    return write_result(order, engine, rate, job, result, total)
+
+
+def make_job(order: Order, engine: Engine, rate: ChosenRate | None, work: Path) -> Job:
+    """Return what an engine is given for a cell; `work` is its scratch folder."""
+    encoder, settings = order.encoder, order.settings(engine)
+    if rate is not None:
+        settings = settings.model_copy(update={"learning_rates": (rate.learning_rate,)})
+    return Job(
+        encoder=encoder,
+        checkpoint=_checkpoint(encoder, order.source, work) if engine == "s3prl" else None,
+        upstream=encoder.upstream if isinstance(encoder, Guest) else "compressed",
+        corpus=order.corpus,
+        settings=settings,
+        seed=order.seed,
+        padding=settings.padding,
+        work=work,
+        device=order.device,
+        cache=order.cache,
+    )
+
+
+def write_result(
+    order: Order,
+    engine: Engine,
+    rate: ChosenRate | None,
+    job: Job,
+    result: EngineResult,
+    seconds: float,
+    seeds_together: int = 1,
+) -> ScoreRecord:
+    """Write the record of a job's result; what only the engine needed is removed."""
+    task, settings = TASKS[order.corpus.task], order.settings(engine)
+    _, recipe_name = load_settings(task.name, order.recipe, engine)
+    record = make_record(
+        job,
+        result,
+        order.upstream,
+        task,
+        engine,
+        recipe_name,
+        settings,
+        rate,
+        job.work.name,
+        seconds,
+        seeds_together,
+    )
+    write_cell(record, result, order.corpus, order.output)
+    shutil.rmtree(job.work / "upstream", ignore_errors=True)
+    return record
+
+
+def cell_lock(output: Path, stem: str) -> AbstractContextManager[None]:
+    """Hold a cell, so that no other process scores it meanwhile; see `files.locked`."""
+    return locked(output / WORK_FOLDER / f"{stem}.lock", f"scoring the same cell, {stem}")
+
+
+def work_folder(output: Path, stem: str, *, empty: bool) -> Path:
+    """Return the scratch folder of a cell; `empty`: an engine must not find its own work there."""
+    work = output / WORK_FOLDER / stem
+    if empty:
+        shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True, exist_ok=True)
+    return work
+
+
+def _padding(
+    source: str | Path | SpeechEncoder | Guest, given: Padding | None, settings: Settings
+) -> Padding:
+    return source.padding if isinstance(source, Guest) else given or settings.padding
+
+
+def _nothing_to_train(**given: object) -> None:
+    usual = {"engine": "onepass", "recipe": "smoke", "seed": 0}
+    named = [key for key, value in given.items() if value != usual.get(key)]
+    if named:
+        raise InputError(
+            f"task {OWN_HEAD.name}: nothing is trained, so it takes no {', '.join(named)}; leave "
+            "that out"
+        )
+
+
+def _describe(
+    encoder: SpeechEncoder | Guest, source: str | Path | SpeechEncoder | Guest, name: str | None
+) -> Upstream:
+    if isinstance(encoder, Guest):
+        return encoder.describe(name or encoder.upstream)
+    if isinstance(source, nn.Module):
+        return describe(encoder, name or "encoder", encoder.provenance.base)
+    text = str(source)
+    return describe(encoder, name or Path(text.rstrip("/")).name.removesuffix(".pt"), text)
+
+
+def _checkpoint(
+    encoder: SpeechEncoder | Guest, source: str | Path | SpeechEncoder | Guest, work: Path
+) -> Path | None:
+    """Return a folder of ours with the encoder, for an engine that runs in another process."""
+    if isinstance(encoder, Guest):
+        return encoder.checkpoint
+    if (
+        not isinstance(source, nn.Module)
+        and is_checkpoint(source)
+        and read_config(source).normalize == encoder.normalize
+    ):
+        return Path(source)
+    return save(encoder, work / "upstream")

@@ -1,0 +1,213 @@
+"""`time_upstreams`: how fast an encoder is, by itself or side by side with another one."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from ..common.errors import InputError
+from ..common.precision import full_precision
+from ..common.validation import pick_device
+from ..encoder.adapter import Guest
+from ..encoder.inference import inference_copy
+from ..results.records import TimeRecord, environment, write_record
+from .assemble import make_record
+from .loop import Forward, interleaved, one_pass
+from .memory import peak_memory
+from .plan import BUCKET_NAMES, Bucket, batched, length_buckets
+
+if TYPE_CHECKING:
+    from ..encoder import SpeechEncoder
+
+DType = Literal["float32", "bfloat16"]
+
+FEWEST_REPEATS = 3
+
+
+def time_upstreams(
+    source: str | Path | SpeechEncoder | Guest,
+    against: str | Path | SpeechEncoder | Guest | None = None,
+    *,
+    name: str | None = None,
+    against_name: str | None = None,
+    repeats: int = 10,
+    warmup: int = 2,
+    threads: int | None = None,
+    dtype: DType = "float32",
+    device: str | None = None,
+    batch_size: int = 1,
+    utterances_per_bucket: int | None = None,
+    lengths: Sequence[int] | None = None,
+    normalize: bool | None = None,
+) -> TimeRecord:
+    """Measure the forward pass, waveform to all hidden states, of one encoder or of two.
+
+    The audio is noise of the leaderboard's 32 lengths in four buckets of eight, one utterance at
+    a time (latency); "all" is the sum of the four within each round. With `against`, both take
+    turns on every bucket, and the speed-up is the median of the paired ratios.
+
+    Args:
+        source: Folder, file or hub id (anything that `load` takes), or a loaded encoder.
+        against: The one to compare with, normally the dense upstream.
+        name: Name in tables; by default the last part of `source`.
+        against_name: The same for `against`.
+        repeats: Rounds that count, at least 3. The median of each pass over a bucket is reported.
+        warmup: Rounds before them that do not count.
+        threads: CPU threads of torch while timing; default: as they are.
+        dtype: float32 is full float32 (TensorFloat-32 is off); bfloat16 converts weights and
+            waveforms (no autocast).
+        device: As torch names it; default: cuda where there is one, else cpu.
+        batch_size: Above 1, a fifth bucket "batched" measures throughput: all utterances, in
+            padded batches of this many, neighbours in length together.
+        utterances_per_bucket: Only so many of each bucket's eight, for a quick look.
+        lengths: Other lengths (samples at 16 kHz, a multiple of four of them).
+        normalize: Whether waveforms are normalised, in place of what the checkpoints say; for
+            what is loaded here.
+
+    Raises:
+        InputError: `source` is no encoder, or a number is out of its range.
+    """
+    from ..encoder import describe, load_unless_loaded
+
+    _check(repeats, warmup, threads, dtype, batch_size)
+    device = pick_device(device)
+    given = {"this": source} if against is None else {"this": source, "against": against}
+    names = {"this": name, "against": against_name}
+    with _threads(threads), full_precision():
+        loaded = {
+            side: load_unless_loaded(what, device=device, normalize=normalize)
+            for side, what in given.items()
+        }
+        upstreams = {
+            side: describe(encoder, names[side] or _name(given[side]), _source(given[side]))
+            for side, encoder in loaded.items()
+        }
+        sides = {side: _ready(encoder, dtype, device) for side, encoder in loaded.items()}
+        buckets = length_buckets(
+            _leaderboard_lengths() if lengths is None else lengths,
+            utterances_per_bucket=utterances_per_bucket,
+            dtype=getattr(torch, dtype),
+            device=device,
+        )
+        if batch_size > 1:
+            buckets = (*buckets, batched(buckets, batch_size))
+        memory, counted = _peaks(sides, buckets, device)
+        times = interleaved(sides, buckets, repeats=repeats, warmup=warmup, device=device)
+        where = environment(device)
+    settings = {
+        "repeats": repeats,
+        "warmup": warmup,
+        "lengths": [len(w) for b in buckets[: len(BUCKET_NAMES)] for (w,) in b.batches],
+        "batch_size": batch_size,
+        "numbers": dtype if dtype == "float32" else "weights and waveforms in bfloat16",
+        "timed": "forward, waveforms to all hidden states, under torch.inference_mode",
+        "peak_memory": f"{counted}, of one pass over the longest bucket, weights not counted",
+    }
+    return make_record(
+        upstreams["this"],
+        upstreams.get("against"),
+        buckets,
+        times,
+        dtype=dtype,
+        memory=memory,
+        settings=settings,
+        environment=where,
+    )
+
+
+def write_time_record(record: TimeRecord, folder: Path) -> Path:
+    """Write the record into `folder` under a name of its own, and return the path.
+
+    Nothing is ever overwritten: a second run of the same comparison is a second file.
+    """
+    parts = ["time", record.upstream.name]
+    if record.against is not None:
+        parts += ["against", record.against.name]
+    parts += [record.dtype, record.environment.device, f"{record.environment.threads}threads"]
+    stem = re.sub(r"[^\w.-]+", "_", "-".join(parts))
+    taken = stem
+    number = 1
+    while (folder / f"{taken}.json").exists():
+        number += 1
+        taken = f"{stem}-{number}"
+    return write_record(record, folder, taken)
+
+
+def _peaks(
+    sides: dict[str, Forward], buckets: Sequence[Bucket], device: str
+) -> tuple[dict[str, int], str]:
+    """Return the peak memory of each side in a pass of its own, and how it was counted."""
+    longest = [bucket for bucket in buckets if bucket.name in (BUCKET_NAMES[-1], "batched")]
+    shortest = buckets[0].batches[0]
+    memory, counted = {}, ""
+    with torch.inference_mode():
+        for side, forward in sides.items():
+            forward(list(shortest))  # weights are touched and libraries set up before the count
+
+            def run(forward: Forward = forward) -> None:
+                for bucket in longest:
+                    one_pass(forward, bucket, device)
+
+            memory[side], counted = peak_memory(run, device)
+    return memory, counted
+
+
+def _check(repeats: int, warmup: int, threads: int | None, dtype: str, batch_size: int) -> None:
+    if repeats < FEWEST_REPEATS:
+        raise InputError(f"repeats {repeats}: at least {FEWEST_REPEATS} are needed for an interval")
+    if warmup < 0:
+        raise InputError(f"warmup {warmup}: must not be negative")
+    if threads is not None and threads < 1:
+        raise InputError(f"threads {threads}: must be at least 1")
+    if dtype not in ("float32", "bfloat16"):
+        raise InputError(f"dtype {dtype}: must be float32 or bfloat16")
+    if batch_size < 1:
+        raise InputError(f"batch size {batch_size}: must be at least 1")
+
+
+@contextmanager
+def _threads(threads: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    try:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _ready(encoder: SpeechEncoder | Guest, dtype: DType, device: str) -> Forward:
+    """Return the encoder, or a copy where it is in another dtype, place or mode than wanted.
+
+    A copy, too, where it is sparse: its dense weights are rebuilt before the clock starts.
+    """
+    encoder = inference_copy(encoder)
+    wanted = (torch.device(device), getattr(torch, dtype))
+    parameter = next(encoder.parameters())
+    if (parameter.device, parameter.dtype) != wanted or encoder.training:
+        encoder = copy.deepcopy(encoder).to(device=device, dtype=wanted[1]).eval()
+    return encoder
+
+
+def _name(source: str | Path | SpeechEncoder | Guest) -> str:
+    if isinstance(source, (str, Path)):
+        return Path(source).name or str(source)
+    if isinstance(source, Guest):
+        return source.upstream
+    return source.shape.family
+
+
+def _source(source: str | Path | SpeechEncoder | Guest) -> str:
+    return str(source) if isinstance(source, (str, Path)) else "in memory"
+
+
+def _leaderboard_lengths() -> Sequence[int]:
+    from ..encoder import LEADERBOARD_SAMPLES
+
+    return LEADERBOARD_SAMPLES

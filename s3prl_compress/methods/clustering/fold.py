@@ -1,0 +1,133 @@
+"""Folding: channels that are alike become one, in both matrices that they stand in.
+
+For a cluster of channels j with one and the same input weights, `sum_j c_j f(w_j x)` is
+`(sum_j c_j) f(w x)`: rows are averaged, the next matrix's columns summed. In q and k it is a dot
+product `sum_j (q_j x)(k_j y)` that is kept: q rows are averaged, k rows summed, which is the
+cluster's size times their mean. Duplicates fold without any change of the output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...encoder.linear import DenseLinear, Linear, LowRankLinear, dense_bias, dense_weight
+from ...encoder.model import SpeechEncoder
+from ...surgery.channels import PAIRS, Group
+from ...surgery.cutting import factors_pay
+from ...surgery.rebuild import dense_linear, get_linear, low_rank_linear, rebuild
+from .kmeans import Labels, sizes, sums
+
+
+def can_fold(encoder: SpeechEncoder, group: Group) -> bool:
+    """Say whether both linears of a group can be folded: sparse and shared ones cannot.
+
+    Averages would fill a sparse matrix up again, and give shared rows new values.
+    """
+    return all(
+        isinstance(get_linear(encoder, group.layer, name), DenseLinear | LowRankLinear)
+        for name in PAIRS[group.kind]
+    )
+
+
+def channel_rows(encoder: SpeechEncoder, group: Group) -> Tensor:
+    """Return what makes two channels of a group alike, one row each, biases included.
+
+    [fc1_j ; b1_j] for FFN units, the same of v; q and k side by side, since they fold together.
+    """
+    first, second = PAIRS[group.kind]
+    names = (first, second) if group.kind == "qk" else (first,)
+    rows = slice(group.start, group.start + group.size)
+    parts = []
+    for name in names:
+        linear = get_linear(encoder, group.layer, name)
+        parts += [dense_weight(linear)[rows], dense_bias(linear)[rows, None]]
+    return torch.cat(parts, dim=1).detach()
+
+
+def fold_units(encoder: SpeechEncoder, labels: Mapping[Group, Labels]) -> SpeechEncoder:
+    """Return a new encoder in which the channels of each cluster are one.
+
+    `labels` has the cluster of every channel of some groups, numbered from 0 without gaps.
+    """
+    linears: dict[tuple[int, str], Linear] = {}
+    layers = list(encoder.shape.layers)
+    by_place: dict[tuple[int, str], dict[int, tuple[Group, Labels]]] = {}
+    for group, own in labels.items():
+        by_place.setdefault((group.layer, group.kind), {})[group.start] = (group, own)
+    for (number, kind), found in by_place.items():
+        layer = encoder.shape.layers[number]
+        whole = _whole(found, layer.ffn if kind == "ffn" else _rows(encoder, number, kind))
+        first, second = (get_linear(encoder, number, name) for name in PAIRS[kind])
+        linears[number, PAIRS[kind][0]] = fold_rows(first, whole, mean=True)
+        linears[number, PAIRS[kind][1]] = (
+            fold_rows(second, whole, mean=False) if kind == "qk" else fold_columns(second, whole)
+        )
+        changed = layers[number]
+        if kind == "ffn":
+            layers[number] = changed.model_copy(update={"ffn": int(whole.max()) + 1})
+            continue
+        heads = list(changed.heads)
+        for group, own in found.values():
+            assert group.head is not None
+            size = int(own.max()) + 1
+            heads[group.head] = heads[group.head].model_copy(update={kind: size})
+        layers[number] = changed.model_copy(update={"heads": tuple(heads)})
+    return rebuild(encoder, linears, layers=layers)
+
+
+def fold_rows(linear: Linear, labels: Labels, *, mean: bool) -> Linear:
+    """Return the linear with one row per cluster: the mean of its members, or their sum."""
+    old_bias = dense_bias(linear)
+    scale = 1 / sizes(labels, old_bias.device) if mean else None
+
+    def fold(rows: Tensor) -> Tensor:
+        folded = sums(rows, labels)
+        return (folded if scale is None else folded * scale[:, None]).to(rows.dtype)
+
+    bias = fold(old_bias[:, None])[:, 0]
+    if isinstance(linear, LowRankLinear):
+        return _settled(linear.factor_in, fold(linear.factor_out), bias)
+    return dense_linear(fold(dense_weight(linear)), bias)
+
+
+def fold_columns(linear: Linear, labels: Labels) -> Linear:
+    """Return the linear with one column per cluster, the sum of its members."""
+
+    def fold(columns: Tensor) -> Tensor:
+        return sums(columns.t(), labels).t().to(columns.dtype)
+
+    if isinstance(linear, LowRankLinear):
+        return _settled(fold(linear.factor_in), linear.factor_out, linear.bias)
+    return dense_linear(fold(dense_weight(linear)), dense_bias(linear))
+
+
+def _settled(factor_in: Tensor, factor_out: Tensor, bias: Tensor) -> Linear:
+    """Return two factors as they are, or their product where they no longer pay."""
+    if factors_pay(len(factor_in), len(factor_out), factor_in.shape[1]):
+        return low_rank_linear(factor_in, factor_out, bias)
+    return dense_linear(factor_out @ factor_in, bias)
+
+
+def _rows(encoder: SpeechEncoder, layer: int, kind: str) -> int:
+    shape = encoder.shape.layers[layer]
+    return shape.qk_size if kind == "qk" else shape.vo_size
+
+
+def _whole(found: Mapping[int, tuple[Group, Labels]], size: int) -> Labels:
+    """Return clusters of all rows of a matrix: those of its groups, and each other row its own."""
+    whole = np.empty(size, dtype=np.int64)
+    row = clusters = 0
+    while row < size:
+        if row in found:
+            group, own = found[row]
+            whole[row : row + group.size] = own + clusters
+            clusters += int(own.max()) + 1
+            row += group.size
+        else:
+            whole[row] = clusters
+            clusters, row = clusters + 1, row + 1
+    return whole

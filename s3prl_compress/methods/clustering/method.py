@@ -1,0 +1,183 @@
+"""Parameter clustering: channels that are alike are stored, and computed, once."""
+
+from __future__ import annotations
+
+import sys
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+from tqdm import tqdm
+
+from ...encoder.cost import nonzero_parameters
+from ...encoder.linear import Linear, dense_bias, dense_weight
+from ...encoder.model import SpeechEncoder
+from ...surgery.budget import Counts, RemovalOrder, meet_target
+from ...surgery.channels import groups_of, queues_of, selection_of
+from ...surgery.cutting import stored_after, stored_weights
+from ...surgery.rebuild import get_linear, rebuild, shared_linear
+from ...surgery.setting_types import ALL_LINEARS, HiddenUnitNames, LinearNames, Multiple, Sparsity
+from ..registry import MethodConfig, register
+from .fold import can_fold, channel_rows, fold_units
+from .kmeans import Start, WardTree, centroids, cluster, distortion, ward_tree
+
+
+class ClusteringConfig(MethodConfig):
+    """Settings of parameter clustering."""
+
+    sparsity: Sparsity = 0.1
+    """Fraction of the parameters that the encoder stores which goes. Without training after it,
+    the paper's 10 % is usable and its 50 % is not."""
+    form: Literal["fold", "share"] = "fold"
+    """fold: fewer FFN units and smaller heads; share: the same widths, with rows that several
+    outputs have in common stored and computed once."""
+    allocation: Literal["mixed", "uniform"] = "mixed"
+    """mixed: one distortion for all matrices, each with the number of clusters that it needs;
+    uniform: the same fraction of the channels everywhere."""
+    units: HiddenUnitNames = ("ffn", "qk", "vo")
+    """Form fold: ffn (FFN units), qk and vo (dimensions inside each head)."""
+    multiple: Multiple = 1
+    """Form fold: sizes that change become multiples of this. 8 suits processors; fewer targets can
+    be met exactly."""
+    linears: LinearNames = ALL_LINEARS
+    """Form share: which of the six linears."""
+    start: Start = "ward"
+    """Of k-means: a cut through the Ward tree, or random rows."""
+    steps: int = Field(default=10, ge=0)
+    """Most of Lloyd's steps."""
+    seed: int = Field(default=0, ge=0)
+    """Of the random start."""
+
+    @model_validator(mode="after")
+    def _settings_of_the_form(self) -> ClusteringConfig:
+        if self.form == "share" and (self.units != ("ffn", "qk", "vo") or self.multiple > 1):
+            raise ValueError("units and multiple go with form 'fold' only; 'share' has linears")
+        if self.form == "fold" and self.linears != ALL_LINEARS:
+            raise ValueError("linears go with form 'share' only; form 'fold' has units")
+        return self
+
+
+@register("clustering")
+def clustering(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncoder:
+    """Cluster channels by k-means and keep one of each cluster; needs no data and no training.
+
+    fold acts on FFN units, on v and out inside a head, and on q and k together inside a head,
+    where both matrices are dense or low-rank, and leaves others alone; share on linears of any
+    kind, where that stores less. At least one channel stays of each. Heads of one layer that
+    have one size keep one size. With the mixed allocation D_l(K), inertia over total inertia, is
+    at most one and the same distortion in every matrix.
+
+    Reference:
+        After Xu et al., Interspeech 2026, arXiv 2606.11836 (channel-wise parameter clustering by
+        k-means, mixed sparsity). The two forms, Ward's tree as the start and the distortion rule
+        are this package's own.
+    """
+    return _fold(encoder, config) if config.form == "fold" else _share(encoder, config)
+
+
+def _fold(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncoder:
+    groups = [g for g in groups_of(encoder.shape, config.units) if can_fold(encoder, g)]
+    queues = queues_of(groups, config.multiple, heads_together=True)
+    trees = [
+        ward_tree(channel_rows(encoder, group))
+        for group in tqdm(groups, desc="distances", file=sys.stderr, leave=False)
+    ]
+    keys = [
+        _keys([trees[position] for position in queue.positions], config)[queue.gone - 1]
+        for queue in queues
+    ]
+
+    def left(counts: Counts) -> dict[int, int]:
+        return {
+            position: groups[position].size - queue.lost(steps)
+            for queue, steps in zip(queues, counts.tolist(), strict=True)
+            for position in queue.positions
+        }
+
+    counts = meet_target(
+        "clustering",
+        config.sparsity,
+        nonzero_parameters(encoder),
+        RemovalOrder(keys),
+        # What a fold stores depends on the number of channels that are left, not on which.
+        lambda counts: stored_after(
+            encoder,
+            selection_of(
+                encoder.shape,
+                {groups[position]: range(size) for position, size in left(counts).items()},
+            ),
+        ),
+    )
+    labels = {}
+    for position, size in tqdm(left(counts).items(), desc="k-means", file=sys.stderr, leave=False):
+        group = groups[position]
+        if size < group.size:
+            tree = trees[position] if config.start == "ward" else None
+            rows = channel_rows(encoder, group)
+            labels[group] = cluster(rows, size, tree=tree, steps=config.steps, seed=config.seed)
+    return fold_units(encoder, labels)
+
+
+def _share(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncoder:
+    places = [
+        (number, name)
+        for number in range(len(encoder.shape.layers))
+        for name in config.linears
+        if min(encoder.shape.layers[number].sizes(name, encoder.shape.hidden)) > 1
+    ]
+    trees = [
+        ward_tree(_rows(encoder, *place))
+        for place in tqdm(places, desc="distances", file=sys.stderr, leave=False)
+    ]
+    total = nonzero_parameters(encoder)
+    width = np.array(
+        [encoder.shape.layers[n].sizes(name, encoder.shape.hidden)[1] + 1 for n, name in places],
+        dtype=np.int64,
+    )
+    height = np.array([tree.size for tree in trees], dtype=np.int64)
+    now = np.array([stored_weights(get_linear(encoder, *place), None, None) for place in places])
+
+    def shared(counts: Counts) -> Counts:
+        return (height - counts) * width
+
+    counts = meet_target(
+        "clustering",
+        config.sparsity,
+        total,
+        RemovalOrder([_keys([tree], config) for tree in trees]),
+        lambda counts: total - int((now - np.minimum(now, shared(counts))).sum()),
+    )
+    pays = shared(counts) < now
+    linears: dict[tuple[int, str], Linear] = {}
+    for place, tree, gone, less in tqdm(
+        list(zip(places, trees, counts.tolist(), pays.tolist(), strict=True)),
+        desc="k-means",
+        file=sys.stderr,
+        leave=False,
+    ):
+        if less:
+            rows = _rows(encoder, *place)
+            start = tree if config.start == "ward" else None
+            labels = cluster(
+                rows, tree.size - gone, tree=start, steps=config.steps, seed=config.seed
+            )
+            means = centroids(rows, labels).to(rows.dtype)
+            linears[place] = shared_linear(
+                means[:, :-1], means[:, -1], torch.from_numpy(labels).to(rows.device)
+            )
+    return rebuild(encoder, linears)
+
+
+def _keys(trees: list[WardTree], config: ClusteringConfig) -> np.ndarray:
+    """Return the key of each merge, made in all `trees` (of one size) at once."""
+    if config.allocation == "uniform":
+        return np.arange(1, trees[0].size) / trees[0].size
+    return distortion(trees)
+
+
+def _rows(encoder: SpeechEncoder, layer: int, name: str) -> Tensor:
+    """Return the rows of a linear, each with its bias at the end, [out, in + 1]."""
+    linear = get_linear(encoder, layer, name)
+    return torch.cat([dense_weight(linear), dense_bias(linear)[:, None]], dim=1).detach()

@@ -1,0 +1,1 @@
+"""Training heads on the features of a frozen upstream: the core of the one-pass engine."""

@@ -1,0 +1,152 @@
+"""The one-pass engine's features on disk: made once for an encoder and a corpus, then mapped.
+
+At base size an utterance takes 40 kB (13 layers of 768 float32 numbers), Speech Commands 2.7 GB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor, from_numpy
+
+from ..common.errors import InputError
+from ..common.files import locked, write_atomically
+from ..results.records import Padding
+from ..tasks.base.corpus import Corpus
+from ..tasks.base.engine import Job
+from .pooling import Clip, pool_clips
+
+if TYPE_CHECKING:
+    from ..encoder import SpeechEncoder
+    from ..encoder.adapter import Guest
+
+FEATURES_VERSION = 3
+"""Part of the key: raised whenever the same key would give other features."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Means over frames of every hidden state."""
+
+    values: Tensor
+    """[clips, layers + 1, width], float32, mapped from the file: rows are read on use."""
+    reused: bool
+    """True: they were on disk already."""
+
+
+def features_of(job: Job, clips: Sequence[Clip]) -> Features:
+    """Return the features of clips of a job's corpus; see `load_features`."""
+    return load_features(
+        job.encoder,
+        job.corpus,
+        clips,
+        padding=job.padding,
+        cache=job.features_folder,
+        device=job.device,
+        seconds_per_batch=job.settings.seconds_per_batch,
+    )
+
+
+def load_features(
+    encoder: SpeechEncoder | Guest,
+    corpus: Corpus,
+    clips: Sequence[Clip],
+    *,
+    padding: Padding,
+    cache: Path,
+    device: str = "cpu",
+    seconds_per_batch: float = 16.0,
+) -> Features:
+    """Return the features of a corpus's clips, from `cache` where they are there already.
+
+    The key is what decides the values: encoder (`fingerprint`: shape, flags and weights), padding,
+    corpus fingerprint, the clips, version of this module. Device and batch size change them by
+    rounding only and do not belong to it: with TensorFloat-32 off (see `precision`), a GPU computes
+    in full float32 as a CPU does. Two files per key, `<key>.npy` and `<key>.json`; the index is
+    written last, so features without one are incomplete and are computed again. Of two processes
+    that need the same features, one computes them and the other waits.
+    """
+    from ..encoder import fingerprint
+
+    listed = "".join(f"{corpus.relative(c.path)}\0{c.start}\0{c.samples}\n" for c in clips)
+    identity = {
+        "version": FEATURES_VERSION,
+        "encoder": fingerprint(encoder),
+        "padding": padding,
+        "corpus": corpus.fingerprint(),
+        "clips": hashlib.sha256(listed.encode()).hexdigest(),
+        "shape": [len(clips), len(encoder.shape.layers) + 1, encoder.shape.hidden],
+    }
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+    path = cache / f"{key}.npy"
+    with locked(path.with_suffix(".lock"), f"computing the same features ({path})"):
+        values = _open(path, identity)
+        if values is not None:
+            return Features(values, reused=True)
+        _write(path, identity, encoder, clips, corpus.read, padding, device, seconds_per_batch)
+        values = _open(path, identity)
+        if values is None:
+            raise InputError(f"{path}: cannot be read back; is the disk full or the file in use?")
+        return Features(values, reused=False)
+
+
+def _open(path: Path, identity: dict[str, Any]) -> Tensor | None:
+    """Map the features of `identity`, or return None where they are not there or not whole."""
+    try:
+        if json.loads(path.with_suffix(".json").read_text("utf-8")) != identity:
+            return None
+        # Copy on write: torch asks for writable memory; nothing is ever written to the file.
+        values = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    if list(values.shape) != identity["shape"] or values.dtype != np.float32:
+        return None
+    return from_numpy(np.asarray(values))
+
+
+def _write(
+    path: Path,
+    identity: dict[str, Any],
+    encoder: SpeechEncoder | Guest,
+    clips: Sequence[Clip],
+    read: Callable[[Path], Tensor],
+    padding: Padding,
+    device: str,
+    seconds_per_batch: float,
+) -> None:
+    """Make the features in a file beside `path`, then rename it; the index comes last."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".json").unlink(missing_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        shape = tuple(identity["shape"])
+        values = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+
+        def write(rows: list[int], means: np.ndarray) -> None:
+            values[rows] = means
+
+        pool_clips(
+            encoder,
+            clips,
+            write,
+            read=read,
+            padding=padding,
+            device=device,
+            seconds_per_batch=seconds_per_batch,
+        )
+        values.flush()
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    write_atomically(path.with_suffix(".json"), json.dumps(identity, indent=2) + "\n")

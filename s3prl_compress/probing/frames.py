@@ -1,0 +1,210 @@
+"""The frames of all hidden states on disk, for recognition: made once, then mapped.
+
+About 1 MB per second of audio at base size (13 layers of 768 float16 numbers, 50 times a second),
+so LibriSpeech's train-clean-100, dev-clean and test-clean take some 400 GB: what is needed is
+worked out from the lengths and compared with the free space before anything is computed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..audio.clips import SAMPLING_RATE
+from ..common.errors import InputError
+from ..common.files import locked
+from ..encoder.frames import superb_frame_counts, superb_frames
+from ..encoder.inference import inference_copy
+from ..results.records import Padding
+from ..tasks.base.corpus import SPLITS, Item, Split
+from ..tasks.base.transcripts import TranscribedCorpus
+from .frame_file import FrameWriter, check_space, open_frames
+from .pooling import batches_by_length, ready
+
+if TYPE_CHECKING:
+    from ..encoder import EncoderShape, SpeechEncoder
+
+FRAMES_VERSION = 2
+"""Part of the key: raised whenever the same key would give other frames."""
+
+
+@dataclass(frozen=True)
+class FramePlan:
+    """Which utterances the frames are of, row by row: train, dev, test."""
+
+    items: list[Item]
+    rows: dict[Split, range]
+    samples: list[int]
+    counts: list[int]
+    """Frames of each utterance."""
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """Frames of all utterances before each one."""
+        return [0, *accumulate(self.counts)][:-1]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Every hidden state's frames of many utterances, mapped from one file."""
+
+    values: np.ndarray
+    """All numbers in a row, float16: utterance after utterance, [layers + 1, frames, width]."""
+    plan: FramePlan
+    layers: int
+    """Hidden states per utterance, L + 1 of the encoder."""
+    width: int
+    reused: bool
+    """True: they were on disk already."""
+
+    def read(self, row: int) -> Tensor:
+        """Return one utterance's frames: [layers + 1, frames, width], float16."""
+        size = self.layers * self.width
+        start, count = self.plan.starts[row] * size, self.plan.counts[row]
+        part = np.array(self.values[start : start + count * size])
+        return torch.from_numpy(part.reshape(self.layers, count, self.width))
+
+
+def plan_frames(corpus: TranscribedCorpus, shape: EncoderShape, padding: Padding) -> FramePlan:
+    """List the utterances of a corpus and the frames that s3prl takes of each.
+
+    `round(samples / 320)` of them; with fairseq's padding, where each utterance goes alone, not
+    more than the convolutions make. Only headers are read.
+    """
+    items: list[Item] = []
+    samples: list[int] = []
+    rows = {}
+    for split in SPLITS:
+        rows[split] = range(len(items), len(items) + len(corpus.items(split)))
+        items += corpus.items(split)
+        samples += corpus.lengths(split)
+    minimum = shape.minimum_samples
+    short = [item for item, length in zip(items, samples, strict=True) if length < minimum]
+    if short:
+        raise InputError(
+            f"{short[0].path}: shorter than the {minimum} samples that this encoder needs; "
+            f"{len(short)} utterances are too short: remove them"
+        )
+    counts = superb_frame_counts(samples)
+    if padding != "independent":
+        counts = [
+            min(count, shape.frames(length)) for count, length in zip(counts, samples, strict=True)
+        ]
+    return FramePlan(items, rows, samples, counts)
+
+
+def bytes_of_frames(plan: FramePlan, shape: EncoderShape) -> int:
+    """Return the space that the frames of a plan take on disk."""
+    return sum(plan.counts) * (len(shape.layers) + 1) * shape.hidden * 2
+
+
+def load_frames(
+    encoder: SpeechEncoder,
+    corpus: TranscribedCorpus,
+    *,
+    padding: Padding,
+    cache: Path,
+    device: str = "cpu",
+    seconds_per_batch: float = 16.0,
+) -> Frames:
+    """Return the frames of a corpus, from `cache` where they are there already.
+
+    The key is what decides the values, as for `load_features`. Two files per key, `<key>.frames`
+    and `<key>.json`; the index is written last, so frames without one are incomplete. A killed
+    process is resumed; of two that need the same frames, one computes them and the other waits.
+
+    Raises:
+        InputError: too little space, or hidden states that are of no use.
+    """
+    from ..encoder import fingerprint
+
+    plan = plan_frames(corpus, encoder.shape, padding)
+    layers, width = len(encoder.shape.layers) + 1, encoder.shape.hidden
+    identity = {
+        "version": FRAMES_VERSION,
+        "encoder": fingerprint(encoder),
+        "padding": padding,
+        "corpus": corpus.fingerprint(),
+        "shape": [layers, sum(plan.counts), width],
+        "dtype": "float16",
+    }
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+    path = cache / f"{key}.frames"
+    cache.mkdir(parents=True, exist_ok=True)
+    with locked(path.with_suffix(".lock"), f"computing the same frames ({path})"):
+        values = open_frames(path, identity)
+        reused = values is not None
+        if values is None:
+            check_space(path, bytes_of_frames(plan, encoder.shape), len(plan.items))
+            writer = FrameWriter(
+                path, identity | {"seconds_per_batch": seconds_per_batch}, plan.starts
+            )
+            _encode(encoder, corpus, plan, writer, padding, device, seconds_per_batch)
+            writer.finish(identity)
+            values = open_frames(path, identity)
+    if values is None:
+        raise InputError(f"{path}: cannot be read back; is the file in use?")
+    return Frames(values, plan, layers, width, reused)
+
+
+def layer_frames(encoder: SpeechEncoder, waveforms: Sequence[Tensor]) -> list[Tensor]:
+    """Return each utterance's hidden states, [layers + 1, frames, width] in float16.
+
+    The frames are those that s3prl's Featurizer takes; see `plan_frames`.
+    """
+    lengths = [len(waveform) for waveform in waveforms]
+    states, frame_counts = encoder(list(waveforms))
+    if encoder.padding == "independent":
+        states = tuple(superb_frames(states, frame_counts, lengths))
+    elif len(waveforms) > 1:
+        raise ValueError("fairseq's padding makes features depend on the batch: encode one by one")
+    stacked = torch.stack([state.half() for state in states], dim=1)
+    return [
+        frames[:, :count].cpu()
+        for frames, count in zip(stacked, superb_frame_counts(lengths), strict=True)
+    ]
+
+
+def _encode(
+    encoder: SpeechEncoder,
+    corpus: TranscribedCorpus,
+    plan: FramePlan,
+    writer: FrameWriter,
+    padding: Padding,
+    device: str,
+    seconds_per_batch: float,
+) -> None:
+    """Send every utterance through the upstream that `writer` does not have yet."""
+    limit = int(seconds_per_batch * SAMPLING_RATE) if padding == "independent" else 0
+    bar = tqdm(
+        total=len(plan.items), desc="upstream", unit="utterance", initial=writer.done, leave=False
+    )
+    seen, skipped = 0, writer.done
+    encoder = inference_copy(encoder)
+    with ready(encoder, padding, device), bar, torch.no_grad():
+        for rows in batches_by_length(plan.samples, limit):
+            seen += len(rows)
+            if seen <= skipped:
+                continue
+            waves = [corpus.read(plan.items[row].path).to(device) for row in rows]
+            for row, frames in zip(rows, layer_frames(encoder, waves), strict=True):
+                if not frames.isfinite().all():
+                    writer.discard()
+                    raise InputError(
+                        f"{plan.items[row].path}: the encoder's hidden states of it are not "
+                        "finite or beyond float16; score this encoder with the engine s3prl"
+                    )
+                writer.put(row, frames)
+            bar.update(len(rows))
+            writer.mark()

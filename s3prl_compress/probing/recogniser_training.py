@@ -1,0 +1,188 @@
+"""Training the recogniser on stored frames, a head per learning rate; resumes after a kill."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+from tqdm import tqdm
+
+from ..common.errors import InputError
+from ..common.files import write_atomically
+from ..results.records import RateResult
+from ..statistics import metrics
+from ..tasks.base.characters import encode
+from ..tasks.base.engine import Job
+from ..tasks.base.task import RecognitionHead
+from ..training.state import load_state, read_facts, save_state
+from .buckets import ShuffledBuckets, derived_seed, make_buckets
+from .frames import Frames
+from .pooling import batches_by_length
+from .recogniser import Recogniser
+
+_FRAMES_AT_ONCE = 8192
+"""Frames per forward pass in evaluations, padding included."""
+
+Batch = tuple[list[Tensor], list[Tensor]]
+"""Frames of each utterance, [layers, frames, width], and numbers of its symbols."""
+
+_NONE_KEPT = 100.0
+"""Dev's word error rate, in percent, from which on s3prl keeps no head."""
+
+
+class Training:
+    """The sweep over learning rates, with its state in the job's work folder."""
+
+    def __init__(self, job: Job, frames: Frames) -> None:
+        self._job, self._frames = job, frames
+        rows = frames.plan.rows["train"]
+        buckets = make_buckets([frames.plan.samples[row] for row in rows], job.settings.batch_size)
+        if not buckets:
+            raise InputError(
+                f"{job.corpus.root}: {len(rows)} training utterances make no batch, since s3prl "
+                "drops a last batch of one; add recordings, or set batch_size 1 in the recipe"
+            )
+        self._batches = ShuffledBuckets(buckets, job.seed)
+        self.left_out = len(rows) - sum(map(len, buckets))
+        """Training utterances that are in no bucket."""
+        self._targets = [torch.tensor(encode(frames.plan.items[row].label)) for row in rows]
+        self._folder = job.work / "heads"
+        looks = job.settings.total_steps // job.settings.eval_step
+        self._last_step = looks * job.settings.eval_step  # what comes after it is never kept
+
+    def sweep(self) -> tuple[RateResult, ...]:
+        """Train a head per learning rate; go on where an earlier process stopped."""
+        rates = self._job.settings.learning_rates
+        return tuple(self._train(number, rate) for number, rate in enumerate(rates))
+
+    def best_head(self, number: int, best: RateResult) -> Recogniser:
+        """Return the head of a learning rate as it was when it was best on dev."""
+        head = self._new_head()
+        head.load_state_dict(load_file(self._best_file(number, best.best_step)))
+        return head
+
+    def forget(self) -> None:
+        """Remove the state: the cell has its result."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _train(self, number: int, rate: float) -> RateResult:
+        settings = self._job.settings
+        state = self._folder / f"{number}.state"
+        head = self._new_head()
+        optimizer = torch.optim.Adam(head.parameters(), lr=rate)
+        facts = read_facts(state)
+        run = {"settings": settings.identity(), "seed": self._job.seed, "rate": rate}
+        if facts is None or facts["run"] != run:
+            facts = {"run": run, "step": 0, "dev": None, "best_step": 0}
+        elif facts["step"] < self._last_step:
+            load_state(state, head, optimizer)
+        steps = range(facts["step"] + 1, self._last_step + 1)
+        name = f"head {number + 1} of {len(settings.learning_rates)} (rate {rate:g})"
+        bar = tqdm(steps, name, initial=facts["step"], total=self._last_step, leave=False, delay=1)
+        for step, batches in zip(bar, self._read_on(facts["step"] + 1), strict=False):
+            with seeded(self._job.device, self._job.seed, 1, step):
+                update(head, optimizer, batches, settings.gradient_clipping)
+            if step % settings.eval_step == 0:
+                self._look(head, number, step, facts)
+                save_state(state, head, optimizer, facts)
+        return RateResult(learning_rate=rate, dev_score=facts["dev"], best_step=facts["best_step"])
+
+    def _look(self, head: Recogniser, number: int, step: int, facts: dict[str, Any]) -> None:
+        """Evaluate on dev, and keep the head if it is better than all before.
+
+        s3prl keeps none before the error rate is below 100 %; its engine here takes the newest
+        head then, and so does this one.
+        """
+        rows = self._frames.plan.rows["dev"]
+        truth = [self._frames.plan.items[row].label for row in rows]
+        score = metrics.word_error_rate(truth, recognise(head, self._frames, rows))
+        facts["step"] = step
+        if facts["dev"] is not None and facts["dev"] < _NONE_KEPT and score >= facts["dev"]:
+            return
+        # The file comes before the state that names it; an older one goes with the next.
+        for old in self._folder.glob(f"{number}.best-*"):
+            if old != self._best_file(number, facts["best_step"]):
+                old.unlink()
+        weights = {name: tensor.cpu().contiguous() for name, tensor in head.state_dict().items()}
+        write_atomically(self._best_file(number, step), save(weights))
+        facts |= {"dev": min(score, _NONE_KEPT), "best_step": step}
+
+    def _best_file(self, number: int, step: int) -> Path:
+        return self._folder / f"{number}.best-{step}.safetensors"
+
+    def _new_head(self) -> Recogniser:
+        sizes = self._job.settings.recognition or RecognitionHead()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._job.seed)
+            head = Recogniser(self._frames.layers, self._frames.width, sizes)
+        return head.to(self._job.device)
+
+    def _read_on(self, step: int) -> Iterator[list[Batch]]:
+        """Yield what this step and all later ones train on; the next one is read meanwhile."""
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            coming = reader.submit(self._read, step)
+            while True:
+                batches, step = coming.result(), step + 1
+                coming = reader.submit(self._read, step)
+                yield batches
+
+    def _read(self, step: int) -> list[Batch]:
+        accumulation = self._job.settings.accumulation
+        numbers = range((step - 1) * accumulation, step * accumulation)
+        start = self._frames.plan.rows["train"].start
+        return [
+            (
+                [self._frames.read(start + index) for index in self._batches[number]],
+                [self._targets[index] for index in self._batches[number]],
+            )
+            for number in numbers
+        ]
+
+
+def update(
+    head: Recogniser, optimizer: torch.optim.Optimizer, batches: Sequence[Batch], clipping: float
+) -> None:
+    """Make one training step, as s3prl's runner does: the mean of the batches' losses.
+
+    The gradient of all parameters together is clipped; where its norm is NaN no step is made.
+    """
+    head.train()
+    device = head.layer_weights.device
+    for frames, targets in batches:
+        loss = head.loss([states.to(device) for states in frames], targets) / len(batches)
+        loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(head.parameters(), clipping)
+    if not math.isnan(norm):
+        optimizer.step()
+    optimizer.zero_grad()
+
+
+def recognise(head: Recogniser, frames: Frames, rows: range) -> list[str]:
+    """Return the texts of the utterances in `rows`, in their order."""
+    head.eval()
+    device = head.layer_weights.device
+    texts: dict[int, str] = {}
+    counts = [frames.plan.counts[row] for row in rows]
+    with torch.no_grad():
+        for batch in batches_by_length(counts, _FRAMES_AT_ONCE):
+            states = [frames.read(rows[index]).to(device) for index in batch]
+            texts |= zip(batch, head.texts(states), strict=True)
+    return [texts[index] for index in range(len(rows))]
+
+
+@contextmanager
+def seeded(device: str, *parts: int) -> Iterator[None]:
+    """Let torch draw what belongs to these numbers; its generators are then as they were."""
+    kind = torch.device(device)
+    devices = [kind] if kind.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(derived_seed(*parts))
+        yield

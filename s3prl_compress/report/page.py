@@ -1,0 +1,174 @@
+"""The leaderboard as one self-contained HTML page: no network, style and script inline."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
+
+from . import four_task
+from .costs import CHOICES
+from .formats import short_methods
+from .highlights import Highlight, highlights
+from .notes import RANDOM_WEIGHTS
+from .overview import Group
+from .plot import Plot, cost_plots
+from .provenance import Origin
+from .series import Look, series_of
+from .table_model import TASK_TITLES, Table
+from .tooltip import hover_text
+
+TITLE = "Compressed speech encoders"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A table with its plots; `number` is what its rows and points are found by."""
+
+    number: int
+    table: Table
+    heading: str
+    plots: tuple[Plot, ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """Blocks of the same conditions, drawn beside each other, with one legend."""
+
+    title: str
+    blocks: tuple[Block, ...]
+    looks: Mapping[str, Look]
+    caption: str
+    highlights: tuple[Highlight, ...] = ()
+
+
+def page(
+    groups: Sequence[Group],
+    speeds: Sequence[Table],
+    published: Table | None,
+    origins: Sequence[Origin],
+    left_out: str | None = None,
+) -> str:
+    """Return the page: a section per group of blocks, speeds, published rows, the provenance.
+
+    `left_out`: a sentence that says which records the page does not show.
+
+    Every text out of a record is escaped. Sorting and filtering need the inline script; without
+    it the tables, the plots and the choice of their cost are still there.
+    """
+    tables = [table for group in groups for table in group.tables]
+    sections: list[Section] = []
+    for group in groups:
+        sections.append(_section(group, sum(len(section.blocks) for section in sections)))
+    number = sum(len(section.blocks) for section in sections)
+    last = _published(published, number) if published is not None else None
+    shown = [plot.cost for part in (*sections, last) if part for plot in _plots(part.blocks)]
+    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(
+        _packaged("page.html.j2")
+    )
+    return template.render(
+        title=TITLE,
+        lead=_lead(tables, speeds, origins),
+        warnings=[*_warnings(tables), *([left_out] if left_out else [])],
+        choices=[(key, name) for key, name in CHOICES.items() if key in shown],
+        sections=sections,
+        speeds=[Block(number + 1 + n, table, table.title) for n, table in enumerate(speeds)],
+        published=last,
+        origins=origins,
+        css=Markup(_packaged("page.css")),
+        script=Markup(_packaged("page.js")),
+        breakable=_breakable,
+        hover=hover_text,
+        short=short_methods,
+        zip=zip,
+    )
+
+
+def _section(group: Group, before: int) -> Section:
+    tables = [*([group.overview] if group.overview else []), *group.tables]
+    looks = series_of([row for table in tables for row in table.rows])
+    blocks = tuple(
+        Block(
+            number,
+            table,
+            _heading(table, group),
+            tuple(cost_plots(table.rows, looks, f"plot-{number}")),
+        )
+        for number, table in enumerate(tables, start=before + 1)
+    )
+    return Section(group.title, blocks, looks, _caption(blocks), tuple(highlights(group)))
+
+
+def _published(table: Table, before: int) -> Section:
+    """Draw the published rows by themselves; the baseline of no parameters is left out."""
+    drawn = [row for row in table.rows if row["parameters"]]
+    looks = series_of(drawn)
+    plots = tuple(cost_plots(drawn, looks, f"plot-{before + 1}"))
+    block = Block(before + 1, table, four_task.NAME, plots)
+    return Section(table.title, (block,), looks, _caption((block,)))
+
+
+def _heading(table: Table, group: Group) -> str:
+    row = table.lines[0].row
+    if table is group.overview:
+        return str(row["metric"])[0].upper() + str(row["metric"])[1:]
+    title = TASK_TITLES.get(row["task"], row["task"])
+    alike = [other for other in group.tables if other.lines[0].row["task"] == row["task"]]
+    return f"{title} ({row['corpus']}, {row['variant']})" if len(alike) > 1 else title
+
+
+def _plots(blocks: Sequence[Block]) -> list[Plot]:
+    return [plot for block in blocks for plot in block.plots]
+
+
+def _caption(blocks: Sequence[Block]) -> str:
+    """Say how to read what these plots show."""
+    svgs = "".join(plot.svg for plot in _plots(blocks))
+    row = blocks[0].table.lines[0].row
+    caption = [
+        "Up and left is better.",
+        "Upright bars are 95 % intervals." if 'class="bar" d="M' in svgs else "",
+        "Level bars are those of the measured time." if "measured time, dense" in svgs else "",
+        "The stair is the Pareto front: whatever lies below or to the right of it is beaten.",
+        "For all tasks together, filled is where one of them differs." if "tasks" in row else "",
+        "The dashed line is the dense upstream." if "dense-line" in svgs else "",
+        "The dotted line is chance." if "chance-line" in svgs else "",
+        "Error rates run downwards." if "turned round" in svgs else "",
+        "Numbers are the rows of the table." if any(p.numbered for p in _plots(blocks)) else "",
+    ]
+    return " ".join(filter(None, caption))
+
+
+def _lead(tables: Sequence[Table], speeds: Sequence[Table], origins: Sequence[Origin]) -> str:
+    rows: list[dict[str, Any]] = [row for table in (*tables, *speeds) for row in table.rows]
+    upstreams = len({row["upstream"] for row in rows})
+    records = sum(origin.records for origin in origins)
+    dates = sorted(date for origin in origins for date in origin.dates.split(" to "))
+    return (
+        f"{upstreams} upstream{'' if upstreams == 1 else 's'}, {records} "
+        f"record{'' if records == 1 else 's'}, {dates[-1][:10]}. Rows are compared within a "
+        "table only: each holds one task, engine, padding, corpus and set of settings."
+    )
+
+
+def _warnings(tables: Sequence[Table]) -> list[str]:
+    """Say above everything else what must not be overlooked."""
+    rows = [row for table in tables for row in table.rows]
+    flags = [bool(row["random_weights"]) for row in rows]
+    some = "Some rows have random weights: they say nothing about compression."
+    random = RANDOM_WEIGHTS if all(flags) else some if any(flags) else None
+    return [text for text in (four_task.warning(rows), random) if text and rows]
+
+
+def _breakable(text: str) -> Markup:
+    """Let a line end after an underscore, a dot or a bracket rather than in a word."""
+    return Markup(re.sub(r"([_(]|\.(?!\d))", r"\1<wbr>", str(escape(text))))
+
+
+def _packaged(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,237 @@
+"""Score against cost as inline SVG: drawn here, coloured and labelled by the page's style sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
+from typing import Any
+
+from markupsafe import Markup
+
+from .costs import CostAxis, drawable, pareto_front
+from .labels import Box, place, without_common_start
+from .scales import Scale, cost_scale, score_scale
+from .series import Look, method_of
+from .tooltip import hover_text
+
+WIDTH, HEIGHT = 400, 300
+SIGNIFICANCE_STYLES = {True: "differs", False: "open", None: "untested"}
+"""Classes of a compressed row's marker, by what the paired test against dense says."""
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 390, 12, 256
+_LETTER, _LINE = 6.4, 12.0  # generous size of a label's letters, whatever font a browser has
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One drawing: a score against one cost."""
+
+    cost: str
+    """Key of the cost's choice."""
+    svg: Markup
+    numbered: bool
+    """Points carry the numbers of the table's rows, names having had no room."""
+
+
+@dataclass(frozen=True)
+class _Point:
+    row: Mapping[str, Any]
+    look: Look
+    x: float
+    y: float
+    bar: tuple[float, float] | None
+    """Ends of the score's interval, on the drawing."""
+    level_bar: tuple[float, float] | None
+    """Ends of the cost's interval."""
+
+
+def cost_plots(
+    rows: Sequence[Mapping[str, Any]], looks: Mapping[str, Look], prefix: str
+) -> list[Plot]:
+    """Draw the score against every cost that at least two of the rows have.
+
+    Up and left is better, of error rates too: their axis is turned round. The points carry the
+    upstreams' names without what all begin with; where these do not fit, the rows' numbers.
+    `prefix` keeps the ids apart from those of other drawings on the page.
+    """
+    scored = [dict(row) for row in rows if row["score"] is not None]
+    return [
+        _plot(some, axis, looks, f"{prefix}-{axis.key}") for axis, some in drawable(scored).items()
+    ]
+
+
+def _plot(rows: list[dict[str, Any]], axis: CostAxis, looks: Mapping[str, Look], name: str) -> Plot:
+    across, up = _scales(rows, axis)
+    points = [_point(row, axis, across, up, looks[method_of(row)]) for row in rows]
+    ways = (without_common_start(rows), {row["row"]: str(row["row"]) for row in rows})
+    front = [point for row in pareto_front(rows, axis) for point in points if point.row is row]
+    bars = [box for point in points for box in _bars(point)]
+    # Best on nothing at all; if need be across the stair, then across bars, then numbers instead.
+    attempts: tuple[list[Box], ...] = ([*bars, *_stair_boxes(front)], bars, [])
+    for words, avoided in product(ways, attempts):
+        placed = _labels(points, words, avoided)
+        if placed is not None:
+            break
+    leaders, labels = placed or ([], [])
+    parts = [
+        *_grid(rows, axis, across, up),
+        *_lines(rows, up),
+        _front(front),
+        *leaders,
+        *(_drawn(point, name, point in front) for point in points),
+        *labels,
+    ]
+    label = f"{rows[0]['metric']} against {axis.label}"
+    start = Markup('<svg role="group" aria-label="{}" viewBox="0 0 {} {}">')
+    svg = start.format(label, WIDTH, HEIGHT) + Markup("\n").join(parts) + Markup("</svg>")
+    return Plot(axis.key, svg, words is ways[-1])
+
+
+def _scales(rows: list[dict[str, Any]], axis: CostAxis) -> tuple[Scale, Scale]:
+    costs = [axis.value(row) or 0.0 for row in rows]
+    costs += [end for row in rows for end in axis.interval(row) or ()]
+    intervals = [_interval(row) or (row["score"], row["score"]) for row in rows]
+    lows, highs = zip(*intervals, strict=True)
+    ends = (_BOTTOM, _TOP) if rows[0]["higher_is_better"] else (_TOP, _BOTTOM)
+    return cost_scale(costs, _LEFT, _RIGHT), score_scale(lows, highs, *ends)
+
+
+def _interval(row: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the score's 95 % interval; without one of its own, the normal one of its error."""
+    if row.get("score_low") is not None:
+        return row["score_low"], row["score_high"]
+    if row["standard_error"] is None:
+        return None
+    return row["score"] - 1.96 * row["standard_error"], row["score"] + 1.96 * row["standard_error"]
+
+
+def _point(row: dict[str, Any], axis: CostAxis, across: Scale, up: Scale, shape: Look) -> _Point:
+    interval, level = _interval(row), axis.interval(row)
+    return _Point(
+        row=row,
+        look=shape,
+        x=across.place(axis.value(row) or 0.0),
+        y=up.place(row["score"]),
+        bar=None if interval is None else (up.place(interval[0]), up.place(interval[1])),
+        level_bar=None if level is None else (across.place(level[0]), across.place(level[1])),
+    )
+
+
+def _grid(rows: list[dict[str, Any]], axis: CostAxis, across: Scale, up: Scale) -> list[Markup]:
+    """Return the lines of the grid, the ticks' figures and what the axes are."""
+    line = Markup('<path class="grid" d="M{:.1f} {:.1f}H{:.1f}"/>')
+    parts = [line.format(_LEFT, up.place(tick), _RIGHT) for tick in up.ticks()]
+    text = Markup('<text class="tick{}" x="{:.1f}" y="{:.1f}">{:g}</text>')
+    parts += [text.format(" left", _LEFT - 6, up.place(t) + 3.5, t) for t in up.ticks()]
+    size, label = axis.unit(max(axis.value(row) or 0.0 for row in rows))
+    parts += [text.format("", across.place(t), _BOTTOM + 15, t / size) for t in across.ticks()]
+    middle = (_LEFT + _RIGHT) / 2
+    title = Markup('<text class="axis" x="{:.1f}" y="{:.1f}">{}</text>')
+    parts.append(title.format(middle, HEIGHT - 8, label))
+    turned = Markup('<text class="axis" transform="translate(11 {:.1f}) rotate(-90)">{}</text>')
+    metric = rows[0]["metric"] + ("" if rows[0]["higher_is_better"] else ", turned round")
+    return [*parts, turned.format((_TOP + _BOTTOM) / 2, metric)]
+
+
+def _lines(rows: list[dict[str, Any]], up: Scale) -> list[Markup]:
+    """Return the levels of dense and of chance, where they are on the drawing."""
+    line = Markup('<path class="{}" d="M{:.1f} {:.1f}H{:.1f}"/>')
+    levels = [("dense-line", row["score"]) for row in rows if row["reference"]]
+    dense = levels if len(levels) == 1 else []
+    chance = rows[0].get("chance")
+    seen = chance is not None and up.low < chance < up.high
+    levels = [*dense, *([("chance-line", chance)] if seen else [])]
+    return [line.format(style, _LEFT, up.place(level), _RIGHT) for style, level in levels]
+
+
+def _front(points: Sequence[_Point]) -> Markup:
+    """Return the Pareto front: a stair over its points, and what lies below it."""
+    if not points:
+        return Markup("")
+    stair = f"M{points[0].x:.1f} {points[0].y:.1f}"
+    stair += "".join(f"H{point.x:.1f}V{point.y:.1f}" for point in points[1:])
+    stair += f"H{_RIGHT}"
+    area = f"{stair}V{_BOTTOM}H{points[0].x:.1f}z"
+    return Markup('<path class="beaten" d="{}"/><path class="front" d="{}"/>').format(area, stair)
+
+
+def _drawn(point: _Point, name: str, on_front: bool) -> Markup:
+    """Return a point with its intervals; it can be pointed at, tapped and tabbed to."""
+    bars = []
+    if point.bar is not None:
+        bars.append(f"M{point.x:.1f} {point.bar[0]:.1f}V{point.bar[1]:.1f}")
+    if point.level_bar is not None:
+        bars.append(f"M{point.level_bar[0]:.1f} {point.y:.1f}H{point.level_bar[1]:.1f}")
+    styles = ["point", point.look.style]
+    styles += [SIGNIFICANCE_STYLES[point.row["significant"]]] if point.row["methods"] else []
+    styles += ["on-front"] if on_front else []
+    return Markup(
+        '<g class="{}" id="{}-point-{}" data-row="{}" data-upstream="{}" role="img" tabindex="0">'
+        '<title>{}</title><path class="bar" d="{}"/>'
+        '<circle class="halo" cx="{:.1f}" cy="{:.1f}" r="10"/>'
+        '<path class="marker" transform="translate({:.1f} {:.1f})" d="{}"/></g>'
+    ).format(
+        " ".join(styles),
+        name,
+        point.row["row"],
+        point.row["row"],
+        point.row["upstream"],
+        hover_text(point.row),
+        "".join(bars),
+        point.x,
+        point.y,
+        point.x,
+        point.y,
+        point.look.outline,
+    )
+
+
+def _labels(
+    points: Sequence[_Point], words: Mapping[int, str], avoided: Sequence[Box]
+) -> tuple[list[Markup], list[Markup]] | None:
+    """Return lines to far words, and each point's word beside it; None without room for all."""
+    texts = [words[point.row["row"]] for point in points]
+    sizes = [(_LETTER * len(text), _LINE) for text in texts]
+    # `place` counts upwards, a drawing downwards.
+    spots = [(point.x, -point.y) for point in points]
+    inside = (float(_LEFT), float(-_BOTTOM), float(WIDTH), float(-_TOP + 10))
+    markers = [(point.x - 5, -point.y - 5, point.x + 5, -point.y + 5) for point in points]
+    obstacles = [*avoided, *markers]
+    places = place(spots, sizes, obstacles, inside)
+    if places is None:
+        return None
+    leaders, labels = [], []
+    for point, text, found, (width, height) in zip(points, texts, places, sizes, strict=True):
+        left, bottom = found.x, -found.y
+        if found.far:
+            x = min(max(point.x, left), left + width)
+            y = min(max(point.y, bottom - height), bottom)
+            leader = Markup('<path class="leader" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/>')
+            leaders.append(leader.format(point.x, point.y, x, y))
+        label = Markup(
+            '<text class="label" data-row="{}" data-upstream="{}" x="{:.1f}" y="{:.1f}">{}</text>'
+        )
+        names = (point.row["row"], point.row["upstream"])
+        labels.append(label.format(*names, left + width / 2, bottom - 2.5, text))
+    return leaders, labels
+
+
+def _stair_boxes(points: Sequence[_Point]) -> list[Box]:
+    """Return the places of the Pareto front's lines, counted upwards."""
+    ends = [*(point.x for point in points[1:]), float(_RIGHT)]
+    level = [(p.x, -p.y - 1, end, -p.y + 1) for p, end in zip(points, ends, strict=True)]
+    steps = pairwise(points)
+    upright = [(new.x - 1, -old.y, new.x + 1, -new.y) for old, new in steps]
+    return [*level, *upright]
+
+
+def _bars(point: _Point) -> list[Box]:
+    """Return the places of a point's intervals, counted upwards."""
+    x, y = point.x, -point.y
+    boxes = []
+    if point.bar is not None:
+        low, high = sorted(-end for end in point.bar)
+        boxes.append((x - 1.5, low, x + 1.5, high))
+    if point.level_bar is not None:
+        boxes.append((point.level_bar[0], y - 1.5, point.level_bar[1], y + 1.5))
+    return boxes

@@ -1,0 +1,119 @@
+"""The predictions beside the records of a block, as outcomes for the error model."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+
+from ..statistics import Outcomes, Units, accuracy_outcomes, sampling_units, word_outcomes
+
+RECOGNITION = ("asr", "ctc")
+"""Tasks that are scored in words."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One utterance's prediction."""
+
+    truth: str
+    predicted: str
+    speaker: str
+    """Empty where the file does not say."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """All predictions of one row."""
+
+    utterances: tuple[str, ...]
+    """Names, in the order of the files."""
+    truth: tuple[str, ...]
+    predicted: Mapping[int | None, tuple[str, ...]]
+    """By seed."""
+    outcomes: Outcomes
+    """In the order of `predicted`'s seeds."""
+    units: Units
+
+    @property
+    def seeds(self) -> list[int | None]:
+        """The seeds, in the order of the outcomes."""
+        return list(self.predicted)
+
+    def same_utterances(self, other: Predictions) -> bool:
+        """Whether both are of the same utterances, with the same truth, in the same order."""
+        return self.utterances == other.utterances and self.truth == other.truth
+
+    def of_seeds(self, seeds: Sequence[int | None]) -> Outcomes:
+        """Return the outcomes of some seeds, in this order."""
+        return self.outcomes.only([self.seeds.index(seed) for seed in seeds])
+
+
+def read_block(rows: Sequence[Mapping[str, Any]]) -> list[Predictions | None]:
+    """Read the predictions of a block's rows; None for a row of which a file is missing.
+
+    Rows of a block are of one corpus: a speaker whom one file names is known for all of them.
+    """
+    files: list[dict[int | None, dict[str, Line]] | None] = []
+    speakers: dict[str, str] = {}
+    for row in rows:
+        found = {seed: _read(path) for seed, path in row["predictions"]}
+        complete = {seed: lines for seed, lines in found.items() if lines}
+        files.append(complete if len(complete) == len(found) else None)
+        for lines in complete.values():
+            speakers |= {name: line.speaker for name, line in lines.items() if line.speaker}
+    return [
+        None if found is None else _of_row(row, found, speakers)
+        for row, found in zip(rows, files, strict=True)
+    ]
+
+
+def _of_row(
+    row: Mapping[str, Any],
+    files: Mapping[int | None, dict[str, Line]],
+    speakers: Mapping[str, str],
+) -> Predictions | None:
+    """Return a row's predictions; None where its seeds are of different utterances."""
+    first = next(iter(files.values()))
+    truth = {name: line.truth for name, line in first.items()}
+    if any({name: line.truth for name, line in file.items()} != truth for file in files.values()):
+        return None
+    predicted = {
+        seed: tuple(file[name].predicted for name in truth) for seed, file in files.items()
+    }
+    return Predictions(
+        utterances=tuple(truth),
+        truth=tuple(truth.values()),
+        predicted=predicted,
+        outcomes=_outcomes(row, list(truth.values()), list(predicted.values())),
+        units=sampling_units([speakers.get(name, "") for name in truth]),
+    )
+
+
+def _outcomes(
+    row: Mapping[str, Any], truth: Sequence[str], predicted: Sequence[Sequence[str]]
+) -> Outcomes:
+    if row["task"] in RECOGNITION:
+        # Imported here: with the tasks and engines beside it comes torch.
+        from ..statistics.metrics import word_errors
+
+        counts = [word_errors(truth, one) for one in predicted]
+        return word_outcomes(numpy.stack([errors for errors, _ in counts]), counts[0][1])
+    folds = row["fold_sizes"] if sum(row["fold_sizes"]) == len(truth) else ()
+    right = [[label == own for label, own in zip(truth, one, strict=True)] for one in predicted]
+    return accuracy_outcomes(right, folds)
+
+
+def _read(path: str) -> dict[str, Line] | None:
+    """Read `file,truth,predicted,speaker`; None where the file is missing or no such table."""
+    try:
+        with open(path, newline="", encoding="utf-8") as lines:
+            return {
+                line["file"]: Line(line["truth"], line["predicted"], line.get("speaker") or "")
+                for line in csv.DictReader(lines)
+            }
+    except (OSError, UnicodeDecodeError, KeyError, csv.Error):
+        return None

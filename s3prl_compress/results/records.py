@@ -1,0 +1,326 @@
+"""Result records: one typed, append-only JSON per cell. All that a report ever reads."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ..common.errors import InputError
+from ..common.files import write_atomically
+from ..common.git import git_state
+
+RECORD_VERSION: Final = 1
+NO_RECIPE: Final = "none"
+"""The recipe of a task for which nothing is trained."""
+
+Engine = Literal["s3prl", "onepass", "greedy"]
+"""greedy: the model's own CTC head, nothing is trained."""
+Padding = Literal["independent", "fairseq"]
+RateChoice = Literal["dev sweep", "one-pass", "given"]
+"""How a learning rate was found: the best of several on dev; the one that the one-pass engine chose
+on dev for the same upstream and corpus; or the only one of the recipe, which nothing chose."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Environment(_Record):
+    """Where a number was made: part of the number's identity."""
+
+    machine: str
+    """Processor or accelerator, in words."""
+    device: str
+    threads: int
+    python: str
+    packages: dict[str, str]
+    git_commit: str | None
+    git_dirty: bool | None
+    date: str
+    """UTC, ISO 8601."""
+    command: str = ""
+    """The command line that made it, where there was one."""
+    tf32: bool | None = None
+    """On CUDA: whether float32 products were allowed to use TensorFloat-32. None elsewhere, and in
+    records from before 2026-11-21, where cuDNN's convolutions used it."""
+
+
+class Cost(_Record):
+    """What an encoder costs, counted and not measured."""
+
+    parameters: int
+    """Weights as they run: sparse linears with their zeros, no pre-training or CTC head."""
+    nonzero_parameters: int
+    """Weights as they are stored: of sparse linears the non-zeros only."""
+    macs_32: int
+    """Multiply-adds over the leaderboard's 32 utterances at batch 1."""
+    bytes: int
+    """Size of the weights on disk."""
+
+
+class Upstream(_Record):
+    """Which encoder was measured."""
+
+    name: str
+    checkpoint_sha256: str
+    """`s3prl_compress.encoder.fingerprint` of the loaded encoder: its shape, flags and weights."""
+    source: str
+    """Folder, file or hub id, as given."""
+    base: str
+    """What it was made from, in words: a hub id, a file name, or "random weights (seed 0)"."""
+    random_weights: bool
+    """True: nothing was learned; its scores say nothing about compression."""
+    normalize: bool | None = None
+    """Whether waveforms were normalised first. None: an upstream of s3prl's own, or a record from
+    before this field."""
+    methods: tuple[str, ...] = ()
+    """Chain of methods with their settings, one line each."""
+    cost: Cost | None = None
+
+
+class Corpus(_Record):
+    """Which data was used."""
+
+    name: str
+    fingerprint: str
+    """sha256 over the sorted relative paths and contents' hashes."""
+    sizes: dict[str, int]
+    """Utterances per split (train, dev, test)."""
+    generated: bool = False
+    """True: synthetic speech, not comparable with published scores."""
+
+
+class RateResult(_Record):
+    """One learning rate that was tried."""
+
+    learning_rate: float
+    dev_score: float
+    """In the task's own unit (percent for accuracy), of the best dev evaluation."""
+    best_step: int
+    """Of cross-validation: the latest of the folds' best steps."""
+
+
+class FoldResult(_Record):
+    """One fold of a cross-validation."""
+
+    fold: int
+    score: float
+    """On the fold's test part, in the task's own unit."""
+    dev_score: float
+    test_size: int
+
+
+class ScoreRecord(_Record):
+    """One cell: an upstream on a task, with one engine, padding, seed and set of settings."""
+
+    kind: Literal["score"] = "score"
+    record_version: Literal[1] = RECORD_VERSION
+    upstream: Upstream
+    task: str
+    task_version: int
+    variant: str
+    """Which declaration of the task ("official classes", "ten digits")."""
+    engine: Engine
+    engine_version: int = Field(default=1, ge=1)
+    """See `scoring.engine.ENGINE_VERSIONS`; 1 in records from before it was written."""
+    padding: Padding
+    seed: int | None
+    """None where nothing was drawn."""
+    recipe: str
+    """`smoke`, `official`, a file's stem, or `none` where nothing was trained."""
+    settings: dict[str, Any]
+    """Every setting that can change the result."""
+    metric: str
+    """accuracy (percent), word error rate (percent)."""
+    higher_is_better: bool
+    score: float
+    """Of cross-validation: the mean of the folds."""
+    standard_error: float
+    """In the score's unit, conditional on this one trained head: over `error_units`."""
+    interval: tuple[float, float] | None = None
+    """95 %, in the score's unit, over the same units."""
+    error_units: str = "utterances"
+    """What the error is over: "30 speakers"; "240 utterances of 4 speakers", which are too few to
+    generalise over; or utterances, as in all records from before speakers were kept."""
+    test_size: int
+    chance: float | None
+    """Share of the largest test class, in the score's unit; None for recognition."""
+    other_metrics: dict[str, float] = Field(default_factory=dict)
+    """What else was measured on test: `cer`, the character error rate in percent."""
+    folds: tuple[FoldResult, ...] = ()
+    """Of cross-validation: one result per fold."""
+    resumed: bool = False
+    """True: training went on from a checkpoint whose run had drawn other batches (s3prl's hold no
+    state of the generators): an undisturbed run would have ended elsewhere."""
+    learning_rate: float | None
+    """The one that was tested; None where nothing was trained."""
+    rate_choice: RateChoice | None = None
+    """How it was found; None where nothing was trained. Filled in when an older record is read."""
+    rate_record: str | None = None
+    """File name of the one-pass record that the rate was taken from, where it was."""
+    rates: tuple[RateResult, ...]
+    """The learning rates that were trained by this engine."""
+    dev_score: float | None
+    corpus: Corpus
+    approximate: bool
+    """True where the engine's conditions for exactness did not hold."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know: stand-ins for silence, deviations from s3prl, random weights."""
+    predictions: str
+    """File name of the predictions beside this record: file, truth, predicted, speaker."""
+    seconds: dict[str, float] = Field(default_factory=dict)
+    """Wall time by stage. Of seeds that were trained together, this seed's own time and its share
+    of what they had in common: the sum over their records is the time that passed."""
+    seeds_together: int = Field(default=1, ge=1)
+    """Seeds that were trained in the same run, this one included."""
+    environment: Environment
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choice_of_older_records(cls, data: Any) -> Any:
+        """Without the field, several rates were a sweep, and a single one was not tuned."""
+        if isinstance(data, dict) and data.get("rate_choice") is None and data.get("rates"):
+            choice = "dev sweep" if len(data["rates"]) > 1 else "given"
+            return data | {"rate_choice": choice}
+        return data
+
+
+class BucketTiming(_Record):
+    """Speed on one of the four length buckets, or on all of them (`name` "all")."""
+
+    name: str
+    audio_seconds: float
+    batch_size: int
+    seconds: float
+    """Median time of one pass over the bucket."""
+    interquartile_range: float
+    rtfx: float
+    """Total audio over total time: higher is faster."""
+    against_seconds: float | None = None
+    against_interquartile_range: float | None = None
+    speedup: float | None = None
+    """Median of the paired ratios other / this: above 1 means faster than the other."""
+    interval: tuple[float, float] | None = None
+    """95 % bootstrap interval of that median."""
+
+
+class TimeRecord(_Record):
+    """Measured speed of an upstream, by itself or against another one in the same run."""
+
+    kind: Literal["time"] = "time"
+    record_version: Literal[1] = RECORD_VERSION
+    upstream: Upstream
+    against: Upstream | None
+    dtype: Literal["float32", "bfloat16"]
+    buckets: tuple[BucketTiming, ...]
+    """The four length buckets, then "all"."""
+    raw_seconds: dict[str, list[float]]
+    """Every time that was taken, by "<bucket>/this" and "<bucket>/against"."""
+    peak_memory_bytes: int
+    """Of a pass of its own, above what the process held before it."""
+    against_peak_memory_bytes: int | None
+    warnings: tuple[str, ...] = ()
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """What makes two measurements comparable: lengths, batch size, what exactly was timed."""
+    environment: Environment
+
+
+Record = ScoreRecord | TimeRecord
+
+
+def environment(device: str) -> Environment:
+    """Describe the machine, the packages and the project's commit, for a record."""
+    import torch
+
+    from ..common.precision import uses_tf32
+
+    names = ("torch", "torchaudio", "s3prl", "transformers", "numpy", "s3prl_compress")
+    commit, dirty = git_state()
+    return Environment(
+        machine=(torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()),
+        device=device,
+        threads=torch.get_num_threads(),
+        python=platform.python_version(),
+        packages={name: _version(name) for name in names},
+        git_commit=commit,
+        git_dirty=dirty,
+        date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        tf32=uses_tf32() if device.startswith("cuda") else None,
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv[0] else "",
+    )
+
+
+def write_record(record: Record, folder: Path, stem: str) -> Path:
+    """Write `<stem>.json` into `folder`, whole or not at all, and return its path."""
+    path = folder / f"{stem}.json"
+    write_atomically(path, record.model_dump_json(indent=2) + "\n")
+    return path
+
+
+def read_record(path: Path) -> Record:
+    """Read one record; an unreadable one is an `InputError` that names the file."""
+    import json
+
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        kinds: dict[str, type[ScoreRecord] | type[TimeRecord]] = {
+            "score": ScoreRecord,
+            "time": TimeRecord,
+        }
+        return kinds[data["kind"]].model_validate(data)
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        reason = _reason(error)
+        raise InputError(f"{path}: not a result record ({reason}); delete it or fix it") from error
+
+
+def read_records(folder: Path) -> Iterator[tuple[Path, Record]]:
+    """Yield every record below `folder`, in the order of their paths.
+
+    JSON files without a `kind` of ours are somebody else's and are passed over.
+    """
+    import json
+
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the one that `score --output` wrote to")
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            data = {"kind": "score"}  # broken: let read_record name it
+        if isinstance(data, dict) and data.get("kind") in ("score", "time"):
+            yield path, read_record(path)
+
+
+def _reason(error: Exception) -> str:
+    """Say in one line what is wrong with a record."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    if isinstance(error, KeyError):
+        return f"kind: {error.args[0]!r} is missing or unknown"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            model = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    return f"{model}, {os.cpu_count()} cores"

@@ -1,0 +1,1 @@
+"""Cutting, rebuilding and counting an encoder: units, selections, gates, budgets."""

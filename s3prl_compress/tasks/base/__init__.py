@@ -1,0 +1,1 @@
+"""Task declarations, settings, corpora and engine jobs that all tasks share."""

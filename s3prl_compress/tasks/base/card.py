@@ -1,0 +1,47 @@
+"""`corpus.json`: what `prepare` says about a corpus, beside its recordings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ...common.errors import InputError
+from .corpus import CARD_FILE
+
+
+class CorpusCard(BaseModel):
+    """What `corpus.json` says about a prepared corpus."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["s3prl_compress.corpus"] = "s3prl_compress.corpus"
+    version: Literal[1] = 1
+    task: Literal["ks", "sid", "er", "asr"] = "ks"
+    variant: str
+    """One of the task's variants, see `s3prl_compress.evaluation.TASKS`."""
+    name: str
+    generated: bool
+    """True: synthetic speech."""
+    classes: tuple[str, ...]
+    source: dict[str, str]
+    """`table`: file name of the table it was prepared from; `sha256`: of it and its recordings."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """What the table calls a class, where the layout wants other names for them."""
+
+
+def read_card(root: Path, task: str) -> CorpusCard:
+    """Read `corpus.json` of a corpus prepared for a task; anything else is an `InputError`."""
+    path = root / CARD_FILE
+    try:
+        card = CorpusCard.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: no corpus card of this version ({reason})") from error
+    if card.task != task:
+        raise InputError(
+            f"{root}: a corpus for the task {card.task}, not for {task}; "
+            f"give one that `prepare {task}` wrote"
+        )
+    return card

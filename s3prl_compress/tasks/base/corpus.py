@@ -1,0 +1,158 @@
+"""What every corpus on disk is to the engines, whatever its task."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+from torch import Tensor
+from tqdm import tqdm
+
+from ...audio.clips import read_samples
+from ...audio.table import Split
+from ...common.errors import InputError
+from ...common.faults import Faults
+from ...results import records
+
+CARD_FILE = "corpus.json"
+"""What `prepare` writes beside the recordings."""
+
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+
+ONE_FOLD = (0,)
+"""The folds of a task without cross-validation."""
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One utterance."""
+
+    path: Path
+    label: str
+    """A class of the corpus; for recognition, the transcript."""
+    relative: str
+    """Path below the corpus folder, with forward slashes: the utterance's name in every file."""
+    speaker: str = ""
+    """Who speaks, where the corpus says so. Utterances of one speaker are not independent."""
+
+
+@dataclass(frozen=True)
+class Corpus(ABC):
+    """A corpus in the layout that s3prl reads. See `open_corpus`."""
+
+    task: ClassVar[str]
+    """The task that it is for, as `--task` names it."""
+    root: Path
+    name: str
+    generated: bool
+    """True: synthetic speech."""
+    variant: str
+    """Which declaration of the task it is: rows of different variants are never compared."""
+    classes: tuple[str, ...]
+    """The index of a class is the index of its logit; empty for recognition."""
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The folds of cross-validation; a task without any has the one fold 0."""
+        return ONE_FOLD
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of any score on it must know, one sentence each."""
+        return ()
+
+    @abstractmethod
+    def items(self, split: Split, fold: int = 0) -> list[Item]:
+        """List the utterances of a split, in the order that both engines use."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise one `InputError` that lists every fault, with counts and up to three examples.
+
+        Looks at folders and at each used file's header: no sample is decoded.
+        """
+
+    def read(self, path: Path) -> Tensor:
+        """Read a recording as the task's downstream in s3prl hears it: [samples], float32."""
+        return read_samples(path)
+
+    def utterance_name(self, item: Item) -> str:
+        """Return the name of a test utterance in predictions."""
+        return item.relative
+
+    def test_items(self) -> list[Item]:
+        """List the test utterances of all folds, fold after fold: what predictions are of."""
+        return [item for fold in self.folds for item in self.items("test", fold)]
+
+    def fingerprint(self) -> str:
+        """Return a sha256 over the sorted relative paths and contents' hashes of all used files.
+
+        The classes belong to it too. Files are read once per object; nothing is stored on disk.
+        """
+        return self._fingerprint
+
+    def record(self) -> records.Corpus:
+        """Describe the corpus for a result record; its sizes are those of all folds together."""
+        return records.Corpus(
+            name=self.name,
+            fingerprint=self.fingerprint(),
+            sizes={
+                split: sum(len(self.items(split, fold)) for fold in self.folds) for split in SPLITS
+            },
+            generated=self.generated,
+        )
+
+    def used_files(self) -> Iterable[Path]:
+        """Yield every file that decides a score: recordings, and what labels and splits say."""
+        for fold in self.folds:
+            for split in SPLITS:
+                for item in self.items(split, fold):
+                    yield item.path
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        files = {self.relative(path): path for path in self.used_files()}
+        digest = hashlib.sha256(json.dumps(self.classes).encode())
+        for relative in progress(sorted(files), "fingerprint of the corpus"):
+            content = hashlib.sha256(_bytes(files[relative])).hexdigest()
+            digest.update(f"{relative}\0{content}\n".encode())
+        return digest.hexdigest()
+
+    def relative(self, path: Path) -> str:
+        """Return a file's path below the corpus folder, with forward slashes."""
+        return path.relative_to(self.root).as_posix()
+
+
+def check_classes_differ(labels: Iterable[str], where: str, faults: Faults) -> None:
+    """Note in `faults` where all utterances are of one class: any model would score 100 there.
+
+    `where` is the split, in words.
+    """
+    present = set(labels)
+    if len(present) == 1:
+        faults.add("one class only, where a score needs two", f"{present.pop()} in {where}")
+
+
+def folders(root: Path) -> list[Path]:
+    """List the folders in `root`, sorted; none where `root` is not there."""
+    return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+
+
+def progress(values: Sequence[Value], description: str) -> Iterator[Value]:
+    """Show a bar on stderr, but only for a corpus that takes longer than a moment."""
+    return iter(tqdm(values, desc=description, delay=2, leave=False, unit="file"))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error

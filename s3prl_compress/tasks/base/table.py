@@ -1,0 +1,95 @@
+"""A plain table of recordings (file, label, speaker, split), and all that can be wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ...audio.clips import check_audio
+from ...audio.table import SPLIT_NAMES, TableRow, read_rows
+from ...common.faults import Faults
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recording of the table."""
+
+    path: Path
+    file: str
+    """As the table gives it."""
+    label: str
+    """What is to be predicted: a class; for recognition, the transcript."""
+    speaker: str
+    split: str
+    """As the task's form names it: a split, or for cross-validation a session."""
+
+
+def _one_sample(row: Row) -> int:
+    return 1
+
+
+def _always(label: str) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a task's table looks like."""
+
+    splits: Mapping[str, str] = field(default_factory=lambda: SPLIT_NAMES)
+    """From what a table may say to what a row says."""
+    label_column: str = "label"
+    synonyms: Mapping[str, str] = field(default_factory=dict)
+    """Other names of labels."""
+    needs_speaker: Callable[[str], bool] = _always
+    """Whether a recording with this label must have a speaker."""
+    shortest: Callable[[Row], int] = _one_sample
+    """Fewest samples that a row's recording may have, at 16 kHz."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that a table must have."""
+        return ("file", self.label_column, "speaker", "split")
+
+
+def read_table(
+    metadata: Path, form: Form, check_labels: Callable[[list[Row], Faults], None]
+) -> list[Row]:
+    """Read a table and check it with the headers of its audio files, before any work is done.
+
+    Files are relative to the table's folder, further columns are left aside. `check_labels` notes
+    what is wrong with labels and splits. Raises one `InputError` that lists every fault with its
+    count.
+    """
+    faults = Faults()
+    listed = read_rows(metadata, form.columns, faults)
+    parsed = (_parse(row, form, metadata.parent, faults) for row in listed)
+    rows = [row for row in parsed if row is not None]
+    check_labels(rows, faults)
+    for row in tqdm(rows, desc="checking the recordings", delay=2, leave=False, unit="file"):
+        if not row.path.is_file():
+            faults.add("missing file", row.file)
+            continue
+        check_audio(row.path, row.file, faults, shortest=form.shortest(row), rate=None)
+    faults.raise_if_any(str(metadata), "nothing was written; correct the table or its files")
+    return rows
+
+
+def _parse(row: TableRow, form: Form, folder: Path, faults: Faults) -> Row | None:
+    """Return the recording of a row; a row that cannot be one is noted and left out."""
+    cells, where = row.cells, f"line {row.line}"
+    file, label, speaker = row.file, cells[form.label_column], cells["speaker"]
+    label = form.synonyms.get(label, label)
+    split = form.splits.get(cells["split"])
+    if not label:
+        faults.add(f"empty {form.label_column}", file or where)
+    if split is None:
+        faults.add("unknown split", f"{cells['split']!r} on {where}")
+    if label and not speaker and form.needs_speaker(label):
+        faults.add("empty speaker", file or where)
+    if not file or not label or split is None:
+        return None
+    return Row(folder / file, file, label, speaker, split)

@@ -1,0 +1,314 @@
+"""What is asked of an upstream: the tasks' declarations, and the settings that they run with.
+
+A declaration is never edited once scores exist: a change is a new version. The settings come from
+`recipes/tasks/<task>.yaml`, which holds two of them (`smoke` and `official`), or from a file of
+the user's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ...common.errors import InputError
+from ...common.yaml_files import parse, read_text, validated
+from ...results.records import Engine, Padding
+
+ENGINES: tuple[Engine, ...] = ("onepass", "s3prl")
+SHIPPED = ("smoke", "official")
+"""The recipes that every task comes with."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A declaration: data, not code."""
+
+    name: str
+    version: int
+    """Part of a score's identity. A new version is a new declaration, never an edit."""
+    title: str
+    corpus: str
+    """Which corpus, and how it lies on disk, in words."""
+    metric: str
+    unit: str
+    higher_is_better: bool
+    s3prl: str
+    """The downstream's name in `s3prl.downstream`; empty where there is none."""
+    head: str
+    """The trained part, in words."""
+    variants: tuple[str, ...]
+    """The corpora's variants that it takes: rows of different variants are never compared."""
+
+
+_UTTERANCE_HEAD = (
+    "softmax-weighted sum of all hidden states, linear to 256, mean over frames, linear to the "
+    "classes; no non-linearity"
+)
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task(
+            name="ks",
+            version=1,
+            title="Keyword spotting",
+            corpus=(
+                "Speech Commands v0.01: <train>/<word>/<speaker>_nohash_<n>.wav, "
+                "<train>/_background_noise_/*.wav, <test>/<class>/*.wav"
+            ),
+            metric="accuracy",
+            unit="percent",
+            higher_is_better=True,
+            s3prl="speech_commands",
+            head=_UTTERANCE_HEAD,
+            variants=("official", "digits"),
+        ),
+        Task(
+            name="sid",
+            version=1,
+            title="Speaker identification",
+            corpus=(
+                "VoxCeleb1: <root>/*/wav/idXXXXX/<video>/<n>.wav, a list of lines "
+                "`1|2|3 idXXXXX/<video>/<n>.wav` (train, dev, test)"
+            ),
+            metric="accuracy",
+            unit="percent",
+            higher_is_better=True,
+            s3prl="voxceleb1",
+            head=_UTTERANCE_HEAD,
+            variants=("voxceleb1", "speakers"),
+        ),
+        Task(
+            name="er",
+            version=1,
+            title="Emotion recognition",
+            corpus=(
+                "IEMOCAP, 4 classes, five-fold cross-validation: "
+                "Session{1..5}/sentences/wav/<dialog>/<utterance>.wav, a json of labels per "
+                "session and split"
+            ),
+            metric="accuracy",
+            unit="percent",
+            higher_is_better=True,
+            s3prl="emotion",
+            head=_UTTERANCE_HEAD,
+            variants=("iemocap", "sessions"),
+        ),
+        Task(
+            name="asr",
+            version=1,
+            title="Speech recognition",
+            corpus=(
+                "LibriSpeech: <split>/<speaker>/<chapter>/<utterance>.flac and "
+                "<speaker>-<chapter>.trans.txt; train-clean-100, dev-clean, test-clean"
+            ),
+            metric="WER",
+            unit="percent",
+            higher_is_better=False,
+            s3prl="asr",
+            head=(
+                "softmax-weighted sum of all hidden states, SpecAugment, linear, bidirectional "
+                "LSTM, CTC on characters; greedy decoding, no language model"
+            ),
+            variants=("librispeech", "transcripts"),
+        ),
+    )
+}
+"""SUPERB's tasks, by the name that `--task` takes."""
+
+OWN_HEAD = Task(
+    name="ctc",
+    version=1,
+    title="Recognition by the model's own CTC head",
+    corpus=(
+        "transcribed speech: LibriSpeech's layout (of several splits, test), or a csv table with "
+        "the columns file and text (or transcript)"
+    ),
+    metric="WER",
+    unit="percent",
+    higher_is_better=False,
+    s3prl="",
+    head="the checkpoint's own, as it was fine-tuned; greedy decoding, no language model",
+    variants=("transcripts",),
+)
+"""No task of SUPERB's: nothing is trained, the whole model was. `score` takes it, no engine."""
+
+
+class RecognitionHead(BaseModel):
+    """Sizes and SpecAugment of the recogniser that ASR trains: s3prl's `RNNs` and `specaug`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    project_dim: int = Field(default=1024, ge=1)
+    """Width of the linear between the weighted sum and the LSTM."""
+    rnn_dim: int = Field(default=1024, ge=1)
+    """Units of an LSTM layer, in each direction."""
+    rnn_layers: int = Field(default=2, ge=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    """Behind every LSTM layer."""
+    specaug: bool = True
+    """SpecAugment on the weighted sum, in training."""
+
+
+class Settings(BaseModel):
+    """Everything that a run of a task can be told; see the fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    total_steps: int = Field(ge=1)
+    """Updates of the head."""
+    batch_size: int = Field(ge=1)
+    """Utterances that go through the head at once."""
+    accumulation: int = Field(default=1, ge=1)
+    """Batches whose gradients are added up for one update."""
+    eval_step: int = Field(ge=1)
+    """Steps between two evaluations on dev; steps after the last one are never kept."""
+    learning_rates: tuple[float, ...] = Field(min_length=1)
+    """Each is tried; the best on dev is tested."""
+    rate_from: Literal["onepass"] | None = None
+    """s3prl: train only at the learning rate that the one-pass engine chose on dev for the same
+    upstream, corpus and recipe; where that engine cannot score the upstream, try `learning_rates`.
+    """
+    optimizer: Literal["Adam"] = "Adam"
+    gradient_clipping: float = Field(default=1.0, gt=0)
+    """Largest norm of all trainable parameters' gradients together."""
+    projector_dim: int = Field(default=256, ge=1)
+    """KS, SID, ER: width between the head's two linears."""
+    recognition: RecognitionHead | None = None
+    """ASR: the head."""
+    padding: Padding = "independent"
+    """Used where the caller names none."""
+    crops_per_file: int = Field(default=512, ge=1)
+    """onepass, KS: evenly spaced 1 s crops that stand for a background file's random ones."""
+    longest_seconds: float = Field(default=8.0, gt=0)
+    """SID: a longer training clip is cropped at random to this length, anew every time."""
+    crops_per_clip: int = Field(default=4, ge=1)
+    """onepass, SID: random crops that stand for those of a training clip that is longer."""
+    num_workers: int = Field(default=0, ge=0)
+    """s3prl: processes that read audio. They draw the random crops too, so a run changes with
+    their number; onepass has none."""
+    seconds_per_batch: float = Field(default=16.0, gt=0)
+    """onepass: audio, padding included, that goes through the upstream at once. Does not change
+    a result beyond rounding."""
+
+    @model_validator(mode="after")
+    def _usable(self) -> Settings:
+        if any(rate <= 0 for rate in self.learning_rates):
+            raise ValueError("learning_rates must be above 0")
+        if len(set(self.learning_rates)) != len(self.learning_rates):
+            raise ValueError("learning_rates holds one rate twice")
+        if self.eval_step > self.total_steps:
+            raise ValueError(
+                f"eval_step {self.eval_step} is more than total_steps {self.total_steps}: "
+                "nothing would ever be evaluated"
+            )
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return every setting that can change the result, ready for JSON.
+
+        These are the protocol, the same for all upstreams: which learning rate `rate_from` leads to
+        is not among them (see `cell.cell_stem`).
+        """
+        values = self.model_dump(mode="json", exclude={"seconds_per_batch"})
+        if self.rate_from is None:  # as in records from before this setting
+            del values["rate_from"]
+        return values
+
+
+def find_task(name: str) -> Task:
+    """Return the declaration of a task; an unknown name is an `InputError`."""
+    if name not in TASKS:
+        raise InputError(f"task {name}: not known; give one of {', '.join(sorted(TASKS))}")
+    return TASKS[name]
+
+
+def load_settings(task: str, recipe: str | Path, engine: Engine) -> tuple[Settings, str]:
+    """Return the settings of a recipe for an engine, and the recipe's name in records.
+
+    `recipe` is `smoke`, `official` or a YAML file. A file holds the keys of `Settings` directly
+    (not below `smoke:` or `official:`), may have `engines: {onepass: {...}, s3prl: {...}}` with
+    what differs for an engine, and may have `extends: smoke` or `extends: official`: then it
+    needs only those keys that differ. Its name is its key `name`, or its stem: a table over several
+    tasks holds rows of recipes of one name. Whatever is wrong with a recipe is an
+    `InputError` that names the file and the key.
+    """
+    find_task(task)
+    if engine not in ENGINES:
+        raise InputError(f"engine {engine}: not known; give one of {', '.join(ENGINES)}")
+    shipped = resources.files("s3prl_compress.recipes").joinpath("tasks", f"{task}.yaml")
+    where, name = f"recipes/tasks/{task}.yaml", str(recipe)
+    if name in SHIPPED:
+        values = _section(_mapping(shipped.read_text("utf-8"), where), name, where, engine)
+    else:
+        path = Path(recipe)
+        where = str(path)
+        given = _mapping(read_text(path, "smoke, official or a YAML file"), where)
+        name = str(given.pop("name", path.stem))
+        if name in SHIPPED:
+            raise InputError(
+                f"{where}: a recipe of one's own must not be called {name}; rename the file, or "
+                "give it a name of its own (`name: ...`)"
+            )
+        base = given.pop("extends", None)
+        values = {}
+        if base is not None:
+            if base not in SHIPPED:
+                raise InputError(f"{where}: extends: {base}: must be smoke or official")
+            source = f"recipes/tasks/{task}.yaml"
+            values = _section(_mapping(shipped.read_text("utf-8"), source), base, source, engine)
+        for key in SHIPPED:
+            if key in given:
+                raise InputError(
+                    f"{where}: {key}: a recipe file holds the settings themselves; "
+                    f"remove this level (or write `extends: {key}`)"
+                )
+        own = _for_engine(given, where, engine)
+        if "learning_rates" in own:  # rates of one's own are to be tried, unless both are given
+            values.pop("rate_from", None)
+        values |= own
+    if engine != "s3prl":
+        values.pop("rate_from", None)
+    settings = validated(Settings, values, where)
+    if settings.rate_from is not None:
+        _check_choice(task, recipe, where)
+    return settings, name
+
+
+def _check_choice(task: str, recipe: str | Path, where: str) -> None:
+    """Refuse to take a learning rate from a one-pass run that has no choice."""
+    settings, _ = load_settings(task, recipe, "onepass")
+    if len(settings.learning_rates) == 1:
+        raise InputError(
+            f"{where}: rate_from: onepass: the one-pass engine has one learning rate here, so it "
+            "chooses none; give it several (learning_rates), or remove rate_from"
+        )
+
+
+def _mapping(text: str, where: str) -> dict[str, Any]:
+    data = parse(text, where)
+    if not isinstance(data, dict):
+        raise InputError(f"{where}: must hold settings as `key: value` lines")
+    return {str(key): value for key, value in data.items()}
+
+
+def _section(data: dict[str, Any], name: str, where: str, engine: Engine) -> dict[str, Any]:
+    if not isinstance(data.get(name), dict):
+        raise InputError(f"{where}: {name}: is missing")
+    return _for_engine(data[name], f"{where}: {name}", engine)
+
+
+def _for_engine(given: dict[str, Any], where: str, engine: Engine) -> dict[str, Any]:
+    """Merge what the section says for all engines with what it says for this one."""
+    values = dict(given)
+    overrides = values.pop("engines", None) or {}
+    if not isinstance(overrides, dict) or not set(overrides) <= set(ENGINES):
+        raise InputError(f"{where}: engines: must have only the keys {', '.join(ENGINES)}")
+    own = overrides.get(engine) or {}
+    if not isinstance(own, dict):
+        raise InputError(f"{where}: engines: {engine}: must hold `key: value` lines")
+    return values | own

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from s3prl_compress.common.errors import InputError
+from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, random_encoder
+from s3prl_compress.evaluation.onepass import run
+from s3prl_compress.evaluation.score import score
+from s3prl_compress.probing import recogniser_training
+from s3prl_compress.probing.frames import load_frames
+from s3prl_compress.probing.recogniser_training import Training
+from s3prl_compress.statistics import metrics
+from s3prl_compress.tasks.base.engine import EngineResult, Job
+from s3prl_compress.tasks.base.task import RecognitionHead, Settings
+from s3prl_compress.tasks.base.transcripts import TranscribedCorpus, open_transcripts
+
+from ...support.small_corpora import write_transcripts
+
+TEXTS = ("A", "BE", "CAN'T")
+SETTINGS = Settings(
+    total_steps=125,
+    batch_size=8,
+    eval_step=20,
+    learning_rates=(1e-2, 1e-5),
+    recognition=RecognitionHead(
+        project_dim=32, rnn_dim=48, rnn_layers=1, dropout=0.1, specaug=False
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    folder = tmp_path_factory.mktemp("recognition")
+    return Job(
+        encoder=random_encoder(NAMED_SHAPES["hubert_tiny"]),
+        checkpoint=None,
+        corpus=open_transcripts(write_transcripts(folder / "corpus", TEXTS, train=18)),
+        settings=SETTINGS,
+        seed=0,
+        padding="independent",
+        work=folder / "cell",
+        device="cpu",
+        cache=folder / "features",
+    )
+
+
+@pytest.fixture(scope="module")
+def result(job: Job) -> EngineResult:
+    return run(job)
+
+
+def test_every_test_utterance_is_recognised_and_every_rate_reported(
+    result: EngineResult, job: Job
+) -> None:
+    corpus = job.corpus
+    assert [row[:2] for row in result.predictions] == [
+        (corpus.utterance_name(item), item.label) for item in corpus.items("test")
+    ]
+    assert [rate.learning_rate for rate in result.rates] == [1e-2, 1e-5]
+    assert all(rate.best_step in range(20, 121, 20) for rate in result.rates)
+    assert result.dev_score == min(rate.dev_score for rate in result.rates)
+    assert not result.approximate
+    assert any("float16" in note for note in result.notes)
+    assert not any(job.work.glob("heads/*"))
+
+
+def test_without_a_dev_score_below_100_the_newest_head_counts(result: EngineResult) -> None:
+    lost = result.rates[1]  # a rate with which nothing is learned
+    assert (lost.dev_score, lost.best_step) == (100.0, 120)
+
+
+def test_tones_are_told_apart(result: EngineResult) -> None:
+    truth = [row[1] for row in result.predictions]
+    predicted = [row[2] for row in result.predictions]
+    assert result.learning_rate == 1e-2
+    assert metrics.word_error_rate(truth, predicted) < 70
+    assert result.rates[1].dev_score >= 100.0  # a head that has learned nothing
+
+
+def test_a_killed_cell_ends_where_an_undisturbed_one_does(
+    result: EngineResult, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = replace(job, work=tmp_path / "cell")
+    steps: list[int] = []
+    original = recogniser_training.update
+
+    def dying(*arguments: Any) -> None:
+        steps.append(len(steps))
+        if len(steps) in (50, 170):  # in the first head's training, then in the second's
+            raise KeyboardInterrupt
+        original(*arguments)
+
+    monkeypatch.setattr(recogniser_training, "update", dying)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run(killed)
+    given = run(killed)
+    assert given.predictions == result.predictions
+    assert given.rates == result.rates
+    assert not given.resumed
+    assert len(steps) < 2 * 120 + 2 * 21  # what was saved is not done again
+
+
+def test_seeds_differ_and_repeat(job: Job, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"total_steps": 20, "learning_rates": (1e-2,)})
+    assert isinstance(job.encoder, SpeechEncoder)
+    assert isinstance(job.corpus, TranscribedCorpus)
+    frames = load_frames(job.encoder, job.corpus, padding="independent", cache=tmp_path)
+    heads = []
+    for number, seed in enumerate((0, 0, 1)):
+        work = tmp_path / str(number)
+        training = Training(replace(job, settings=settings, seed=seed, work=work), frames)
+        heads.append(training.best_head(0, training.sweep()[0]).state_dict())
+    for name, weights in heads[0].items():
+        assert torch.equal(heads[1][name], weights)
+        assert not torch.equal(heads[2][name], weights)
+
+
+def test_accumulated_batches_are_the_next_ones(job: Job, tmp_path: Path) -> None:
+    assert isinstance(job.encoder, SpeechEncoder)
+    assert isinstance(job.corpus, TranscribedCorpus)
+    frames = load_frames(job.encoder, job.corpus, padding="independent", cache=tmp_path)
+    settings = SETTINGS.model_copy(update={"accumulation": 2})
+    double = Training(replace(job, settings=settings), frames)
+    single = Training(job, frames)
+    for step in (1, 4):
+        given = double._read(step)
+        expected = [*single._read(2 * step - 1), *single._read(2 * step)]
+        for ours, theirs in zip(given, expected, strict=True):
+            assert all(map(torch.equal, ours[1], theirs[1]))
+
+
+def test_a_last_bucket_of_one_is_left_out_and_said(job: Job, tmp_path: Path) -> None:
+    small = open_transcripts(write_transcripts(tmp_path / "corpus", TEXTS, train=9))
+    settings = SETTINGS.model_copy(update={"total_steps": 2, "eval_step": 2})
+    given = run(replace(job, corpus=small, settings=settings, work=tmp_path / "cell"))
+    assert any(note.startswith("1 training utterance is never used") for note in given.notes)
+    one = open_transcripts(write_transcripts(tmp_path / "one", TEXTS, train=1))
+    with pytest.raises(InputError, match="1 training utterances make no batch"):
+        run(replace(job, corpus=one, settings=settings, work=tmp_path / "cell"))
+
+
+def test_fairseq_padding_is_approximate(job: Job, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"total_steps": 2, "eval_step": 2})
+    given = run(replace(job, settings=settings, work=tmp_path / "cell", padding="fairseq"))
+    assert given.approximate
+    assert any(note.startswith("Approximate") for note in given.notes)
+
+
+def test_score_writes_a_record_with_word_and_character_errors(job: Job, tmp_path: Path) -> None:
+    recipe = tmp_path / "quick.yaml"
+    recipe.write_text(
+        "extends: smoke\ntotal_steps: 2\neval_step: 2\nlearning_rates: [1.0e-2]\n"
+        "engines: {onepass: {learning_rates: [1.0e-2]}}\n"
+    )
+    record = score(job.encoder, "asr", data=job.corpus.root, output=tmp_path / "out", recipe=recipe)
+    assert (record.metric, record.higher_is_better) == ("WER (percent)", False)
+    assert record.interval is not None
+    assert record.interval[0] <= record.score <= record.interval[1]
+    assert record.other_metrics["cer"] > 0
+    assert record.rates[0].dev_score == record.dev_score
+
+
+@pytest.mark.speech
+def test_real_speech_teaches_some_characters(speech_data: Path, tmp_path: Path) -> None:
+    from s3prl_compress.tasks.registry import prepare_corpus
+
+    table = speech_data / "asr_minilibri" / "metadata.csv"
+    recipe = tmp_path / "quick.yaml"
+    recipe.write_text(
+        "extends: smoke\ntotal_steps: 60\neval_step: 30\nlearning_rates: [1.0e-2]\n"
+        "engines: {onepass: {learning_rates: [1.0e-2]}}\n"
+    )
+    record = score(
+        random_encoder(NAMED_SHAPES["hubert_tiny"]),
+        "asr",
+        data=prepare_corpus("asr", table, tmp_path / "corpus"),
+        output=tmp_path / "out",
+        recipe=recipe,
+    )
+    assert record.test_size == 24
+    assert record.other_metrics["cer"] < 100  # more than blanks
