@@ -31,7 +31,7 @@ import s3prl_compress
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
 from s3prl_compress.encoder.frames import superb_frames
 from s3prl_compress.latency.statistics import PairedRatio, median, paired_ratio
-from s3prl_compress.probing.heads import HeadSweep
+from s3prl_compress.probing.heads import ParallelHeads
 
 BATCH, CLASSES, RATE = 32, 12, 16_000
 RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
@@ -90,7 +90,7 @@ def onepass_step(
 ) -> Callable[[], Any]:
     """Return one step of the one-pass engine on stored means [utterances, layers, width]."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    sweep = HeadSweep(values.shape[1], values.shape[2], CLASSES, rates, generators=generators)
+    sweep = ParallelHeads(values.shape[1], values.shape[2], CLASSES, rates, generators=generators)
     labels = torch.randint(CLASSES, (len(values),))
 
     def step() -> None:

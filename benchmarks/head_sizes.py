@@ -64,8 +64,8 @@ def hardened(dense: SpeechEncoder, sparsity: float) -> dict[str, SpeechEncoder]:
     found = {}
     for name, rounding in WAYS.items():
         masked = drawn_gates(dense)
-        masked.settle(choose_units(masked, dense, "structured", sparsity, rounding))
-        found[name] = masked.shrunk().eval()
+        masked.set_gates(choose_units(masked, dense, "structured", sparsity, rounding))
+        found[name] = masked.pruned().eval()
     return found
 
 

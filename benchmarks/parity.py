@@ -40,7 +40,7 @@ from peers import (
 from tqdm import tqdm
 
 from s3prl_compress.encoder import NAMED_SHAPES, EncoderShape, SpeechEncoder, load
-from s3prl_compress.s3prl_bridge.compat import mend
+from s3prl_compress.s3prl_bridge.compat import apply_patches
 
 TOLERANCE = 1e-4
 MODELS = tuple(
@@ -116,7 +116,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    mend()
+    apply_patches()
 
     rows = list(figures(arguments.models))
     print(f"{'model':16}{'states':>7}{'transformers':>14}{'s3prl':>10}{'alone':>10}  at most 1e-4")

@@ -87,7 +87,7 @@ def transformers_states(
 def s3prl_file(shape: EncoderShape, path: Path, normalize: bool = False) -> Path:
     """Write a random model of s3prl's own code as an s3prl-converted `.pt`.
 
-    `s3prl_compress.s3prl_bridge.compat.mend()` must have been called.
+    `s3prl_compress.s3prl_bridge.compat.apply_patches()` must have been called.
     """
     assert shape.position_conv is not None
     config: dict[str, Any] = {

@@ -25,9 +25,9 @@ from peers import transformers_model
 from torch import Tensor, nn
 
 import s3prl_compress  # noqa: F401  (before transformers: torchaudio's stand-in)
-from s3prl_compress.distillation import stages as learned
+from s3prl_compress.distillation import distill as learned
 from s3prl_compress.distillation.layers import LayerDistillation, scaled_layers
-from s3prl_compress.distillation.module import Imitation
+from s3prl_compress.distillation.module import DistillationModule
 from s3prl_compress.encoder import NAMED_SHAPES, SAMPLING_RATE, SpeechEncoder, random_encoder
 from s3prl_compress.latency.loop import interleaved
 from s3prl_compress.latency.plan import Bucket
@@ -53,7 +53,7 @@ def our_step(teacher: SpeechEncoder, student: SpeechEncoder, dtype: str, device:
     match = LayerDistillation(teacher.shape, student.shape, layers)
     frozen = learned._frozen(teacher, precision == "bf16").to(place)
     accelerator = loop._accelerator(settings, place)
-    model = Imitation(student, frozen, match, None, seed=0).to(place).train()
+    model = DistillationModule(student, frozen, match, None, seed=0).to(place).train()
     prepared, optimizer = accelerator.prepare(model, build_optimizer(model, settings))
 
     def step(waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -122,9 +122,9 @@ def _check_upstream(flags: argparse.Namespace) -> None:
 def _check_downstream(flags: argparse.Namespace) -> None:
     if flags.downstream not in _SILENCE:
         return
-    from .s3prl_bridge.compat import mend
+    from .s3prl_bridge.compat import apply_patches
 
-    if "torchaudio_sox_effects" in mend():
+    if "torchaudio_sox_effects" in apply_patches():
         raise InputError(
             f"-d {flags.downstream}: trims silence by libsox's effect `silence`, which torchaudio "
             "no longer has since 2.9; use an environment with torchaudio before 2.9 and libsox"

@@ -9,7 +9,7 @@ import pytest
 
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
 from s3prl_compress.run_downstream import main
-from s3prl_compress.s3prl_bridge.compat import mend
+from s3prl_compress.s3prl_bridge.compat import apply_patches
 from s3prl_compress.tasks.registry import open_corpus
 from s3prl_compress.tasks.sid.corpus import SpeakerCorpus
 
@@ -47,7 +47,7 @@ DATA = "config.downstream_expert.datarc"
 def test_mistakes_are_said_in_one_line_before_s3prl_starts(
     flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if "sv_voxceleb1" in flags and "torchaudio_sox_effects" not in mend():
+    if "sv_voxceleb1" in flags and "torchaudio_sox_effects" not in apply_patches():
         pytest.skip("this torchaudio has libsox")
     assert main(["-m", "train", "-p", "unused", "--device", "cuda", *flags]) == 2
     error = capsys.readouterr().err

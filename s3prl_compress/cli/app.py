@@ -10,15 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from ..common.validation import (
-    check_checkpoint_output,
-    check_folder_output,
-    pick_device,
-    use_threads,
-)
+from ..common.command_result import CommandResult, table
+from ..common.validation import check_folder_output, pick_device, use_threads
+from ..encoder.checkpoint import check_checkpoint_output
 from . import console
 from .checking import check
-from .console import Answer, Command, table
+from .console import Command
 from .exporting import export
 from .options import settings_of_method
 
@@ -28,7 +25,7 @@ def ls(
     name: str | None = None,
     *,
     verbose: bool = False,
-) -> Answer:
+) -> CommandResult:
     """List what there is: methods, tasks, engines, upstreams, shapes or recipes.
 
     Args:
@@ -41,7 +38,7 @@ def ls(
     return LISTINGS[kind](name, verbose)
 
 
-def inspect(model: str, *, device: str | None = None, threads: int | None = None) -> Answer:
+def inspect(model: str, *, device: str | None = None, threads: int | None = None) -> CommandResult:
     """Show an encoder's parameters, multiply-adds, shape and history.
 
     Args:
@@ -55,10 +52,10 @@ def inspect(model: str, *, device: str | None = None, threads: int | None = None
     from .inspection import inspect_model, inspection_rows
 
     figures = inspect_model(model, place)
-    return Answer(figures, table(inspection_rows(figures)))
+    return CommandResult(figures, table(inspection_rows(figures)))
 
 
-def random(shape: str, *, output: str, seed: int = 0) -> Answer:
+def random(shape: str, *, output: str, seed: int = 0) -> CommandResult:
     """Write a checkpoint with random weights, to try the tool without a download.
 
     Nothing was learned in it: its scores say nothing about compression, and say so.
@@ -74,7 +71,7 @@ def random(shape: str, *, output: str, seed: int = 0) -> Answer:
     encoder = random_encoder(named_shape(shape), seed)
     save(encoder, folder)
     figures = {"output": output, "seed": seed, "random_weights": True} | cost(encoder).model_dump()
-    return Answer(
+    return CommandResult(
         figures,
         f"{shape} with random weights (seed {seed}), {figures['parameters']:,} parameters: "
         f"{output}",
@@ -96,7 +93,7 @@ def compress(
     device: str | None = None,
     threads: int | None = None,
     **settings: str,
-) -> Answer:
+) -> CommandResult:
     """Make an encoder smaller and write it as a checkpoint folder.
 
     The method's own settings are further options: `ls methods NAME` shows them, and so does this
@@ -126,7 +123,7 @@ def compress(
 
     steps = recipes.steps_of(method, then, recipe)
     figures = compression.compress_to(model, folder, steps, settings, place, normalize)
-    return Answer(
+    return CommandResult(
         figures,
         compression.comparison(figures),
         (
@@ -138,7 +135,9 @@ def compress(
     )
 
 
-def prepare(task: Literal["ks", "sid", "er", "asr"], metadata: str, *, output: str) -> Answer:
+def prepare(
+    task: Literal["ks", "sid", "er", "asr"], metadata: str, *, output: str
+) -> CommandResult:
     """Bring a table of recordings into the layout that the engines read.
 
     Args:
@@ -154,7 +153,7 @@ def prepare(task: Literal["ks", "sid", "er", "asr"], metadata: str, *, output: s
 
     figures = corpus_figures(prepare_corpus(task, metadata, Path(output)), task)
     sizes = ", ".join(f"{count} {split}" for split, count in figures["sizes"].items())
-    return Answer(
+    return CommandResult(
         figures,
         f"{figures['name']} ({figures['variant']}, {len(figures['classes'])} classes): {sizes}",
         (
@@ -181,7 +180,7 @@ def score(
     normalize: bool | None = None,
     device: str | None = None,
     threads: int | None = None,
-) -> Answer:
+) -> CommandResult:
     """Score an encoder on a task; a cell that is already in the output is not run again.
 
     Args:
@@ -240,7 +239,7 @@ def time(
     normalize: bool | None = None,
     device: str | None = None,
     threads: int | None = None,
-) -> Answer:
+) -> CommandResult:
     """Measure an encoder's speed, by itself or side by side with another one.
 
     Args:
@@ -280,7 +279,7 @@ def time(
     figures = summary(record) | {"record": None if path is None else str(path)}
     kept = (f"record: {path}", f"next: s3prl-compress report {output}")
     hints = ("to keep the figures: add --output DIR",) if path is None else kept
-    return Answer(figures, time_table(record), hints)
+    return CommandResult(figures, time_table(record), hints)
 
 
 def run(
@@ -292,7 +291,7 @@ def run(
     only: str | None = None,
     dry_run: bool = False,
     cluster: Literal["slurm", "local"] | None = None,
-) -> Answer:
+) -> CommandResult:
     """Run a whole suite: upstreams x tasks x engines x seeds, timing, and the report.
 
     Started again, it goes on: whatever is complete in the output folder is not done again. Every
@@ -323,7 +322,7 @@ def run(
     )
 
 
-def report(folder: str, *, output: str | None = None) -> Answer:
+def report(folder: str, *, output: str | None = None) -> CommandResult:
     """Write leaderboard.md, .csv, .tex and .html from a folder of records.
 
     Args:
@@ -335,7 +334,7 @@ def report(folder: str, *, output: str | None = None) -> Answer:
     from ..report import report as publish
 
     paths = [str(path) for path in publish(folder, output)]
-    return Answer({"files": paths}, "\n".join(paths), (f"open: {paths[-1]}",))
+    return CommandResult({"files": paths}, "\n".join(paths), (f"open: {paths[-1]}",))
 
 
 COMMANDS: dict[str, Command] = {

@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
+from ..common.command_result import CommandResult
 from ..common.errors import InputError
 from ..common.validation import check_folder_output, pick_device, use_threads
-from .console import Answer
 
 SEEDS = "0-9"
 
@@ -27,7 +27,7 @@ def check(
     normalize: bool | None = None,
     device: str | None = None,
     threads: int | None = None,
-) -> Answer:
+) -> CommandResult:
     """Test whether a model loses less than a margin against its dense upstream.
 
     Both are scored on the one-pass engine with the same seeds; finished scores in the output are
@@ -81,7 +81,7 @@ def check(
         same |= {"seeds": several, "recipe": settings}
         found = [score_seeds(source, task, **same) for source in sources]
     comparison = compare(found[0], found[1], folder, margin=margin, minimum=min_score)
-    return Answer(
+    return CommandResult(
         check_figures(comparison, found[0], found[1], folder),
         check_lines(comparison),
         check_hints(comparison, output),

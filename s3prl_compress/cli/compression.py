@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
+from ..common.command_result import table
 from ..common.errors import InputError
 from ..common.files import write_atomically
 from ..encoder import SpeechEncoder, cost, load_unless_loaded, normalization_note, save
 from ..methods import MethodInfo, available, check_settings, compress
-from ..training.processes import is_main, own_device
+from ..training.processes import is_main, local_device
 from ..training.state import FACTS_FILE, read_facts
-from .console import table
 from .listing import setting_helps
 from .recipes import Step
 
@@ -54,7 +54,7 @@ def compress_to(
         (name, own | _work_of(name, own, work / f"{number}_{name}"))
         for number, (name, own) in enumerate(_dealt_out(steps, values))
     ]
-    place = own_device(torch.device(device))
+    place = local_device(torch.device(device))
     encoder = load_unless_loaded(source, device=place, normalize=normalize)
     assert isinstance(encoder, SpeechEncoder)  # no third-party upstream gets here
     for name, own in chain[1:]:

@@ -14,12 +14,13 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
+from ..common.command_result import CommandResult, table
 from ..common.errors import InputError
 from ..version import __version__
 
@@ -29,23 +30,10 @@ TRACEBACK_VARIABLE = "S3PRL_COMPRESS_TRACEBACK"
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a command found out."""
-
-    figures: dict[str, Any]
-    """Printed by `--json`, under keys that do not change."""
-    text: str = ""
-    """Printed otherwise."""
-    hints: tuple[str, ...] = ()
-    """Where the output lies and what to run next, a line each."""
-    exit_code: int = 0
-
-
-@dataclass(frozen=True)
 class Command:
     """A plain function as a command."""
 
-    function: Callable[..., Answer]
+    function: Callable[..., CommandResult]
     examples: tuple[str, ...]
     extra: Callable[[Sequence[str]], dict[str, str]] = field(default=lambda argv: {})
     """Names and help of further options that depend on the arguments so far; their texts reach
@@ -76,19 +64,6 @@ def run(commands: Mapping[str, Command], argv: Sequence[str]) -> int:
         return 0
 
 
-def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:
-    """Return rows as aligned columns."""
-    lines = [[str(cell) for cell in row] for row in ([head] if head else [])]
-    lines += [[str(cell) for cell in row] for row in rows]
-    if not lines:
-        return ""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
-
-
 def _run_one(commands: Mapping[str, Command], argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "--version"):
         version = argv and argv[0] == "--version"
@@ -107,10 +82,10 @@ def _run_one(commands: Mapping[str, Command], argv: Sequence[str]) -> int:
     with contextlib.redirect_stdout(sys.stderr):
         answer = command.function(**given)
     if as_json:
-        print(json.dumps(answer.figures, indent=2))
-        print(*answer.hints, sep="\n", end="\n" if answer.hints else "", file=sys.stderr)
+        print(json.dumps(answer.data, indent=2))
+        print(*answer.next_steps, sep="\n", end="\n" if answer.next_steps else "", file=sys.stderr)
     else:
-        print(*filter(None, (answer.text, *answer.hints)), sep="\n")
+        print(*filter(None, (answer.text, *answer.next_steps)), sep="\n")
     sys.stdout.flush()
     return answer.exit_code
 
@@ -181,7 +156,9 @@ def _parser(name: str, command: Command, extra: Mapping[str, str]) -> _Parser:
     return parser
 
 
-def _add(parser: _Parser, function: Callable[..., Answer], parameter: inspect.Parameter) -> None:
+def _add(
+    parser: _Parser, function: Callable[..., CommandResult], parameter: inspect.Parameter
+) -> None:
     """Add the argument of one parameter; jsonargparse reads its type off the signature."""
     if parameter.kind == parameter.VAR_KEYWORD:
         return

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ..common.validation import check_checkpoint_output, check_folder_output
-from .console import Answer
+from ..common.command_result import CommandResult
+from ..common.validation import check_folder_output
+from ..encoder.checkpoint import check_checkpoint_output
 
 
 def export(
@@ -15,7 +16,7 @@ def export(
     output: str,
     dense: bool = False,
     dtype: Literal["float32", "float16"] = "float32",
-) -> Answer:
+) -> CommandResult:
     """Write an encoder as a folder of transformers, or as a checkpoint folder of ours.
 
     Args:
@@ -54,4 +55,4 @@ def export(
         "notes": list(notes),
     }
     text = f"{model} as {format}, {dtype}, {size:,} bytes: {output}"
-    return Answer(figures, text, (*(f"note: {note}" for note in notes), hint))
+    return CommandResult(figures, text, (*(f"note: {note}" for note in notes), hint))

@@ -9,8 +9,8 @@ from importlib import resources
 from importlib.abc import Traversable
 from typing import TYPE_CHECKING, Any
 
+from ..common.command_result import CommandResult, table
 from ..common.errors import InputError
-from .console import Answer, table
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -22,10 +22,10 @@ ENGINES = {
     "s3prl": "s3prl's own runner in a child process; the official way, hours to days",
 }
 
-Listing = Callable[[str | None, bool], Answer]
+Listing = Callable[[str | None, bool], CommandResult]
 
 
-def list_methods(name: str | None, verbose: bool) -> Answer:
+def list_methods(name: str | None, verbose: bool) -> CommandResult:
     """List compression methods; one of them, or all when verbose, with the settings."""
     from ..methods import available
 
@@ -33,39 +33,41 @@ def list_methods(name: str | None, verbose: bool) -> Answer:
     chosen = known if name is None else {name: _chosen(name, known, "method")}
     figures = {"methods": [_method_figures(info) for info in chosen.values()]}
     if name is not None or verbose:
-        return Answer(figures, "\n\n".join(_method_text(info) for info in chosen.values()))
+        return CommandResult(figures, "\n\n".join(_method_text(info) for info in chosen.values()))
     rows = [(info.name, info.needs, info.summary) for info in known.values()]
-    return Answer(
+    return CommandResult(
         figures,
         table(rows, ("method", "needs", "what it does")),
         ("settings of one: s3prl-compress ls methods NAME",),
     )
 
 
-def list_tasks(name: str | None, verbose: bool) -> Answer:
+def list_tasks(name: str | None, verbose: bool) -> CommandResult:
     """List the tasks; one of them, or all when verbose, with corpus and head."""
     from dataclasses import asdict
 
     from ..evaluation import TASKS
-    from ..tasks.base.task import OWN_HEAD
+    from ..tasks.base.task import CTC_TASK
 
-    known = TASKS | {OWN_HEAD.name: OWN_HEAD}
+    known = TASKS | {CTC_TASK.name: CTC_TASK}
     chosen = known if name is None else {name: _chosen(name, known, "task")}
     figures = {"tasks": [asdict(task) for task in chosen.values()]}
     if name is not None or verbose:
-        return Answer(figures, "\n\n".join(table(asdict(task).items()) for task in chosen.values()))
+        return CommandResult(
+            figures, "\n\n".join(table(asdict(task).items()) for task in chosen.values())
+        )
     rows = [(t.name, t.version, t.title, f"{t.metric} ({t.unit})") for t in known.values()]
-    return Answer(figures, table(rows, ("task", "version", "title", "metric")))
+    return CommandResult(figures, table(rows, ("task", "version", "title", "metric")))
 
 
-def list_engines(name: str | None, verbose: bool) -> Answer:
+def list_engines(name: str | None, verbose: bool) -> CommandResult:
     """List the engines that score."""
     chosen = ENGINES if name is None else {name: _chosen(name, ENGINES, "engine")}
     figures = {"engines": [{"name": key, "what": text} for key, text in chosen.items()]}
-    return Answer(figures, table(chosen.items(), ("engine", "what it is")))
+    return CommandResult(figures, table(chosen.items(), ("engine", "what it is")))
 
 
-def list_upstreams(name: str | None, verbose: bool) -> Answer:
+def list_upstreams(name: str | None, verbose: bool) -> CommandResult:
     """List the upstreams that this package adds to s3prl."""
     known = {
         entry.name: _first_line(entry / "expert.py")
@@ -74,7 +76,7 @@ def list_upstreams(name: str | None, verbose: bool) -> Answer:
     }
     chosen = known if name is None else {name: _chosen(name, known, "upstream")}
     figures = {"upstreams": [{"name": key, "what": text} for key, text in chosen.items()]}
-    return Answer(
+    return CommandResult(
         figures,
         table(sorted(chosen.items()), ("upstream", "what it is")),
         (
@@ -84,7 +86,7 @@ def list_upstreams(name: str | None, verbose: bool) -> Answer:
     )
 
 
-def list_shapes(name: str | None, verbose: bool) -> Answer:
+def list_shapes(name: str | None, verbose: bool) -> CommandResult:
     """List the shapes that `inspect` and `random` know by name; weights are never implied."""
     from ..encoder import NAMED_SHAPES
 
@@ -92,14 +94,14 @@ def list_shapes(name: str | None, verbose: bool) -> Answer:
     rows = [(key, shape.family, len(shape.layers), shape.hidden) for key, shape in chosen.items()]
     keys = ("name", "family", "layers", "hidden")
     figures = {"shapes": [dict(zip(keys, row, strict=True)) for row in rows]}
-    return Answer(
+    return CommandResult(
         figures,
         table(rows, ("shape", *keys[1:])),
         ("cost of one: s3prl-compress inspect SHAPE",),
     )
 
 
-def list_recipes(name: str | None, verbose: bool) -> Answer:
+def list_recipes(name: str | None, verbose: bool) -> CommandResult:
     """List the packaged recipes: suites, and those for `score`, `compress` and pre-training."""
     folder = resources.files("s3prl_compress.recipes")
     known = {f"recipes/{entry.name}": _first_line(entry) for entry in _recipes(folder)}
@@ -107,7 +109,7 @@ def list_recipes(name: str | None, verbose: bool) -> Answer:
         known |= {f"recipes/{part}/{e.name}": _first_line(e) for e in _recipes(folder / part)}
     chosen = known if name is None else {name: _chosen(name, known, "recipe")}
     figures = {"recipes": [{"name": key, "what": text} for key, text in chosen.items()]}
-    return Answer(figures, table(sorted(chosen.items()), ("recipe", "what it is")))
+    return CommandResult(figures, table(sorted(chosen.items()), ("recipe", "what it is")))
 
 
 LISTINGS: dict[str, Listing] = {

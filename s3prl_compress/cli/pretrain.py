@@ -18,18 +18,14 @@ from typing import Any
 from ..audio import AudioSet, open_audio
 from ..common.errors import InputError
 from ..common.files import write_atomically
-from ..common.validation import (
-    check_checkpoint_output,
-    check_folder_output,
-    pick_device,
-    use_threads,
-)
+from ..common.validation import check_folder_output, pick_device, use_threads
 from ..encoder import SpeechEncoder, fingerprint, save
+from ..encoder.checkpoint import check_checkpoint_output
 from ..pretraining.iteration import Run
 from ..pretraining.recipe import Recipe, load_recipe
 from ..results.records import environment
 from ..training.curve import draw_curves
-from ..training.processes import share
+from ..training.processes import rank_and_world_size
 from . import console
 
 _CURVES = {"masked_loss": "cross entropy, masked frames", "accuracy": "accuracy, masked frames"}
@@ -42,7 +38,7 @@ def pretrain(
     output: str,
     device: str | None = None,
     threads: int | None = None,
-) -> console.Answer:
+) -> console.CommandResult:
     """Pre-train a small HuBERT from scratch on untranscribed speech.
 
     A run that was stopped goes on from its last checkpoint, to the same weights.
@@ -62,7 +58,7 @@ def pretrain(
     audio = open_audio(data, minimum_samples=settings.model.shape().minimum_samples)
     figures = run_recipe(settings, audio, folder, place)
     last = figures["iterations"][-1]
-    return console.Answer(
+    return console.CommandResult(
         figures,
         f"{settings.name}: {len(settings.iterations)} iterations over "
         f"{audio.seconds / 3600:.2f} h of audio; masked frames of training: "
@@ -82,7 +78,7 @@ def run_recipe(recipe: Recipe, audio: AudioSet, folder: Path, device: str) -> di
         InputError: `folder` holds a run with other settings or audio, the audio is unusable, or
             this is one of several processes.
     """
-    if share()[1] > 1:
+    if rank_and_world_size()[1] > 1:
         raise InputError("pre-training runs in one process; start it without a launcher")
     if recipe.audio.hold:
         audio = audio.hold()

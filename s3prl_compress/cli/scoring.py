@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..common.command_result import CommandResult
 from ..common.errors import InputError
 from ..evaluation import parse_seeds, record_path, score, score_seeds
 from ..report.summary import score_figures, score_line, seeds_figures, seeds_lines
-from .console import Answer
 
 
 def score_and_summarize(
     model: str, task: str, seed: int | None, seeds: str | None, *, output: Path, **options: Any
-) -> Answer:
+) -> CommandResult:
     """Score an encoder with one seed (0 by default) or with several, "0-9", and say the result.
 
     `options` are further arguments of `score` and `score_seeds`.
@@ -24,8 +24,10 @@ def score_and_summarize(
     if seeds is None:
         record = score(model, task, seed=seed or 0, output=output, **options)
         path = record_path(record, output)
-        return Answer(score_figures(record, path), score_line(record), (f"record: {path}", hint))
+        return CommandResult(
+            score_figures(record, path), score_line(record), (f"record: {path}", hint)
+        )
     records = score_seeds(model, task, seeds=parse_seeds(seeds), output=output, **options)
     paths = [record_path(record, output) for record in records]
     figures = seeds_figures(records, paths)
-    return Answer(figures, seeds_lines(records, figures), (f"records: {output}", hint))
+    return CommandResult(figures, seeds_lines(records, figures), (f"records: {output}", hint))

@@ -7,20 +7,6 @@ from pathlib import Path
 from .errors import InputError
 
 
-def check_checkpoint_output(folder: str | Path) -> Path:
-    """Return the folder if a checkpoint may be written there.
-
-    Raises:
-        InputError: it exists and is neither empty nor a checkpoint of ours.
-    """
-    from ..encoder import is_checkpoint
-
-    folder = check_folder_output(folder)
-    if folder.is_dir() and any(folder.iterdir()) and not is_checkpoint(folder):
-        raise InputError(f"{folder}: exists and is no checkpoint of ours; choose another name")
-    return folder
-
-
 def check_folder_output(folder: str | Path) -> Path:
     """Return the folder if it is one, or can become one.
 

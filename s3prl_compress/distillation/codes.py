@@ -17,7 +17,7 @@ from ..common.errors import InputError
 from ..common.files import write_atomically
 from ..encoder import EncoderShape, SpeechEncoder
 from .calibration import sample_states
-from .layers import Distance, check_fit, identity
+from .layers import DistillationLoss, check_fit, identity
 
 FRAMES_PER_CODE = 200
 TEMPERATURE = 0.1
@@ -33,7 +33,7 @@ def code_state(depth: int) -> int:
     return round(9 * depth / 12)
 
 
-class CodePrediction(Distance):
+class CodePrediction(DistillationLoss):
     """Cross entropy of the clusters of frames that the student was not shown.
 
     A frame's cluster is the mean nearest to the teacher's hidden state, which saw all frames. The
@@ -82,7 +82,7 @@ class CodePrediction(Distance):
         frame_counts: Tensor,
         masks: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Return `loss` and `accuracy` of masked frames; see `Distance`."""
+        """Return `loss` and `accuracy` of masked frames; see `DistillationLoss`."""
         assert masks is not None
         hidden = student_states[-1][masks]
         with torch.autocast(hidden.device.type, enabled=False):  # cosines in full precision

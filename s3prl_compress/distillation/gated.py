@@ -5,13 +5,14 @@ from __future__ import annotations
 from pydantic import Field
 
 from ..surgery.setting_types import Sparsity
-from ..training.settings import GroupRule
-from ..training.sparsity import SparsityControl
-from .config import RecoveringConfig, Stage
-from .module import SparsityPenalty
+from ..training.penalty import SparsityPenalty
+from ..training.settings import ParamGroup
+from ..training.sparsity import SparsityLagrangian
+from ..training.stages import Stage
+from .config import FinalDistillationConfig
 
 
-class GatedConfig(RecoveringConfig):
+class GatedConfig(FinalDistillationConfig):
     """Settings of gates under sparsity control; the values are DPHuBERT's."""
 
     sparsity: Sparsity = 0.75
@@ -35,12 +36,14 @@ class GatedConfig(RecoveringConfig):
     def control(self) -> SparsityPenalty:
         """Return what holds the gates to the target, which rises from 0."""
         ramp_steps = round(self.ramp * self.steps)
-        return SparsityPenalty(SparsityControl(self.sparsity, ramp_steps))
+        return SparsityPenalty(SparsityLagrangian(self.sparsity, ramp_steps))
 
 
-def gate_rules(steps: int, gates: float | None, multipliers: float | None) -> tuple[GroupRule, ...]:
+def gate_rules(
+    steps: int, gates: float | None, multipliers: float | None
+) -> tuple[ParamGroup, ...]:
     """Return how gates and multipliers learn in a stage of `steps`; see `GatedConfig` for None."""
     return (
-        GroupRule(("log_alpha",), gates or max(0.02, 40 / steps)),
-        GroupRule(("lambda1", "lambda2"), multipliers or max(0.02, 400 / steps), ascend=True),
+        ParamGroup(("log_alpha",), gates or max(0.02, 40 / steps)),
+        ParamGroup(("lambda1", "lambda2"), multipliers or max(0.02, 400 / steps), maximize=True),
     )

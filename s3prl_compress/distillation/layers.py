@@ -21,7 +21,7 @@ def scaled_layers(depth: int) -> tuple[int, ...]:
     return tuple(sorted({round(layer * depth / max(BASE_LAYERS)) for layer in BASE_LAYERS}))
 
 
-class Distance(nn.Module, ABC):
+class DistillationLoss(nn.Module, ABC):
     """How far a student is from its teacher, by the hidden states of both."""
 
     hides_frames = False
@@ -48,7 +48,7 @@ class Distance(nn.Module, ABC):
         """
 
 
-class LayerDistillation(Distance):
+class LayerDistillation(DistillationLoss):
     """Mean over groups of hidden states of L1(h_S P, h_T) - cos(h_S P, h_T), h the group's mean.
 
     The projections P start at the identity. A group with hidden state 0 has its own; the others
@@ -62,7 +62,7 @@ class LayerDistillation(Distance):
         shape_teacher: of the teacher; as deep as the student.
         shape_student: of the student.
         groups: hidden states that are compared, 0 to the number of layers: numbers, or groups.
-        projected_input: see `Distance`.
+        projected_input: see `DistillationLoss`.
 
     Raises:
         InputError: teacher and student differ in depth or frames, or there is no such state.
@@ -93,7 +93,7 @@ class LayerDistillation(Distance):
         frame_counts: Tensor,
         masks: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Return `loss`, `l1` and `cosine`; see `Distance`."""
+        """Return `loss`, `l1` and `cosine`; see `DistillationLoss`."""
         weights = _frame_weights(frame_counts, student_states[0])
         l1 = cosine = student_states[0].new_zeros((), dtype=torch.float32)
         for group in self.groups:

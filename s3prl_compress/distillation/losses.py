@@ -9,16 +9,18 @@ from ..encoder import EncoderShape, SpeechEncoder, fingerprint
 from ..training.processes import is_main
 from .calibration import sample_states
 from .codes import Codebook, CodePrediction, code_state, fit_codes, keep_codes, kept_codes
-from .config import ImitatingConfig
+from .config import DistillationConfig
 from .grouping import linear_cka, similar_groups
-from .layers import Distance, LayerDistillation, scaled_layers
+from .layers import DistillationLoss, LayerDistillation, scaled_layers
 from .relations import TemporalRelations
 
 _GROUPING_FRAMES = 5000
 """Frames over which hidden states are compared: 100 s."""
 
 
-def distance_to(teacher: SpeechEncoder, student: EncoderShape, config: ImitatingConfig) -> Distance:
+def build_distillation_loss(
+    teacher: SpeechEncoder, student: EncoderShape, config: DistillationConfig
+) -> DistillationLoss:
     """Return the loss of a student of this shape, its projections at the identity.
 
     Methods of several stages hand one on from each to the next: the student has learned to be
@@ -53,7 +55,7 @@ def distance_to(teacher: SpeechEncoder, student: EncoderShape, config: Imitating
     )
 
 
-def _codebook(teacher: SpeechEncoder, state: int, config: ImitatingConfig) -> Codebook:
+def _codebook(teacher: SpeechEncoder, state: int, config: DistillationConfig) -> Codebook:
     """Return the teacher's clusters: those in the work folder, or new ones, kept there."""
     audio = config.open(teacher.shape.minimum_samples)
     facts = [audio.fingerprint(), fingerprint(teacher), state, config.codes, config.crop_seconds]

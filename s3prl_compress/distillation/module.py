@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..encoder import SpeechEncoder
-from ..training.sparsity import SparsityControl
-from .layers import Distance
+from ..training.penalty import Penalty
+from .layers import DistillationLoss
 
 
-class Penalty(nn.Module):
-    """Term of the loss that depends on the student and the number of the update only.
-
-    It is called with (student, step) and returns a dictionary of scalars, of which `loss` is added
-    to the loss and the others are logged.
-    """
-
-    def begin(self, student: Any, step: int) -> None:
-        """Prepare the student for update `step`; called before each of its batches is run."""
-
-
-class Imitation(nn.Module):
+class DistillationModule(nn.Module):
     """The student's distance from the teacher, and a penalty.
 
     The teacher is no submodule: its weights are neither trained nor part of a checkpoint.
@@ -42,7 +30,7 @@ class Imitation(nn.Module):
         self,
         student: nn.Module,
         teacher: SpeechEncoder,
-        distance: Distance,
+        distance: DistillationLoss,
         penalty: Penalty | None,
         seed: int,
     ) -> None:
@@ -102,20 +90,3 @@ class Imitation(nn.Module):
         finally:
             hook.remove()
         return (projected[0], *states[1:]), counts
-
-
-class SparsityPenalty(Penalty):
-    """Holds a student to a target by `student.expected_sparsity()`."""
-
-    def __init__(self, control: SparsityControl) -> None:
-        super().__init__()
-        self.control = control
-
-    def forward(self, student: nn.Module, step: int) -> dict[str, Tensor]:
-        """Return `loss` (the Lagrangian), `sparsity` (expected) and `target`."""
-        sparsity: Tensor = student.expected_sparsity()  # type: ignore[operator]
-        return {
-            "loss": self.control.penalty(sparsity, step),
-            "sparsity": sparsity.detach(),
-            "target": torch.tensor(self.control.target_at(step)),
-        }

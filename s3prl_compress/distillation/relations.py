@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ..encoder import EncoderShape
-from .layers import Distance, check_fit
+from .layers import DistillationLoss, check_fit
 
 
-class TemporalRelations(Distance):
+class TemporalRelations(DistillationLoss):
     """Mean square difference of the temporal Gram matrices of student and teacher.
 
     A Gram matrix holds the inner products of all pairs of an utterance's frames, over the width:
@@ -37,7 +37,7 @@ class TemporalRelations(Distance):
         frame_counts: Tensor,
         masks: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Return `loss`, `layerwise` and `intralayer`; see `Distance`."""
+        """Return `loss`, `layerwise` and `intralayer`; see `DistillationLoss`."""
         weights = _pair_weights(frame_counts, student_states[0])
         pairs = list(zip(student_states, teacher_states, strict=True))
         layerwise = torch.stack(

@@ -31,7 +31,7 @@ class GuestShape:
         return (None,) * (self.states - 1)
 
 
-class Guest(nn.Module, ABC):
+class UpstreamAdapter(nn.Module, ABC):
     """An upstream that is not ours. It cannot be compressed or saved.
 
     What its batches do to its features is not known to us. So its `padding` counts as fairseq's,

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ..common.errors import InputError
 from ..common.files import folder_atomically
-from .adapter import Guest
+from ..common.validation import check_folder_output
+from .adapter import UpstreamAdapter
 from .head import CTCHead
 from .layers import HeadLayout
 from .linear import SharedLinear, SparseLinear, unpack_bits
@@ -270,12 +271,12 @@ def _check_linears(encoder: SpeechEncoder, where: str) -> None:
                 )
 
 
-def fingerprint(encoder: SpeechEncoder | Guest) -> str:
+def fingerprint(encoder: SpeechEncoder | UpstreamAdapter) -> str:
     """Return the sha256 over shape, normalisation flag and weights: an encoder's identity.
 
     The history does not enter, nor does the padding (records and caches name it themselves).
     """
-    if isinstance(encoder, Guest):
+    if isinstance(encoder, UpstreamAdapter):
         return encoder.fingerprint()
     digest = hashlib.sha256(encoder.shape.model_dump_json().encode())
     digest.update(f"normalize={encoder.normalize}".encode())
@@ -287,3 +288,15 @@ def fingerprint(encoder: SpeechEncoder | Guest) -> str:
         data = tensor.detach().cpu().contiguous().flatten()
         digest.update(data.view(torch.uint8).numpy().data if data.numel() else b"")
     return digest.hexdigest()
+
+
+def check_checkpoint_output(folder: str | Path) -> Path:
+    """Return the folder if a checkpoint may be written there.
+
+    Raises:
+        InputError: it exists and is neither empty nor a checkpoint of ours.
+    """
+    folder = check_folder_output(folder)
+    if folder.is_dir() and any(folder.iterdir()) and not is_checkpoint(folder):
+        raise InputError(f"{folder}: exists and is no checkpoint of ours; choose another name")
+    return folder

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ..results.records import Cost, Upstream
-from .adapter import Guest
+from .adapter import UpstreamAdapter
 from .checkpoint import fingerprint
 from .linear import SparseLinear
 from .model import SpeechEncoder
@@ -115,9 +115,9 @@ def cost(encoder: SpeechEncoder | EncoderShape) -> Cost:
     )
 
 
-def describe(encoder: SpeechEncoder | Guest, name: str, source: str) -> Upstream:
+def describe(encoder: SpeechEncoder | UpstreamAdapter, name: str, source: str) -> Upstream:
     """Return what a record says of the encoder that was measured."""
-    if isinstance(encoder, Guest):
+    if isinstance(encoder, UpstreamAdapter):
         return encoder.describe(name)
     return Upstream(
         name=name,

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..common.errors import InputError
-from .adapter import Guest
+from .adapter import UpstreamAdapter
 from .bundled import SHIPPED, shipped_folder
 from .checkpoint import is_checkpoint, load_folder, save_folder
 from .model import PADDINGS, Padding, SpeechEncoder
@@ -57,12 +57,12 @@ def load(
 
 
 def load_unless_loaded(
-    source: str | Path | SpeechEncoder | Guest,
+    source: str | Path | SpeechEncoder | UpstreamAdapter,
     *,
     padding: Padding = "independent",
     device: str | torch.device | None = None,
     normalize: bool | None = None,
-) -> SpeechEncoder | Guest:
+) -> SpeechEncoder | UpstreamAdapter:
     """Return `source` itself where it is a module, else what `load` makes of it.
 
     Raises:
@@ -71,10 +71,10 @@ def load_unless_loaded(
     if not isinstance(source, nn.Module):
         return load(source, padding=padding, device=device, normalize=normalize)
     if normalize is not None:
-        name = source.upstream if isinstance(source, Guest) else "the encoder"
+        name = source.upstream if isinstance(source, UpstreamAdapter) else "the encoder"
         raise InputError(
             f"{name}: normalize is an option of what is loaded here; leave it out"
-            + ("" if isinstance(source, Guest) else ", and set `encoder.normalize`")
+            + ("" if isinstance(source, UpstreamAdapter) else ", and set `encoder.normalize`")
         )
     return source
 

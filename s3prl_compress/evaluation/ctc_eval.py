@@ -17,13 +17,13 @@ from ..common.files import locked
 from ..common.precision import full_precision
 from ..common.validation import pick_device
 from ..encoder import SpeechEncoder, describe, load_unless_loaded, normalization_note
-from ..encoder.adapter import Guest
+from ..encoder.adapter import UpstreamAdapter
 from ..results import records
 from ..results.records import ScoreRecord, Upstream
 from ..tasks.base.card import read_card
 from ..tasks.base.corpus import CARD_FILE
 from ..tasks.base.engine import ENGINE_VERSIONS, WORK_FOLDER
-from ..tasks.base.task import OWN_HEAD
+from ..tasks.base.task import CTC_TASK
 from .cell import finished_record, stem_of, write_predictions
 from .ctc import CTCScore, measure_ctc, needs_head
 
@@ -37,7 +37,7 @@ _NOTE = (
 
 
 def score_own_head(
-    source: str | Path | SpeechEncoder | Guest,
+    source: str | Path | SpeechEncoder | UpstreamAdapter,
     *,
     data: str | Path,
     output: str | Path,
@@ -67,7 +67,7 @@ def score_own_head(
     device = pick_device(device)
     encoder = load_unless_loaded(source, normalize=normalize)
     given = "the encoder" if isinstance(source, nn.Module) else str(source)
-    if isinstance(encoder, Guest):
+    if isinstance(encoder, UpstreamAdapter):
         raise InputError(f"{encoder.upstream}: an upstream of s3prl's own has no CTC head")
     needs_head(encoder, given)
     speech = open_transcribed(data, "test", minimum_samples=0)
@@ -77,15 +77,15 @@ def score_own_head(
     upstream = describe(encoder, name or short.removesuffix(".pt"), described)
     corpus = _corpus(speech, Path(data))
     identity = {
-        "task": OWN_HEAD.name,
-        "task_version": OWN_HEAD.version,
+        "task": CTC_TASK.name,
+        "task_version": CTC_TASK.version,
         "checkpoint": upstream.checkpoint_sha256,
         "corpus": corpus.fingerprint,
         "settings": DECODING,
         "engine_version": ENGINE_VERSIONS["greedy"],
     }
     output = Path(output)
-    stem = stem_of(upstream, (OWN_HEAD.name, "greedy"), identity)
+    stem = stem_of(upstream, (CTC_TASK.name, "greedy"), identity)
     if not force and (finished := finished_record(output, stem)) is not None:
         return finished
     lock = output / WORK_FOLDER / f"{stem}.lock"
@@ -117,17 +117,17 @@ def _record(
     )
     return ScoreRecord(
         upstream=upstream,
-        task=OWN_HEAD.name,
-        task_version=OWN_HEAD.version,
-        variant=OWN_HEAD.variants[0],
+        task=CTC_TASK.name,
+        task_version=CTC_TASK.version,
+        variant=CTC_TASK.variants[0],
         engine="greedy",
         engine_version=ENGINE_VERSIONS["greedy"],
         padding="independent",  # utterances go through one at a time
         seed=None,
         recipe=records.NO_RECIPE,
         settings=DECODING,
-        metric=f"{OWN_HEAD.metric} ({OWN_HEAD.unit})",
-        higher_is_better=OWN_HEAD.higher_is_better,
+        metric=f"{CTC_TASK.metric} ({CTC_TASK.unit})",
+        higher_is_better=CTC_TASK.higher_is_better,
         score=score.word_error_rate,
         standard_error=score.standard_error,
         interval=score.interval,

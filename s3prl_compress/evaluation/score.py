@@ -25,11 +25,11 @@ from ..encoder import (
     read_config,
     save,
 )
-from ..encoder.adapter import Guest
+from ..encoder.adapter import UpstreamAdapter
 from ..results.records import Engine, Padding, ScoreRecord, Upstream
 from ..tasks.base.corpus import Corpus
 from ..tasks.base.engine import WORK_FOLDER, EngineResult, Job, RunJob
-from ..tasks.base.task import OWN_HEAD, TASKS, Settings, load_settings
+from ..tasks.base.task import CTC_TASK, TASKS, Settings, load_settings
 from ..tasks.registry import open_corpus
 from .cell import cell_stem, finished_record, make_record, record_path, write_cell
 from .ctc_eval import score_own_head
@@ -43,7 +43,7 @@ _ENGINE_MODULES = {
 
 
 def score(
-    source: str | Path | SpeechEncoder | Guest,
+    source: str | Path | SpeechEncoder | UpstreamAdapter,
     task: str = "ks",
     *,
     data: str | Path,
@@ -72,7 +72,7 @@ def score(
     Args:
         source: what `s3prl_compress.load` takes, an encoder, or an upstream that is not ours: its
             batches are s3prl's, so its padding is fairseq's.
-        task: name of a task, see `TASKS`; or `ctc`, see `own_head.score_own_head`, for which
+        task: name of a task, see `TASKS`; or `ctc`, see `ctc_eval.score_own_head`, for which
             engine, recipe, seed, padding and cache have no meaning and stay as they are.
         data: the corpus folder, see `prepare`.
         output: folder of records. Beside `<stem>.json` stands `<stem>.csv`, the predictions.
@@ -91,7 +91,7 @@ def score(
     Raises:
         InputError: one line: an unknown name, a recipe, corpus or checkpoint that cannot be used.
     """
-    if task == OWN_HEAD.name:
+    if task == CTC_TASK.name:
         _nothing_to_train(engine=engine, recipe=recipe, seed=seed, padding=padding, cache=cache)
         return score_own_head(
             source,
@@ -109,7 +109,7 @@ def score(
 
 
 def open_order(
-    source: str | Path | SpeechEncoder | Guest,
+    source: str | Path | SpeechEncoder | UpstreamAdapter,
     task: str,
     data: str | Path,
     output: str | Path,
@@ -124,7 +124,7 @@ def open_order(
 ) -> Order:
     """Check the arguments of `score` and open what they name."""
     if task not in TASKS:
-        names = ", ".join([*sorted(TASKS), OWN_HEAD.name])
+        names = ", ".join([*sorted(TASKS), CTC_TASK.name])
         raise InputError(f"task {task}: not known; give one of {names}")
     settings, _ = load_settings(task, recipe, engine)
     device = pick_device(device)
@@ -135,9 +135,9 @@ def open_order(
         raise InputError(f"padding {used}: choose one of {', '.join(PADDINGS)}")
     corpus = open_corpus(data, task)
     corpus.check()
-    by_onepass = onepass_scores(task, third_party=isinstance(source, Guest))
+    by_onepass = onepass_scores(task, third_party=isinstance(source, UpstreamAdapter))
     if engine == "onepass" and not by_onepass:
-        given = source.upstream if isinstance(source, Guest) else source
+        given = source.upstream if isinstance(source, UpstreamAdapter) else source
         raise InputError(
             f"{name or given}: asr, onepass: how many frames an upstream of s3prl's "
             "own makes is not known beforehand; use the engine s3prl"
@@ -159,7 +159,9 @@ def open_order(
 
 def score_order(order: Order, engine: Engine, *, force: bool) -> ScoreRecord:
     """Score a cell; where the recipe says so, at the learning rate that one-pass chose."""
-    by_onepass = onepass_scores(order.corpus.task, third_party=isinstance(order.source, Guest))
+    by_onepass = onepass_scores(
+        order.corpus.task, third_party=isinstance(order.source, UpstreamAdapter)
+    )
     if order.settings(engine).rate_from is None or not by_onepass:
         return _score(order, engine, force=force)
     rates = _rates_by_onepass(order)
@@ -174,8 +176,8 @@ def score_order(order: Order, engine: Engine, *, force: bool) -> ScoreRecord:
 class Order:
     """What to score, and with which recipe: the same for both engines."""
 
-    source: str | Path | SpeechEncoder | Guest
-    encoder: SpeechEncoder | Guest
+    source: str | Path | SpeechEncoder | UpstreamAdapter
+    encoder: SpeechEncoder | UpstreamAdapter
     upstream: Upstream
     corpus: Corpus
     recipe: str | Path
@@ -270,7 +272,7 @@ def make_job(order: Order, engine: Engine, rate: ChosenRate | None, work: Path) 
     return Job(
         encoder=encoder,
         checkpoint=_checkpoint(encoder, order.source, work) if engine == "s3prl" else None,
-        upstream=encoder.upstream if isinstance(encoder, Guest) else "compressed",
+        upstream=encoder.upstream if isinstance(encoder, UpstreamAdapter) else "compressed",
         corpus=order.corpus,
         settings=settings,
         seed=order.seed,
@@ -326,9 +328,9 @@ def work_folder(output: Path, stem: str, *, empty: bool) -> Path:
 
 
 def _padding(
-    source: str | Path | SpeechEncoder | Guest, given: Padding | None, settings: Settings
+    source: str | Path | SpeechEncoder | UpstreamAdapter, given: Padding | None, settings: Settings
 ) -> Padding:
-    return source.padding if isinstance(source, Guest) else given or settings.padding
+    return source.padding if isinstance(source, UpstreamAdapter) else given or settings.padding
 
 
 def _nothing_to_train(**given: object) -> None:
@@ -336,15 +338,17 @@ def _nothing_to_train(**given: object) -> None:
     named = [key for key, value in given.items() if value != usual.get(key)]
     if named:
         raise InputError(
-            f"task {OWN_HEAD.name}: nothing is trained, so it takes no {', '.join(named)}; leave "
+            f"task {CTC_TASK.name}: nothing is trained, so it takes no {', '.join(named)}; leave "
             "that out"
         )
 
 
 def _describe(
-    encoder: SpeechEncoder | Guest, source: str | Path | SpeechEncoder | Guest, name: str | None
+    encoder: SpeechEncoder | UpstreamAdapter,
+    source: str | Path | SpeechEncoder | UpstreamAdapter,
+    name: str | None,
 ) -> Upstream:
-    if isinstance(encoder, Guest):
+    if isinstance(encoder, UpstreamAdapter):
         return encoder.describe(name or encoder.upstream)
     if isinstance(source, nn.Module):
         return describe(encoder, name or "encoder", encoder.provenance.base)
@@ -353,10 +357,12 @@ def _describe(
 
 
 def _checkpoint(
-    encoder: SpeechEncoder | Guest, source: str | Path | SpeechEncoder | Guest, work: Path
+    encoder: SpeechEncoder | UpstreamAdapter,
+    source: str | Path | SpeechEncoder | UpstreamAdapter,
+    work: Path,
 ) -> Path | None:
     """Return a folder of ours with the encoder, for an engine that runs in another process."""
-    if isinstance(encoder, Guest):
+    if isinstance(encoder, UpstreamAdapter):
         return encoder.checkpoint
     if (
         not isinstance(source, nn.Module)

@@ -11,9 +11,9 @@ from pathlib import Path
 from ..common.errors import InputError
 from ..common.precision import full_precision
 from ..encoder import SpeechEncoder
-from ..encoder.adapter import Guest
+from ..encoder.adapter import UpstreamAdapter
 from ..results.records import Engine, Padding, ScoreRecord
-from ..tasks.base.task import OWN_HEAD
+from ..tasks.base.task import CTC_TASK
 from . import onepass
 from .cell import finished_record
 from .score import Order, cell_lock, make_job, open_order, score_order, work_folder, write_result
@@ -45,7 +45,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def score_seeds(
-    source: str | Path | SpeechEncoder | Guest,
+    source: str | Path | SpeechEncoder | UpstreamAdapter,
     task: str = "ks",
     *,
     seeds: Sequence[int],
@@ -75,9 +75,9 @@ def score_seeds(
     Raises:
         InputError: as `score`; or seeds that are none, or one of them twice.
     """
-    if task == OWN_HEAD.name:
+    if task == CTC_TASK.name:
         raise InputError(
-            f"task {OWN_HEAD.name}: nothing is trained, so it takes no seeds; leave that out"
+            f"task {CTC_TASK.name}: nothing is trained, so it takes no seeds; leave that out"
         )
     seeds = _checked(seeds)
     order = open_order(

@@ -14,7 +14,7 @@ import torch
 from ..common.errors import InputError
 from ..common.precision import full_precision
 from ..common.validation import pick_device
-from ..encoder.adapter import Guest
+from ..encoder.adapter import UpstreamAdapter
 from ..encoder.inference import inference_copy
 from ..results.records import TimeRecord, environment, write_record
 from .assemble import make_record
@@ -31,8 +31,8 @@ FEWEST_REPEATS = 3
 
 
 def time_upstreams(
-    source: str | Path | SpeechEncoder | Guest,
-    against: str | Path | SpeechEncoder | Guest | None = None,
+    source: str | Path | SpeechEncoder | UpstreamAdapter,
+    against: str | Path | SpeechEncoder | UpstreamAdapter | None = None,
     *,
     name: str | None = None,
     against_name: str | None = None,
@@ -182,7 +182,7 @@ def _threads(threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _ready(encoder: SpeechEncoder | Guest, dtype: DType, device: str) -> Forward:
+def _ready(encoder: SpeechEncoder | UpstreamAdapter, dtype: DType, device: str) -> Forward:
     """Return the encoder, or a copy where it is in another dtype, place or mode than wanted.
 
     A copy, too, where it is sparse: its dense weights are rebuilt before the clock starts.
@@ -195,15 +195,15 @@ def _ready(encoder: SpeechEncoder | Guest, dtype: DType, device: str) -> Forward
     return encoder
 
 
-def _name(source: str | Path | SpeechEncoder | Guest) -> str:
+def _name(source: str | Path | SpeechEncoder | UpstreamAdapter) -> str:
     if isinstance(source, (str, Path)):
         return Path(source).name or str(source)
-    if isinstance(source, Guest):
+    if isinstance(source, UpstreamAdapter):
         return source.upstream
     return source.shape.family
 
 
-def _source(source: str | Path | SpeechEncoder | Guest) -> str:
+def _source(source: str | Path | SpeechEncoder | UpstreamAdapter) -> str:
     return str(source) if isinstance(source, (str, Path)) else "in memory"
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import Field
 
-from ..distillation.config import Stage
 from ..encoder.model import SpeechEncoder
 from ..training.ctc import add_head
 from ..training.finetuning import TranscribedOnlyConfig, finetune, passes_to_steps
+from ..training.stages import Stage
 from .registry import register
 
 

@@ -7,15 +7,15 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, model_validator
 
-from ..distillation.config import ImitatingConfig
-from ..distillation.stages import recover
+from ..distillation.config import DistillationConfig
+from ..distillation.distill import final_distillation
 from ..encoder.checkpoint import fingerprint
 from ..encoder.loading import load
 from ..encoder.model import SpeechEncoder
 from .registry import register
 
 
-class DistillConfig(ImitatingConfig):
+class DistillConfig(DistillationConfig):
     """Settings of plain distillation; the defaults are those of DPHuBERT's second run."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -73,6 +73,8 @@ def distill(encoder: SpeechEncoder, config: DistillConfig) -> SpeechEncoder:
     place = teacher.device
     student = copy.deepcopy(encoder)
     try:
-        return recover(student, teacher.to(encoder.device), config, config.stage("distill"))
+        return final_distillation(
+            student, teacher.to(encoder.device), config, config.stage("distill")
+        )
     finally:
         teacher.to(place)  # the caller's own may be one

@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from ..distillation.distill import distill, final_distillation
 from ..distillation.gated import GatedConfig
-from ..distillation.losses import distance_to
-from ..distillation.stages import distill, recover
+from ..distillation.losses import build_distillation_loss
 from ..encoder.model import SpeechEncoder
 from ..surgery.binarize import choose_units
 from ..surgery.gate_layout import GateKind
@@ -71,7 +71,7 @@ def dphubert(encoder: SpeechEncoder, config: DPHuBERTConfig) -> SpeechEncoder:
     }
     masked = MaskedEncoder(encoder, drops, straight_through=False)
     masked.add_start_noise(START_NOISE, config.seed)
-    distance = distance_to(encoder, encoder.shape, config)
+    distance = build_distillation_loss(encoder, encoder.shape, config)
     distill(masked, encoder, config, config.gated_stage("gates"), config.control(), distance)
-    masked.settle(choose_units(masked, encoder, "dphubert", config.sparsity))
-    return recover(masked.shrunk(), encoder, config, config.final_stage(), distance)
+    masked.set_gates(choose_units(masked, encoder, "dphubert", config.sparsity))
+    return final_distillation(masked.pruned(), encoder, config, config.final_stage(), distance)

@@ -15,16 +15,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..audio import AudioSet, open_audio
+from ..common.method_config import MethodConfig
 from ..encoder.cost import nonzero_parameters
 from ..encoder.linear import Linear, LowRankLinear, SharedLinear, dense_bias, dense_weight
 from ..encoder.model import SpeechEncoder
 from ..surgery.activations import INPUT_OF, second_moments
-from ..surgery.budget import Counts, RemovalOrder, meet_target
+from ..surgery.budget import Counts, RemovalOrder, find_sparsity
 from ..surgery.cutting import stored_weights
 from ..surgery.rebuild import get_linear, low_rank_linear, rebuild
 from ..surgery.setting_types import ALL_LINEARS, LinearNames, Sparsity
 from .audio import waveforms
-from .registry import MethodConfig, register
+from .registry import register
 
 
 class LowRankConfig(MethodConfig):
@@ -190,7 +191,7 @@ def _choose(
         return total - sum(now) + sum(after)
 
     order = RemovalOrder([_keys(own, config.allocation) for own in spectra.values()])
-    return meet_target("low_rank", config.sparsity, total, order, stored)
+    return find_sparsity("low_rank", config.sparsity, total, order, stored)
 
 
 def _factored(linear: Linear, rank: int) -> int:

@@ -13,26 +13,27 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..common.errors import InputError
+from ..common.method_config import MethodConfig
 from ..encoder.cost import nonzero_parameters
 from ..encoder.linear import DenseLinear, Linear, SparseLinear, dense_bias, dense_weight
 from ..encoder.model import SpeechEncoder
 from ..encoder.shape import LINEARS
-from ..surgery.budget import TOLERANCE, Counts, RemovalOrder, meet_target
+from ..surgery.budget import TOLERANCE, Counts, RemovalOrder, find_sparsity
 from ..surgery.channels import (
     Group,
-    Queue,
+    PruningSchedule,
     groups_of,
     importance,
     queues_of,
     selection_of,
     weakest_first,
 )
-from ..surgery.cutting import select_units, stored_after
+from ..surgery.cutting import parameters_after, select_units
 from ..surgery.rebuild import get_linear, rebuild
 from ..surgery.selection import Selection
 from ..surgery.setting_types import Multiple, Sparsity, UnitNames
 from ..surgery.threshold import largest
-from .registry import MethodConfig, register
+from .registry import register
 
 
 class MagnitudeConfig(MethodConfig):
@@ -104,18 +105,21 @@ def choose_channels(encoder: SpeechEncoder, config: MagnitudeConfig) -> Selectio
         }
         return selection_of(encoder.shape, kept)
 
-    counts = meet_target(
+    counts = find_sparsity(
         "magnitude",
         config.sparsity,
         nonzero_parameters(encoder),
         RemovalOrder(keys),
-        lambda counts: stored_after(encoder, select(counts)),
+        lambda counts: parameters_after(encoder, select(counts)),
     )
     return select(counts)
 
 
 def _keys(
-    queues: list[Queue], groups: list[Group], values: list[Tensor], config: MagnitudeConfig
+    queues: list[PruningSchedule],
+    groups: list[Group],
+    values: list[Tensor],
+    config: MagnitudeConfig,
 ) -> list[NDArray[np.float64]]:
     """Return the key of each step of each queue: the largest of what is gone by then."""
     if config.scope == "layer":

@@ -13,10 +13,11 @@ from importlib import metadata
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from ..common.errors import InputError
 from ..common.git import git_state
+from ..common.method_config import MethodConfig
 from ..encoder.model import SpeechEncoder
 from ..encoder.provenance import MethodStep
 from ..version import __version__
@@ -37,16 +38,6 @@ _BUILT_IN = (
     "self_pinching",
     "ctc",
 )
-
-
-class MethodConfig(BaseModel):
-    """Base of a method's settings: each one a typed field with a default and a docstring."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    def recorded(self) -> dict[str, Any]:
-        """Return what the encoder's history keeps of the settings, in words that JSON can hold."""
-        return self.model_dump(mode="json")
 
 
 Method = Callable[[SpeechEncoder, Any], SpeechEncoder]

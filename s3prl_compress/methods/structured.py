@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from ..distillation.distill import distill, final_distillation
 from ..distillation.gated import GatedConfig
-from ..distillation.losses import distance_to
-from ..distillation.stages import distill, recover
+from ..distillation.losses import build_distillation_loss
 from ..encoder.model import SpeechEncoder
 from ..surgery.binarize import Rounding, choose_units
 from ..surgery.masked import MaskedEncoder
@@ -64,8 +64,8 @@ def structured(encoder: SpeechEncoder, config: StructuredConfig) -> SpeechEncode
     drops = dict.fromkeys(config.units, config.drop)
     masked = MaskedEncoder(encoder, drops, straight_through=True)
     masked.start_by_magnitude(config.spread)
-    distance = distance_to(encoder, encoder.shape, config)
+    distance = build_distillation_loss(encoder, encoder.shape, config)
     distill(masked, encoder, config, config.gated_stage("gates"), config.control(), distance)
     rounding = Rounding(config.multiple, config.head_multiple, config.equal_heads)
-    masked.settle(choose_units(masked, encoder, "structured", config.sparsity, rounding))
-    return recover(masked.shrunk(), encoder, config, config.final_stage(), distance)
+    masked.set_gates(choose_units(masked, encoder, "structured", config.sparsity, rounding))
+    return final_distillation(masked.pruned(), encoder, config, config.final_stage(), distance)

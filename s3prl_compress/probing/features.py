@@ -26,7 +26,7 @@ from .pooling import Clip, pool_clips
 
 if TYPE_CHECKING:
     from ..encoder import SpeechEncoder
-    from ..encoder.adapter import Guest
+    from ..encoder.adapter import UpstreamAdapter
 
 FEATURES_VERSION = 3
 """Part of the key: raised whenever the same key would give other features."""
@@ -56,7 +56,7 @@ def features_of(job: Job, clips: Sequence[Clip]) -> Features:
 
 
 def load_features(
-    encoder: SpeechEncoder | Guest,
+    encoder: SpeechEncoder | UpstreamAdapter,
     corpus: Corpus,
     clips: Sequence[Clip],
     *,
@@ -115,7 +115,7 @@ def _open(path: Path, identity: dict[str, Any]) -> Tensor | None:
 def _write(
     path: Path,
     identity: dict[str, Any],
-    encoder: SpeechEncoder | Guest,
+    encoder: SpeechEncoder | UpstreamAdapter,
     clips: Sequence[Clip],
     read: Callable[[Path], Tensor],
     padding: Padding,

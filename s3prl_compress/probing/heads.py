@@ -108,7 +108,7 @@ class Heads:
         return logits, pooled, projected
 
 
-class HeadSweep(Heads):
+class ParallelHeads(Heads):
     """Heads in training, one per seed and learning rate; each has its own clipping and Adam state.
 
     Heads of one seed lie side by side, in the order of the learning rates; the seeds follow one

@@ -28,7 +28,7 @@ from ..results.records import Padding
 
 if TYPE_CHECKING:
     from ..encoder import SpeechEncoder
-    from ..encoder.adapter import Guest
+    from ..encoder.adapter import UpstreamAdapter
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def evenly_spaced(path: Path, crops: int, samples: int = SAMPLING_RATE) -> list[
     return [Clip(path, int(start), samples) for start in starts]
 
 
-def pool(encoder: SpeechEncoder | Guest, waveforms: Sequence[Tensor]) -> Tensor:
+def pool(encoder: SpeechEncoder | UpstreamAdapter, waveforms: Sequence[Tensor]) -> Tensor:
     """Return the mean over frames of every hidden state: [batch, layers + 1, width], float32.
 
     The frames are those that s3prl's Featurizer takes: `round(samples / 320)` with independent
@@ -91,7 +91,7 @@ def pool(encoder: SpeechEncoder | Guest, waveforms: Sequence[Tensor]) -> Tensor:
 
 
 def pool_clips(
-    encoder: SpeechEncoder | Guest,
+    encoder: SpeechEncoder | UpstreamAdapter,
     clips: Sequence[Clip],
     write: Callable[[list[int], np.ndarray], None],
     *,
@@ -150,7 +150,9 @@ def _check_lengths(clips: Sequence[Clip], minimum: int) -> None:
 
 
 @contextmanager
-def ready(encoder: SpeechEncoder | Guest, padding: Padding, device: str) -> Iterator[None]:
+def ready(
+    encoder: SpeechEncoder | UpstreamAdapter, padding: Padding, device: str
+) -> Iterator[None]:
     """Put the encoder on the device with this padding; leave it as it was found."""
     before, home = encoder.padding, next(encoder.parameters()).device
     try:

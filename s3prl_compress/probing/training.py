@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..tasks.base.engine import Job
-from .heads import Heads, HeadSweep
+from .heads import Heads, ParallelHeads
 
 _ROWS_AT_ONCE = 1024
 """Utterances per forward pass in evaluations: 40 MB at base size."""
@@ -38,7 +38,7 @@ class Best:
     """In percent."""
     step: int
     state: dict[str, Tensor]
-    """See `HeadSweep.state`."""
+    """See `ParallelHeads.state`."""
 
 
 def train_heads(
@@ -64,7 +64,7 @@ def train_heads(
     generators = [torch.Generator().manual_seed(job.seed) for job in jobs]
     _, layers, width = values.shape
     rates = len(settings.learning_rates)
-    sweep = HeadSweep(
+    sweep = ParallelHeads(
         layers,
         width,
         len(jobs[0].corpus.classes),

@@ -137,7 +137,7 @@ def _run(task: ChildTask, folder: Path) -> None:
 
 def _train(runner: SeededRunner, downstream: Downstream, folder: Path) -> ChildResult:
     """Train, and load what is best on dev into the runner."""
-    from .compat import mend
+    from .compat import apply_patches
 
     resumed_from = _first_resumption(folder, runner.step, runner.total_steps)
     start = time.perf_counter()
@@ -148,7 +148,7 @@ def _train(runner: SeededRunner, downstream: Downstream, folder: Path) -> ChildR
         dev_score=dev_score,
         resumed_from=resumed_from,
         predictions=None,
-        mends=tuple(mend()),
+        mends=tuple(apply_patches()),
         seconds={"start": 0.0, "train": time.perf_counter() - start, "test": 0.0},
     )
 

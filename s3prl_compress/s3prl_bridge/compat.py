@@ -1,7 +1,8 @@
-"""Every mend that s3prl 0.4.18 needs on current libraries, each applied only where needed.
+"""Patches that s3prl 0.4.18 needs to run on current libraries, each applied only where needed.
 
-`mend()` comes before the first import of s3prl. It changes torchaudio, huggingface_hub, torch and
-multiprocessing in memory, and nothing of s3prl itself. The line numbers are those of s3prl 0.4.18.
+Call `apply_patches()` before the first import of s3prl. It changes torchaudio, huggingface_hub,
+torch and multiprocessing in memory, and nothing of s3prl itself. Line numbers in the comments are
+those of s3prl 0.4.18.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _applied: list[str] = []
 _done = False
 
 
-def mend() -> list[str]:
+def apply_patches() -> list[str]:
     """Apply what is needed; return the names of the mends applied in this process.
 
     Calling it again changes nothing and returns the same names.
@@ -208,7 +209,7 @@ def worker_processes() -> bool:
 
 class _MendedWhenUnpickled:
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[()]]:
-        return mend, ()
+        return apply_patches, ()
 
 
 MENDS: tuple[Callable[[], bool], ...] = (

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from ..encoder.bundled import SHIPPED
-from .compat import mend
+from .compat import apply_patches
 
 
 def upstream_names() -> tuple[str, ...]:
@@ -31,7 +31,7 @@ def register() -> None:
 
     A name of s3prl's own is never replaced.
     """
-    mend()
+    apply_patches()
     hub = importlib.import_module("s3prl.hub")
     for name in upstream_names():
         found = getattr(hub, name, None)
@@ -65,7 +65,7 @@ def register_alone() -> None:
     """
     if "s3prl.hub" in sys.modules:
         raise RuntimeError("register_alone comes before the first import of s3prl.hub")
-    mend()
+    apply_patches()
     hub = ModuleType("s3prl.hub", "s3prl's hub, with the upstream of this run only.")
     sys.modules["s3prl.hub"] = hub
     hub.__dict__["compressed"] = _entry("compressed")

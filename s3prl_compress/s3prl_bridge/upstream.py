@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from ..common.errors import InputError
-from ..encoder.adapter import Guest, GuestShape
+from ..encoder.adapter import GuestShape, UpstreamAdapter
 from ..encoder.cost import LEADERBOARD_SAMPLES, count_macs
 from ..results.records import Cost, Upstream
 
@@ -30,7 +30,7 @@ _SHORTEST = 400
 """Samples that one frame of 25 ms needs, in every upstream of s3prl that we know."""
 
 
-class ForeignFacts(BaseModel):
+class UpstreamInfo(BaseModel):
     """What has to be tried out to be known."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,7 +41,7 @@ class ForeignFacts(BaseModel):
     cost: Cost
 
 
-class ForeignUpstream(Guest):
+class S3PRLUpstreamAdapter(UpstreamAdapter):
     """An upstream by the name that s3prl knows it by; it is built when it is first run.
 
     Args:
@@ -58,7 +58,7 @@ class ForeignUpstream(Guest):
         self,
         upstream: str,
         checkpoint: str | Path | None = None,
-        facts: ForeignFacts | None = None,
+        facts: UpstreamInfo | None = None,
     ) -> None:
         module = None
         if facts is None:
@@ -78,7 +78,7 @@ class ForeignUpstream(Guest):
         self.module = module
         self.eval()
 
-    def train(self, mode: bool = True) -> ForeignUpstream:
+    def train(self, mode: bool = True) -> S3PRLUpstreamAdapter:
         """Stay in eval mode: dropout has no place in frozen features."""
         super().train(False)
         return self
@@ -119,11 +119,11 @@ def foreign_fingerprint(upstream: str, checkpoint: str | Path | None) -> str:
 
 
 def _build(upstream: str, checkpoint: str | Path | None) -> Any:
-    from .compat import mend
+    from .compat import apply_patches
 
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise InputError(f"{checkpoint}: no such file; s3prl's {upstream} was to read it")
-    mend()
+    apply_patches()
     # What s3prl prints must not get between a command's figures.
     with contextlib.redirect_stdout(sys.stderr):
         hub = importlib.import_module("s3prl.hub")
@@ -141,7 +141,7 @@ def _build(upstream: str, checkpoint: str | Path | None) -> Any:
             ) from error
 
 
-def _find_out(module: Any, upstream: str) -> ForeignFacts:
+def _find_out(module: Any, upstream: str) -> UpstreamInfo:
     """Run an upstream to learn its sizes and its cost.
 
     The counter knows matrix products and convolutions; Fourier transforms count for nothing.
@@ -155,7 +155,7 @@ def _find_out(module: Any, upstream: str) -> ForeignFacts:
         )
     weights = list(module.parameters())
     count = sum(parameter.numel() for parameter in weights)
-    return ForeignFacts(
+    return UpstreamInfo(
         states=len(states),
         hidden=states[0].shape[-1],
         frame_stride=int(module.get_downsample_rates("hidden_states")),

@@ -14,7 +14,7 @@ from filelock import FileLock
 from ..common.errors import InputError
 from ..common.validation import pick_device, use_threads
 from ..encoder import SpeechEncoder, fingerprint
-from ..encoder.adapter import Guest
+from ..encoder.adapter import UpstreamAdapter
 from ..encoder.cost import parameters
 from ..evaluation import record_path, score_seeds
 from ..latency import time_upstreams, write_time_record
@@ -176,14 +176,14 @@ def _encoder(plan: Plan, name: str) -> SpeechEncoder:
     return load_upstream(_entry(plan, name), plan.upstreams)
 
 
-def _source(plan: Plan, entry: UpstreamEntry) -> str | Guest:
+def _source(plan: Plan, entry: UpstreamEntry) -> str | UpstreamAdapter:
     """Return what `score` takes for an upstream that was made."""
     if entry.s3prl is not None:
         return make_peer(entry, plan.upstreams)[0]
     return upstream_source(entry, plan.upstreams)
 
 
-def _upstream_of(plan: Plan, name: str) -> SpeechEncoder | Guest:
+def _upstream_of(plan: Plan, name: str) -> SpeechEncoder | UpstreamAdapter:
     source = _source(plan, _entry(plan, name))
     return _encoder(plan, name) if isinstance(source, str) else source
 

@@ -21,7 +21,7 @@ from typing import TypeVar
 
 import torch
 
-from ..cli.console import Answer
+from ..common.command_result import CommandResult
 from ..common.validation import pick_device, use_threads
 from ..encoder import LEADERBOARD_SAMPLES
 from ..evaluation import Settings
@@ -41,7 +41,7 @@ _SHARE_OF_PEAK = 0.7
 _BOARD_SECONDS = sum(LEADERBOARD_SAMPLES) / 16_000
 
 
-def estimate(plan: Plan, cells: Sequence[Cell]) -> Answer:
+def estimate(plan: Plan, cells: Sequence[Cell]) -> CommandResult:
     """Return the list of cells with what each will take; nothing is written."""
     use_threads(plan.threads or plan.suite.threads)
     return estimate_table(plan, _Estimator(plan, cells).all())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..cli.console import Answer, table
+from ..common.command_result import CommandResult, table
 from .cells import Cell
 from .plan import Plan
 
@@ -25,7 +25,7 @@ class Estimate:
     """Where the seconds come from."""
 
 
-def estimate_table(plan: Plan, rows: Sequence[Estimate]) -> Answer:
+def estimate_table(plan: Plan, rows: Sequence[Estimate]) -> CommandResult:
     """Return both tables and their figures."""
     total = _sum(rows)
     summary = [
@@ -73,7 +73,7 @@ def estimate_table(plan: Plan, rows: Sequence[Estimate]) -> Answer:
             last,
         )
     )
-    return Answer(figures, text, (f"nothing was written; without --dry-run: {plan.output}",))
+    return CommandResult(figures, text, (f"nothing was written; without --dry-run: {plan.output}",))
 
 
 def duration(seconds: float | None) -> str:

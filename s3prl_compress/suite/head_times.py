@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..evaluation import Settings
-from ..probing.heads import HeadSweep
+from ..probing.heads import ParallelHeads
 from ..probing.recogniser import Recogniser
 from ..probing.recogniser_training import update
 from ..tasks.base.task import RecognitionHead
@@ -112,7 +112,7 @@ def _sweep(
     """
     states, hidden, classes, projector_dim = shape
     learning_rates = [1e-4] * rates
-    sweep = HeadSweep(
+    sweep = ParallelHeads(
         states,
         hidden,
         classes,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..cli.console import Answer
+from ..common.command_result import CommandResult
 from ..common.errors import InputError
 from ..common.files import write_atomically
 from ..common.validation import check_folder_output, check_threads, pick_device
@@ -41,7 +41,7 @@ def run_suite(
     only: str | None = None,
     dry_run: bool = False,
     cluster: Cluster | None = None,
-) -> Answer:
+) -> CommandResult:
     """Run a suite and write its leaderboard; see `suite.recipe` for the file's keys.
 
     A failing cell does not stop the others: the answer lists it, and its exit code is 1.
@@ -125,7 +125,7 @@ def _here(plan: Plan, cells: Sequence[Cell]) -> list[tuple[Cell, CellResult]]:
     return results
 
 
-def _finish(plan: Plan, path: Path, results: Sequence[tuple[Cell, CellResult]]) -> Answer:
+def _finish(plan: Plan, path: Path, results: Sequence[tuple[Cell, CellResult]]) -> CommandResult:
     """Write the report and the list of failures."""
     from ..report import report
 
@@ -169,7 +169,7 @@ def _finish(plan: Plan, path: Path, results: Sequence[tuple[Cell, CellResult]]) 
         "failed": [{"cell": cell.title, "reason": result.words} for cell, result in failed],
         "files": [str(file) for file in files],
     }
-    return Answer(figures, "\n".join(lines), tuple(hints), 1 if failed else 0)
+    return CommandResult(figures, "\n".join(lines), tuple(hints), 1 if failed else 0)
 
 
 def _paragraph(plan: Plan, cell: Cell, result: CellResult) -> str:

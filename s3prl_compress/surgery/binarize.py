@@ -14,9 +14,9 @@ from torch import Tensor
 from ..encoder.cost import nonzero_parameters
 from ..encoder.model import SpeechEncoder
 from ..encoder.shape import EncoderShape
-from .budget import Counts, RemovalOrder, meet_target
-from .channels import Queue
-from .cutting import stored_after
+from .budget import Counts, RemovalOrder, find_sparsity
+from .channels import PruningSchedule
+from .cutting import parameters_after
 from .gate_layout import GateKind, gate_sizes, selection_of_gates
 from .gates import POSITIVE_SHIFT
 from .masked import MaskedEncoder
@@ -79,7 +79,7 @@ def choose_units(
     whole: Gates = {kind: torch.ones_like(own, dtype=torch.bool) for kind, own in learned.items()}
 
     def stored(kept: Gates) -> int:
-        return stored_after(encoder, selection_of_gates(shape, kept))
+        return parameters_after(encoder, selection_of_gates(shape, kept))
 
     everything = _Removals(shape, whole, learned, (*COARSE, *FINE), rounding, masked.soft)
     low, high = 0, len(everything.order)
@@ -91,7 +91,7 @@ def choose_units(
     settled = {kind: reached[kind] if kind in COARSE else own for kind, own in whole.items()}
 
     fine = _Removals(shape, settled, learned, FINE, rounding, masked.soft)
-    counts = meet_target(
+    counts = find_sparsity(
         method, sparsity, total, fine.order, lambda counts: stored(fine.after(counts))
     )
     return fine.after(counts)
@@ -135,13 +135,13 @@ class _Removals:
                     bundles.setdefault((kind, layer, size, alone), []).append(len(self.members))
                     self.members.append((kind, start + weakest))
                 start += size
-        self.queues: list[Queue] = []
+        self.queues: list[PruningSchedule] = []
         keys = []
         for (kind, _, size, _), positions in bundles.items():
             gone = _losses(size, rounding.step(kind), least=1 if kind == "conv" else 0)
             if len(gone):
                 ranked = torch.stack([learned[kind][self.members[place][1]] for place in positions])
-                self.queues.append(Queue(tuple(positions), gone))
+                self.queues.append(PruningSchedule(tuple(positions), gone))
                 due = _count_shifts(ranked) if by_count else ranked.double().mean(0).numpy()
                 keys.append(due[gone - 1])
         self.order = RemovalOrder(keys)

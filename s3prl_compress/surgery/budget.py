@@ -38,12 +38,12 @@ class RemovalOrder:
         return np.bincount(self._queue[:steps], minlength=self.queues).astype(np.int64)
 
 
-def meet_target(
+def find_sparsity(
     method: str,
     sparsity: float,
     total: int,
     order: RemovalOrder,
-    stored_after: Callable[[Counts], int],
+    parameters_after: Callable[[Counts], int],
 ) -> Counts:
     """Return the steps per queue that come closest to the target.
 
@@ -52,7 +52,7 @@ def meet_target(
         sparsity: fraction of `total` that shall go.
         total: parameters that the encoder stores now.
         order: of the steps.
-        stored_after: parameters that it would store after that many steps of each queue; it
+        parameters_after: parameters that it would store after that many steps of each queue; it
             must not grow with more steps.
 
     Raises:
@@ -60,7 +60,7 @@ def meet_target(
     """
 
     def reached(steps: int) -> float:
-        return 1 - stored_after(order.counts(steps)) / total
+        return 1 - parameters_after(order.counts(steps)) / total
 
     low, high = 0, len(order)
     maximum = reached(high)

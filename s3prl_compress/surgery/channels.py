@@ -58,7 +58,7 @@ def groups_of(shape: EncoderShape, kinds: Sequence[UnitKind]) -> list[Group]:
 
 
 @dataclass(frozen=True)
-class Queue:
+class PruningSchedule:
     """Groups of one size that lose channels together, in steps."""
 
     positions: tuple[int, ...]
@@ -71,7 +71,9 @@ class Queue:
         return int(self.gone[steps - 1]) if steps else 0
 
 
-def queues_of(groups: Sequence[Group], multiple: int, *, heads_together: bool) -> list[Queue]:
+def queues_of(
+    groups: Sequence[Group], multiple: int, *, heads_together: bool
+) -> list[PruningSchedule]:
     """Return in which steps groups lose channels, so that their sizes become multiples.
 
     heads_together: the heads of one layer that have one size keep one size. Fused attention pads
@@ -82,7 +84,7 @@ def queues_of(groups: Sequence[Group], multiple: int, *, heads_together: bool) -
         head = None if heads_together else group.head
         bundles.setdefault((group.kind, group.layer, group.size, head), []).append(position)
     return [
-        Queue(tuple(positions), _losses(groups[positions[0]].size, multiple))
+        PruningSchedule(tuple(positions), _losses(groups[positions[0]].size, multiple))
         for positions in bundles.values()
     ]
 

@@ -68,7 +68,7 @@ def select_units(encoder: SpeechEncoder, selection: Selection) -> SpeechEncoder:
     return rebuild(encoder, linears, layers=layers, convs=convs, tensors=tensors)
 
 
-def stored_after(encoder: SpeechEncoder, selection: Selection) -> int:
+def parameters_after(encoder: SpeechEncoder, selection: Selection) -> int:
     """Count the parameters that `select_units` would leave, without building anything."""
     total = nonzero_parameters(encoder)
     for number, (layer, kept) in enumerate(
@@ -92,7 +92,7 @@ def select_linear(linear: Linear, rows: Tensor | None, columns: Tensor | None) -
         factor_out = _take(linear.factor_out, rows, 0)
         factor_in = _take(linear.factor_in, columns, 1)
         bias = _take(linear.bias, rows, 0)
-        if factors_pay(factor_in.shape[0], factor_out.shape[0], factor_in.shape[1]):
+        if saves_parameters(factor_in.shape[0], factor_out.shape[0], factor_in.shape[1]):
             return low_rank_linear(factor_in, factor_out, bias)
         return dense_linear(factor_out @ factor_in, bias)
     if isinstance(linear, SharedLinear):
@@ -134,7 +134,7 @@ def stored_weights(linear: Linear, rows: Tensor | None, columns: Tensor | None) 
     return outputs * inputs + outputs
 
 
-def factors_pay(rank: int, outputs: int, inputs: int) -> bool:
+def saves_parameters(rank: int, outputs: int, inputs: int) -> bool:
     """Say whether two factors of this rank are smaller than the matrix itself."""
     return rank * (outputs + inputs) < outputs * inputs
 

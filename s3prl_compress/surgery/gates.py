@@ -26,7 +26,7 @@ class HardConcrete(nn.Module):
     are fixed. With straight-through a unit stays, at 1, where `log_alpha > 0`. Without it, as
     published with DPHuBERT: each module keeps as many units as it is expected to, which is
     n - round(n - sum P(z > 0)), those of largest log_alpha, each scaled by
-    sigmoid(0.8 log_alpha / temperature), an approximation of the gate's mean. `settle` replaces
+    sigmoid(0.8 log_alpha / temperature), an approximation of the gate's mean. `set_gates` replaces
     that choice of units and leaves the scales as they were learned.
 
     Source: Louizos, Welling, Kingma: Learning sparse neural networks through L0 regularization,
@@ -101,7 +101,7 @@ class HardConcrete(nn.Module):
             start += len(open_)
         return kept
 
-    def settle(self, kept: Tensor) -> None:
+    def set_gates(self, kept: Tensor) -> None:
         """Fix which units stay in eval mode, [size] bool on any device."""
         self.settled = kept.to(self.log_alpha.device)
 

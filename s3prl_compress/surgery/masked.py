@@ -35,7 +35,7 @@ class MaskedEncoder(nn.Module):
         encoder: with dense linears only; left as it is.
         drops: which kinds of units have gates, and `HardConcrete`'s `drop` of each, from which
             they start.
-        straight_through: gates are 0 or 1; else survivors are scaled, which `shrunk` folds in.
+        straight_through: gates are 0 or 1; else survivors are scaled, which `pruned` folds in.
 
     Raises:
         InputError: the encoder has linears that are not dense.
@@ -66,7 +66,7 @@ class MaskedEncoder(nn.Module):
             }
         ).to(encoder.device)
         self.soft = not straight_through
-        self._norms: list[SurvivorNorm] = []
+        self._norms: list[MaskedLayerNorm] = []
         if "conv" in self.gates:
             self._norms = _replace_norms(self.encoder)
         self._total = nonzero_parameters(encoder)
@@ -133,12 +133,12 @@ class MaskedEncoder(nn.Module):
         """Return the location of each gate of a kind, [units]; the larger, the surer to stay."""
         return self.gate(kind).log_alpha.detach()
 
-    def settle(self, kept: Mapping[GateKind, Tensor]) -> None:
+    def set_gates(self, kept: Mapping[GateKind, Tensor]) -> None:
         """Fix which units stay in eval mode, a bool per gate on any device."""
         for kind, wanted in kept.items():
-            self.gate(kind).settle(wanted)
+            self.gate(kind).set_gates(wanted)
 
-    def shrunk(self) -> SpeechEncoder:
+    def pruned(self) -> SpeechEncoder:
         """Return the encoder without the units that are closed in eval mode."""
         self.eval()
         source = self.encoder
@@ -231,7 +231,7 @@ class MaskedEncoder(nn.Module):
         return self._total - lost
 
 
-class SurvivorNorm(nn.LayerNorm):
+class MaskedLayerNorm(nn.LayerNorm):
     """LayerNorm whose statistics are those of the channels that are open."""
 
     member: Tensor | None = None
@@ -250,13 +250,13 @@ class SurvivorNorm(nn.LayerNorm):
         return centred * torch.rsqrt(variance + self.eps) * self.weight + self.bias
 
 
-def _replace_norms(encoder: SpeechEncoder) -> list[SurvivorNorm]:
-    """Put a `SurvivorNorm` wherever convolution channels are normalised; return them in order."""
+def _replace_norms(encoder: SpeechEncoder) -> list[MaskedLayerNorm]:
+    """Put a `MaskedLayerNorm` wherever convolution channels are normalised; return them."""
     norms = []
     for owner in (*encoder.feature_extractor.conv_layers, encoder.feature_projection):
         norm = getattr(owner, "layer_norm", None)
         if isinstance(norm, nn.LayerNorm):
-            replaced = SurvivorNorm(norm.normalized_shape, eps=norm.eps).to(norm.weight.device)
+            replaced = MaskedLayerNorm(norm.normalized_shape, eps=norm.eps).to(norm.weight.device)
             replaced.load_state_dict(norm.state_dict())
             owner.layer_norm = replaced
             norms.append(replaced)

@@ -25,7 +25,7 @@ Place = tuple[int, str]
 """A Transformer layer and one of its six linears."""
 
 
-class ReweightedEncoder(nn.Module, ABC):
+class ParametrizedEncoder(nn.Module, ABC):
     """An encoder whose linears run with weights that are made of the stored ones in every step.
 
     Args:

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from ..audio import AudioSet, TranscribedAudio, open_transcribed
 from ..audio.table import Split
-from ..distillation.config import LearnedConfig, Stage
-from ..distillation.module import Penalty
-from ..distillation.stages import identity_of, on_device, run_stage
 from ..encoder import CTCHead, SpeechEncoder
 from .ctc import TranscribedBatches, ctc_loss, without_long_ones
 from .loop import Batches, Progress
-from .processes import own_device, share
+from .penalty import Penalty
+from .processes import local_device, rank_and_world_size
+from .stages import LearnedConfig, Stage, identity_of, on_device, run_stage
 
 
 class TranscribedConfig(LearnedConfig):
@@ -147,7 +146,7 @@ def finetune(
     """
     assert encoder.head is not None
     speech = config.transcribed(encoder.shape.minimum_samples)
-    device = own_device(encoder.device)
+    device = local_device(encoder.device)
     identity = identity_of(
         student, config, stage, speech.audio.fingerprint(), texts_fingerprint(speech)
     )
@@ -177,7 +176,7 @@ def _batches(
     targets = planned.targets  # a character without a symbol is found before any training
 
     def batches(first: int) -> Iterator[dict[str, Any]]:
-        own, processes = share()
+        own, processes = rank_and_world_size()
         source = planned.batches.iterate(first, config.workers, (own, processes))
         for number, (crops, waveforms) in enumerate(source, start=first):
             mine = crops[own::processes]

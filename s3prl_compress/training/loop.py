@@ -28,7 +28,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from ..common.errors import InputError
-from .settings import GroupRule, LoopSettings, build_optimizer
+from .settings import LoopSettings, ParamGroup, build_optimizer
 from .state import load_state, read_facts, save_state
 
 Scalars = dict[str, float]
@@ -62,7 +62,7 @@ def train(
     settings: LoopSettings,
     folder: Path,
     *,
-    rules: Sequence[GroupRule] = (),
+    rules: Sequence[ParamGroup] = (),
     device: str | torch.device = "cpu",
     validate: Callable[[nn.Module], Scalars] | None = None,
     identity: str = "",

@@ -7,7 +7,7 @@ import os
 import torch
 
 
-def share() -> tuple[int, int]:
+def rank_and_world_size() -> tuple[int, int]:
     """Return this process's number, counted from 0, and how many there are."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
@@ -16,11 +16,11 @@ def share() -> tuple[int, int]:
 
 def is_main() -> bool:
     """Say whether this process is the one that writes."""
-    return share()[0] == 0
+    return rank_and_world_size()[0] == 0
 
 
-def own_device(device: torch.device) -> torch.device:
+def local_device(device: torch.device) -> torch.device:
     """Return the device of this process: each of several has a GPU of its own."""
-    if device.type == "cuda" and share()[1] > 1:
+    if device.type == "cuda" and rank_and_world_size()[1] > 1:
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     return device

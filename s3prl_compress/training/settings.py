@@ -57,21 +57,21 @@ class LoopSettings(BaseModel):
 
 
 @dataclass(frozen=True)
-class GroupRule:
+class ParamGroup:
     """Parameters that learn in a way of their own, without weight decay."""
 
     names: tuple[str, ...]
     """Last parts of their names, such as `log_alpha`."""
     learning_rate: float
     """At its peak; it rises and falls as that of all others."""
-    ascend: bool = False
+    maximize: bool = False
     """The loss is maximised over them: multipliers of a Lagrangian."""
     momentum: float | None = None
     """In place of AdamW's first beta."""
 
 
 def build_optimizer(
-    model: nn.Module, settings: LoopSettings, rules: Sequence[GroupRule] = ()
+    model: nn.Module, settings: LoopSettings, rules: Sequence[ParamGroup] = ()
 ) -> Optimizer:
     """Return AdamW over the parameters of `model` that require gradients.
 
@@ -98,7 +98,7 @@ def build_optimizer(
             "params": own,
             "peak": rule.learning_rate,
             "weight_decay": 0.0,
-            "maximize": rule.ascend,
+            "maximize": rule.maximize,
             "betas": (
                 settings.betas[0] if rule.momentum is None else rule.momentum,
                 settings.betas[1],

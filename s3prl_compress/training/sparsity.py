@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-class SparsityControl(nn.Module):
+class SparsityLagrangian(nn.Module):
     """lambda1 (s - t) + lambda2 (s - t)^2, of expected sparsity s and target t.
 
     The multipliers must be learned by gradient *ascent*: they grow for as long as the target is

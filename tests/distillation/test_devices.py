@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from s3prl_compress.distillation import stages as learned
+from s3prl_compress.distillation import distill as learned
 from s3prl_compress.encoder import dense_shape, random_encoder
 from s3prl_compress.methods import compress
 from s3prl_compress.training import finetuning, loop
@@ -33,7 +33,7 @@ def second_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(loop, "_accelerator", accelerator)
     for module in (learned, finetuning):
-        monkeypatch.setattr(module, "own_device", lambda device: OWN)
+        monkeypatch.setattr(module, "local_device", lambda device: OWN)
 
 
 def test_devices_are_told_apart() -> None:

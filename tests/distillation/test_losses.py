@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 import torch
 
+from s3prl_compress.distillation import distill as learned
 from s3prl_compress.distillation import losses
-from s3prl_compress.distillation import stages as learned
 from s3prl_compress.distillation.codes import CodePrediction
-from s3prl_compress.distillation.config import Stage
 from s3prl_compress.distillation.layers import LayerDistillation
-from s3prl_compress.distillation.losses import distance_to
+from s3prl_compress.distillation.losses import build_distillation_loss
 from s3prl_compress.distillation.relations import TemporalRelations
 from s3prl_compress.encoder import fingerprint
 from s3prl_compress.methods import compress
+from s3prl_compress.training.stages import Stage
 
 from ..methods.test_structured import SMOKE
 from ..support.small import small_encoder, speech
@@ -36,7 +36,7 @@ def test_every_loss_is_learned(loss: str, tones: Path) -> None:
             parameter += 0.1 * torch.randn_like(parameter)
     settings = config(tones, loss=loss, accumulation=1, log_every=10, checkpoint_every=10)
     settings = settings.model_copy(update=SETTINGS[loss])
-    distance = distance_to(teacher, student.shape, settings)
+    distance = build_distillation_loss(teacher, student.shape, settings)
     assert type(distance) is KINDS[loss]
     long = Stage("long", steps=60, learning_rate=3e-3, warmup=0.1)
     training = learned.distill(student, teacher, settings, long, distance=distance).training
@@ -50,7 +50,9 @@ def test_groups_are_of_states_that_are_alike(tones: Path) -> None:
     with torch.no_grad():
         for parameter in teacher.encoder.layers[1].parameters():
             parameter *= 1e-3
-    distance = distance_to(teacher, teacher.shape, config(tones, loss="groups", groups=3))
+    distance = build_distillation_loss(
+        teacher, teacher.shape, config(tones, loss="groups", groups=3)
+    )
     assert isinstance(distance, LayerDistillation)
     assert (1, 2) in distance.groups
     assert sorted(state for group in distance.groups for state in group) == [0, 1, 2, 3]

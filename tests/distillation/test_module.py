@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.distillation.layers import LayerDistillation
-from s3prl_compress.distillation.losses import distance_to
-from s3prl_compress.distillation.module import Imitation
+from s3prl_compress.distillation.losses import build_distillation_loss
+from s3prl_compress.distillation.module import DistillationModule
 from s3prl_compress.methods import check_settings
 from s3prl_compress.methods.prune_low_rank.gradual import MaskedWeights
 from s3prl_compress.surgery.masked import MaskedEncoder
@@ -40,7 +40,7 @@ def test_layer_zero_can_be_the_feature_projection_s_output(kind: str, family: st
     found: dict[bool, Seen] = {}
     for projected in (False, True):
         distance = Seen(teacher.shape, teacher.shape, (0, 2), projected_input=projected)
-        Imitation(student, teacher, distance, None, seed=0)(speech(1500, 4000), 0, 1.0)
+        DistillationModule(student, teacher, distance, None, seed=0)(speech(1500, 4000), 0, 1.0)
         found[projected] = distance
     expected = teacher.feature_projection(teacher.features(speech(1500, 4000))[0])
     torch.testing.assert_close(found[True].teacher[0], expected)
@@ -51,7 +51,7 @@ def test_layer_zero_can_be_the_feature_projection_s_output(kind: str, family: st
     assert not torch.allclose(found[True].student[0], found[False].student[0])
     assert not teacher.feature_projection._forward_hooks
     if kind == "gates":
-        shrunk = student.shrunk()  # type: ignore[operator]
+        shrunk = student.pruned()  # type: ignore[operator]
         own = shrunk.feature_projection(shrunk.features(speech(1500, 4000))[0])
         torch.testing.assert_close(found[True].student[0], own, rtol=1e-4, atol=1e-4)
 
@@ -59,7 +59,9 @@ def test_layer_zero_can_be_the_feature_projection_s_output(kind: str, family: st
 def test_the_projection_s_output_is_learned_from() -> None:
     student, teacher = small_encoder(seed=7), small_encoder()
     distance = LayerDistillation(teacher.shape, teacher.shape, (0,), projected_input=True)
-    Imitation(student, teacher, distance, None, seed=0)(speech(3000), 0, 1.0)["loss"].backward()
+    DistillationModule(student, teacher, distance, None, seed=0)(speech(3000), 0, 1.0)[
+        "loss"
+    ].backward()
     assert student.feature_projection.projection.weight.grad is not None
     assert student.encoder.pos_conv_embed.conv.bias.grad is None
 
@@ -73,7 +75,7 @@ def test_dphubert_alone_compares_it(tones: Path) -> None:
         ("prune_low_rank", {}, False),
     ):
         config: Any = check_settings(method, {"audio": tones} | settings)
-        assert distance_to(encoder, encoder.shape, config).projected_input is expected
+        assert build_distillation_loss(encoder, encoder.shape, config).projected_input is expected
         assert ("layer_zero" in config.recorded()) == (method == "dphubert")
     other = {"audio": tones, "loss": "relations"}
     assert "layer_zero" not in check_settings("dphubert", other).recorded()

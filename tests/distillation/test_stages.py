@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from s3prl_compress.audio import audio_set
 from s3prl_compress.common.errors import InputError
-from s3prl_compress.distillation import stages as learned
-from s3prl_compress.distillation.config import ImitatingConfig, Stage
-from s3prl_compress.distillation.losses import distance_to
-from s3prl_compress.distillation.stages import distill
+from s3prl_compress.distillation import distill as learned
+from s3prl_compress.distillation.config import DistillationConfig
+from s3prl_compress.distillation.distill import distill
+from s3prl_compress.distillation.losses import build_distillation_loss
 from s3prl_compress.encoder import SpeechEncoder, fingerprint, load
+from s3prl_compress.training.stages import Stage
 from s3prl_compress.training.state import read_facts
 
 from ..support.small import small_encoder
@@ -27,7 +28,7 @@ STAGE = Stage("small", steps=6, learning_rate=1e-3, warmup=0.3)
 SECOND = Stage("second", steps=2, learning_rate=1e-3, warmup=0.0)
 
 
-def config(audio: Path, **changes: Any) -> ImitatingConfig:
+def config(audio: Path, **changes: Any) -> DistillationConfig:
     values: dict[str, Any] = {
         "audio": audio,
         "batch_seconds": 2.0,
@@ -38,7 +39,7 @@ def config(audio: Path, **changes: Any) -> ImitatingConfig:
         "workers": 0,
         "precision": "no",
     }
-    return ImitatingConfig(**values | changes)
+    return DistillationConfig(**values | changes)
 
 
 class Noisy(nn.Module):
@@ -117,7 +118,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
 def test_a_second_stage_goes_on_with_the_projections(tones: Path, tmp_path: Path) -> None:
     teacher, student = small_encoder(), small_encoder(seed=7)
     kept = config(tones, work=tmp_path)
-    distance = distance_to(teacher, student.shape, kept)
+    distance = build_distillation_loss(teacher, student.shape, kept)
     distill(student, teacher, kept, STAGE, distance=distance)
     learned_there = [projection.clone() for projection in weights(distance)]
     identity = torch.eye(student.shape.hidden)

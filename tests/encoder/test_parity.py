@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s3prl_compress.encoder import SpeechEncoder, load
-from s3prl_compress.s3prl_bridge.compat import mend
+from s3prl_compress.s3prl_bridge.compat import apply_patches
 
 from ..support.peers import (
     NAMES,
@@ -78,7 +78,7 @@ def test_equals_transformers_with_other_sizes(kernel: int, tmp_path: Path) -> No
 @pytest.mark.s3prl
 @pytest.mark.parametrize(("family", "large"), VARIANTS, ids=NAMES)
 def test_equals_s3prl_on_padded_batches(family: str, large: bool, tmp_path: Path) -> None:
-    mend()
+    apply_patches()
     normalize = large  # as published
     shape = small_shape(family, large)
     path = peers.s3prl_file(shape, tmp_path / "model.pt", normalize)
@@ -100,7 +100,7 @@ def test_equals_s3prl_on_padded_batches(family: str, large: bool, tmp_path: Path
 @pytest.mark.parametrize(("family", "large"), VARIANTS, ids=NAMES)
 def test_the_two_mask_rules_of_s3prl(family: str, large: bool, tmp_path: Path) -> None:
     """HuBERT and WavLM cut the mask into chunks, wav2vec2 counts by the convolutions."""
-    mend()
+    apply_patches()
     encoder = load(peers.s3prl_file(small_shape(family, large), tmp_path / "m.pt"))
     encoder.padding = "fairseq"
     expert = peers.s3prl_expert(family, tmp_path / "m.pt")

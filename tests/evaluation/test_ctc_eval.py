@@ -14,7 +14,7 @@ import soundfile
 from s3prl_compress.cli import app as cli
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, random_encoder, save
-from s3prl_compress.evaluation import ctc_eval as own_head
+from s3prl_compress.evaluation import ctc_eval as ctc_eval
 from s3prl_compress.evaluation import record_path, score
 from s3prl_compress.evaluation.ctc import CTCScore, score_ctc
 from s3prl_compress.methods import compress
@@ -67,13 +67,13 @@ def test_a_finished_cell_is_not_run_again_unless_told_to(
     encoder: SpeechEncoder, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = []
-    real = own_head.measure_ctc
+    real = ctc_eval.measure_ctc
 
     def counted(*given: Any) -> CTCScore:
         runs.append(given)
         return real(*given)
 
-    monkeypatch.setattr(own_head, "measure_ctc", counted)
+    monkeypatch.setattr(ctc_eval, "measure_ctc", counted)
     first = score(encoder, "ctc", data=data, output=tmp_path)
     assert score(encoder, "ctc", data=data, output=tmp_path) == first
     assert len(runs) == 1

@@ -15,7 +15,7 @@ from s3prl_compress.evaluation import load_settings, onepass, score
 from s3prl_compress.evaluation.rates import onepass_scores, rates_by_onepass
 from s3prl_compress.results.records import ScoreRecord, read_records
 from s3prl_compress.s3prl_bridge import engine as s3prl_engine
-from s3prl_compress.s3prl_bridge.upstream import ForeignUpstream
+from s3prl_compress.s3prl_bridge.upstream import S3PRLUpstreamAdapter
 from s3prl_compress.tasks.base.engine import EngineResult, Job
 
 from ..support.small_corpora import write_transcripts
@@ -218,7 +218,7 @@ def test_the_engine_first_failing_is_one_line(
 def test_third_party_upstreams_are_swept_on_asr(tmp_path: Path, runs: list[Any]) -> None:
     corpus = write_transcripts(tmp_path / "corpus", ["AB", "BA"], train=8)
     recipe = write_recipe(tmp_path)
-    fbank = ForeignUpstream("fbank")
+    fbank = S3PRLUpstreamAdapter("fbank")
     record = score(
         fbank, "asr", data=corpus, output=tmp_path / "out", recipe=recipe, engine="s3prl"
     )

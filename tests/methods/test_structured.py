@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from s3prl_compress.common.errors import InputError
-from s3prl_compress.distillation import stages as learned
+from s3prl_compress.distillation import distill as learned
 from s3prl_compress.encoder import fingerprint, load, save
 from s3prl_compress.methods import available, compress
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from s3prl_compress.probing.heads import Heads, HeadSweep
+from s3prl_compress.probing.heads import Heads, ParallelHeads
 
 LAYERS, WIDTH, CLASSES, PROJECTOR = 4, 16, 5, 8
 RATES = (1e-1, 1e-3, 1e-5)
@@ -35,9 +35,9 @@ class OneHead(nn.Module):
         }
 
 
-def sweep_of(rates: tuple[float, ...], seed: int = 0, clipping: float = 1.0) -> HeadSweep:
+def sweep_of(rates: tuple[float, ...], seed: int = 0, clipping: float = 1.0) -> ParallelHeads:
     generator = torch.Generator().manual_seed(seed)
-    return HeadSweep(
+    return ParallelHeads(
         LAYERS,
         WIDTH,
         CLASSES,
@@ -69,7 +69,7 @@ def test_initial_weights_are_those_of_s3prl_at_the_same_seed() -> None:
     following = torch.rand(4)
     generator = torch.Generator().manual_seed(3)
     before = torch.get_rng_state()
-    sweep = HeadSweep(
+    sweep = ParallelHeads(
         LAYERS, WIDTH, CLASSES, RATES, projector_dim=PROJECTOR, generators=[generator]
     )
     assert all(largest_difference(sweep.state(head), expected) == 0 for head in range(3))
@@ -117,7 +117,9 @@ def test_seeds_train_side_by_side_as_they_would_alone() -> None:
     """The heads of all seeds in one sweep, each seed with a batch of its own."""
     seeds = (0, 1, 2)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    sweep = HeadSweep(LAYERS, WIDTH, CLASSES, RATES, projector_dim=PROJECTOR, generators=generators)
+    sweep = ParallelHeads(
+        LAYERS, WIDTH, CLASSES, RATES, projector_dim=PROJECTOR, generators=generators
+    )
     singles = [sweep_of(RATES, seed) for seed in seeds]
     # Large gradients and small ones, so that some heads are clipped and some are not.
     batches_of = [batches(30, scale)[start:] for start, scale in ((0, 1.0), (5, 30.0), (9, 0.1))]
@@ -173,7 +175,7 @@ def test_loading_a_state_gives_it_to_every_head_and_states_are_copies() -> None:
 
 @pytest.mark.parametrize("classes", [5, 200])
 def test_both_orders_of_the_linears_are_torchs_head(classes: int) -> None:
-    sweep = HeadSweep(LAYERS, WIDTH, classes, RATES, projector_dim=PROJECTOR)
+    sweep = ParallelHeads(LAYERS, WIDTH, classes, RATES, projector_dim=PROJECTOR)
     assert sweep._merges(40) == (classes == 5)
     heads = [OneHead() for _ in RATES]
     for head in heads:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from s3prl_compress.probing.heads import HeadSweep
+from s3prl_compress.probing.heads import ParallelHeads
 from s3prl_compress.probing.training import Batches, accumulate, predict
 
 
@@ -58,7 +58,7 @@ def test_one_update_of_joined_batches_has_the_sum_of_the_batches_gradients() -> 
     weights = torch.zeros(3, requires_grad=True)
     projector, output = torch.nn.Linear(5, 6), torch.nn.Linear(6, 4)
     parameters = [weights, *projector.parameters(), *output.parameters()]
-    sweep = HeadSweep(3, 5, 4, (1e-2,), projector_dim=6)
+    sweep = ParallelHeads(3, 5, 4, (1e-2,), projector_dim=6)
     names = ("layer_weights", "projector_weight", "projector_bias", "output_weight", "output_bias")
     sweep.load_state(dict(zip(names, parameters, strict=True)))
     optimizer = torch.optim.Adam(parameters, lr=1e-2)
@@ -82,7 +82,7 @@ def test_one_update_of_joined_batches_has_the_sum_of_the_batches_gradients() -> 
 def test_predictions_come_in_the_order_of_the_rows() -> None:
     torch.manual_seed(0)
     values = torch.randn(3000, 3, 5)
-    sweep = HeadSweep(3, 5, 4, (1e-2, 1e-3))
+    sweep = ParallelHeads(3, 5, 4, (1e-2, 1e-3))
     sweep.output_weight.normal_()
     rows = torch.randperm(3000)[:2500].tolist()
     expected = sweep.logits(values).argmax(2)[:, rows]

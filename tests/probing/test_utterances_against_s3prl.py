@@ -16,7 +16,7 @@ from torch import Tensor
 
 from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, random_encoder, save
 from s3prl_compress.probing.features import load_features
-from s3prl_compress.probing.heads import HeadSweep
+from s3prl_compress.probing.heads import ParallelHeads
 from s3prl_compress.probing.pooling import pool
 from s3prl_compress.probing.training import accumulate
 from s3prl_compress.probing.utterances import draw_batches, plan_clips
@@ -150,7 +150,7 @@ def test_equal_heads_give_equal_logits(
     torch.manual_seed(1)
     waves = [0.1 * torch.randn(samples) for samples in (500, 2304, 7999, 15_000, 48_123)]
     torch.nn.init.normal_(s3prl.featurizer.weights)
-    sweep = HeadSweep(3, 32, case.classes, (1e-3, 1e-1))
+    sweep = ParallelHeads(3, 32, case.classes, (1e-3, 1e-1))
     sweep.load_state(s3prl.state())
     with torch.no_grad():
         expected, given = s3prl.logits(waves), sweep.logits(pool(encoder, waves))
@@ -175,7 +175,7 @@ def test_equal_heads_and_batches_give_equal_weights_after_20_updates(
     features = load_features(
         encoder, corpus, plan.clips, padding="independent", cache=tmp_path / "features"
     )
-    sweep = HeadSweep(3, 32, case.classes, (1e-2, rate))
+    sweep = ParallelHeads(3, 32, case.classes, (1e-2, rate))
     sweep.load_state(s3prl.state())
     start = sweep.state(1)
 

@@ -24,10 +24,10 @@ class Without(PathFinder):
         absent = name.partition(".")[0] in ("catalyst", "librosa", "editdistance")
         return None if absent else PathFinder.find_spec(name, path, target)
 sys.meta_path[sys.meta_path.index(PathFinder)] = Without
-from s3prl_compress.s3prl_bridge.compat import mend
-applied = mend()
+from s3prl_compress.s3prl_bridge.compat import apply_patches
+applied = apply_patches()
 assert {"catalyst_sampler", "librosa_find_files", "editdistance_eval"} <= set(applied), applied
-assert mend() == applied
+assert apply_patches() == applied
 import importlib
 from transformers import HubertModel
 import s3prl.hub, s3prl.downstream.runner
@@ -46,17 +46,17 @@ def test_a_fresh_process_imports_s3prl_only_when_asked_and_without_undeclared_pa
 
 
 def test_mending_twice_changes_nothing() -> None:
-    first = mends.mend()
+    first = mends.apply_patches()
     import torchaudio
 
     load = torchaudio.load
-    assert mends.mend() == first
+    assert mends.apply_patches() == first
     assert torchaudio.load is load
     assert set(first) <= {function.__name__ for function in mends.MENDS}
 
 
 def test_what_is_there_is_not_replaced() -> None:
-    mends.mend()
+    mends.apply_patches()
     # Everything has been mended or was fine: no mend is needed any more.
     needed = [function.__name__ for function in mends.MENDS[1:] if function()]
     assert needed == []
@@ -73,7 +73,7 @@ def test_torchaudio_imports() -> None:
 
 
 def test_namespaces_load_and_other_classes_do_not(tmp_path: Path) -> None:
-    mends.mend()
+    mends.apply_patches()
     torch.save({"Args": argparse.Namespace(seed=1)}, tmp_path / "namespace.ckpt")
     assert torch.load(tmp_path / "namespace.ckpt", weights_only=True)["Args"].seed == 1
     torch.save({"Args": _Other()}, tmp_path / "other.ckpt")
@@ -87,7 +87,7 @@ class _Other:
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_workers_have_the_mends_however_they_are_started(method: str, tiny_corpus: Path) -> None:
-    mends.mend()
+    mends.apply_patches()
     from s3prl.downstream.speech_commands.dataset import SpeechCommandsTestingDataset
 
     if method not in torch.multiprocessing.get_all_start_methods():

@@ -14,7 +14,7 @@ from s3prl_compress.encoder import cost, fingerprint, load
 from s3prl_compress.evaluation import score
 from s3prl_compress.latency import time_upstreams
 from s3prl_compress.probing.pooling import pool
-from s3prl_compress.s3prl_bridge.upstream import ForeignUpstream, foreign_fingerprint
+from s3prl_compress.s3prl_bridge.upstream import S3PRLUpstreamAdapter, foreign_fingerprint
 from s3prl_compress.tasks.registry import locate_corpus
 
 from ..support.peers import noise, peers, small_shape
@@ -23,11 +23,11 @@ pytestmark = pytest.mark.s3prl
 
 
 @pytest.fixture(scope="module")
-def fbank() -> ForeignUpstream:
-    return ForeignUpstream("fbank")
+def fbank() -> S3PRLUpstreamAdapter:
+    return S3PRLUpstreamAdapter("fbank")
 
 
-def test_the_leaderboards_first_row(fbank: ForeignUpstream) -> None:
+def test_the_leaderboards_first_row(fbank: S3PRLUpstreamAdapter) -> None:
     assert (fbank.shape.states, fbank.shape.hidden, fbank.shape.frame_stride) == (1, 240, 160)
     upstream = fbank.describe("FBANK")
     assert upstream.cost is not None
@@ -40,7 +40,7 @@ def test_the_leaderboards_first_row(fbank: ForeignUpstream) -> None:
 
 def test_a_converted_file_is_what_it_is_to_us(tmp_path: Path) -> None:
     path = peers.s3prl_file(small_shape("hubert", large=False), tmp_path / "small.pt")
-    foreign, ours = ForeignUpstream("hubert_local", path), load(path, padding="fairseq")
+    foreign, ours = S3PRLUpstreamAdapter("hubert_local", path), load(path, padding="fairseq")
     assert foreign.facts.states == len(ours.shape.layers) + 1
     counted = foreign.describe("peer").cost
     assert counted is not None
@@ -53,7 +53,7 @@ def test_a_converted_file_is_what_it_is_to_us(tmp_path: Path) -> None:
         assert torch.allclose(theirs, mine, atol=1e-4 * float(mine.abs().max()))
 
 
-def test_its_identity_is_name_file_and_version(fbank: ForeignUpstream, tmp_path: Path) -> None:
+def test_its_identity_is_name_file_and_version(fbank: S3PRLUpstreamAdapter, tmp_path: Path) -> None:
     one, other = tmp_path / "one.pt", tmp_path / "other.pt"
     one.write_bytes(b"1")
     other.write_bytes(b"2")
@@ -64,18 +64,20 @@ def test_its_identity_is_name_file_and_version(fbank: ForeignUpstream, tmp_path:
         foreign_fingerprint("fbank", other),
     }
     assert len(prints) == 4
-    assert fingerprint(ForeignUpstream("fbank", facts=fbank.facts)) == fingerprint(fbank)
+    assert fingerprint(S3PRLUpstreamAdapter("fbank", facts=fbank.facts)) == fingerprint(fbank)
 
 
-def test_it_is_built_when_it_is_run(fbank: ForeignUpstream) -> None:
-    known = ForeignUpstream("fbank", facts=fbank.facts)
+def test_it_is_built_when_it_is_run(fbank: S3PRLUpstreamAdapter) -> None:
+    known = S3PRLUpstreamAdapter("fbank", facts=fbank.facts)
     assert known.module is None
     (waveform,) = noise(8_000)
     assert torch.equal(known([waveform])[0][0], fbank([waveform])[0][0])
     assert known.train().training is False
 
 
-def test_it_is_scored_and_timed(fbank: ForeignUpstream, tiny_corpus: Path, tmp_path: Path) -> None:
+def test_it_is_scored_and_timed(
+    fbank: S3PRLUpstreamAdapter, tiny_corpus: Path, tmp_path: Path
+) -> None:
     quick = Path(__file__).parent.parent / "quick.yaml"
     given = {"data": tiny_corpus, "output": tmp_path, "recipe": quick, "name": "FBANK"}
     record = score(fbank, padding="independent", **given)  # type: ignore[arg-type]
@@ -86,7 +88,7 @@ def test_it_is_scored_and_timed(fbank: ForeignUpstream, tiny_corpus: Path, tmp_p
     assert times.upstream.checkpoint_sha256 == record.upstream.checkpoint_sha256
 
 
-def test_its_frames_cannot_be_planned(fbank: ForeignUpstream, tmp_path: Path) -> None:
+def test_its_frames_cannot_be_planned(fbank: S3PRLUpstreamAdapter, tmp_path: Path) -> None:
     corpus = locate_corpus("asr", "demo", tmp_path)
     with pytest.raises(InputError, match="asr, onepass"):
         score(fbank, "asr", data=corpus, output=tmp_path, name="FBANK")
@@ -102,7 +104,7 @@ def test_its_frames_cannot_be_planned(fbank: ForeignUpstream, tmp_path: Path) ->
 )
 def test_what_cannot_be_built_is_named(name: str, checkpoint: str | None, words: str) -> None:
     with pytest.raises(InputError, match=words) as raised:
-        ForeignUpstream(name, checkpoint)
+        S3PRLUpstreamAdapter(name, checkpoint)
     assert "\n" not in str(raised.value)
 
 

@@ -40,7 +40,7 @@ def test_jobs_write_the_same_records_and_finished_cells_need_none(
 ) -> None:
     pytest.importorskip("submitit", reason="the extra `cluster` is not installed")
     answer = run_suite(suite, cluster="local", only="tiny,upstream lost")
-    failed = {failure["cell"]: failure["reason"] for failure in answer.figures["failed"]}
+    failed = {failure["cell"]: failure["reason"] for failure in answer.data["failed"]}
     assert answer.exit_code == 1
     assert "nowhere" in failed.pop("upstream lost")
     assert failed == {}
@@ -48,7 +48,7 @@ def test_jobs_write_the_same_records_and_finished_cells_need_none(
     assert "3 jobs, 0 of them in the queue already" in capsys.readouterr().err
 
     again = run_suite(suite, cluster="local", only="tiny")
-    assert (again.exit_code, again.figures["done_before"]) == (0, 2)
+    assert (again.exit_code, again.data["done_before"]) == (0, 2)
     assert "0 jobs" in capsys.readouterr().err
 
 

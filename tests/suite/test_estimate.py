@@ -58,7 +58,7 @@ def test_it_agrees_with_what_a_run_writes(
     suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(estimate, "_speed", lambda device: 1e9)
-    cells = by_title(run_suite(suite, dry_run=True).figures)
+    cells = by_title(run_suite(suite, dry_run=True).data)
     assert not (tmp_path / "out").exists()
     first, second = cells["ks tiny onepass seed 0"], cells["ks tiny onepass seed 1"]
     assert (first["basis"], first["done"]) == ("rule of thumb", False)
@@ -73,7 +73,7 @@ def test_it_agrees_with_what_a_run_writes(
     header = 128
     assert first["bytes"] in [size - header for size in sizes]
 
-    cells = by_title(run_suite(suite, dry_run=True).figures)
+    cells = by_title(run_suite(suite, dry_run=True).data)
     assert cells["upstream tiny"]["done"]
     assert cells["ks tiny onepass seed 0"]["done"]
     assert not cells["ks tiny onepass seed 1"]["done"]
@@ -84,7 +84,7 @@ def test_it_agrees_with_what_a_run_writes(
     for path in (tmp_path / "out" / "records").glob("*.json"):
         record = json.loads(path.read_text())
         path.write_text(json.dumps(record | {"seeds_together": 5}))
-    again = by_title(run_suite(suite, dry_run=True).figures)
+    again = by_title(run_suite(suite, dry_run=True).data)
     features = [
         found["ks half onepass seed 0"]["seconds"] - found["ks half onepass seed 1"]["seconds"]
         for found in (cells, again)
@@ -98,11 +98,11 @@ def test_a_corpus_that_is_not_prepared_cannot_be_estimated(
 ) -> None:
     monkeypatch.setattr(estimate, "_speed", lambda device: 1e9)
     answer = run_suite(suite, dry_run=True, only="ks * s3prl *")
-    scores = [cell for cell in answer.figures["cells"] if cell["cell"].startswith("ks")]
+    scores = [cell for cell in answer.data["cells"] if cell["cell"].startswith("ks")]
     assert len(scores) == 4
     assert {cell["basis"] for cell in scores} == {"the corpus is not prepared yet"}
     assert all(cell["seconds"] is None and cell["bytes"] > 0 for cell in scores)
-    assert answer.figures["not_estimated"] == 4
+    assert answer.data["not_estimated"] == 4
     assert "4 of them could not be estimated" in answer.text
     assert not (tmp_path / "out").exists()
 
@@ -162,7 +162,7 @@ def test_a_paper_table_is_estimated_before_its_corpora_are_there(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     answer = run_suite(paper_table(seeds=[0, 1, 2]), dry_run=True)
-    cells = by_title(answer.figures)
+    cells = by_title(answer.data)
     assert "official corpus" in cells["asr base onepass seed 0"]["basis"]
     # The reference's own figures: 40 kB an utterance; a checkpoint of ASR takes 505 MB.
     assert cells["ks base onepass seed 0"]["bytes"] / (60_973 + 6 * 512) == 13 * 768 * 4
@@ -181,16 +181,14 @@ def test_a_paper_table_is_estimated_before_its_corpora_are_there(
     ks = cells["ks base onepass seed 1"]["seconds"]
     assert ks == pytest.approx(200_000 * (4e-3 + 2e-5 * 32), rel=0.1)
 
-    parts = {(part["task"], part["engine"]): part for part in answer.figures["summary"]}
+    parts = {(part["task"], part["engine"]): part for part in answer.data["summary"]}
     assert set(parts) == {("upstreams", None)} | {
         (task, engine) for task in ("ks", "sid", "er", "asr") for engine in ("onepass", "s3prl")
     }
-    asr = [cell for cell in answer.figures["cells"] if cell["cell"].startswith("asr base onepass")]
+    asr = [cell for cell in answer.data["cells"] if cell["cell"].startswith("asr base onepass")]
     assert parts["asr", "onepass"]["cells"] == len(asr) == 3
     assert parts["asr", "onepass"]["seconds"] == sum(cell["seconds"] for cell in asr)
-    assert sum(part["seconds"] for part in parts.values()) == pytest.approx(
-        answer.figures["seconds"]
-    )
+    assert sum(part["seconds"] for part in parts.values()) == pytest.approx(answer.data["seconds"])
     lines = answer.text.splitlines()
     assert next(line.split()[:2] for line in lines if line.startswith("asr")) == ["asr", "onepass"]
     assert lines.index("") < next(n for n, line in enumerate(lines) if "base onepass seed" in line)
@@ -203,14 +201,12 @@ def test_a_rate_by_one_pass_is_one_run_and_its_own_cell_or_comes_first(
     monkeypatch.chdir(tmp_path)
     task = {"task": "ks", "data": "corpora/ks", "recipe": "official"}
     both = by_title(
-        run_suite(
-            paper_table(tasks=[task | {"engines": ["s3prl", "onepass"]}]), dry_run=True
-        ).figures
+        run_suite(paper_table(tasks=[task | {"engines": ["s3prl", "onepass"]}]), dry_run=True).data
     )
     alone = by_title(
         run_suite(
             paper_table(tasks=[task | {"engines": ["s3prl"]}], seeds=[0, 1]), dry_run=True
-        ).figures
+        ).data
     )
     swept = Path("swept.yaml")
     swept.write_text(
@@ -220,7 +216,7 @@ def test_a_rate_by_one_pass_is_one_run_and_its_own_cell_or_comes_first(
         run_suite(
             paper_table(tasks=[task | {"engines": ["s3prl"], "recipe": str(swept.absolute())}]),
             dry_run=True,
-        ).figures
+        ).data
     )
     title = "ks base s3prl seed 0"
     assert both[title]["basis"] == alone["ks base s3prl seed 1"]["basis"]
@@ -251,13 +247,13 @@ def test_a_small_run_takes_about_what_was_estimated(
     speed = operations * corpus.all_seconds / record.seconds["features"]
     monkeypatch.setattr(estimate, "_speed", lambda device: speed)
     cells = by_title(
-        run_suite(suite, output=suite.parent / "elsewhere", only=only, dry_run=True).figures
+        run_suite(suite, output=suite.parent / "elsewhere", only=only, dry_run=True).data
     )
     assert cells[only]["basis"] == "rule of thumb"
     assert 1 / 3 < cells[only]["seconds"] / record.seconds["total"] < 3
 
     # By its record: of another seed, heads alone; of a larger upstream, features in proportion.
-    cells = by_title(run_suite(suite, dry_run=True).figures)
+    cells = by_title(run_suite(suite, dry_run=True).data)
     assert cells["ks tiny onepass seed 1"]["basis"] == "past records"
     heads = record.seconds["total"] - record.seconds["features"]
     assert cells["ks tiny onepass seed 1"]["seconds"] == pytest.approx(heads)
@@ -315,13 +311,13 @@ def test_a_cell_with_a_rate_by_one_pass_is_done_at_that_rate_only(
     path = tmp_path / "suite.yaml"
     path.write_text(yaml.safe_dump(suite))
     title = "ks tiny s3prl seed 0"
-    assert by_title(run_suite(path, dry_run=True).figures)[title]["done"]
+    assert by_title(run_suite(path, dry_run=True).data)[title]["done"]
     chosen = tmp_path / "out" / "records" / str(record.rate_record)
     onepass = read_record(chosen)
     other = {"learning_rate": 0.5}
     chosen.write_text(onepass.model_copy(update=other).model_dump_json())
-    assert not by_title(run_suite(path, dry_run=True).figures)[title]["done"]
+    assert not by_title(run_suite(path, dry_run=True).data)[title]["done"]
     chosen.unlink()
-    cell = by_title(run_suite(path, dry_run=True).figures)[title]
+    cell = by_title(run_suite(path, dry_run=True).data)[title]
     assert not cell["done"]
     assert cell["basis"].endswith("one-pass first")

@@ -78,7 +78,7 @@ def test_a_suite_runs_once_and_then_goes_on(
     # Only what a change concerns is made again.
     changed = small(tiny_corpus, output)
     changed["upstreams"][1]["settings"]["sparsity"] = 0.3
-    assert run_suite(write(changed, tmp_path)).figures["done_before"] == 3
+    assert run_suite(write(changed, tmp_path)).data["done_before"] == 3
 
 
 def test_seeds_are_trained_together_and_only_the_missing_ones(
@@ -90,10 +90,10 @@ def test_seeds_are_trained_together_and_only_the_missing_ones(
     content["seeds"] = list(range(5))
     path = write(content, tmp_path)
     only = "ks tiny onepass seed 1, ks tiny onepass seed 3"
-    assert run_suite(path, only=only).figures["cells"] == 3
+    assert run_suite(path, only=only).data["cells"] == 3
     capsys.readouterr()
     answer = run_suite(path)
-    assert (answer.exit_code, answer.figures["done_before"]) == (0, 3)
+    assert (answer.exit_code, answer.data["done_before"]) == (0, 3)
     printed = capsys.readouterr().err
     assert "[2/6] ks tiny onepass seed 0\n[3/6] ks tiny onepass seed 1\n" in printed
     assert re.search(r"seed 0: \d+\.\d ± \d+\.\d \(", printed)
@@ -112,7 +112,7 @@ def test_what_fails_with_all_seeds_is_done_again_seed_by_seed(
     content["seeds"] = [0, -1, 2]
     answer = run_suite(write(content, tmp_path))
     assert answer.exit_code == 1
-    (failed,) = answer.figures["failed"]
+    (failed,) = answer.data["failed"]
     assert failed["cell"] == "ks tiny onepass seed -1"
     assert "seed -1: must not be below 0" in failed["reason"]
     records = [record for _, record in read_records(tmp_path / "out" / "records")]
@@ -129,7 +129,7 @@ def test_a_failing_cell_does_not_stop_the_others(tiny_corpus: Path, tmp_path: Pa
     ]
     answer = run_suite(write(content, tmp_path))
     assert answer.exit_code == 1
-    failed = {failure["cell"]: failure["reason"] for failure in answer.figures["failed"]}
+    failed = {failure["cell"]: failure["reason"] for failure in answer.data["failed"]}
     assert len(failed) == 6
     assert "0.999" in failed["upstream tiny.channels20"]
     assert "tiny.channels20 could not be made" in failed["upstream deeper"]
@@ -172,7 +172,7 @@ def test_what_to_look_at_next_is_there(tiny_corpus: Path, tmp_path: Path) -> Non
     path = write(small(tiny_corpus, tmp_path / "out"), tmp_path)
     answer = run_suite(path, only="upstream tiny")
     assert answer.exit_code == 0
-    (hint,) = [hint for hint in answer.hints if "inspect" in hint]
+    (hint,) = [hint for hint in answer.next_steps if "inspect" in hint]
     assert load(hint.rpartition(" ")[2]).shape.hidden
     assert "look at tiny:" in hint
 

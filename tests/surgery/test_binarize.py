@@ -54,8 +54,8 @@ def counts(gated: MaskedEncoder, kept: dict[GateKind, torch.Tensor]) -> dict[str
 def shrunk(
     gated: MaskedEncoder, encoder: SpeechEncoder, sparsity: float, rounding: Rounding | None = None
 ) -> SpeechEncoder:
-    gated.settle(choose_units(gated, encoder, "test", sparsity, rounding or Rounding()))
-    return gated.shrunk()
+    gated.set_gates(choose_units(gated, encoder, "test", sparsity, rounding or Rounding()))
+    return gated.pruned()
 
 
 @settings(max_examples=15, deadline=None)
@@ -156,7 +156,7 @@ def test_soft_gates_keep_the_published_number_of_units_in_each_module() -> None:
     encoder = encoder_of()
     gated = soft_gates(encoder).eval()
     assert counts(gated, gated.kept()) == PUBLISHED_COUNTS
-    target = reached(gated.shrunk(), encoder)
+    target = reached(gated.pruned(), encoder)
     kept = choose_units(gated, encoder, "dphubert", target)
     assert counts(gated, kept) == PUBLISHED_COUNTS
     for kind, own in gated.kept().items():

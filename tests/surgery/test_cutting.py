@@ -12,7 +12,7 @@ from s3prl_compress.encoder import SpeechEncoder, fingerprint
 from s3prl_compress.encoder.cost import nonzero_parameters
 from s3prl_compress.encoder.shape import EncoderShape
 from s3prl_compress.methods import HeadSelection, LayerSelection, Selection, compress, select_units
-from s3prl_compress.surgery.cutting import stored_after
+from s3prl_compress.surgery.cutting import parameters_after
 
 from ..support.small import assert_same, small_encoder, small_shape, speech
 from .masked import masked
@@ -59,7 +59,7 @@ def test_shrunk_equals_masked(kind: str, data: st.DataObject) -> None:
     shrunk = select_units(encoder, selection)
     assert_same(shrunk, masked(encoder, selection), speech(3000))
     assert_same(shrunk, masked(encoder, selection), speech(1500, 4000))
-    assert stored_after(encoder, selection) == nonzero_parameters(shrunk)
+    assert parameters_after(encoder, selection) == nonzero_parameters(shrunk)
 
 
 @pytest.mark.parametrize("layer", [0, 1])
@@ -109,7 +109,7 @@ def test_every_kind_of_linear_shrinks(first: tuple[str, dict], data: st.DataObje
     selection = data.draw(selections(encoder.shape, data.draw(st.sampled_from(KINDS))))
     shrunk = select_units(encoder, selection)
     assert_same(shrunk, masked(encoder, selection), speech(1500, 3000))
-    assert stored_after(encoder, selection) == nonzero_parameters(shrunk)
+    assert parameters_after(encoder, selection) == nonzero_parameters(shrunk)
 
 
 def test_nothing_left_out_changes_nothing_and_shares_nothing() -> None:

@@ -89,11 +89,11 @@ def test_settled_gates_keep_the_scale_that_they_learned() -> None:
     for straight_through, scale in ((True, 1.0), (False, 0.354344)):
         gates = gates_at(-0.5, straight_through, size=4).eval()
         wanted = torch.tensor([True, False, False, True])
-        gates.settle(wanted)
+        gates.set_gates(wanted)
         assert torch.equal(gates.hard(), wanted)
         torch.testing.assert_close(gates().detach(), scale * wanted.float(), atol=1e-5, rtol=0)
     sure = gates_at(-500.0, False, size=4).eval()
-    sure.settle(wanted)
+    sure.set_gates(wanted)
     assert torch.equal(sure() > 0, wanted)
 
 

@@ -52,7 +52,7 @@ def test_masked_in_eval_mode_is_shrunk(straight_through: bool, data: st.DataObje
     drops = {kind: EVERYTHING[kind] for kind in sorted(kinds)}
     seed = data.draw(st.integers(0, 1000))
     gated = random_gates(encoder, drops, seed, straight_through=straight_through).eval()
-    shrunk = gated.shrunk()
+    shrunk = gated.pruned()
     for waveforms in (speech(3000), speech(1500, 4000)):
         assert_same(shrunk, gated, waveforms)  # type: ignore[arg-type]
         if straight_through:
@@ -87,7 +87,7 @@ def test_open_gates_change_nothing() -> None:
         torch.nn.init.constant_(gate.log_alpha, 30.0)
     for mode in (True, False):
         assert_same(gated.train(mode), encoder, speech(1500, 4000))  # type: ignore[arg-type]
-    assert fingerprint(gated.shrunk()) == before == fingerprint(encoder)
+    assert fingerprint(gated.pruned()) == before == fingerprint(encoder)
     assert float(gated.expected_sparsity().detach()) == pytest.approx(0, abs=1e-6)
 
 
@@ -116,7 +116,7 @@ def test_settled_gates_keep_what_was_chosen() -> None:
     for straight_through in (True, False):
         gated = random_gates(encoder, PUBLISHED, 1, straight_through=straight_through)
         wanted = {kind: torch.rand(len(own)) < 0.5 for kind, own in gated.kept().items()}
-        gated.settle(wanted)
+        gated.set_gates(wanted)
         for kind, own in gated.kept().items():
             assert torch.equal(own, wanted[kind])
 
@@ -131,7 +131,7 @@ def test_units_are_settled_on_the_device_of_the_gates(straight_through: bool) ->
     gated = random_gates(encoder, PUBLISHED, 1, straight_through=straight_through)
     chosen = choose_units(gated, encoder, "test", 0.1)
     gated.to("meta")
-    gated.settle(chosen)
+    gated.set_gates(chosen)
     gates = {kind: gated.gate(kind).eval()() for kind in gated.gates}
     assert {own.device.type for own in (*gates.values(), *gated.kept().values())} == {"meta"}
 
@@ -146,7 +146,7 @@ def test_without_a_projection_the_last_convolution_has_no_gates() -> None:
     for straight_through in (True, False):
         gated = random_gates(encoder, {"conv": 0.5}, 2, straight_through=straight_through).eval()
         assert len(gated.gates["conv"].log_alpha) == sum(conv.width for conv in convs[:-1])
-        assert_same(gated.shrunk(), gated, speech(3000))  # type: ignore[arg-type]
+        assert_same(gated.pruned(), gated, speech(3000))  # type: ignore[arg-type]
 
 
 def test_units_are_pruned_before_they_are_factored() -> None:

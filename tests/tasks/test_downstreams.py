@@ -17,7 +17,7 @@ import torch
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
 from s3prl_compress.s3prl_bridge import child, engine
-from s3prl_compress.s3prl_bridge.compat import mend
+from s3prl_compress.s3prl_bridge.compat import apply_patches
 from s3prl_compress.s3prl_bridge.downstream import read_as_corpora_do
 from s3prl_compress.tasks.base.corpus import Corpus
 from s3prl_compress.tasks.base.engine import EngineResult, Job
@@ -93,7 +93,7 @@ def test_speakers_end_to_end(checkpoint: Path, tmp_path: Path) -> None:
 def test_a_second_speaker_corpus_is_not_taken_for_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mend()
+    apply_patches()
     dataset = importlib.import_module("s3prl.downstream.voxceleb1.dataset")
     expert = importlib.import_module("s3prl.downstream.voxceleb1.expert")
     monkeypatch.setattr(expert, "SpeakerClassifiDataset", dataset.SpeakerClassifiDataset)
@@ -137,7 +137,7 @@ def test_emotions_end_to_end_fold_by_fold(
 
 
 def test_the_emotions_that_s3prl_trains_on_are_the_corpus(tmp_path: Path) -> None:
-    mend()
+    apply_patches()
     corpus = open_corpus(write_emotions(tmp_path), "er")
     config = DOWNSTREAMS["er"].config(corpus, SETTINGS, 1e-3, fold=3, files=tmp_path)
     expert = importlib.import_module("s3prl.downstream.emotion.expert").DownstreamExpert(

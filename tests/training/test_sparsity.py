@@ -4,20 +4,20 @@ import pytest
 import torch
 
 from s3prl_compress.surgery.gates import HardConcrete
-from s3prl_compress.training.sparsity import SparsityControl
+from s3prl_compress.training.sparsity import SparsityLagrangian
 
 
 def test_the_target_rises_and_stays() -> None:
-    control = SparsityControl(0.8, 4)
+    control = SparsityLagrangian(0.8, 4)
     assert [control.target_at(step) for step in (0, 1, 2, 3, 4, 9)] == pytest.approx(
         [0, 0.2, 0.4, 0.6, 0.8, 0.8]
     )
-    assert SparsityControl(0.8, 0).target_at(0) == 0.8
-    assert SparsityControl(0.5, 4, start=-1.0).target_at(2) == pytest.approx(-0.25)
+    assert SparsityLagrangian(0.8, 0).target_at(0) == 0.8
+    assert SparsityLagrangian(0.5, 4, start=-1.0).target_at(2) == pytest.approx(-0.25)
 
 
 def test_the_penalty_is_the_lagrangian() -> None:
-    control = SparsityControl(0.5, 0)
+    control = SparsityLagrangian(0.5, 0)
     with torch.no_grad():
         control.lambda1.fill_(-2.0)
         control.lambda2.fill_(3.0)
@@ -37,7 +37,7 @@ def test_ascent_brings_gates_to_the_target(straight_through: bool, target: float
         200, drop=0.01 if straight_through else 0.05, straight_through=straight_through
     )
     cost = torch.linspace(0.0, 1.0, 200)
-    control = SparsityControl(target, 300)
+    control = SparsityLagrangian(target, 300)
     optimizer = torch.optim.AdamW(
         [
             {"params": gates.parameters(), "lr": 0.05},

@@ -14,9 +14,9 @@ from s3prl_compress.common.yaml_files import parse, read_text, validated
 from s3prl_compress.encoder import PADDINGS, load
 from s3prl_compress.encoder.frames import SUPERB_STRIDE, superb_frames
 from s3prl_compress.results.records import Padding
-from s3prl_compress.s3prl_bridge.compat import mend
+from s3prl_compress.s3prl_bridge.compat import apply_patches
 
-mend()
+apply_patches()
 
 from s3prl.upstream.interfaces import UpstreamBase  # noqa: E402  (not before the mends)
 

@@ -18,7 +18,7 @@ from ..checkpoint import is_checkpoint, load_folder
 from ..model import SpeechEncoder
 from . import s3prl_pt, torchaudio_pt
 from .hub import download, is_hub_id
-from .imported import Foreign, build_encoder
+from .imported import ImportedCheckpoint, build_encoder
 from .reading import is_lightning, read_pickle
 from .transformers_folder import read_folder
 
@@ -63,7 +63,7 @@ def import_foreign(
     return build_encoder(_read(path), base=name, revision=commit, normalize=normalize)
 
 
-def _read(path: Path) -> Foreign:
+def _read(path: Path) -> ImportedCheckpoint:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise InputError(f"the folder {path} has no config.json; accepted are {ACCEPTED}")

@@ -23,7 +23,7 @@ MASK_EMBEDDING = "masked_spec_embed"
 
 
 @dataclass
-class Foreign:
+class ImportedCheckpoint:
     """A checkpoint of another project, in our terms."""
 
     shape: EncoderShape
@@ -43,7 +43,11 @@ class Foreign:
 
 
 def build_encoder(
-    foreign: Foreign, *, base: str, revision: str | None = None, normalize: bool | None = None
+    foreign: ImportedCheckpoint,
+    *,
+    base: str,
+    revision: str | None = None,
+    normalize: bool | None = None,
 ) -> SpeechEncoder:
     """Build the encoder of `foreign`, without initialising or copying its weights.
 

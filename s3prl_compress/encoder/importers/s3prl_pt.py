@@ -22,7 +22,7 @@ from ..shape import (
     RelativePositionShape,
     dense_layer,
 )
-from .imported import Foreign, sizes_fit
+from .imported import ImportedCheckpoint, sizes_fit
 from .reading import fairseq_refused, tensors_only
 
 _log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ def recognise(content: dict[str, Any]) -> bool:
     )
 
 
-def read_content(content: dict[str, Any], path: Path) -> Foreign:
+def read_content(content: dict[str, Any], path: Path) -> ImportedCheckpoint:
     """Translate a file's content.
 
     Raises:
@@ -123,7 +123,7 @@ def read_content(content: dict[str, Any], path: Path) -> Foreign:
             tensors[our_name(name)] = tensor
     if dropped:
         _log.debug("heads left out: %s", ", ".join(dropped))
-    return Foreign(
+    return ImportedCheckpoint(
         shape=_shape(family, config, tensors, path),
         tensors=tensors,
         normalize=bool(normalize) if normalize is not None else None,

@@ -32,7 +32,7 @@ from ..shape import (
     RelativePositionShape,
     check_counts,
 )
-from .imported import Foreign, ctc_head
+from .imported import ImportedCheckpoint, ctc_head
 from .reading import tensors_only
 
 _log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def recognise(content: dict[str, Any]) -> bool:
     return {"config", "state_dict"} <= set(content)
 
 
-def read_content(content: dict[str, Any], path: Path) -> Foreign:
+def read_content(content: dict[str, Any], path: Path) -> ImportedCheckpoint:
     """Translate a file's content; InputError where it is no model of this format."""
     config = content["config"]
     if not isinstance(config, dict) or "encoder_embed_dim" not in config:
@@ -84,7 +84,7 @@ def read_content(content: dict[str, Any], path: Path) -> Foreign:
         tensors["feature_extractor.scale"] = mask
     for index, layer in enumerate(shape.layers):
         _complete(tensors, shape, index, layer)
-    return Foreign(
+    return ImportedCheckpoint(
         shape=shape,
         tensors=tensors,
         normalize=config.get("normalize_waveform"),

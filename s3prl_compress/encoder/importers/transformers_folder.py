@@ -17,7 +17,7 @@ from ...common.errors import InputError
 from ..model import TRANSFORMERS_EPS
 from ..provenance import EXPORT_MARK
 from ..shape import ConvShape, EncoderShape, PositionConvShape, RelativePositionShape, dense_layer
-from .imported import Foreign, sizes_fit
+from .imported import ImportedCheckpoint, sizes_fit
 from .reading import read_json, read_pickle, read_safetensors, tensors_only
 from .transformers_ctc import read_head
 
@@ -77,7 +77,7 @@ _WEIGHTS = (
 )
 
 
-def read_folder(folder: Path) -> Foreign:
+def read_folder(folder: Path) -> ImportedCheckpoint:
     """Read a folder of transformers.
 
     Raises:
@@ -95,7 +95,7 @@ def read_folder(folder: Path) -> Foreign:
     tensors = {_weight_norm_name(name): tensor for name, tensor in tensors.items()}
     head = read_head(heads, config, shape.hidden, folder)
     reader = "safetensors" if files[0].suffix == ".safetensors" else "torch"
-    return Foreign(
+    return ImportedCheckpoint(
         shape=shape,
         tensors=tensors,
         normalize=_normalize(config, folder),

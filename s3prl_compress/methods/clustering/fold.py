@@ -17,7 +17,7 @@ from torch import Tensor
 from ...encoder.linear import DenseLinear, Linear, LowRankLinear, dense_bias, dense_weight
 from ...encoder.model import SpeechEncoder
 from ...surgery.channels import PAIRS, Group
-from ...surgery.cutting import factors_pay
+from ...surgery.cutting import saves_parameters
 from ...surgery.rebuild import dense_linear, get_linear, low_rank_linear, rebuild
 from .kmeans import Labels, sizes, sums
 
@@ -107,7 +107,7 @@ def fold_columns(linear: Linear, labels: Labels) -> Linear:
 
 def _settled(factor_in: Tensor, factor_out: Tensor, bias: Tensor) -> Linear:
     """Return two factors as they are, or their product where they no longer pay."""
-    if factors_pay(len(factor_in), len(factor_out), factor_in.shape[1]):
+    if saves_parameters(len(factor_in), len(factor_out), factor_in.shape[1]):
         return low_rank_linear(factor_in, factor_out, bias)
     return dense_linear(factor_out @ factor_in, bias)
 

@@ -11,15 +11,16 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from tqdm import tqdm
 
+from ...common.method_config import MethodConfig
 from ...encoder.cost import nonzero_parameters
 from ...encoder.linear import Linear, dense_bias, dense_weight
 from ...encoder.model import SpeechEncoder
-from ...surgery.budget import Counts, RemovalOrder, meet_target
+from ...surgery.budget import Counts, RemovalOrder, find_sparsity
 from ...surgery.channels import groups_of, queues_of, selection_of
-from ...surgery.cutting import stored_after, stored_weights
+from ...surgery.cutting import parameters_after, stored_weights
 from ...surgery.rebuild import get_linear, rebuild, shared_linear
 from ...surgery.setting_types import ALL_LINEARS, HiddenUnitNames, LinearNames, Multiple, Sparsity
-from ..registry import MethodConfig, register
+from ..registry import register
 from .fold import can_fold, channel_rows, fold_units
 from .kmeans import Start, WardTree, centroids, cluster, distortion, ward_tree
 
@@ -96,13 +97,13 @@ def _fold(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncoder:
             for position in queue.positions
         }
 
-    counts = meet_target(
+    counts = find_sparsity(
         "clustering",
         config.sparsity,
         nonzero_parameters(encoder),
         RemovalOrder(keys),
         # What a fold stores depends on the number of channels that are left, not on which.
-        lambda counts: stored_after(
+        lambda counts: parameters_after(
             encoder,
             selection_of(
                 encoder.shape,
@@ -142,7 +143,7 @@ def _share(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncoder:
     def shared(counts: Counts) -> Counts:
         return (height - counts) * width
 
-    counts = meet_target(
+    counts = find_sparsity(
         "clustering",
         config.sparsity,
         total,

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from ...encoder import SpeechEncoder
 from ...encoder.cost import nonzero_parameters
 from ...encoder.linear import Linear
-from ...surgery.cutting import factors_pay
+from ...surgery.cutting import saves_parameters
 from ...surgery.gates import HardConcrete
-from ...surgery.parametrized import Place, ReweightedEncoder, dense_weights, key_of, weight_name
+from ...surgery.parametrized import ParametrizedEncoder, Place, dense_weights, key_of, weight_name
 from ...surgery.rebuild import dense_linear, get_linear, low_rank_linear, rebuild
 
 _SURE = 4.6  # log-odds of 99 to 1
@@ -69,7 +69,7 @@ class GatedFactors(nn.Module):
         return factor_in, self.left.detach()[:, kept] * (root * values.sign())
 
 
-class FactoredEncoder(ReweightedEncoder):
+class FactoredEncoder(ParametrizedEncoder):
     """An encoder whose linears at `places`, which are dense, run as gated factors.
 
     Args:
@@ -158,7 +158,7 @@ class FactoredEncoder(ReweightedEncoder):
         for place, rank in ranks.items():
             factor_in, factor_out = self.factored(place).harden(self.strongest(place, rank))
             bias = get_linear(self.encoder, *place).bias
-            if factors_pay(rank, len(factor_out), factor_in.shape[1]):
+            if saves_parameters(rank, len(factor_out), factor_in.shape[1]):
                 linears[place] = low_rank_linear(factor_in, factor_out, bias)  # type: ignore[arg-type]
             else:
                 linears[place] = dense_linear(factor_out @ factor_in, bias)  # type: ignore[arg-type]

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...distillation.module import Penalty
 from ...encoder import SpeechEncoder
 from ...encoder.linear import Linear, SparseLinear
-from ...surgery.parametrized import Place, ReweightedEncoder, dense_weights, key_of, weight_name
+from ...surgery.parametrized import ParametrizedEncoder, Place, dense_weights, key_of, weight_name
 from ...surgery.rebuild import get_linear, rebuild
 from ...surgery.threshold import largest
+from ...training.penalty import Penalty
 from .nuclear import NuclearForm, nuclear_term
 
 
@@ -48,7 +48,7 @@ class Ramp:
         return round(self.last + (self.first - self.last) * remaining**3)
 
 
-class MaskedWeights(ReweightedEncoder):
+class MaskedWeights(ParametrizedEncoder):
     """An encoder some of whose weights are masked: they keep their values and take no effect.
 
     Args:

@@ -6,19 +6,20 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ...distillation.config import RecoveringConfig, Stage
+from ...distillation.config import FinalDistillationConfig
+from ...distillation.distill import distill, final_distillation
 from ...distillation.gated import gate_rules
-from ...distillation.layers import Distance
-from ...distillation.losses import distance_to
-from ...distillation.module import SparsityPenalty
-from ...distillation.stages import distill, recover
+from ...distillation.layers import DistillationLoss
+from ...distillation.losses import build_distillation_loss
 from ...encoder.cost import nonzero_parameters
 from ...encoder.linear import DenseLinear, SparseLinear
 from ...encoder.model import SpeechEncoder
-from ...surgery.budget import Counts, RemovalOrder, meet_target
+from ...surgery.budget import Counts, RemovalOrder, find_sparsity
 from ...surgery.parametrized import check_budget, kept_budget, linears_of, with_dense_linears
 from ...surgery.setting_types import Sparsity
-from ...training.sparsity import SparsityControl
+from ...training.penalty import SparsityPenalty
+from ...training.sparsity import SparsityLagrangian
+from ...training.stages import Stage
 from ..low_rank import LowRankConfig, low_rank
 from ..registry import register
 from .factored import FactoredEncoder
@@ -30,7 +31,7 @@ Part = Literal["prune", "factor", "distil"]
 PARTS: tuple[Part, ...] = ("prune", "factor", "distil")
 
 
-class PruneLowRankConfig(RecoveringConfig):
+class PruneLowRankConfig(FinalDistillationConfig):
     """Settings of pruning then low rank; `steps`, `learning_rate`, `warmup` are pruning's."""
 
     sparsity: Sparsity = 0.5
@@ -68,7 +69,7 @@ class PruneLowRankConfig(RecoveringConfig):
     """Of the gates, at its peak; by default as `structured` has it, 0.02 or 40 / factor_steps,
     whichever is more."""
     multiplier_learning_rate: float | None = Field(default=None, gt=0)
-    """Of the sparsity control's multipliers, which ascend; by default 0.02 or 400 / factor_steps,
+    """Of the sparsity control's multipliers, which maximize; by default 0.02 or 400 / factor_steps,
     whichever is more."""
 
     @field_validator("stages", mode="before")
@@ -109,17 +110,19 @@ def prune_low_rank(encoder: SpeechEncoder, config: PruneLowRankConfig) -> Speech
         pre-trained speech models, IEEE JSTSP 18(6), 2024, doi 10.1109/JSTSP.2024.3433616.
     """
     result = encoder
-    distance = distance_to(encoder, encoder.shape, config)
+    distance = build_distillation_loss(encoder, encoder.shape, config)
     if "prune" in config.stages:
         result = _prune(encoder, config, distance)
     if "factor" in config.stages:
         result = _factor(result, encoder, config, distance)
     if "distil" in config.stages:
-        result = recover(result, encoder, config, config.final_stage(), distance)
+        result = final_distillation(result, encoder, config, config.final_stage(), distance)
     return result.eval()
 
 
-def _prune(encoder: SpeechEncoder, config: PruneLowRankConfig, distance: Distance) -> SpeechEncoder:
+def _prune(
+    encoder: SpeechEncoder, config: PruneLowRankConfig, distance: DistillationLoss
+) -> SpeechEncoder:
     """Return the pruned encoder: with zeros in dense linears if factors follow, else sparse."""
     sparsity = config.prune_sparsity or config.sparsity
     places = list(linears_of(encoder, (DenseLinear, SparseLinear)))
@@ -147,7 +150,7 @@ def _factor(
     pruned: SpeechEncoder,
     encoder: SpeechEncoder,
     config: PruneLowRankConfig,
-    distance: Distance,
+    distance: DistillationLoss,
 ) -> SpeechEncoder:
     """Return the encoder with factors, smaller than `encoder` by the target."""
     places = list(linears_of(pruned, (DenseLinear, SparseLinear)))
@@ -162,9 +165,9 @@ def _factor(
     _choose_ranks(student, config.sparsity)  # a target that cannot be met is found before training
     if config.gate_start == "energy":
         student.start_by_energy(config.sparsity)
-        control = SparsityControl(config.sparsity, 0)
+        control = SparsityLagrangian(config.sparsity, 0)
     else:
-        control = SparsityControl(
+        control = SparsityLagrangian(
             config.sparsity,
             round(config.factor_ramp * stage.steps),
             start=student.expected_sparsity().item(),
@@ -185,5 +188,5 @@ def _choose_ranks(student: FactoredEncoder, sparsity: float) -> list[int]:
         )
 
     order = RemovalOrder([own[:-1] for own in keys])  # one singular value always stays
-    counts = meet_target("prune_low_rank", sparsity, student.total, order, stored)
+    counts = find_sparsity("prune_low_rank", sparsity, student.total, order, stored)
     return [len(own) - gone for own, gone in zip(keys, counts.tolist(), strict=True)]

@@ -10,23 +10,24 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from ...audio import AudioSet
-from ...distillation.config import RecoveringConfig, Stage
-from ...distillation.layers import Distance
-from ...distillation.losses import distance_to
-from ...distillation.module import Penalty
-from ...distillation.stages import distill
+from ...distillation.config import FinalDistillationConfig
+from ...distillation.distill import distill
+from ...distillation.layers import DistillationLoss
+from ...distillation.losses import build_distillation_loss
 from ...encoder.linear import DenseLinear, SparseLinear
 from ...encoder.model import SpeechEncoder
 from ...surgery.parametrized import check_budget, linears_of, with_dense_linears
 from ...surgery.setting_types import HiddenUnitNames, Sparsity
 from ...training.ctc import add_head
 from ...training.finetuning import TranscribedConfig, finetune, texts_fingerprint
-from ...training.settings import GroupRule
+from ...training.penalty import Penalty
+from ...training.settings import ParamGroup
+from ...training.stages import Stage
 from ..registry import register
 from .pinched import DensityPenalty, PinchedEncoder, PinchedUnits, PinchedWeights
 
 
-class SelfPinchingConfig(TranscribedConfig, RecoveringConfig):
+class SelfPinchingConfig(TranscribedConfig, FinalDistillationConfig):
     """Settings of self-pinching gates."""
 
     sparsity: Sparsity = 0.65
@@ -97,12 +98,12 @@ def self_pinching(encoder: SpeechEncoder, config: SelfPinchingConfig) -> SpeechE
     student = _student(encoder, config)
     rate = config.threshold_learning_rate or 200 / config.steps
     # With momentum they would shoot past the target.
-    rule = GroupRule(("raw_threshold",), rate, momentum=0.0)
+    rule = ParamGroup(("raw_threshold",), rate, momentum=0.0)
     ramp_steps = round(config.ramp * config.steps)
     penalty = DensityPenalty(config.sparsity, config.eta, ramp_steps)
     distance = None
     if config.objective == "distill":
-        distance = distance_to(encoder, encoder.shape, config)
+        distance = build_distillation_loss(encoder, encoder.shape, config)
     train = partial(_train, encoder, config, distance)
     train(student, student.encoder, config.stage("pinch", (rule,)), penalty)
     pruned = student.hardened(config.sparsity)
@@ -133,7 +134,7 @@ def _student(encoder: SpeechEncoder, config: SelfPinchingConfig) -> PinchedEncod
 def _train(
     teacher: SpeechEncoder,
     config: SelfPinchingConfig,
-    distance: Distance | None,
+    distance: DistillationLoss | None,
     student: nn.Module,
     trained: SpeechEncoder,
     stage: Stage,

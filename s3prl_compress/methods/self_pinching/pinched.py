@@ -9,16 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...distillation.module import Penalty
 from ...encoder import SpeechEncoder
 from ...encoder.cost import nonzero_parameters
 from ...encoder.linear import DenseLinear, Linear, SparseLinear
-from ...surgery.budget import Counts, RemovalOrder, meet_target
+from ...surgery.budget import Counts, RemovalOrder, find_sparsity
 from ...surgery.channels import PAIRS, Group, UnitKind, groups_of, queues_of, selection_of
-from ...surgery.cutting import select_units, stored_after
+from ...surgery.cutting import parameters_after, select_units
 from ...surgery.parametrized import (
+    ParametrizedEncoder,
     Place,
-    ReweightedEncoder,
     bias_name,
     dense_weights,
     key_of,
@@ -27,10 +26,11 @@ from ...surgery.parametrized import (
 from ...surgery.rebuild import get_linear, rebuild
 from ...surgery.selection import Selection
 from ...surgery.threshold import largest
+from ...training.penalty import Penalty
 from .pinching import Threshold, unit_spread
 
 
-class PinchedEncoder(ReweightedEncoder):
+class PinchedEncoder(ParametrizedEncoder):
     """An encoder whose masks follow from its own weights and from thresholds that are learned.
 
     Args:
@@ -194,12 +194,12 @@ class PinchedUnits(PinchedEncoder):
             }
             return selection_of(self.shape, kept)
 
-        counts = meet_target(
+        counts = find_sparsity(
             "self_pinching",
             sparsity,
             nonzero_parameters(self.encoder),
             RemovalOrder(keys),
-            lambda counts: stored_after(self.encoder, selection(counts)),
+            lambda counts: parameters_after(self.encoder, selection(counts)),
         )
         return select_units(self.encoder, selection(counts))
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from ...encoder.adapter import Guest
+from ...encoder.adapter import UpstreamAdapter
 from ...probing.frames import Frames, load_frames
 from ...probing.recogniser_training import Training, recognise
 from ...probing.training import padding_notes
@@ -34,7 +34,7 @@ def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
     corpus = jobs[0].corpus
     encoder = jobs[0].encoder
     assert isinstance(corpus, TranscribedCorpus)
-    assert not isinstance(encoder, Guest)  # `score` turns them away
+    assert not isinstance(encoder, UpstreamAdapter)  # `score` turns them away
     frames = load_frames(
         encoder,
         corpus,

@@ -11,7 +11,7 @@ from ...results.records import Engine, FoldResult, Padding, RateResult
 
 if TYPE_CHECKING:
     from ...encoder import SpeechEncoder
-    from ...encoder.adapter import Guest
+    from ...encoder.adapter import UpstreamAdapter
     from .corpus import Corpus
     from .task import Settings
 
@@ -32,7 +32,7 @@ WORK_FOLDER = ".work"
 class Job:
     """One cell's work: an encoder on a corpus, with one seed and one set of settings."""
 
-    encoder: SpeechEncoder | Guest
+    encoder: SpeechEncoder | UpstreamAdapter
     checkpoint: Path | None
     """Folder of ours that holds the encoder, for an engine that starts another process; or the
     file of an upstream of s3prl's own, where it has one."""

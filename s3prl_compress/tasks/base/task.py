@@ -120,7 +120,7 @@ TASKS: dict[str, Task] = {
 }
 """SUPERB's tasks, by the name that `--task` takes."""
 
-OWN_HEAD = Task(
+CTC_TASK = Task(
     name="ctc",
     version=1,
     title="Recognition by the model's own CTC head",

@@ -10,7 +10,7 @@ import torch
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import load
 from s3prl_compress.encoder.importers.s3prl_pt import our_name, parse_convs
-from s3prl_compress.s3prl_bridge.compat import mend
+from s3prl_compress.s3prl_bridge.compat import apply_patches
 
 from ...support.peers import TOLERANCE, noise, peers, small_shape, states_of
 from .files import refused
@@ -19,7 +19,7 @@ from .files import refused
 @pytest.mark.s3prl
 @pytest.mark.parametrize("family", ["hubert", "wav2vec2", "wavlm"])
 def test_s3prl_files_without_a_projection(family: str, tmp_path: Path) -> None:
-    mend()
+    apply_patches()
     shape = small_shape(family, False, conv_widths=(24,) * 6 + (48,))
     path = peers.s3prl_file(shape, tmp_path / "model.pt")
     encoder = load(path, padding="fairseq")
@@ -31,7 +31,7 @@ def test_s3prl_files_without_a_projection(family: str, tmp_path: Path) -> None:
 
 @pytest.mark.s3prl
 def test_s3prl_files_that_are_wrong(tmp_path: Path) -> None:
-    mend()
+    apply_patches()
     path = peers.s3prl_file(small_shape("wavlm", False), tmp_path / "model.pt")
     content = torch.load(path, weights_only=True)
     for fields, words in (

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s3prl_compress.distillation.layers import LayerDistillation
-from s3prl_compress.distillation.module import Imitation
+from s3prl_compress.distillation.module import DistillationModule
 from s3prl_compress.encoder import SpeechEncoder
 from s3prl_compress.encoder.cost import nonzero_parameters, stored_bytes
 from s3prl_compress.encoder.linear import DenseLinear, SparseLinear, dense_weight
@@ -87,7 +87,7 @@ def test_all_batches_of_an_update_run_with_the_same_masks() -> None:
     ramp = Ramp(first, target, 2)
     pruning = GradualPruning(ramp, together=True, nuclear="none", mu=0, total=9000)
     distance = LayerDistillation(student.shape, student.shape, (0, 2))
-    model = Imitation(student, small_encoder(), distance, pruning, seed=0)
+    model = DistillationModule(student, small_encoder(), distance, pruning, seed=0)
     used: list[int] = []
     student.encoder.register_forward_pre_hook(
         lambda module, inputs: used.append(sum(int(student.mask(p).sum()) for p in student.places))

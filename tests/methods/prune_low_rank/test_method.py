@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from s3prl_compress.common.errors import InputError
-from s3prl_compress.distillation import stages as learned
+from s3prl_compress.distillation import distill as learned
 from s3prl_compress.encoder import SpeechEncoder, fingerprint, macs
 from s3prl_compress.encoder.cost import stored_bytes
 from s3prl_compress.encoder.linear import SparseLinear, dense_weight

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3prl_compress.s3prl_bridge.compat import mend
+from s3prl_compress.s3prl_bridge.compat import apply_patches
 from s3prl_compress.tasks.base.characters import (
     BLANK,
     CHARACTERS,
@@ -26,7 +26,7 @@ WORDS = st.lists(st.text(alphabet=CHARACTERS[1:], min_size=1, max_size=6), min_s
 
 @pytest.fixture(scope="module")
 def dictionary() -> Any:
-    mend()
+    apply_patches()
     s3prl = importlib.import_module("s3prl.downstream.asr.dictionary")
     loaded = s3prl.Dictionary()
     loaded.add_from_file(io.StringIO(dictionary_file()))

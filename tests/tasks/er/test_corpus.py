@@ -188,9 +188,9 @@ def test_the_demo_is_complete_and_says_that_it_is_generated(tmp_path: Path) -> N
 
 @pytest.mark.s3prl
 def test_the_folds_splits_and_waves_are_those_of_s3prl(tiny_emotions: Path, tmp_path: Path) -> None:
-    from s3prl_compress.s3prl_bridge.compat import mend
+    from s3prl_compress.s3prl_bridge.compat import apply_patches
 
-    mend()
+    apply_patches()
     expert = importlib.import_module("s3prl.downstream.emotion.expert")
     corpus = open_corpus(tiny_emotions, "er")
     assert isinstance(corpus, EmotionCorpus)
@@ -289,9 +289,9 @@ def test_iemocap_is_converted_where_it_lies(iemocap: Path, tmp_path: Path) -> No
 
 
 def test_the_converter_lists_what_s3prls_own_lists(iemocap: Path, tmp_path: Path) -> None:
-    from s3prl_compress.s3prl_bridge.compat import mend
+    from s3prl_compress.s3prl_bridge.compat import apply_patches
 
-    mend()
+    apply_patches()
     for path in iemocap.glob("*/dialog/EmoEvaluation/._*"):
         path.unlink()  # s3prl's would try to read them
     theirs = importlib.import_module("s3prl.downstream.emotion.IEMOCAP_preprocess")

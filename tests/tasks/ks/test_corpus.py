@@ -226,9 +226,9 @@ def test_the_rule_decides_by_the_speaker_alone() -> None:
 
 @pytest.mark.s3prl
 def test_splits_are_those_of_s3prl(tiny_corpus: Path) -> None:
-    from s3prl_compress.s3prl_bridge.compat import mend
+    from s3prl_compress.s3prl_bridge.compat import apply_patches
 
-    mend()
+    apply_patches()
     from s3prl.downstream.speech_commands.dataset import CLASSES, SpeechCommandsDataset
     from s3prl.downstream.speech_commands.expert import split_dataset
 
@@ -245,9 +245,9 @@ def test_splits_are_those_of_s3prl(tiny_corpus: Path) -> None:
 
 @pytest.mark.s3prl
 def test_waves_are_those_of_s3prl(tiny_corpus: Path) -> None:
-    from s3prl_compress.s3prl_bridge.compat import mend
+    from s3prl_compress.s3prl_bridge.compat import apply_patches
 
-    mend()
+    apply_patches()
     from s3prl.downstream.speech_commands.dataset import SpeechCommandsTestingDataset
 
     corpus = open_corpus(tiny_corpus)

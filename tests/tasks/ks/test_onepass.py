@@ -14,7 +14,7 @@ from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, random_encoder
 from s3prl_compress.evaluation.onepass import run
 from s3prl_compress.probing.features import load_features
-from s3prl_compress.probing.heads import HeadSweep
+from s3prl_compress.probing.heads import ParallelHeads
 from s3prl_compress.probing.training import predict
 from s3prl_compress.tasks.base.engine import EngineResult, Job
 from s3prl_compress.tasks.base.task import Settings
@@ -182,7 +182,7 @@ def test_dev_is_the_expectation_of_s3prls_resampling(job: Job, corpus: KeywordCo
         cache=job.work.parent / "features",
     )
     _, layers, width = features.values.shape
-    sweep = HeadSweep(layers, width, 12, (1.0, 1.0))
+    sweep = ParallelHeads(layers, width, 12, (1.0, 1.0))
     sweep.output_weight.normal_(generator=torch.Generator().manual_seed(5))
     scores = dev_scores(sweep, features.values, plan, corpus)
     for head in range(2):
@@ -192,7 +192,7 @@ def test_dev_is_the_expectation_of_s3prls_resampling(job: Job, corpus: KeywordCo
 
 
 def resampled(
-    sweep: HeadSweep, values: Tensor, plan: Plan, corpus: KeywordCorpus, head: int
+    sweep: ParallelHeads, values: Tensor, plan: Plan, corpus: KeywordCorpus, head: int
 ) -> float:
     """Expected accuracy of one draw of s3prl's dev loader, entry by entry."""
     every = predict(sweep, values, range(len(plan.clips)))[head]

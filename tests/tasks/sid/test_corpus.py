@@ -238,9 +238,9 @@ def test_lists_labels_and_waves_are_those_of_s3prl(
 
 
 def s3prl_dataset(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Any:
-    from s3prl_compress.s3prl_bridge.compat import mend
+    from s3prl_compress.s3prl_bridge.compat import apply_patches
 
-    mend()
+    apply_patches()
     dataset = importlib.import_module("s3prl.downstream.voxceleb1.dataset")
     monkeypatch.setattr(dataset, "CACHE_PATH", str(folder / "s3prl_lists"))
     return dataset

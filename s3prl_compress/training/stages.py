@@ -1,0 +1,205 @@
+"""Settings that all learned methods share, and the training runs (stages) they describe."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+
+from ..audio import AudioSet, open_audio
+from ..common.method_config import MethodConfig
+from .loop import Batches, Progress, train
+from .settings import LoopSettings, ParamGroup
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training run of a method, which may have several."""
+
+    name: str
+    """Of its folder below the work folder, and beside the progress bar."""
+    steps: int
+    learning_rate: float
+    """Of the weights, at its peak."""
+    warmup: float
+    """Fraction of the steps in which it rises; it falls to zero in the others."""
+    rules: tuple[ParamGroup, ...] = ()
+    """For gates, multipliers, thresholds."""
+
+
+class LearnedConfig(MethodConfig):
+    """Settings of all learned methods; the schedule is DPHuBERT's unless said otherwise."""
+
+    audio: Path = Field(exclude=True)
+    """Untranscribed speech: a folder of wav, flac or ogg files at any depth (of LibriSpeech,
+    train-* are taken), or a csv table with the column `file`; any rate, any channels."""
+    steps: int = Field(default=50_000, ge=1)
+    """Updates. Everything that is a fraction follows: 100 make a smoke run of the same form."""
+    batch_seconds: float = Field(default=160.0, gt=0)
+    """Audio in a batch, padding included, over all processes together."""
+    accumulation: int = Field(default=4, ge=1)
+    """Batches per update."""
+    learning_rate: float = Field(default=2e-4, gt=0)
+    """Of the weights, at its peak."""
+    warmup: float = Field(default=0.3, ge=0, lt=1)
+    """Fraction of the steps in which learning rates rise; they fall to zero in the others."""
+    clip: float = Field(default=10.0, gt=0)
+    """Largest norm of all gradients together."""
+    precision: Literal["auto", "bf16", "no"] = "auto"
+    """bf16: the teacher in bfloat16, the student with autocast; no: float32 throughout; auto: bf16
+    on a GPU and float32 elsewhere."""
+    seed: int = Field(default=0, ge=0)
+    """Of crops, batches and gates."""
+    work: Path | None = Field(default=None, exclude=True)
+    """Folder of what is needed to go on after a stop, and of TensorBoard's logs; without one a
+    run that is stopped is lost. The command line takes OUTPUT.work."""
+    log_every: int = Field(default=50, ge=1, exclude=True)
+    """Steps."""
+    checkpoint_every: int = Field(default=1000, ge=1, exclude=True)
+    """Steps; a multiple of log_every."""
+    workers: int = Field(default=2, ge=0, exclude=True)
+    """Processes that decode audio ahead. Does not change a result."""
+    hold: bool = Field(default=False, exclude=True)
+    """Decode all audio once and keep it in memory, 115 MB an hour."""
+
+    _listed: AudioSet | None = PrivateAttr(default=None)
+    _opened: AudioSet | None = PrivateAttr(default=None)
+
+    @field_validator("audio")
+    @classmethod
+    def _is_there(cls, value: Path) -> Path:
+        if not value.exists():
+            raise ValueError("no such folder or table; give one of wav, flac or ogg files")
+        return value
+
+    @model_validator(mode="after")
+    def _logged_before_kept(self) -> LearnedConfig:
+        if self.checkpoint_every % self.log_every:
+            raise ValueError("checkpoint_every must be a multiple of log_every")
+        return self
+
+    def recorded(self) -> dict[str, Any]:
+        """Return what the history keeps: the audio by its fingerprint, and no folder."""
+        return {"audio": self.listed().described(self.audio)} | super().recorded()
+
+    def listed(self) -> AudioSet:
+        """Return names and lengths of all audio, checked the first time; nothing is decoded.
+
+        Raises:
+            InputError: it cannot be used.
+        """
+        if self._listed is None:
+            self._listed = open_audio(self.audio, minimum_samples=1)
+        return self._listed
+
+    def open(self, minimum_samples: int) -> AudioSet:
+        """Return the audio to train on: files of `minimum_samples` or more, decoded if `hold`.
+
+        Raises:
+            InputError: it cannot be used.
+        """
+        if self._opened is None:
+            audio = self.listed()
+            audio = audio.subset(audio.of_at_least(minimum_samples))
+            self._opened = audio.hold() if self.hold else audio
+            self._opened.check_audible()
+        return self._opened
+
+    def stage(self, name: str, rules: tuple[ParamGroup, ...] = ()) -> Stage:
+        """Return the stage that the settings describe."""
+        return Stage(name, self.steps, self.learning_rate, self.warmup, rules)
+
+
+def run_stage(
+    model: nn.Module,
+    batches: Batches,
+    config: LearnedConfig,
+    stage: Stage,
+    device: torch.device,
+    identity: str,
+) -> Progress:
+    """Train `model`, see `loop.train`, in the work folder of the settings.
+
+    identity: see `identity_of`.
+    """
+    settings = LoopSettings(
+        steps=stage.steps,
+        learning_rate=stage.learning_rate,
+        warmup_steps=int(stage.warmup * stage.steps),
+        accumulation=config.accumulation,
+        weight_decay=0.0,
+        betas=(0.9, 0.999),
+        epsilon=1e-8,
+        clip=config.clip,
+        precision=resolved_precision(config, device),
+        log_every=config.log_every,
+        checkpoint_every=config.checkpoint_every,
+    )
+    with _work_folder(config, stage) as folder, _own_noise(device):
+        return train(
+            model,
+            batches,
+            settings,
+            folder,
+            rules=stage.rules,
+            device=device,
+            identity=identity,
+            name=stage.name,
+        )
+
+
+def resolved_precision(config: LearnedConfig, device: torch.device) -> Literal["bf16", "no"]:
+    """Return what `auto` stands for on a device."""
+    if config.precision == "auto":
+        return "bf16" if device.type == "cuda" else "no"
+    return config.precision
+
+
+def on_device(waveforms: list[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
+    """Copy waveforms to a GPU in one piece and without waiting for what it still computes."""
+    if device.type != "cuda":
+        return waveforms
+    moved = pad_sequence(waveforms, batch_first=True).pin_memory().to(device, non_blocking=True)
+    return [row[: len(waveform)] for row, waveform in zip(moved, waveforms, strict=True)]
+
+
+def identity_of(model: nn.Module, config: LearnedConfig, stage: Stage, *given: str) -> str:
+    """Return what a state must have been made of to be gone on with.
+
+    model: all that is trained, as it is before the first step.
+
+    given: fingerprints of audio, transcripts, a teacher.
+    """
+    digest = hashlib.sha256(json.dumps(config.recorded(), sort_keys=True).encode())
+    digest.update(f"{stage} {' '.join(given)}".encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        data = tensor.detach().cpu().contiguous().flatten()
+        digest.update(data.view(torch.uint8).numpy().data if data.numel() else b"")
+    return digest.hexdigest()
+
+
+@contextmanager
+def _work_folder(config: LearnedConfig, stage: Stage) -> Iterator[Path]:
+    if config.work is not None:
+        yield config.work / stage.name
+        return
+    with tempfile.TemporaryDirectory(prefix="s3prl_compress.") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _own_noise(device: torch.device) -> Iterator[None]:
+    """Leave torch's generators as they were: training seeds them anew for every update."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
