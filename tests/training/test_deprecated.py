@@ -18,7 +18,7 @@ def test_every_old_name_still_leads_somewhere_and_warns(module):
 
 
 def test_old_names_are_the_new_objects():
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="is deprecated"):
         from s3prl_compress.training.config import ImitatingConfig, LearnedConfig
     assert ImitatingConfig is DistillationConfig
     assert LearnedConfig is stages.LearnedConfig
