@@ -6,14 +6,14 @@ import sys
 import time
 from pathlib import Path
 
-from s3prl_compress.s3prl_bridge import parent_watchdog as lifetime
+from s3prl_compress.s3prl_bridge import parent_watchdog
 
 
 def test_a_child_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     # Only this one file: the package's imports take longer than all the rest.
     child = (
-        f"import sys, time; sys.path.insert(0, {str(Path(lifetime.__file__).parent)!r}); "
-        "import os, pathlib, lifetime; lifetime.end_with_parent(int(sys.argv[1])); "
+        f"import sys, time; sys.path.insert(0, {str(Path(parent_watchdog.__file__).parent)!r}); "
+        "import os, pathlib, parent_watchdog; parent_watchdog.end_with_parent(int(sys.argv[1])); "
         f"pathlib.Path({str(tmp_path / 'id')!r}).write_text(str(os.getpid())); time.sleep(60)"
     )
     parent = (
