@@ -31,6 +31,7 @@ from .cell import cell_stem, finished_record, make_record, record_path, write_ce
 from .corpora.base import Corpus
 from .corpora.opening import open_corpus
 from .engine import WORK_FOLDER, EngineResult, Job, RunJob
+from .hidden_states import check_first_state
 from .own_head import score_own_head
 from .rates import ChosenRate, onepass_scores, rates_by_onepass, read_scores
 from .task import OWN_HEAD, TASKS, Settings, load_settings
@@ -143,10 +144,12 @@ def open_order(
             "own makes is not known beforehand; use the engine s3prl"
         )
     encoder = load_unless_loaded(source, padding=used, normalize=normalize)
+    upstream = _describe(encoder, source, name)
+    check_first_state(settings, len(encoder.shape.layers) + 1, upstream.name)
     return Order(
         source=source,
         encoder=encoder,
-        upstream=_describe(encoder, source, name),
+        upstream=upstream,
         corpus=corpus,
         recipe=recipe,
         padding=padding,

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from s3prl_compress.commands.inspection import inspect_model, inspection_rows
-from s3prl_compress.encoder import SpeechEncoder, cost, fingerprint, load, macs, save
+from s3prl_compress.encoder import cost, fingerprint, load, macs, save
 from s3prl_compress.encoder.cost import nonzero_parameters
 from s3prl_compress.encoder.exporting import export_transformers
 from s3prl_compress.encoder.memory import forward_bytes

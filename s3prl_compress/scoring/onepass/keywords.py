@@ -30,6 +30,7 @@ from ...reporting.records import RateResult
 from ..corpora.base import SPLITS, Item
 from ..corpora.keywords import SILENCE, KeywordCorpus
 from ..engine import EngineResult, Job
+from ..hidden_states import layer_weights
 from .features import features_of
 from .heads import Heads
 from .pooling import Clip, evenly_spaced, whole
@@ -85,6 +86,7 @@ def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
             rates=rates,
             learning_rate=rates[best.index(winner)].learning_rate,
             dev_score=winner.dev_score,
+            layer_weights=layer_weights([winner.state["layer_weights"]], job.settings.first_state),
             approximate=job.padding != "independent",
             notes=_notes(job, plan),
             seconds=seconds,

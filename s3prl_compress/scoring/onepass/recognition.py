@@ -19,10 +19,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ...encoder.guest import Guest
 from ..corpora.transcripts import TranscribedCorpus
 from ..engine import EngineResult, Job
+from ..hidden_states import layer_weights
 from .frames import Frames, load_frames
 from .recogniser_training import Training, recognise
 from .training import padding_notes
@@ -43,6 +45,7 @@ def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
         device=jobs[0].device,
         seconds_per_batch=jobs[0].settings.seconds_per_batch,
     )
+    frames = replace(frames, first_state=jobs[0].settings.first_state)
     extracted = 0.0 if frames.reused else time.perf_counter() - started
     for job in jobs:
         yield _train_and_test(job, frames, extracted / len(jobs))
@@ -65,6 +68,7 @@ def _train_and_test(job: Job, frames: Frames, extraction_seconds: float) -> Engi
         rates=rates,
         learning_rate=chosen.learning_rate,
         dev_score=chosen.dev_score,
+        layer_weights=layer_weights([head.layer_weights], job.settings.first_state),
         approximate=job.padding != "independent",
         notes=_notes(job, training.left_out),
         seconds={

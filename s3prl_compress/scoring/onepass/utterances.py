@@ -28,6 +28,7 @@ from .. import metrics
 from ..corpora.audio import SAMPLING_RATE
 from ..corpora.base import SPLITS, Corpus, Item
 from ..engine import EngineResult, Job
+from ..hidden_states import layer_weights
 from .features import features_of
 from .heads import Heads
 from .pooling import Clip, whole
@@ -76,6 +77,10 @@ def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
             rates=found,
             learning_rate=found[rate].learning_rate,
             dev_score=found[rate].dev_score,
+            layer_weights=layer_weights(
+                [of_fold[rate].state["layer_weights"] for of_fold in best],
+                job.settings.first_state,
+            ),
             approximate=job.padding != "independent",
             notes=_notes(job, plan),
             seconds=seconds,
