@@ -327,10 +327,12 @@ def report(folder: str, *, output: str | None = None) -> Answer:
     """
     if output is not None:
         check_folder_output(output)
-    from .reporting import report as publish
+    from .reporting.publish import write_report
 
-    paths = [str(path) for path in publish(folder, output)]
-    return Answer({"files": paths}, "\n".join(paths), (f"open: {paths[-1]}",))
+    written = write_report(folder, output)
+    paths = [str(path) for path in written.files]
+    figures = {"files": paths, "layer_weights": written.layer_weights}
+    return Answer(figures, "\n".join(paths), (f"open: {paths[-1]}",))
 
 
 COMMANDS: dict[str, Command] = {
