@@ -12,6 +12,7 @@ error.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,9 @@ def main() -> None:
     figures, rows = {}, {}
     for name, source in others.items():
         other = load(source).to(device).eval()
+        if len(other.shape.layers) != len(reference.shape.layers):
+            print(f"{name}: passed over, since it has another number of layers", file=sys.stderr)
+            continue
         kept = cost(other).parameters / cost(reference).parameters
         found = states_of(other, speech)
         errors = {"states": relative_errors(wanted, found)}
@@ -134,8 +138,8 @@ def main() -> None:
         rows[name] = columns(errors)
         texts = " | ".join(text(values) for values in rows[name])
         print(f"| {name} | {100 * kept:.0f} % | {texts} |", flush=True)
-    if arguments.less is not None:
-        for name in (one for one in others if one != arguments.less):
+    if arguments.less in rows:
+        for name in (one for one in rows if one != arguments.less):
             differences = rows[name] - rows[arguments.less]
             texts = " | ".join(text(values, "+") for values in differences)
             print(f"| {name} less {arguments.less} | | {texts} |")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import s3prl_compress.recipes
 
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import NAMED_SHAPES
 from s3prl_compress.evaluation import TASKS, load_settings
 from s3prl_compress.methods import available
@@ -51,6 +52,10 @@ def test_suite(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_settings_of_a_task(path: Path, engine: str) -> None:
     task = path.stem.partition("_")[0]
     assert task in TASKS
+    if engine == "s3prl" and "without_conv" in path.stem:
+        with pytest.raises(InputError, match="first_state: 1: s3prl's head weighs all"):
+            load_settings(task, path, engine)
+        return
     for recipe in SHIPPED if path.stem in TASKS else [path]:
         settings, name = load_settings(task, recipe, engine)  # type: ignore[arg-type]
         assert settings.learning_rates
@@ -70,3 +75,11 @@ def test_the_demo_is_what_it_says() -> None:
     assert sum(entry.method is not None for entry in suite.upstreams) >= 4
     assert {engine for task in suite.tasks for engine in task.engines} == set(ENGINES)
     assert suite.time is not None
+
+
+@pytest.mark.parametrize("task", ["ks", "sid"])
+def test_without_conv_differs_in_nothing_else(task: str) -> None:
+    folder = FOLDER / "tasks"
+    usual, _ = load_settings(task, folder / f"{task}_small.yaml", "onepass")
+    without, _ = load_settings(task, folder / f"{task}_small_without_conv.yaml", "onepass")
+    assert without == usual.model_copy(update={"first_state": 1})

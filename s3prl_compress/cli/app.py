@@ -331,10 +331,12 @@ def report(folder: str, *, output: str | None = None) -> CommandResult:
     """
     if output is not None:
         check_folder_output(output)
-    from ..report import report as publish
+    from ..report.publish import write_report
 
-    paths = [str(path) for path in publish(folder, output)]
-    return CommandResult({"files": paths}, "\n".join(paths), (f"open: {paths[-1]}",))
+    written = write_report(folder, output)
+    paths = [str(path) for path in written.files]
+    data = {"files": paths, "layer_weights": written.layer_weights}
+    return CommandResult(data, "\n".join(paths), (f"open: {paths[-1]}",))
 
 
 COMMANDS: dict[str, Command] = {

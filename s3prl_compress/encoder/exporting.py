@@ -21,7 +21,7 @@ from ..common.errors import InputError
 from ..common.files import folder_atomically
 from .checkpoint import CONFIG_FILE, WEIGHTS_FILE, check_weights, fingerprint
 from .ctc_text import SPACE
-from .filling import added_zeros, can_be_filled, dense_form, fill_with_zeros
+from .filling import added_zeros, can_be_filled, dense_ffn, dense_form, fill_with_zeros
 from .linear import LowRankLinear, SharedLinear, SparseLinear, dense_bias, dense_weight
 from .model import SAMPLING_RATE, TRANSFORMERS_EPS, SpeechEncoder
 from .provenance import EXPORT_MARK
@@ -146,7 +146,7 @@ def _check_shape(shape: EncoderShape, dense: bool) -> None:
         faults.append("pruned attention heads")
     if len({layer.ffn for layer in shape.layers}) > 1:
         faults.append("FFNs of different widths")
-    elif shape.layers[0].ffn == 0:
+    elif shape.layers and shape.layers[0].ffn == 0:
         faults.append("FFNs without units")
     if faults:
         raise InputError(
@@ -192,7 +192,7 @@ def _config(encoder: SpeechEncoder) -> dict[str, Any]:
         "hidden_size": shape.hidden,
         "num_hidden_layers": len(shape.layers),
         "num_attention_heads": shape.original_heads,
-        "intermediate_size": shape.layers[0].ffn,
+        "intermediate_size": dense_ffn(shape),
         "hidden_act": "gelu",
         "layer_norm_eps": shape.layer_norm_eps,
         "do_stable_layer_norm": shape.pre_norm,

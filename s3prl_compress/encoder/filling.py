@@ -25,17 +25,20 @@ def can_be_filled(shape: EncoderShape) -> bool:
     )
 
 
+def dense_ffn(shape: EncoderShape) -> int:
+    """Return the FFN width of the dense form: that of the widest layer, and at least one unit."""
+    return max([1, *(layer.ffn for layer in shape.layers)])
+
+
 def dense_form(shape: EncoderShape) -> EncoderShape:
     """Return `shape` with all original heads and one FFN width, that of the widest layer."""
-    layer = dense_layer(
-        shape.original_heads, shape.head_size, max(1, *(layer.ffn for layer in shape.layers))
-    )
+    layer = dense_layer(shape.original_heads, shape.head_size, dense_ffn(shape))
     return shape.model_copy(update={"layers": (layer,) * len(shape.layers)})
 
 
 def added_zeros(shape: EncoderShape) -> dict[str, int]:
     """Return how many heads, dimensions of heads and FFN units the dense form has more."""
-    units = dense_form(shape).layers[0].ffn
+    units = dense_ffn(shape)
     heads = [head for layer in shape.layers for head in layer.heads]
     added = {
         "attention heads": shape.original_heads * len(shape.layers) - len(heads),
@@ -52,7 +55,7 @@ def fill_with_zeros(shape: EncoderShape, tensors: Mapping[str, Tensor]) -> dict[
         shape: of an encoder that `can_be_filled`.
         tensors: its state dictionary, with dense linears only.
     """
-    filled, units = dict(tensors), dense_form(shape).layers[0].ffn
+    filled, units = dict(tensors), dense_ffn(shape)
     for index, layer in enumerate(shape.layers):
         _fill_layer(filled, f"encoder.layers.{index}.", shape, layer, units)
     return filled

@@ -37,13 +37,16 @@ def forward_bytes(shape: EncoderShape, batch: int, samples: int, itemsize: int =
         inputs, samples = outputs, frames
     frames = samples
     layer = 8 * shape.hidden + max(
-        max(part.ffn, 4 * max(part.qk_size, part.vo_size) - 2 * shape.hidden)
-        for part in shape.layers
+        (
+            max(part.ffn, 4 * max(part.qk_size, part.vo_size) - 2 * shape.hidden)
+            for part in shape.layers
+        ),
+        default=0,
     )
     states = (len(shape.layers) + 1) * shape.hidden
     transformer = frames * (states + layer + shape.convs[-1].width)
     bias = 0
-    if shape.relative_position is not None:
+    if shape.relative_position is not None and shape.layers:
         heads = max(len(part.heads) for part in shape.layers)
         rows = max(1, BIAS_ELEMENTS // max(1, batch * heads * frames))
         bias = 2 * batch * heads * min(rows, frames) * frames + 2 * batch * frames * shape.hidden

@@ -60,7 +60,7 @@ class TransformerStack(nn.Module):
         if not self.pre_norm:
             x = self.layer_norm(x)
         bias = None
-        if self.relative_position is not None:
+        if self.relative_position is not None and len(self.layers):
             first = self.layers[0]
             assert isinstance(first, TransformerLayer)
             table = first.attention.position_table

@@ -181,7 +181,9 @@ class EncoderShape(_Frozen):
     """How `padding="fairseq"` counts an utterance's own frames. None: as fairseq does it for this
     family; "convolutions": as torchaudio does it for all families. Left out of JSON where None,
     so that shapes from before this field keep their fingerprint."""
-    layers: tuple[LayerShape, ...] = Field(min_length=1, max_length=MAX_LAYERS)
+    layers: tuple[LayerShape, ...] = Field(max_length=MAX_LAYERS)
+    """From the bottom up. None is legal: the convolutions' projected output, with positions added,
+    is then the only hidden state."""
 
     @model_serializer(mode="wrap")
     def _without_padded_frames(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -274,9 +276,10 @@ def check_counts(layers: object, heads: object) -> None:
     Raises:
         ValueError: a count is not a whole number, or out of bounds.
     """
-    for name, value, largest in (("layers", layers, MAX_LAYERS), ("heads", heads, MAX_HEADS)):
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
-            raise ValueError(f"the number of {name} is {value!r}, not one from 1 to {largest}")
+    bounds = (("layers", layers, 0, MAX_LAYERS), ("heads", heads, 1, MAX_HEADS))
+    for name, value, least, most in bounds:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise ValueError(f"the number of {name} is {value!r}, not one from {least} to {most}")
 
 
 def dense_layer(heads: int, head_size: int, ffn: int) -> LayerShape:

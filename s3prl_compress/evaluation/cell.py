@@ -124,6 +124,7 @@ def make_record(
         ),
         test_size=len(truth),
         folds=result.folds,
+        layer_weights=result.layer_weights,
         resumed=result.resumed,
         learning_rate=result.learning_rate,
         rate_choice=choice_of(settings, rate),

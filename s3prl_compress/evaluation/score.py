@@ -26,6 +26,7 @@ from ..encoder import (
     save,
 )
 from ..encoder.adapter import UpstreamAdapter
+from ..probing.hidden_states import check_first_state
 from ..results.records import Engine, Padding, ScoreRecord, Upstream
 from ..tasks.base.corpus import Corpus
 from ..tasks.base.engine import WORK_FOLDER, EngineResult, Job, RunJob
@@ -143,10 +144,12 @@ def open_order(
             "own makes is not known beforehand; use the engine s3prl"
         )
     encoder = load_unless_loaded(source, padding=used, normalize=normalize)
+    upstream = _describe(encoder, source, name)
+    check_first_state(settings, len(encoder.shape.layers) + 1, upstream.name)
     return Order(
         source=source,
         encoder=encoder,
-        upstream=_describe(encoder, source, name),
+        upstream=upstream,
         corpus=corpus,
         recipe=recipe,
         padding=padding,

@@ -28,6 +28,7 @@ ENTRY_POINT_GROUP = "s3prl_compress.methods"
 Needs = Literal["nothing", "audio", "transcribed_audio"]
 
 _BUILT_IN = (
+    "layers",
     "magnitude",
     "clustering",
     "low_rank",

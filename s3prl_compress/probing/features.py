@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +43,11 @@ class Features:
 
 
 def features_of(job: Job, clips: Sequence[Clip]) -> Features:
-    """Return the features of clips of a job's corpus; see `load_features`."""
-    return load_features(
+    """Return the features of clips of a job's corpus that its heads may use; see `load_features`.
+
+    Features are kept of all hidden states, whichever the settings start from.
+    """
+    features = load_features(
         job.encoder,
         job.corpus,
         clips,
@@ -53,6 +56,7 @@ def features_of(job: Job, clips: Sequence[Clip]) -> Features:
         device=job.device,
         seconds_per_batch=job.settings.seconds_per_batch,
     )
+    return replace(features, values=features.values[:, job.settings.first_state :])
 
 
 def load_features(

@@ -67,13 +67,21 @@ class Frames:
     width: int
     reused: bool
     """True: they were on disk already."""
+    first_state: int = 0
+    """The first hidden state that is read."""
+
+    @property
+    def states(self) -> int:
+        """Hidden states that are read of each utterance."""
+        return self.layers - self.first_state
 
     def read(self, row: int) -> Tensor:
-        """Return one utterance's frames: [layers + 1, frames, width], float16."""
-        size = self.layers * self.width
-        start, count = self.plan.starts[row] * size, self.plan.counts[row]
-        part = np.array(self.values[start : start + count * size])
-        return torch.from_numpy(part.reshape(self.layers, count, self.width))
+        """Return one utterance's frames: [states, frames, width], float16."""
+        count = self.plan.counts[row]
+        start = self.plan.starts[row] * self.layers * self.width
+        skipped, size = (number * count * self.width for number in (self.first_state, self.layers))
+        part = np.array(self.values[start + skipped : start + size])
+        return torch.from_numpy(part.reshape(self.states, count, self.width))
 
 
 def plan_frames(corpus: TranscribedCorpus, shape: EncoderShape, padding: Padding) -> FramePlan:

@@ -122,7 +122,7 @@ class Training:
         sizes = self._job.settings.recognition or RecognitionHead()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._job.seed)
-            head = Recogniser(self._frames.layers, self._frames.width, sizes)
+            head = Recogniser(self._frames.states, self._frames.width, sizes)
         return head.to(self._job.device)
 
     def _read_on(self, step: int) -> Iterator[list[Batch]]:

@@ -30,6 +30,7 @@ from ..tasks.base.corpus import SPLITS, Corpus, Item
 from ..tasks.base.engine import EngineResult, Job
 from .features import features_of
 from .heads import Heads
+from .hidden_states import layer_weights
 from .pooling import Clip, whole
 from .training import Batches, Best, padding_notes, predict, shared_seconds, train_heads
 
@@ -76,6 +77,10 @@ def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
             rates=found,
             learning_rate=found[rate].learning_rate,
             dev_score=found[rate].dev_score,
+            layer_weights=layer_weights(
+                [of_fold[rate].state["layer_weights"] for of_fold in best],
+                job.settings.first_state,
+            ),
             approximate=job.padding != "independent",
             notes=_notes(job, plan),
             seconds=seconds,

@@ -53,10 +53,12 @@ def page(
     published: Table | None,
     origins: Sequence[Origin],
     left_out: str | None = None,
+    weights: Table | None = None,
 ) -> str:
     """Return the page: a section per group of blocks, speeds, published rows, the provenance.
 
-    `left_out`: a sentence that says which records the page does not show.
+    `left_out`: a sentence that says which records the page does not show. `weights`: of the
+    layers, see `layer_weights`.
 
     Every text out of a record is escaped. Sorting and filtering need the inline script; without
     it the tables, the plots and the choice of their cost are still there.
@@ -77,6 +79,7 @@ def page(
         warnings=[*_warnings(tables), *([left_out] if left_out else [])],
         choices=[(key, name) for key, name in CHOICES.items() if key in shown],
         sections=sections,
+        weights=None if weights is None else Block(0, weights, weights.title),
         speeds=[Block(number + 1 + n, table, table.title) for n, table in enumerate(speeds)],
         published=last,
         origins=origins,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..common.errors import InputError
 from ..common.files import write_atomically
@@ -10,6 +12,7 @@ from ..results.records import Record, TimeRecord, read_records
 from ..results.versions import newest_versions
 from . import four_task
 from .latex import latex
+from .layer_weights import layer_weight_figures, layer_weights_table
 from .leaderboard import leaderboard
 from .markdown import markdown
 from .overview import Group, groups
@@ -23,8 +26,23 @@ from .tables import csv
 from .task_table import score_tables
 
 
+@dataclass(frozen=True)
+class Report:
+    """What was written."""
+
+    files: list[Path]
+    """leaderboard.md, .csv, .tex and .html, in this order."""
+    layer_weights: list[dict[str, Any]]
+    """See `layer_weights.layer_weight_figures`."""
+
+
 def report(folder: str | Path, output: str | Path | None = None) -> list[Path]:
-    """Write leaderboard.md, .csv, .tex and .html, and return their paths in this order.
+    """Write the leaderboard, and return its files' paths; see `write_report`."""
+    return write_report(folder, output).files
+
+
+def write_report(folder: str | Path, output: str | Path | None = None) -> Report:
+    """Write leaderboard.md, .csv, .tex and .html.
 
     Args:
         folder: Where `score --output` and `time --output` wrote; searched through and through.
@@ -50,21 +68,24 @@ def report(folder: str | Path, output: str | Path | None = None) -> list[Path]:
     sections = groups(score_tables(frame), times)
     fast = [speed_table(identity, rows) for identity, rows in speeds]
     scored = [table for group in sections for table in _in_order(group)]
+    weights = layer_weights_table(frame) if scored else None
     others = published_table() if scored else None
     tables = [*scored, *fast, *([others] if others else [])]
+    explained = [*scored, *([weights] if weights else []), *tables[len(scored) :]]
     unlike = four_task.warning(row for table in scored for row in table.rows if "task" in row)
     warning = " ".join(filter(None, (unlike, left_out))) or None
     places = origins(records)
     contents = {
-        "leaderboard.md": markdown(tables, places, warning),
+        "leaderboard.md": markdown(explained, places, warning),
         "leaderboard.csv": csv(frame, speeds),
         "leaderboard.tex": latex(tables, places, warning),
-        "leaderboard.html": page(sections, fast, others, places, left_out),
+        "leaderboard.html": page(sections, fast, others, places, left_out, weights),
     }
     target = folder if output is None else Path(output)
     for name, text in contents.items():
         write_atomically(target / name, text)
-    return [target / name for name in contents]
+    figures = layer_weight_figures(frame) if scored else []
+    return Report([target / name for name in contents], figures)
 
 
 def _with_predictions(path: Path, record: Record) -> Record:

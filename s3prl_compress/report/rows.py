@@ -54,6 +54,7 @@ def row_of(records: list[ScoreRecord]) -> dict[str, Any]:
         "seed_count": len(records),
         "seed_spread": spread,
         **_folds(records),
+        **_layer_weights(records),
         "learning_rate": " ".join(f"{rate:g}" for rate in _rates(records)),
         "rate_choice": _rate_choice(records),
         "engine_version": first.engine_version,
@@ -177,4 +178,13 @@ def _folds(records: list[ScoreRecord]) -> dict[str, Any]:
     return {
         "fold_sizes": tuple(fold.test_size for fold in records[0].folds),
         "fold_spread": fmean(spreads) if spreads else None,
+    }
+
+
+def _layer_weights(records: list[ScoreRecord]) -> dict[str, Any]:
+    """Return the mean share of each hidden state over the seeds that have them, () without any."""
+    known = [record.layer_weights for record in records if record.layer_weights]
+    return {
+        "first_state": int(records[0].settings.get("first_state", 0)),
+        "layer_weights": tuple(fmean(shares) for shares in zip(*known, strict=True)),
     }

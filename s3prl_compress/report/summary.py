@@ -32,6 +32,7 @@ def score_figures(record: ScoreRecord, path: Path) -> dict[str, Any]:
         "folds": [fold.score for fold in record.folds],
         "learning_rate": record.learning_rate,
         "dev_score": record.dev_score,
+        "layer_weights": list(record.layer_weights),
         "approximate": record.approximate,
         "notes": list(record.notes),
         "record": str(path),

@@ -19,7 +19,7 @@ def csv(frame: pandas.DataFrame, speeds: list[tuple[str, pandas.DataFrame]]) -> 
     for column in ("p_segments", "compared_rows", "error_speakers"):
         if column in flat:
             flat[column] = flat[column].astype("Int64")  # whole numbers beside missing ones
-    for column, separator in (("front", ", "), ("fold_sizes", " ")):
+    for column, separator in (("front", ", "), ("fold_sizes", " "), ("layer_weights", " ")):
         if column in flat:
             flat[column] = [separator.join(map(str, values)) for values in flat[column]]
     text: str = flat.to_csv(index=False, lineterminator="\n")

@@ -122,6 +122,8 @@ def _facts(first: Mapping[str, Any]) -> tuple[str, ...]:
     ]
     if first["fold_sizes"]:
         facts.append(f"{len(first['fold_sizes'])} folds")
+    if first["first_state"]:
+        facts.append(f"hidden states from {first['first_state']} on")
     if first["chance"] is not None:
         facts.append(f"chance {first['chance']:.1f}")
     return tuple(facts)

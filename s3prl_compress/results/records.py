@@ -158,6 +158,10 @@ class ScoreRecord(_Record):
     """What else was measured on test: `cer`, the character error rate in percent."""
     folds: tuple[FoldResult, ...] = ()
     """Of cross-validation: one result per fold."""
+    layer_weights: tuple[float, ...] = ()
+    """onepass: the share of each hidden state, state 0 first, in the weighted sum of the head that
+    was tested; 0 for those that the settings leave out (`first_state`). Of cross-validation: the
+    mean over the folds' heads. Empty in records from before this field."""
     resumed: bool = False
     """True: training went on from a checkpoint whose run had drawn other batches (s3prl's hold no
     state of the generators): an undisturbed run would have ended elsewhere."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -73,7 +74,7 @@ def rebuild(
         linears: new linears by (layer, one of q, k, v, out, fc1, fc2); their tensors are taken
             over, so that they must not be those of `encoder`.
         layers: head and FFN sizes of all layers, where they change; the kinds of the linears
-            are filled in here.
+            are filled in here. Where there are fewer than now, the top layers are removed.
         convs: shapes of all convolutions, where they change.
         tensors: any other tensors that change, by their names in the state dictionary; a scale
             behind the convolutions may be new.
@@ -90,7 +91,9 @@ def rebuild(
     kept = {
         name: tensor
         for name, tensor in encoder.state_dict().items()
-        if not _of_head(name) and name.rpartition(".")[0] not in replaced
+        if not _of_head(name)
+        and name.rpartition(".")[0] not in replaced
+        and _layer_of(name) < len(new_layers)
     }
     kept.update(tensors or {})
     new.update({name: tensor.detach().clone() for name, tensor in kept.items()})
@@ -119,6 +122,12 @@ def rebuild(
 
 def _parameter(tensor: Tensor) -> nn.Parameter:
     return nn.Parameter(tensor.detach().clone().contiguous())
+
+
+def _layer_of(name: str) -> int:
+    """Return the number of the Transformer layer that a tensor belongs to; -1 for none."""
+    found = re.match(r"encoder\.layers\.(\d+)\.", name)
+    return int(found[1]) if found else -1
 
 
 def _of_head(name: str) -> bool:

@@ -11,6 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from s3prl_compress.encoder import save
+from s3prl_compress.methods import compress
+
 from ..support.small import small_encoder, speech
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -61,3 +64,22 @@ def test_a_linear_map_brings_back_what_was_only_turned(measure: Any) -> None:
     before, after = errors(small_encoder(seed=4))
     assert after.min() > 0.2  # what another encoder does not know stays lost
     assert after.mean() < before.mean()
+
+
+def test_another_number_of_layers_is_passed_over(
+    measure: Any,
+    tones: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    encoder = small_encoder()
+    made = {"dense": encoder, "bare": compress(encoder, "layers", keep=0), "same": encoder}
+    folders = [str(save(one, tmp_path / name)) for name, one in made.items()]
+    arguments = ["state_error", *folders, "--audio", str(tones), "--seconds", "2", "--less", "bare"]
+    monkeypatch.setattr("sys.argv", arguments)
+    measure.main()
+    captured = capsys.readouterr()
+    assert "bare: passed over, since it has another number of layers" in captured.err
+    rows = [line for line in captured.out.splitlines() if line.startswith("| same")]
+    assert [row.count("0.000") for row in rows] == [4]

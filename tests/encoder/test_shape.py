@@ -45,7 +45,7 @@ def test_whisper_shapes_can_be_written_before_the_forward_pass_exists() -> None:
         {"learned_positions": 1500},
         {"relative_position": {"buckets": 320, "max_distance": 800}},
         {"format_version": 2},
-        {"layers": []},
+        {"layers": [{"heads": [], "ffn": 0}] * 257},
         {"unheard_of": 1},
         {"projection": False},
         {"position_conv": {"kernel": 16, "groups": 5}},

@@ -49,7 +49,7 @@ def test_the_built_in_methods_describe_themselves() -> None:
         assert info.summary
         assert not info.summary.endswith(".")
         assert info.reference
-        assert info.learns or info.defaults()["sparsity"] == 0.1
+        assert info.learns or info.defaults().get("sparsity", 0.1) == 0.1
 
 
 def test_every_setting_says_what_it_is() -> None:

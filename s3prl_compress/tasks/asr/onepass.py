@@ -19,9 +19,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ...encoder.adapter import UpstreamAdapter
 from ...probing.frames import Frames, load_frames
+from ...probing.hidden_states import layer_weights
 from ...probing.recogniser_training import Training, recognise
 from ...probing.training import padding_notes
 from ..base.engine import EngineResult, Job
@@ -43,6 +45,7 @@ def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
         device=jobs[0].device,
         seconds_per_batch=jobs[0].settings.seconds_per_batch,
     )
+    frames = replace(frames, first_state=jobs[0].settings.first_state)
     extracted = 0.0 if frames.reused else time.perf_counter() - started
     for job in jobs:
         yield _train_and_test(job, frames, extracted / len(jobs))
@@ -65,6 +68,7 @@ def _train_and_test(job: Job, frames: Frames, extraction_seconds: float) -> Engi
         rates=rates,
         learning_rate=chosen.learning_rate,
         dev_score=chosen.dev_score,
+        layer_weights=layer_weights([head.layer_weights], job.settings.first_state),
         approximate=job.padding != "independent",
         notes=_notes(job, training.left_out),
         seconds={

@@ -78,6 +78,8 @@ class EngineResult:
     """Wall time by stage; see `RunSeeds` for several seeds."""
     folds: tuple[FoldResult, ...] = ()
     """Of cross-validation: one result per fold."""
+    layer_weights: tuple[float, ...] = ()
+    """See `ScoreRecord.layer_weights`."""
     resumed: bool = False
     """True: it went on in the middle of training, where an undisturbed run would have drawn other
     batches, and so would have ended elsewhere."""

@@ -180,6 +180,9 @@ class Settings(BaseModel):
     """KS, SID, ER: width between the head's two linears."""
     recognition: RecognitionHead | None = None
     """ASR: the head."""
+    first_state: int = Field(default=0, ge=0)
+    """onepass: the head's weighted sum leaves out the hidden states before this one. 1 leaves out
+    the input of the first Transformer layer, which no pruning of the Transformer changes."""
     padding: Padding = "independent"
     """Used where the caller names none."""
     crops_per_file: int = Field(default=512, ge=1)
@@ -217,6 +220,8 @@ class Settings(BaseModel):
         values = self.model_dump(mode="json", exclude={"seconds_per_batch"})
         if self.rate_from is None:  # as in records from before this setting
             del values["rate_from"]
+        if self.first_state == 0:  # likewise
+            del values["first_state"]
         return values
 
 
@@ -274,6 +279,11 @@ def load_settings(task: str, recipe: str | Path, engine: Engine) -> tuple[Settin
     if engine != "s3prl":
         values.pop("rate_from", None)
     settings = validated(Settings, values, where)
+    if engine == "s3prl" and settings.first_state:
+        raise InputError(
+            f"{where}: first_state: {settings.first_state}: s3prl's head weighs all hidden states; "
+            "score with the engine onepass, or leave first_state at 0"
+        )
     if settings.rate_from is not None:
         _check_choice(task, recipe, where)
     return settings, name
@@ -286,6 +296,11 @@ def _check_choice(task: str, recipe: str | Path, where: str) -> None:
         raise InputError(
             f"{where}: rate_from: onepass: the one-pass engine has one learning rate here, so it "
             "chooses none; give it several (learning_rates), or remove rate_from"
+        )
+    if settings.first_state:
+        raise InputError(
+            f"{where}: rate_from: onepass: the one-pass head leaves out hidden states here "
+            "(first_state), so its learning rate is that of another head; remove one of the two"
         )
 
 

@@ -28,6 +28,7 @@ from torch import Tensor
 from ...common.errors import InputError
 from ...probing.features import features_of
 from ...probing.heads import Heads
+from ...probing.hidden_states import layer_weights
 from ...probing.pooling import Clip, evenly_spaced, whole
 from ...probing.training import Batches, padding_notes, predict, shared_seconds, train_heads
 from ...results.records import RateResult
@@ -85,6 +86,7 @@ def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
             rates=rates,
             learning_rate=rates[best.index(winner)].learning_rate,
             dev_score=winner.dev_score,
+            layer_weights=layer_weights([winner.state["layer_weights"]], job.settings.first_state),
             approximate=job.padding != "independent",
             notes=_notes(job, plan),
             seconds=seconds,

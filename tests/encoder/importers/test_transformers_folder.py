@@ -155,7 +155,7 @@ def test_models_without_a_mask_embedding(tmp_path: Path) -> None:
         ("feat_extract_norm", "batch"),
         ("num_attention_heads", 5),
         ("model_type", "whisper"),
-        ("num_hidden_layers", 0),
+        ("num_hidden_layers", -1),
         ("conv_dim", [24, 28]),
     ],
 )

@@ -1,0 +1,192 @@
+"""Layer removal against transformers, and an encoder without layers through everything else."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from s3prl_compress.cli.inspection import inspect_model, inspection_rows
+from s3prl_compress.common.errors import InputError
+from s3prl_compress.encoder import cost, fingerprint, load, macs, save
+from s3prl_compress.encoder.cost import nonzero_parameters
+from s3prl_compress.encoder.exporting import export_transformers
+from s3prl_compress.encoder.memory import forward_bytes
+from s3prl_compress.encoder.provenance import MethodStep
+from s3prl_compress.latency import time_upstreams
+from s3prl_compress.methods import available, compress
+
+from ..support.peers import NAMES, TOLERANCE, VARIANTS, peers, small_encoder, small_shape
+from ..support.small import assert_same, reached, speech, states
+from .test_edge_shapes import ENOUGH, METHODS, learn
+
+
+@pytest.mark.parametrize(("family", "large"), VARIANTS, ids=NAMES)
+def test_equals_transformers_with_fewer_layers(family: str, large: bool, tmp_path: Path) -> None:
+    model = peers.transformers_model(small_shape(family, large, layers=3))
+    model.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"do_normalize": False}))
+    encoder = load(tmp_path)
+    (waveform,) = peers.noise(9_000)
+    for keep in (3, 2, 1, 0):
+        config = copy.deepcopy(model.config)
+        config.num_hidden_layers = keep
+        theirs = type(model)(config).eval()
+        own = theirs.state_dict()
+        kept = {name: value for name, value in model.state_dict().items() if name in own}
+        theirs.load_state_dict(kept, strict=True)
+
+        smaller = compress(encoder, "layers", keep=keep).eval()
+
+        expected = peers.transformers_states(theirs, waveform)
+        assert len(smaller.shape.layers) == keep
+        assert len(expected) == keep + 1
+        found = peers.states_of(smaller, [waveform])
+        assert peers.largest_difference(found, expected) <= TOLERANCE
+
+
+def test_lower_states_stay_and_nothing_is_shared() -> None:
+    encoder = small_encoder("hubert", False)
+    before = fingerprint(encoder)
+    smaller = compress(encoder, "layers", keep=1)
+    (whole,), (part,) = states(encoder, speech(3000)), states(smaller, speech(3000))
+    for full, own in zip(whole[:2], part, strict=True):
+        assert torch.equal(full, own)
+    with torch.no_grad():
+        for parameter in smaller.parameters():
+            parameter.zero_()
+    assert fingerprint(encoder) == before
+    last = smaller.provenance.steps[-1]
+    assert isinstance(last, MethodStep)
+    assert (last.method, last.settings) == ("layers", {"keep": 1})
+
+
+def test_all_layers_may_stay() -> None:
+    encoder = small_encoder("wavlm", True)
+    assert fingerprint(compress(encoder, "layers", keep=2)) == fingerprint(encoder)
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [
+        (3, "method layers: keep 3 is more than the 2 layers of this encoder"),
+        (-1, "'keep' is -1: Input should be greater than or equal to 0"),
+        (None, "'keep' is None"),
+    ],
+)
+def test_impossible_numbers_are_one_line(keep: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message) as raised:
+        compress(small_encoder("hubert", False), "layers", keep=keep)
+    assert "\n" not in str(raised.value)
+    with pytest.raises(InputError, match="setting 'keep' must be given"):
+        compress(small_encoder("hubert", False), "layers")
+
+
+@pytest.mark.parametrize(("family", "large"), VARIANTS, ids=NAMES)
+def test_an_encoder_without_layers_is_an_encoder(family: str, large: bool, tmp_path: Path) -> None:
+    encoder = small_encoder(family, large)
+    none = compress(encoder, "layers", keep=0).eval()
+    waveforms = speech(3000, 8000)
+    hidden, counts = none(waveforms)
+    assert len(hidden) == 1
+    assert hidden[0].shape == (2, int(counts.max()), encoder.shape.hidden)
+    assert_same(none, load(save(none, tmp_path / "ours")), waveforms, tolerance=0)
+    assert 0 < nonzero_parameters(none) < nonzero_parameters(encoder)
+    assert 0 < macs(none.shape, (8000,)) < macs(encoder.shape, (8000,))
+    assert cost(none).parameters == cost(none.shape).parameters == nonzero_parameters(none)
+    assert forward_bytes(none.shape, 1, 16_000) > 0
+    for padding in ("independent", "fairseq"):
+        none.padding = padding  # type: ignore[assignment]
+        assert all(torch.isfinite(state).all() for state in none(waveforms)[0])
+
+
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize(("family", "large"), VARIANTS, ids=NAMES)
+def test_an_encoder_without_layers_goes_to_transformers_and_back(
+    family: str, large: bool, dense: bool, tmp_path: Path
+) -> None:
+    import transformers
+
+    none = compress(small_encoder(family, large), "layers", keep=0).eval()
+    folder = export_transformers(none, tmp_path / "out", dense=dense)
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    waveforms = speech(8000)
+    theirs = peers.transformers_states(model, waveforms[0])
+    assert peers.largest_difference(peers.states_of(none, waveforms), theirs) <= TOLERANCE
+    again = load(folder)
+    assert again.shape == none.shape
+    assert_same(none, again, waveforms, tolerance=0)
+
+
+def test_an_encoder_without_layers_is_inspected_and_timed(tmp_path: Path) -> None:
+    encoder = small_encoder("hubert", False)
+    none = compress(encoder, "layers", keep=0)
+    folder = save(none, tmp_path / "none")
+    figures = inspect_model(str(folder))
+    assert figures["layers"] == 0
+    assert figures["ffn_units"] == []
+    assert figures["macs_32"] == macs(none.shape)
+    assert ("layers", "0") in inspection_rows(figures)
+    record = time_upstreams(
+        none, encoder, repeats=3, warmup=0, utterances_per_bucket=1, threads=1, device="cpu"
+    )
+    assert record.buckets[-1].speedup is not None
+    assert record.upstream.methods == ("layers(keep=0)",)
+
+
+TRAINING_FREE: list[tuple[str, dict[str, Any]]] = [
+    ("magnitude", {}),
+    ("magnitude", {"granularity": "weight"}),
+    ("clustering", {}),
+    ("clustering", {"form": "share"}),
+    ("low_rank", {}),
+]
+
+
+@pytest.mark.parametrize(("method", "settings"), TRAINING_FREE)
+def test_without_layers_there_is_nothing_to_prune(method: str, settings: dict[str, Any]) -> None:
+    none = compress(small_encoder("wavlm", False), "layers", keep=0)
+    with pytest.raises(InputError, match=f"method {method}: .* at most 0.000 of the") as raised:
+        compress(none, method, **settings)
+    assert "\n" not in str(raised.value)
+
+
+def test_convolutions_can_still_be_pruned() -> None:
+    none = compress(small_encoder("hubert", True), "layers", keep=0)
+    smaller = compress(none, "magnitude", units="conv", sparsity=0.3)
+    assert reached(smaller, none) == pytest.approx(0.3, abs=0.01)
+    assert len(states(smaller, speech(3000))[0]) == 1
+
+
+def test_nothing_is_left_to_remove() -> None:
+    none = compress(small_encoder("hubert", False), "layers", keep=0)
+    assert fingerprint(compress(none, "layers", keep=0)) == fingerprint(none)
+    with pytest.raises(InputError, match="keep 1 is more than the 0 layers"):
+        compress(none, "layers", keep=1)
+
+
+@pytest.mark.parametrize("name", ENOUGH)
+def test_learned_methods_that_need_no_layers(name: str, transcribed: Path) -> None:
+    none = compress(small_encoder("hubert", False), "layers", keep=0)
+    smaller = learn(none, name, transcribed)
+    (utterance,) = states(smaller, speech(3000))
+    assert len(utterance) == 1
+    assert all(torch.isfinite(state).all() for state in utterance)
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - set(ENOUGH)))
+def test_learned_methods_find_nothing_to_prune(name: str, transcribed: Path) -> None:
+    none = compress(small_encoder("wavlm", False), "layers", keep=0)
+    with pytest.raises(InputError, match=r"sparsity .* can remove at most 0\.000") as raised:
+        learn(none, name, transcribed)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_method_is_listed() -> None:
+    info = available()["layers"]
+    assert (info.needs, info.learns) == ("nothing", False)
+    assert "2004.03844" in info.reference
