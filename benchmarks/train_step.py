@@ -45,7 +45,7 @@ def our_step(teacher: SpeechEncoder, student: SpeechEncoder, dtype: str, device:
     """Return a step as `learned.distill` takes it."""
     precision: Any = "bf16" if dtype == "bf16" else "no"
     settings = LoopSettings(
-        steps=1, learning_rate=RATE, weight_decay=0.0, clip=CLIP, precision=precision,
+        steps=1, learning_rate=RATE, weight_decay=0.0, max_grad_norm=CLIP, precision=precision,
         betas=(0.9, 0.999), epsilon=1e-8,
     )  # fmt: skip
     place = torch.device(device)

@@ -80,7 +80,7 @@ def run_recipe(recipe: Recipe, audio: AudioSet, folder: Path, device: str) -> di
     """
     if rank_and_world_size()[1] > 1:
         raise InputError("pre-training runs in one process; start it without a launcher")
-    if recipe.audio.hold:
+    if recipe.audio.cache_in_memory:
         audio = audio.hold()
     audio.check_audible()
     encoder: SpeechEncoder | None = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from pydantic import Field
 
 from ..surgery.setting_types import Sparsity
@@ -15,9 +18,11 @@ from .config import FinalDistillationConfig
 class GatedConfig(FinalDistillationConfig):
     """Settings of gates under sparsity control; the values are DPHuBERT's."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"ramp": "sparsity_ramp_fraction"}
+
     sparsity: Sparsity = 0.75
     """Fraction of the given encoder's stored parameters to remove, between 0 and 1."""
-    ramp: float = Field(default=0.1, ge=0, le=1)
+    sparsity_ramp_fraction: float = Field(default=0.1, ge=0, le=1)
     """Fraction of `steps` during which the target sparsity rises linearly from 0. Short runs need
     a larger fraction, so that the gates can follow."""
     gate_learning_rate: float | None = Field(default=None, gt=0)
@@ -35,7 +40,7 @@ class GatedConfig(FinalDistillationConfig):
 
     def control(self) -> SparsityPenalty:
         """Return what holds the gates to the target, which rises from 0."""
-        ramp_steps = round(self.ramp * self.steps)
+        ramp_steps = round(self.sparsity_ramp_fraction * self.steps)
         return SparsityPenalty(SparsityLagrangian(self.sparsity, ramp_steps))
 
 

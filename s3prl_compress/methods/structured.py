@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from pydantic import Field, model_validator
 
 from ..distillation.distill import distill, final_distillation
@@ -17,6 +20,11 @@ from .registry import register
 class StructuredConfig(GatedConfig):
     """Settings of fine-grained structured pruning."""
 
+    renamed: ClassVar[Mapping[str, str]] = {
+        "drop": "gate_drop_prob",
+        "spread": "gate_init_spread",
+    }
+
     sparsity: Sparsity = 0.72
     """Fraction of the given encoder's stored parameters to remove, between 0 and 1. The paper
     removes 0.72."""
@@ -24,9 +32,9 @@ class StructuredConfig(GatedConfig):
     """Which units have gates and can be removed: qk and vo (dimensions inside heads), head,
     attention (whole blocks), ffn (FFN units), ffn_block (whole FFNs), conv (output channels of
     convolutions)."""
-    drop: float = Field(default=0.01, gt=0, lt=1)
+    gate_drop_prob: float = Field(default=0.01, gt=0, lt=1)
     """Probability, between 0 and 1, that a gate is closed in an update at the start."""
-    spread: float = Field(default=0.0, ge=0)
+    gate_init_spread: float = Field(default=0.0, ge=0)
     """Advantage in log_alpha that gates of units with large weights start with, for each standard
     deviation of the units' magnitudes inside a head or an FFN. At 0 all gates start alike, and in
     a short run noise decides much of the choice."""
@@ -61,9 +69,9 @@ def structured(encoder: SpeechEncoder, config: StructuredConfig) -> SpeechEncode
         Wang et al.: Task-agnostic structured pruning of speech representation models,
         Interspeech 2023, arXiv 2306.01385.
     """
-    drops = dict.fromkeys(config.units, config.drop)
+    drops = dict.fromkeys(config.units, config.gate_drop_prob)
     masked = MaskedEncoder(encoder, drops, straight_through=True)
-    masked.start_by_magnitude(config.spread)
+    masked.start_by_magnitude(config.gate_init_spread)
     distance = build_distillation_loss(encoder, encoder.shape, config)
     distill(masked, encoder, config, config.gated_stage("gates"), config.control(), distance)
     rounding = Rounding(config.multiple, config.head_multiple, config.equal_heads)

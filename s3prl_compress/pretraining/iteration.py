@@ -18,6 +18,7 @@ from ..encoder import Provenance, SpeechEncoder, fingerprint, random_encoder, sa
 from ..training.batches import AudioBatches, Crop, split_files
 from ..training.loop import Batches, Progress, Scalars, begun, train
 from ..training.masking import draw_masks
+from ..training.settings import LoopSettings
 from .objective import MaskedPrediction
 from .recipe import Iteration, Recipe
 from .targets import Targets, frame_features, load_targets, make_targets, save_targets
@@ -79,11 +80,12 @@ class Run:
         return trained, progress
 
     def _identity(self, previous: SpeechEncoder | None) -> str:
-        """Return what a checkpoint and targets must have been made of to be gone on with."""
+        """Return the fingerprint that a checkpoint and targets must match to be resumed."""
         settings = self.recipe.model_dump(mode="json", exclude={"iterations", "name"})
-        for irrelevant in ("workers", "hold"):
+        for irrelevant in ("workers", "cache_in_memory"):
             settings["audio"].pop(irrelevant)
         iteration = self.iteration.model_dump(mode="json")
+        iteration["loop"] = LoopSettings.with_former_names(iteration["loop"])
         before = None if previous is None else fingerprint(previous)
         facts = [settings, iteration, self.number, self.audio.fingerprint(), before]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

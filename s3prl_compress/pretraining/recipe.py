@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from ..common.method_config import RenamedSettings
 from ..common.yaml_files import Location, parse, read_text, validated
 from ..encoder import EncoderShape, dense_shape
 from ..training.masking import MaskSettings
@@ -15,7 +17,7 @@ from .objective import ObjectiveSettings
 from .targets import HiddenTargets, TargetSettings
 
 
-class _Settings(BaseModel):
+class _Settings(RenamedSettings):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -41,14 +43,16 @@ class ModelSettings(_Settings):
 
 
 class AudioSettings(_Settings):
-    """What a batch is."""
+    """How audio is cut into batches."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"hold": "cache_in_memory"}
 
     crop_seconds: float = Field(gt=0)
     """Longer files are cut into crops of this length."""
     batch_seconds: float = Field(gt=0)
     """Audio in a batch, padding included."""
-    hold: bool = True
-    """Decode everything once and keep it in memory, 115 MB an hour."""
+    cache_in_memory: bool = True
+    """Decode all audio once and keep it in memory, about 115 MB per hour of audio."""
     workers: int = Field(default=0, ge=0)
     """Processes that decode ahead, where nothing is held. Does not change a result."""
     validation_files: int = Field(default=0, ge=0)

@@ -44,7 +44,9 @@ class TranscribedConfig(LearnedConfig):
         return self._listed_speech
 
     def transcribed(self, minimum_samples: int) -> TranscribedAudio:
-        """Return the speech to train on: of `minimum_samples` or more, decoded if `hold`.
+        """Return the speech to train on: all utterances of at least `minimum_samples` samples.
+
+        It is decoded into memory if `cache_in_memory` is set.
 
         Raises:
             InputError: it cannot be used.
@@ -52,7 +54,7 @@ class TranscribedConfig(LearnedConfig):
         if self._opened_speech is None:
             speech = self.listed_speech()
             speech = speech.subset(speech.audio.of_at_least(minimum_samples))
-            audio = speech.audio.hold() if self.hold else speech.audio
+            audio = speech.audio.hold() if self.cache_in_memory else speech.audio
             audio.check_audible()
             self._opened_speech = TranscribedAudio(audio, speech.texts, speech.speakers)
         return self._opened_speech

@@ -101,7 +101,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * settings.factor(progress.step)
             for batch in islice(source, settings.accumulation):
-                recent.add(_learn(accelerator, prepared, optimizer, batch, settings.clip))
+                recent.add(_learn(accelerator, prepared, optimizer, batch, settings.max_grad_norm))
             progress.step += 1
             bar.update()
             last = progress.step == settings.steps
@@ -134,14 +134,14 @@ def _learn(
     model: nn.Module,
     optimizer: AcceleratedOptimizer,
     batch: dict[str, Any],
-    clip: float,
+    max_grad_norm: float,
 ) -> dict[str, Tensor]:
     """Take the gradients of one batch, and a step with the last batch of an accumulation."""
     with accelerator.accumulate(model):
         scalars = model(**batch)
         accelerator.backward(scalars["loss"])
         if accelerator.sync_gradients:
-            norm = accelerator.clip_grad_norm_(model.parameters(), clip)
+            norm = accelerator.clip_grad_norm_(model.parameters(), max_grad_norm)
             scalars = scalars | {"gradient_norm": norm}
         optimizer.step()
         optimizer.zero_grad()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
+from ..common.method_config import RenamedSettings
 
-class LoopSettings(BaseModel):
-    """How to optimise."""
+
+class LoopSettings(RenamedSettings):
+    """Settings of the optimizer and of the training loop."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"clip": "max_grad_norm"}
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -28,8 +32,8 @@ class LoopSettings(BaseModel):
     """AdamW's, for matrices only (not biases, norms, and single vectors)."""
     betas: tuple[float, float] = (0.9, 0.98)
     epsilon: float = Field(default=1e-6, gt=0)
-    clip: float = Field(default=1.0, gt=0)
-    """Largest norm of all gradients together."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are scaled down so that their norm over all parameters is at most this."""
     precision: Literal["bf16", "no"] = "bf16"
     """bf16: autocast to bfloat16 (weights and moments stay float32); no: float32 throughout."""
     log_every: int = Field(default=20, ge=1)

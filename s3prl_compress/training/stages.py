@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, PrivateAttr, field_validator, model_validator
@@ -40,6 +40,8 @@ class Stage:
 class LearnedConfig(MethodConfig):
     """Settings of all learned methods; the schedule is DPHuBERT's unless said otherwise."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"clip": "max_grad_norm", "hold": "cache_in_memory"}
+
     audio: Path = Field(exclude=True)
     """Untranscribed speech: a folder of wav, flac or ogg files at any depth (of LibriSpeech,
     train-* are taken), or a csv table with the column `file`; any rate, any channels."""
@@ -53,8 +55,8 @@ class LearnedConfig(MethodConfig):
     """Of the weights, at its peak."""
     warmup: float = Field(default=0.3, ge=0, lt=1)
     """Fraction of the steps in which learning rates rise; they fall to zero in the others."""
-    clip: float = Field(default=10.0, gt=0)
-    """Largest norm of all gradients together."""
+    max_grad_norm: float = Field(default=10.0, gt=0)
+    """Gradients are scaled down so that their norm over all parameters is at most this."""
     precision: Literal["auto", "bf16", "no"] = "auto"
     """bf16: the teacher in bfloat16, the student with autocast; no: float32 throughout; auto: bf16
     on a GPU and float32 elsewhere."""
@@ -69,8 +71,8 @@ class LearnedConfig(MethodConfig):
     """Steps; a multiple of log_every."""
     workers: int = Field(default=2, ge=0, exclude=True)
     """Processes that decode audio ahead. Does not change a result."""
-    hold: bool = Field(default=False, exclude=True)
-    """Decode all audio once and keep it in memory, 115 MB an hour."""
+    cache_in_memory: bool = Field(default=False, exclude=True)
+    """Decode all audio once and keep it in memory, about 115 MB per hour of audio."""
 
     _listed: AudioSet | None = PrivateAttr(default=None)
     _opened: AudioSet | None = PrivateAttr(default=None)
@@ -103,7 +105,9 @@ class LearnedConfig(MethodConfig):
         return self._listed
 
     def open(self, minimum_samples: int) -> AudioSet:
-        """Return the audio to train on: files of `minimum_samples` or more, decoded if `hold`.
+        """Return the audio to train on: all files of at least `minimum_samples` samples.
+
+        It is decoded into memory if `cache_in_memory` is set.
 
         Raises:
             InputError: it cannot be used.
@@ -111,7 +115,7 @@ class LearnedConfig(MethodConfig):
         if self._opened is None:
             audio = self.listed()
             audio = audio.subset(audio.of_at_least(minimum_samples))
-            self._opened = audio.hold() if self.hold else audio
+            self._opened = audio.hold() if self.cache_in_memory else audio
             self._opened.check_audible()
         return self._opened
 
@@ -140,7 +144,7 @@ def run_stage(
         weight_decay=0.0,
         betas=(0.9, 0.999),
         epsilon=1e-8,
-        clip=config.clip,
+        max_grad_norm=config.max_grad_norm,
         precision=resolved_precision(config, device),
         log_every=config.log_every,
         checkpoint_every=config.checkpoint_every,
@@ -174,19 +178,44 @@ def on_device(waveforms: list[torch.Tensor], device: torch.device) -> list[torch
 
 
 def identity_of(model: nn.Module, config: LearnedConfig, stage: Stage, *given: str) -> str:
-    """Return what a state must have been made of to be gone on with.
+    """Return the fingerprint that a saved state must match to be resumed, a SHA-256.
 
-    model: all that is trained, as it is before the first step.
+    It does not depend on what settings and classes are called today: a run that was begun by an
+    earlier release can be resumed.
 
-    given: fingerprints of audio, transcripts, a teacher.
+    Args:
+        model: everything that is trained, in its state before the first update.
+        config: settings of the method.
+        stage: the training run.
+        given: fingerprints of audio, transcripts, or a teacher.
     """
-    digest = hashlib.sha256(json.dumps(config.recorded(), sort_keys=True).encode())
-    digest.update(f"{stage} {' '.join(given)}".encode())
+    settings = config.with_former_names(config.recorded())
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    digest.update(f"{_described(stage)} {' '.join(given)}".encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         data = tensor.detach().cpu().contiguous().flatten()
         digest.update(data.view(torch.uint8).numpy().data if data.numel() else b"")
     return digest.hexdigest()
+
+
+def _described(stage: Stage) -> str:
+    """Return the text of a stage in fingerprints, which must stay as it is.
+
+    It is the representation that the two dataclasses had when fingerprints were introduced, as
+    `GroupRule` and its field `ascend` are `ParamGroup` and `maximize` now.
+    """
+    groups = tuple(
+        f"GroupRule(names={group.names!r}, learning_rate={group.learning_rate!r}, "
+        f"ascend={group.maximize!r}, momentum={group.momentum!r})"
+        for group in stage.rules
+    )
+    # As Python writes a tuple: a single element is followed by a comma.
+    rules = f"({groups[0]},)" if len(groups) == 1 else f"({', '.join(groups)})"
+    return (
+        f"Stage(name={stage.name!r}, steps={stage.steps!r}, learning_rate={stage.learning_rate!r}, "
+        f"warmup={stage.warmup!r}, rules={rules})"
+    )
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def test_devices_are_told_apart() -> None:
 @pytest.mark.parametrize(
     ("method", "family", "settings"),
     [
-        ("structured", "hubert", {"sparsity": 0.3, "units": "qk,vo,ffn", "spread": 1.0}),
+        ("structured", "hubert", {"sparsity": 0.3, "units": "qk,vo,ffn", "gate_init_spread": 1.0}),
         ("dphubert", "wavlm", {"sparsity": 0.3}),
         ("dphubert", "hubert", {"sparsity": 0.3, "loss": "groups", "groups": 2}),
         ("prune_low_rank", "wavlm", {"sparsity": 0.3}),

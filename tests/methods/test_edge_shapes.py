@@ -18,7 +18,7 @@ from ..surgery.test_binarize import encoder_of
 from .test_structured import SMOKE
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
-    "structured": ("structured", {"sparsity": 0.1, "spread": 1.0}),
+    "structured": ("structured", {"sparsity": 0.1, "gate_init_spread": 1.0}),
     "structured, unequal heads": ("structured", {"sparsity": 0.1, "equal_heads": False}),
     "structured, all units": ("structured", {"sparsity": 0.1, "units": "qk,vo,head,ffn,conv"}),
     "dphubert": ("dphubert", {"sparsity": 0.1}),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import nn
@@ -30,6 +31,8 @@ from .pinched import DensityPenalty, PinchedEncoder, PinchedUnits, PinchedWeight
 class SelfPinchingConfig(TranscribedConfig, FinalDistillationConfig):
     """Settings of self-pinching gates."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"ramp": "sparsity_ramp_fraction"}
+
     sparsity: Sparsity = 0.65
     """Fraction of the parameters that the encoder stores which goes; the paper's is 0.65 for
     wav2vec2-base and 0.60 for HuBERT-large."""
@@ -48,7 +51,7 @@ class SelfPinchingConfig(TranscribedConfig, FinalDistillationConfig):
     eta: float = Field(default=2.0, gt=0)
     """Weight of what the density is above its target: as large as reaching it takes, since where
     it drowns the task's loss all thresholds rise alike."""
-    ramp: float = Field(default=0.5, ge=0, le=1)
+    sparsity_ramp_fraction: float = Field(default=0.5, ge=0, le=1)
     """Fraction of the steps in which the target density falls from 1. It is ours: where the whole
     target holds from the start, thresholds shoot past it."""
     threshold_learning_rate: float | None = Field(default=None, gt=0)
@@ -99,7 +102,7 @@ def self_pinching(encoder: SpeechEncoder, config: SelfPinchingConfig) -> SpeechE
     rate = config.threshold_learning_rate or 200 / config.steps
     # With momentum they would shoot past the target.
     rule = ParamGroup(("raw_threshold",), rate, momentum=0.0)
-    ramp_steps = round(config.ramp * config.steps)
+    ramp_steps = round(config.sparsity_ramp_fraction * config.steps)
     penalty = DensityPenalty(config.sparsity, config.eta, ramp_steps)
     distance = None
     if config.objective == "distill":
