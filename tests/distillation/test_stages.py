@@ -137,8 +137,8 @@ import sys
 from pathlib import Path
 from s3prl_compress.encoder import save
 from s3prl_compress.training.processes import is_main
-from tests.methods.small import small_encoder
-from tests.training.test_learned import SECOND, STAGE, Noisy, config, distill
+from tests.support.small import small_encoder
+from tests.distillation.test_stages import SECOND, STAGE, Noisy, config, distill
 
 audio, output = Path(sys.argv[1]), Path(sys.argv[2])
 loss = {"loss": "codes", "codes": 6} if sys.argv[3] == "codes" else {}
