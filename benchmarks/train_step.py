@@ -25,7 +25,7 @@ from peers import transformers_model
 from torch import Tensor, nn
 
 import s3prl_compress  # noqa: F401  (before transformers: torchaudio's stand-in)
-from s3prl_compress.distillation import distill as learned
+from s3prl_compress.distillation import stage as learned
 from s3prl_compress.distillation.layers import LayerDistillation, scaled_layers
 from s3prl_compress.distillation.module import DistillationModule
 from s3prl_compress.encoder import NAMED_SHAPES, SAMPLING_RATE, SpeechEncoder, random_encoder

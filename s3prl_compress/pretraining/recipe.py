@@ -1,4 +1,4 @@
-"""Everything that a pre-training run can be told: a YAML file, checked before any work starts."""
+"""The recipe of a pre-training run: a YAML file, checked before any work starts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Settings(RenamedSettings):
 
 
 class ModelSettings(_Settings):
-    """The encoder's sizes; see `encoder.dense_shape`."""
+    """Sizes of the encoder; see `encoder.dense_shape`."""
 
     family: Literal["hubert", "wav2vec2", "wavlm"] = "hubert"
     conv_widths: tuple[int, ...]
@@ -31,11 +31,11 @@ class ModelSettings(_Settings):
     heads: int
     ffn: int
     large: bool = False
-    """Layer norms in the convolutions and before attention and FFN."""
+    """Use layer norms in the convolutions, and before attention and FFN."""
     position_kernel: int = 128
     position_groups: int = 16
     normalize: bool = False
-    """Each waveform is brought to zero mean and unit variance first."""
+    """Normalise each waveform to zero mean and unit variance."""
 
     def shape(self) -> EncoderShape:
         """Return the shape of the model."""
@@ -48,15 +48,15 @@ class AudioSettings(_Settings):
     renamed: ClassVar[Mapping[str, str]] = {"hold": "cache_in_memory"}
 
     crop_seconds: float = Field(gt=0)
-    """Longer files are cut into crops of this length."""
+    """Length in seconds of the crops into which longer files are cut."""
     batch_seconds: float = Field(gt=0)
-    """Audio in a batch, padding included."""
+    """Seconds of audio in a batch, including padding."""
     cache_in_memory: bool = True
     """Decode all audio once and keep it in memory, about 115 MB per hour of audio."""
     workers: int = Field(default=0, ge=0)
-    """Processes that decode ahead, where nothing is held. Does not change a result."""
+    """Number of processes that decode audio in advance. Does not change the result."""
     validation_files: int = Field(default=0, ge=0)
-    """Files that are not trained on; their loss is measured at every checkpoint."""
+    """Number of files to validate on at every checkpoint instead of training on them."""
 
 
 class Iteration(_Settings):
@@ -64,7 +64,7 @@ class Iteration(_Settings):
 
     targets: TargetSettings
     start: Literal["random", "previous"] = "random"
-    """Weights to begin with: new ones, as HuBERT does it, or those of the iteration before."""
+    """Initial weights: random, as in HuBERT, or those of the previous iteration."""
     masks: MaskSettings = MaskSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     loop: LoopSettings
@@ -85,7 +85,7 @@ class Recipe(_Settings):
         for number, iteration in enumerate(self.iterations):
             hidden = isinstance(iteration.targets, HiddenTargets)
             if number == 0 and (hidden or iteration.start == "previous"):
-                raise ValueError("the first iteration has no model before it: mfcc and random")
+                raise ValueError("the first iteration has no previous model: use mfcc and random")
             if isinstance(iteration.targets, HiddenTargets) and iteration.targets.layer > layers:
                 raise ValueError(f"iterations.{number}: targets.layer is above {layers}")
         return self
@@ -102,5 +102,5 @@ def load_recipe(path: str | Path) -> Recipe:
 
 
 def _keys_beside(location: Location) -> list[str]:
-    """Only the outermost keys: below them a place can be one of several kinds."""
+    """Return the keys allowed at the top level; deeper ones depend on the kind of targets."""
     return list(Recipe.model_fields) if len(location) == 1 else []

@@ -27,14 +27,15 @@ class Stage:
     """One training run of a method, which may have several."""
 
     name: str
-    """Of its folder below the work folder, and beside the progress bar."""
+    """Name of its folder in the work folder, and label of its progress bar."""
     steps: int
+    """Number of optimizer updates."""
     learning_rate: float
-    """Of the weights, at its peak."""
+    """Peak learning rate of the weights."""
     warmup: float
-    """Fraction of the steps in which it rises; it falls to zero in the others."""
+    """Fraction of the updates in which the learning rate rises; then it falls to zero."""
     rules: tuple[ParamGroup, ...] = ()
-    """For gates, multipliers, thresholds."""
+    """Parameter groups with a learning rate of their own: gates, multipliers, thresholds."""
 
 
 class LearnedConfig(MethodConfig):
@@ -43,34 +44,37 @@ class LearnedConfig(MethodConfig):
     renamed: ClassVar[Mapping[str, str]] = {"clip": "max_grad_norm", "hold": "cache_in_memory"}
 
     audio: Path = Field(exclude=True)
-    """Untranscribed speech: a folder of wav, flac or ogg files at any depth (of LibriSpeech,
-    train-* are taken), or a csv table with the column `file`; any rate, any channels."""
+    """Untranscribed speech to train on: a folder that is searched for wav, flac and ogg files (of
+    LibriSpeech only the parts train-*), or a csv table with a column `file`. Any sampling rate
+    and number of channels."""
     steps: int = Field(default=50_000, ge=1)
-    """Updates. Everything that is a fraction follows: 100 make a smoke run of the same form."""
+    """Number of optimizer updates. Settings that are fractions scale with it, so 100 updates make
+    a smoke test of the same schedule."""
     batch_seconds: float = Field(default=160.0, gt=0)
-    """Audio in a batch, padding included, over all processes together."""
+    """Seconds of audio in a batch, including padding, over all processes together."""
     accumulation: int = Field(default=4, ge=1)
-    """Batches per update."""
+    """Number of batches whose gradients are averaged in one update."""
     learning_rate: float = Field(default=2e-4, gt=0)
-    """Of the weights, at its peak."""
+    """Peak learning rate of the weights."""
     warmup: float = Field(default=0.3, ge=0, lt=1)
-    """Fraction of the steps in which learning rates rise; they fall to zero in the others."""
+    """Fraction of the updates in which learning rates rise linearly to their peak; afterwards they
+    fall linearly to zero."""
     max_grad_norm: float = Field(default=10.0, gt=0)
     """Gradients are scaled down so that their norm over all parameters is at most this."""
     precision: Literal["auto", "bf16", "no"] = "auto"
-    """bf16: the teacher in bfloat16, the student with autocast; no: float32 throughout; auto: bf16
-    on a GPU and float32 elsewhere."""
+    """Numerical precision of training. bf16: the teacher in bfloat16, the student with autocast;
+    no: float32 throughout; auto: bf16 on a GPU, otherwise float32."""
     seed: int = Field(default=0, ge=0)
-    """Of crops, batches and gates."""
+    """Random seed for crops, batches and gates."""
     work: Path | None = Field(default=None, exclude=True)
-    """Folder of what is needed to go on after a stop, and of TensorBoard's logs; without one a
-    run that is stopped is lost. The command line takes OUTPUT.work."""
+    """Folder for the state from which a stopped run resumes, and for TensorBoard logs. Without
+    one a stopped run is lost. The command line uses OUTPUT.work."""
     log_every: int = Field(default=50, ge=1, exclude=True)
-    """Steps."""
+    """Number of updates between two log entries."""
     checkpoint_every: int = Field(default=1000, ge=1, exclude=True)
-    """Steps; a multiple of log_every."""
+    """Number of updates between two saved states; a multiple of log_every."""
     workers: int = Field(default=2, ge=0, exclude=True)
-    """Processes that decode audio ahead. Does not change a result."""
+    """Number of processes that decode audio in advance. Does not change the result."""
     cache_in_memory: bool = Field(default=False, exclude=True)
     """Decode all audio once and keep it in memory, about 115 MB per hour of audio."""
 
@@ -91,14 +95,16 @@ class LearnedConfig(MethodConfig):
         return self
 
     def recorded(self) -> dict[str, Any]:
-        """Return what the history keeps: the audio by its fingerprint, and no folder."""
+        """Return the settings for the history: the audio by its fingerprint, without its path."""
         return {"audio": self.listed().described(self.audio)} | super().recorded()
 
     def listed(self) -> AudioSet:
-        """Return names and lengths of all audio, checked the first time; nothing is decoded.
+        """Return names and lengths of all audio files, without decoding them.
+
+        The files are checked in the first call; later calls return the same object.
 
         Raises:
-            InputError: it cannot be used.
+            InputError: the audio cannot be used.
         """
         if self._listed is None:
             self._listed = open_audio(self.audio, minimum_samples=1)
@@ -110,7 +116,7 @@ class LearnedConfig(MethodConfig):
         It is decoded into memory if `cache_in_memory` is set.
 
         Raises:
-            InputError: it cannot be used.
+            InputError: the audio cannot be used.
         """
         if self._opened is None:
             audio = self.listed()
@@ -120,7 +126,12 @@ class LearnedConfig(MethodConfig):
         return self._opened
 
     def stage(self, name: str, rules: tuple[ParamGroup, ...] = ()) -> Stage:
-        """Return the stage that the settings describe."""
+        """Return the stage with the settings' own schedule.
+
+        Args:
+            name: name of the stage.
+            rules: parameter groups with a learning rate of their own.
+        """
         return Stage(name, self.steps, self.learning_rate, self.warmup, rules)
 
 
@@ -132,9 +143,21 @@ def run_stage(
     device: torch.device,
     identity: str,
 ) -> Progress:
-    """Train `model`, see `loop.train`, in the work folder of the settings.
+    """Train `model` in place for one stage, in the work folder of the settings.
 
-    identity: see `identity_of`.
+    Args:
+        model: see `loop.train`.
+        batches: see `loop.train`.
+        config: settings that all stages share.
+        stage: schedule of this stage.
+        device: device to train on.
+        identity: fingerprint of everything that decides the result, see `identity_of`.
+
+    Returns:
+        The history of the stage.
+
+    Raises:
+        InputError: the work folder holds another run, or the loss is not finite.
     """
     settings = LoopSettings(
         steps=stage.steps,
@@ -163,14 +186,14 @@ def run_stage(
 
 
 def resolved_precision(config: LearnedConfig, device: torch.device) -> Literal["bf16", "no"]:
-    """Return what `auto` stands for on a device."""
+    """Return the precision to train with on `device`; `auto` is replaced."""
     if config.precision == "auto":
         return "bf16" if device.type == "cuda" else "no"
     return config.precision
 
 
 def on_device(waveforms: list[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
-    """Copy waveforms to a GPU in one piece and without waiting for what it still computes."""
+    """Copy waveforms to a GPU with a single transfer that does not wait for running kernels."""
     if device.type != "cuda":
         return waveforms
     moved = pad_sequence(waveforms, batch_first=True).pin_memory().to(device, non_blocking=True)
@@ -229,6 +252,6 @@ def _work_folder(config: LearnedConfig, stage: Stage) -> Iterator[Path]:
 
 @contextmanager
 def _own_noise(device: torch.device) -> Iterator[None]:
-    """Leave torch's generators as they were: training seeds them anew for every update."""
+    """Restore torch's random generators at the end: training seeds them for every update."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield

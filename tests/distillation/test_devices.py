@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from s3prl_compress.distillation import distill as learned
+from s3prl_compress.distillation import stage as learned
 from s3prl_compress.encoder import dense_shape, random_encoder
 from s3prl_compress.methods import compress
 from s3prl_compress.training import finetuning, loop

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from s3prl_compress.audio import audio_set
 from s3prl_compress.common.errors import InputError
-from s3prl_compress.distillation import distill as learned
+from s3prl_compress.distillation import stage as learned
 from s3prl_compress.distillation.config import DistillationConfig
-from s3prl_compress.distillation.distill import distill
 from s3prl_compress.distillation.losses import build_distillation_loss
+from s3prl_compress.distillation.stage import distill
 from s3prl_compress.encoder import SpeechEncoder, fingerprint, load
 from s3prl_compress.training.stages import Stage
 from s3prl_compress.training.state import read_facts
