@@ -132,7 +132,7 @@ def test_another_recipe_does_not_go_on_with_it(
     [
         ({"sed": 1}, "sed: no such key; there are name, seed"),
         ({"iterations": []}, "iterations"),
-        ({"iterations": recipe()["iterations"][1:]}, "the first iteration has no model before"),
+        ({"iterations": recipe()["iterations"][1:]}, "the first iteration has no previous model"),
         ({"model": recipe()["model"] | {"heads": 5}}, "not divisible by heads"),
     ],
 )

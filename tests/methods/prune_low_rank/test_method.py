@@ -140,7 +140,7 @@ def test_a_killed_run_ends_with_the_same_weights(
     [
         ({"stages": "factor,prune"}, "stages must be in the order prune, factor, distil"),
         ({"stages": "distil"}, "stages needs prune or factor"),
-        ({"stages": "prune", "prune_sparsity": 0.2}, "prune_sparsity goes with"),
+        ({"stages": "prune", "prune_sparsity": 0.2}, "prune_sparsity needs both of the stages"),
         ({"sparsity": 0.95}, r"sparsity 0\.95 cannot be reached"),
         ({"sparsity": 0.95, "stages": "factor"}, r"sparsity 0\.95 cannot be reached"),
     ],
