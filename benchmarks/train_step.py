@@ -25,7 +25,7 @@ from peers import transformers_model
 from torch import Tensor, nn
 
 import s3prl_compress  # noqa: F401  (before transformers: torchaudio's stand-in)
-from s3prl_compress.distillation import distill as learned
+from s3prl_compress.distillation import stage as learned
 from s3prl_compress.distillation.layers import LayerDistillation, scaled_layers
 from s3prl_compress.distillation.module import DistillationModule
 from s3prl_compress.encoder import NAMED_SHAPES, SAMPLING_RATE, SpeechEncoder, random_encoder
@@ -45,7 +45,7 @@ def our_step(teacher: SpeechEncoder, student: SpeechEncoder, dtype: str, device:
     """Return a step as `learned.distill` takes it."""
     precision: Any = "bf16" if dtype == "bf16" else "no"
     settings = LoopSettings(
-        steps=1, learning_rate=RATE, weight_decay=0.0, clip=CLIP, precision=precision,
+        steps=1, learning_rate=RATE, weight_decay=0.0, max_grad_norm=CLIP, precision=precision,
         betas=(0.9, 0.999), epsilon=1e-8,
     )  # fmt: skip
     place = torch.device(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -87,7 +88,10 @@ def chained_settings(names: Sequence[str]) -> dict[str, str]:
     """Return the settings of several methods and their help, the first method's first."""
     helps: dict[str, str] = {}
     for name in names:
-        helps = setting_helps(find_method(name).config) | helps
+        config = find_method(name).config
+        # Former names are accepted without being shown.
+        former = dict.fromkeys(config.former_names(), argparse.SUPPRESS)
+        helps = setting_helps(config) | former | helps
     return helps
 
 
@@ -98,16 +102,26 @@ def _dealt_out(
 
     The first one gets those that none has, to complain of them.
     """
-    fields = [find_method(step.method).config.model_fields for step in steps]
-    unknown = {key for key in values if not any(key in own for own in fields)}
-    return [
-        (
-            step.method,
-            step.settings
-            | {key: values[key] for key in values if key in own or (not number and key in unknown)},
-        )
-        for number, (step, own) in enumerate(zip(steps, fields, strict=True))
-    ]
+    configs = [find_method(step.method).config for step in steps]
+    accepted = [config.model_fields.keys() | config.former_names().keys() for config in configs]
+    unknown = {key for key in values if not any(key in names for names in accepted)}
+    dealt = []
+    for number, (step, names) in enumerate(zip(steps, accepted, strict=True)):
+        own = {
+            key: value
+            for key, value in values.items()
+            if key in names or (number == 0 and key in unknown)
+        }
+        # A typed setting replaces the recipe's, whichever of its names either of them has.
+        former = configs[number].former_names()
+        replaced = {former.get(key, key) for key in own}
+        kept = {
+            key: value
+            for key, value in step.settings.items()
+            if former.get(key, key) not in replaced
+        }
+        dealt.append((step.method, kept | own))
+    return dealt
 
 
 def _work_of(name: str, own: Mapping[str, Any], folder: Path) -> dict[str, Path]:

@@ -14,7 +14,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -22,6 +23,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from ..common.command_result import CommandResult, table
 from ..common.errors import InputError
+from ..common.method_config import RenamedSettingWarning
 from ..version import __version__
 
 PROGRAM = "s3prl-compress"
@@ -44,7 +46,8 @@ def run(commands: Mapping[str, Command], argv: Sequence[str]) -> int:
     """Run one command and return the exit code: its own, 2 for bad input, 130 after Ctrl-C."""
     show_traceback = "--traceback" in argv or bool(os.environ.get(TRACEBACK_VARIABLE))
     try:
-        return _run_one(commands, argv)
+        with _renamings_on_stderr():
+            return _run_one(commands, argv)
     except InputError as error:
         if show_traceback:
             traceback.print_exc()
@@ -90,6 +93,27 @@ def _run_one(commands: Mapping[str, Command], argv: Sequence[str]) -> int:
     return answer.exit_code
 
 
+@contextlib.contextmanager
+def _renamings_on_stderr() -> Iterator[None]:
+    """Print each warning about a renamed setting once, as one line; Python hides them."""
+    printed: set[str] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RenamedSettingWarning)
+        show_others = warnings.showwarning
+
+        def show(
+            message: Warning | str, category: type[Warning], *arguments: Any, **more: Any
+        ) -> None:
+            if not issubclass(category, RenamedSettingWarning):
+                show_others(message, category, *arguments, **more)
+            elif str(message) not in printed:
+                printed.add(str(message))
+                print(f"warning: {message}", file=sys.stderr)
+
+        warnings.showwarning = show
+        yield
+
+
 class _Parser(ArgumentParser):
     """Errors are one line, without the usage before it."""
 
@@ -98,7 +122,8 @@ class _Parser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         text = _plain(" ".join(message.split()))
         if self.extra and text.startswith("unrecognized"):
-            options = (f"--{name.replace('_', '-')}" for name in self.extra)
+            shown = [name for name, text in self.extra.items() if text != argparse.SUPPRESS]
+            options = (f"--{name.replace('_', '-')}" for name in shown)
             text += f"; this method takes {', '.join(options)}"
         raise InputError(f"{text}; see `{self.prog} --help`") from ex
 

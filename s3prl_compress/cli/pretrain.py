@@ -21,10 +21,8 @@ from ..common.files import write_atomically
 from ..common.validation import check_folder_output, pick_device, use_threads
 from ..encoder import SpeechEncoder, fingerprint, save
 from ..encoder.checkpoint import check_checkpoint_output
-from ..pretraining.iteration import Run
-from ..pretraining.recipe import Recipe, load_recipe
+from ..pretraining import IterationRun, Recipe, draw_curves, load_recipe
 from ..results.records import environment
-from ..training.curve import draw_curves
 from ..training.processes import rank_and_world_size
 from . import console
 
@@ -80,13 +78,13 @@ def run_recipe(recipe: Recipe, audio: AudioSet, folder: Path, device: str) -> di
     """
     if rank_and_world_size()[1] > 1:
         raise InputError("pre-training runs in one process; start it without a launcher")
-    if recipe.audio.hold:
+    if recipe.audio.cache_in_memory:
         audio = audio.hold()
     audio.check_audible()
     encoder: SpeechEncoder | None = None
     histories, figures = {}, []
     for number, iteration in enumerate(recipe.iterations, start=1):
-        run = Run(recipe, number, iteration, audio, folder / f"iteration_{number}", device)
+        run = IterationRun(recipe, number, iteration, audio, folder / f"iteration_{number}", device)
         encoder, progress = run.finish(encoder)
         histories[f"iteration {number}: {iteration.targets.kind}"] = progress
         figures.append(

@@ -1,4 +1,4 @@
-"""What a teacher makes of a sample of the audio, before any training."""
+"""The teacher's hidden states of a sample of the audio, computed before training."""
 
 from __future__ import annotations
 
@@ -24,20 +24,26 @@ def sample_states(
     crop_seconds: float,
     seed: int,
 ) -> list[Tensor]:
-    """Return hidden states of files drawn at random, each [frames or fewer, hidden], on the CPU.
+    """Return hidden states of randomly drawn files, [frames, hidden] each, on the CPU.
 
-    Fewer where all files have fewer; of a longer file only its first `crop_seconds` are heard.
+    Args:
+        encoder: the teacher.
+        audio: files to draw from.
+        states: numbers of the hidden states.
+        frames: number of frames to return; fewer if all files together have fewer.
+        crop_seconds: only the first seconds of a longer file are used.
+        seed: random seed for the order of the files.
     """
-    found: list[list[Tensor]] = [[] for _ in states]
+    sampled: list[list[Tensor]] = [[] for _ in states]
     missing = frames
     with tqdm(total=frames, desc="calibration", unit="frame", disable=not is_main()) as bar:
         for index in np.random.default_rng(seed).permutation(len(audio.files)):
             samples = min(audio.lengths[index], int(crop_seconds * SAMPLING_RATE))
             hidden, _ = encoder([audio.read(int(index), 0, samples).to(encoder.device)])
-            for own, state in zip(found, states, strict=True):
+            for own, state in zip(sampled, states, strict=True):
                 own.append(hidden[state][0, :missing].float().cpu())
-            bar.update(len(found[0][-1]))
-            missing -= len(found[0][-1])
+            bar.update(len(sampled[0][-1]))
+            missing -= len(sampled[0][-1])
             if not missing:
                 break
-    return [torch.cat(own) for own in found]
+    return [torch.cat(own) for own in sampled]

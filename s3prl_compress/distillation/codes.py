@@ -1,4 +1,4 @@
-"""Masked prediction of a teacher's clusters, by a student that was made of the teacher."""
+"""Masked prediction of the teacher's clusters by a student that was derived from it."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ TEMPERATURE = 0.1
 """Cosines are divided by it, as in HuBERT."""
 
 Codebook = tuple[Tensor, Tensor]
-"""Means of the clusters: of the state that is clustered, and of the last state in each cluster;
-both [codes, hidden]."""
+"""Two means per cluster, of the hidden state that is clustered and of the last hidden state; both
+[codes, hidden]."""
 
 
 def code_state(depth: int) -> int:
-    """Return the hidden state as deep in a model of `depth` layers as HuBERT's 9 is in 12."""
+    """Return the hidden state at the relative depth of state 9 of 12, as in HuBERT."""
     return round(9 * depth / 12)
 
 
 class CodePrediction(DistillationLoss):
-    """Cross entropy of the clusters of frames that the student was not shown.
+    """Cross entropy of predicting the clusters of masked frames.
 
-    A frame's cluster is the mean nearest to the teacher's hidden state, which saw all frames. The
-    student's last state is projected and compared with an embedding of every cluster by cosine.
-    The projection starts at the identity and the embeddings at what the teacher's last state is on
-    average in each cluster: a student that begins as a part of its teacher starts far better than
-    random ones would let it.
+    A frame's cluster is the mean nearest to a hidden state of the teacher, which sees all frames.
+    The student's last hidden state is projected and compared with an embedding of every cluster
+    by cosine. The projection starts at the identity, and each embedding at the average of the
+    teacher's last hidden state in the cluster: a student that starts as a part of its teacher
+    predicts far better with these than with random ones.
 
     Source: DiceHuBERT (Chi et al., Interspeech 2025, arXiv 2507.02911): HuBERT's own objective
     (arXiv 2106.07447, equations 1 and 3) over the teacher's clusters. The start is ours.
@@ -82,18 +82,18 @@ class CodePrediction(DistillationLoss):
         frame_counts: Tensor,
         masks: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Return `loss` and `accuracy` of masked frames; see `DistillationLoss`."""
+        """Return `loss` and `accuracy` on masked frames; see `DistillationLoss`."""
         assert masks is not None
         hidden = student_states[-1][masks]
         with torch.autocast(hidden.device.type, enabled=False):  # cosines in full precision
             wanted = torch.cdist(teacher_states[self.state][masks].float(), self.means).argmin(-1)
             projected = self.projection(hidden.float())
             cosines = F.normalize(projected, dim=-1) @ F.normalize(self.embeddings, dim=-1).t()
-            # A process may have no masked frame: no loss then, and no NaN.
+            # Summed, not averaged: a process without masked frames then has loss 0, not NaN.
             loss = F.cross_entropy(cosines / TEMPERATURE, wanted, reduction="sum")
-            found = (cosines.argmax(-1) == wanted).float().sum()
+            correct = (cosines.argmax(-1) == wanted).float().sum()
         count = max(len(wanted), 1)
-        return {"loss": loss / count, "accuracy": found / count}
+        return {"loss": loss / count, "accuracy": correct / count}
 
 
 def fit_codes(
@@ -133,8 +133,8 @@ def fit_codes(
     return means, (members.t() @ last) / members.sum(0)[:, None]
 
 
-def kept_codes(path: Path) -> Codebook | None:
-    """Read a codebook; None if there is no such file.
+def load_codebook(path: Path) -> Codebook | None:
+    """Read a codebook; return None if there is no such file.
 
     Raises:
         InputError: the file is damaged.
@@ -142,13 +142,13 @@ def kept_codes(path: Path) -> Codebook | None:
     if not path.is_file():
         return None
     try:
-        found = load_file(path)
+        tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: cannot be read ({error}); delete it") from error
-    return found["means"], found["last"]
+    return tensors["means"], tensors["last"]
 
 
-def keep_codes(path: Path, codebook: Codebook) -> None:
-    """Write a codebook, atomically: fitted again it would differ in the last digit."""
+def save_codebook(path: Path, codebook: Codebook) -> None:
+    """Write a codebook atomically. It is saved because fitting again could differ by rounding."""
     means, last = codebook
     write_atomically(path, save({"means": means, "last": last}))

@@ -1,6 +1,9 @@
-"""Settings of the methods that learn gates, and what follows from them."""
+"""Settings of methods with learned gates, and their training stage and penalty."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -13,11 +16,13 @@ from .config import FinalDistillationConfig
 
 
 class GatedConfig(FinalDistillationConfig):
-    """Settings of gates under sparsity control; the values are DPHuBERT's."""
+    """Settings of gates that a Lagrangian drives to a target; the defaults are DPHuBERT's."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"ramp": "sparsity_ramp_fraction"}
 
     sparsity: Sparsity = 0.75
     """Fraction of the given encoder's stored parameters to remove, between 0 and 1."""
-    ramp: float = Field(default=0.1, ge=0, le=1)
+    sparsity_ramp_fraction: float = Field(default=0.1, ge=0, le=1)
     """Fraction of `steps` during which the target sparsity rises linearly from 0. Short runs need
     a larger fraction, so that the gates can follow."""
     gate_learning_rate: float | None = Field(default=None, gt=0)
@@ -29,20 +34,28 @@ class GatedConfig(FinalDistillationConfig):
     sparsity overshoots its target."""
 
     def gated_stage(self, name: str) -> Stage:
-        """Return the stage in which gates and weights learn together."""
-        rules = gate_rules(self.steps, self.gate_learning_rate, self.multiplier_learning_rate)
+        """Return the stage in which gates and weights are trained together."""
+        rules = gate_param_groups(
+            self.steps, self.gate_learning_rate, self.multiplier_learning_rate
+        )
         return self.stage(name, rules)
 
     def control(self) -> SparsityPenalty:
-        """Return what holds the gates to the target, which rises from 0."""
-        ramp_steps = round(self.ramp * self.steps)
+        """Return the penalty that drives the gates to the target, which rises from 0."""
+        ramp_steps = round(self.sparsity_ramp_fraction * self.steps)
         return SparsityPenalty(SparsityLagrangian(self.sparsity, ramp_steps))
 
 
-def gate_rules(
+def gate_param_groups(
     steps: int, gates: float | None, multipliers: float | None
 ) -> tuple[ParamGroup, ...]:
-    """Return how gates and multipliers learn in a stage of `steps`; see `GatedConfig` for None."""
+    """Return the parameter groups of gates and multipliers.
+
+    Args:
+        steps: number of updates of the stage.
+        gates: peak learning rate of the gates; None for the default, see `GatedConfig`.
+        multipliers: peak learning rate of the multipliers; None for the default.
+    """
     return (
         ParamGroup(("log_alpha",), gates or max(0.02, 40 / steps)),
         ParamGroup(("lambda1", "lambda2"), multipliers or max(0.02, 400 / steps), maximize=True),

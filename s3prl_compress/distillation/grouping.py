@@ -1,4 +1,4 @@
-"""Which hidden states of an encoder are alike: groups that are distilled as one."""
+"""Groups of similar hidden states, which are distilled together."""
 
 from __future__ import annotations
 
@@ -14,25 +14,31 @@ from ..common.errors import InputError
 
 
 def linear_cka(states: Sequence[Tensor]) -> NDArray[np.float64]:
-    """Return the similarity of every state [frames, width] with every other, [states, states].
+    """Return the similarity of each pair of hidden states, [states, states].
 
-    Linear centred kernel alignment, |Y^T X|^2 / (|X^T X| |Y^T Y|) of centred states: 1 where one
-    is the other rotated and scaled, 0 where they have nothing in common.
+    This is linear centred kernel alignment, |Y^T X|^2 / (|X^T X| |Y^T Y|) of centred states. It
+    is 1 if one is a rotated and scaled copy of the other, and 0 if they are uncorrelated.
+
+    Args:
+        states: hidden states of the same frames, [frames, width] each.
 
     Source: Kornblith et al., ICML 2019, arXiv 1905.00414.
     """
     centred = [state.double() - state.double().mean(0) for state in states]
     norms = [(own.T @ own).norm() for own in centred]
-    found = np.eye(len(states))
+    similarity = np.eye(len(states))
     for one in range(len(states)):
         for other in range(one):
             shared = (centred[one].T @ centred[other]).square().sum()
-            found[one, other] = found[other, one] = float(shared / (norms[one] * norms[other]))
-    return found
+            value = float(shared / (norms[one] * norms[other]))
+            similarity[one, other] = similarity[other, one] = value
+    return similarity
 
 
 def similar_groups(similarity: NDArray[np.float64], groups: int) -> tuple[tuple[int, ...], ...]:
-    """Return the states in so many groups, by hierarchical clustering with average linkage.
+    """Return the numbers of the states in `groups` groups of similar ones.
+
+    They are found by hierarchical clustering with average linkage.
 
     Source: SKILL (Zampierin et al., arXiv 2402.16830) groups layers by hierarchical clustering
     over their similarity; the measure and the linkage are our choice.
@@ -46,5 +52,5 @@ def similar_groups(similarity: NDArray[np.float64], groups: int) -> tuple[tuple[
         )
     merges = linkage(squareform(1 - similarity, checks=False), "average")
     labels = fcluster(merges, groups, "maxclust")
-    found = [tuple(np.flatnonzero(labels == label).tolist()) for label in np.unique(labels)]
-    return tuple(sorted(found))
+    members = [tuple(np.flatnonzero(labels == label).tolist()) for label in np.unique(labels)]
+    return tuple(sorted(members))

@@ -1,4 +1,4 @@
-"""Distillation of hidden states: the student shall see what the teacher sees, layer by layer."""
+"""Distillation of hidden states, layer by layer."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from ..common.errors import InputError
 from ..encoder import EncoderShape
 
 BASE_LAYERS = (0, 4, 8, 12)
-"""DPHuBERT's choice for 12 layers; for what 0 stands for see `LayerDistillation`."""
+"""DPHuBERT's choice for 12 layers; `LayerDistillation` explains state 0."""
 
 
 def scaled_layers(depth: int) -> tuple[int, ...]:
-    """Return the hidden states as deep in a model of `depth` layers as `BASE_LAYERS` are in 12."""
+    """Return the hidden states at the relative depths that `BASE_LAYERS` have in 12 layers."""
     return tuple(sorted({round(layer * depth / max(BASE_LAYERS)) for layer in BASE_LAYERS}))
 
 
 class DistillationLoss(nn.Module, ABC):
-    """How far a student is from its teacher, by the hidden states of both."""
+    """A loss between the hidden states of a student and those of its teacher."""
 
     hides_frames = False
-    """The student is shown only some of the frames."""
+    """Whether some frames are masked in the student's input."""
     projected_input = False
-    """State 0 of both is to be the feature projection's output, before the position convolution
-    and its LayerNorm, in place of the input of the first Transformer layer."""
+    """Whether state 0 of both models is the output of the feature projection, before the position
+    convolution and its LayerNorm, instead of the input of the first Transformer layer."""
 
     @abstractmethod
     def forward(
@@ -38,30 +38,31 @@ class DistillationLoss(nn.Module, ABC):
         frame_counts: Tensor,
         masks: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Return the scalar `loss`, and what it is made of: means over the utterances' own frames.
+        """Return the scalar `loss` and its parts, averaged over all frames that are not padding.
 
         Args:
-            student_states: L + 1 hidden states [batch, frames, student's hidden].
-            teacher_states: as many of [batch, frames, teacher's hidden], without gradients.
-            frame_counts: frames that are no padding, [batch], on the CPU.
-            masks: True where the student was not shown a frame, [batch, frames].
+            student_states: L + 1 hidden states, [batch, frames, hidden of the student] each.
+            teacher_states: L + 1 hidden states, [batch, frames, hidden of the teacher] each,
+                without gradients.
+            frame_counts: number of frames without padding, [batch], on the CPU.
+            masks: True where a frame was masked in the student's input, [batch, frames].
         """
 
 
 class LayerDistillation(DistillationLoss):
     """Mean over groups of hidden states of L1(h_S P, h_T) - cos(h_S P, h_T), h the group's mean.
 
-    The projections P start at the identity. A group with hidden state 0 has its own; the others
-    share one.
+    The projections P start at the identity. The group with hidden state 0 has a projection of its
+    own; all others share one.
 
     Source: DPHuBERT (Peng et al., Interspeech 2023, arXiv 2305.17651), equation 1, where every
     group is one state and layer 0 is the feature projection's output (`extract_features` of its
     published code); means of similar ones after SKILL (Zampierin et al., arXiv 2402.16830).
 
     Args:
-        shape_teacher: of the teacher; as deep as the student.
-        shape_student: of the student.
-        groups: hidden states that are compared, 0 to the number of layers: numbers, or groups.
+        shape_teacher: shape of the teacher, which has as many layers as the student.
+        shape_student: shape of the student.
+        groups: hidden states to compare, 0 to the number of layers: single numbers, or groups.
         projected_input: see `DistillationLoss`.
 
     Raises:
@@ -119,9 +120,9 @@ def _mean(states: Sequence[Tensor], group: Sequence[int]) -> Tensor:
 
 
 def _frame_weights(frame_counts: Tensor, state: Tensor) -> Tensor:
-    """Return what each frame counts in a mean, [batch, frames]; without a selection by mask.
+    """Return the weight of each frame in a mean over all frames, [batch, frames].
 
-    Picking frames by a mask would make the device wait for the host.
+    Weights are used because selecting frames by a mask would synchronise device and host.
     """
     counts = frame_counts.to(state.device, non_blocking=True)
     frames = torch.arange(state.shape[1], device=state.device)
@@ -129,7 +130,7 @@ def _frame_weights(frame_counts: Tensor, state: Tensor) -> Tensor:
 
 
 def identity(inputs: int, outputs: int) -> nn.Linear:
-    """Return a linear layer that changes nothing, but for what does not fit."""
+    """Return a linear layer initialised to the identity, truncated if the sizes differ."""
     linear = nn.utils.skip_init(nn.Linear, inputs, outputs)  # torch's generator stays as it is
     nn.init.eye_(linear.weight)
     nn.init.zeros_(linear.bias)
@@ -137,20 +138,20 @@ def identity(inputs: int, outputs: int) -> nn.Linear:
 
 
 def check_fit(teacher: EncoderShape, student: EncoderShape) -> None:
-    """Check that a student's hidden states can be compared with a teacher's, one by one.
+    """Check that each hidden state of a student can be compared with the teacher's.
 
     Raises:
-        InputError: they differ in depth or frames.
+        InputError: the models differ in their number of layers or in their frames.
     """
     if len(teacher.layers) != len(student.layers):
         raise InputError(
             f"distillation: the teacher has {len(teacher.layers)} layers and the student "
-            f"{len(student.layers)}; give the model that the student was made of"
+            f"{len(student.layers)}; give the model that the student was made from"
         )
     if [(conv.kernel, conv.stride) for conv in teacher.convs] != [
         (conv.kernel, conv.stride) for conv in student.convs
     ]:
-        raise InputError("distillation: teacher and student cut speech into different frames")
+        raise InputError("distillation: teacher and student have different frame rates or windows")
 
 
 def _check_states(states: Sequence[int], shape: EncoderShape) -> None:

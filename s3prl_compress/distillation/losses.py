@@ -1,4 +1,4 @@
-"""Which loss a student learns by, made ready for a teacher and its audio."""
+"""Build the distillation loss that the settings name."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import json
 from ..encoder import EncoderShape, SpeechEncoder, fingerprint
 from ..training.processes import is_main
 from .calibration import sample_states
-from .codes import Codebook, CodePrediction, code_state, fit_codes, keep_codes, kept_codes
+from .codes import Codebook, CodePrediction, code_state, fit_codes, load_codebook, save_codebook
 from .config import DistillationConfig
 from .grouping import linear_cka, similar_groups
 from .layers import DistillationLoss, LayerDistillation, scaled_layers
 from .relations import TemporalRelations
 
 _GROUPING_FRAMES = 5000
-"""Frames over which hidden states are compared: 100 s."""
+"""Number of frames over which hidden states are compared, 100 s."""
 
 
 def build_distillation_loss(
     teacher: SpeechEncoder, student: EncoderShape, config: DistillationConfig
 ) -> DistillationLoss:
-    """Return the loss of a student of this shape, its projections at the identity.
+    """Return the loss between `teacher` and a student, with projections at the identity.
 
-    Methods of several stages hand one on from each to the next: the student has learned to be
-    seen through these projections, and would be torn from the teacher without them.
+    Methods of several stages pass the same loss to all of them: the student was trained through
+    these projections, and resetting them would undo the alignment with the teacher.
 
     Raises:
-        InputError: the student does not fit the teacher, or the audio the loss.
+        InputError: student and teacher do not match, or the audio is too short for the loss.
     """
     depth = len(teacher.shape.layers)
     if config.loss == "relations":
@@ -56,15 +56,15 @@ def build_distillation_loss(
 
 
 def _codebook(teacher: SpeechEncoder, state: int, config: DistillationConfig) -> Codebook:
-    """Return the teacher's clusters: those in the work folder, or new ones, kept there."""
+    """Return the teacher's clusters: saved ones from the work folder, or new ones, saved there."""
     audio = config.open(teacher.shape.minimum_samples)
     facts = [audio.fingerprint(), fingerprint(teacher), state, config.codes, config.crop_seconds]
     identity = hashlib.sha256(json.dumps([*facts, config.seed]).encode()).hexdigest()
-    # A name of its own: the codes of another run, which may yet be gone on with, stay.
+    # The name contains the fingerprint, so that codes of a run that may be resumed are kept.
     path = None if config.work is None else config.work / f"codes.{identity[:12]}.safetensors"
-    found = None if path is None else kept_codes(path)
-    if found is None:
-        found = fit_codes(
+    codebook = None if path is None else load_codebook(path)
+    if codebook is None:
+        codebook = fit_codes(
             teacher,
             audio,
             state,
@@ -74,5 +74,5 @@ def _codebook(teacher: SpeechEncoder, state: int, config: DistillationConfig) ->
         )
         if path is not None and is_main():
             path.parent.mkdir(parents=True, exist_ok=True)
-            keep_codes(path, found)
-    return found
+            save_codebook(path, codebook)
+    return codebook

@@ -1,4 +1,4 @@
-"""Teacher and student on one batch: the loss of every learned method."""
+"""Student, teacher, loss and penalty as one trainable module."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from .layers import DistillationLoss
 
 
 class DistillationModule(nn.Module):
-    """The student's distance from the teacher, and a penalty.
+    """A student with its teacher, the loss between them, and an optional penalty.
 
-    The teacher is no submodule: its weights are neither trained nor part of a checkpoint.
+    The teacher is not a submodule: its weights are neither trained nor saved.
 
     Args:
-        student: called as an encoder is.
-        teacher: without gradients, on the device of training; its type is that of its weights.
-        distance: between hidden states.
-        penalty: of the student; its parameters are trained, too.
-        seed: of whatever the student draws while it trains.
+        student: called like an encoder.
+        teacher: the teacher without gradients, on the device to train on. It runs in the data
+            type of its weights.
+        distance: loss between hidden states. (Saved states contain the attribute's name.)
+        penalty: penalty on the student; its own parameters are trained as well.
+        seed: random seed for everything that the student draws in training, such as gates.
     """
 
     def __init__(
@@ -44,16 +45,16 @@ class DistillationModule(nn.Module):
     def forward(
         self, waveforms: Sequence[Tensor], step: int, weight: float, masks: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Return `loss` and the scalars that it is made of.
+        """Return `loss` and its parts, all scalars.
 
-        Gates follow from the seed and the update, so that a resumed run draws what it would have
-        drawn, and all batches and processes of an update see the same gates.
+        Gates are drawn from the seed and the number of the update. A resumed run therefore draws
+        the same gates, and all batches and processes of an update share them.
 
         Args:
             waveforms: 1-D, at 16 kHz.
             step: number of the update.
-            weight: of this batch's distance.
-            masks: True where the student is not shown a frame, [batch, frames]; None: nowhere.
+            weight: factor of this batch's distillation loss.
+            masks: True where a frame is masked in the student's input, [batch, frames].
         """
         (teacher,) = self._teacher
         if self.penalty is not None:
@@ -74,12 +75,12 @@ class DistillationModule(nn.Module):
     def _states(
         self, model: nn.Module, waveforms: Sequence[Tensor], masks: Tensor | None = None
     ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return hidden states and frame counts, with the state 0 that the distance asks for."""
+        """Return hidden states and frame counts; state 0 is the one that the loss requires."""
         if not self.distance.projected_input:
-            found: tuple[tuple[Tensor, ...], Tensor] = model(waveforms, masks)
-            return found
+            result: tuple[tuple[Tensor, ...], Tensor] = model(waveforms, masks)
+            return result
         projected: list[Tensor] = []
-        # A student that is no encoder runs its own submodule `encoder` with other weights.
+        # Any other student runs its submodule `encoder` with other weights.
         encoder = model if isinstance(model, SpeechEncoder) else model.encoder
         assert isinstance(encoder, SpeechEncoder)
         hook = encoder.feature_projection.register_forward_hook(

@@ -1,4 +1,4 @@
-"""Distillation of how frames relate to each other, and not of what they are."""
+"""Distillation of the relations between frames."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from .layers import DistillationLoss, check_fit
 
 
 class TemporalRelations(DistillationLoss):
-    """Mean square difference of the temporal Gram matrices of student and teacher.
+    """Mean squared difference between temporal Gram matrices of student and teacher.
 
-    A Gram matrix holds the inner products of all pairs of an utterance's frames, over the width:
-    G = F F'^T / d, [frames, frames]. Of every hidden state with itself (layer-wise), and of every
-    layer's input with its output (intra-layer); the two means are added. No projection is needed,
-    whatever the widths; neither does the loss see a rotation of a state.
+    A Gram matrix contains the inner products of all pairs of frames of an utterance, divided by
+    their width: G = F F'^T / d, [frames, frames]. It is computed for every hidden state with
+    itself (layer-wise), and for the input of every layer with its output (intra-layer); the two
+    means are added. No projection is needed if widths differ, and the loss is invariant to
+    rotations of a hidden state.
 
     Source: STaR (Jang, Kim, Kim, ICASSP 2024, arXiv 2312.09040); the division by d is ours.
 
@@ -64,12 +65,15 @@ def _difference(
 
 def _gram(one: Tensor, other: Tensor) -> Tensor:
     """Return the inner products of frames [batch, frames, width]: [batch, frames, frames]."""
-    with torch.autocast(one.device.type, enabled=False):  # squares of what is large already
+    with torch.autocast(one.device.type, enabled=False):  # products of large activations
         return one.float() @ other.float().transpose(1, 2) / one.shape[-1]
 
 
 def _pair_weights(frame_counts: Tensor, state: Tensor) -> Tensor:
-    """Return what each pair of frames counts: an utterance by its frames, pairs in it alike."""
+    """Return the weight of each pair of frames, [batch, frames, frames].
+
+    Utterances are weighted by their number of frames; all pairs within one have equal weight.
+    """
     counts = frame_counts.to(state.device, non_blocking=True)
     own = torch.arange(state.shape[1], device=state.device) < counts[:, None]
     pairs = (own[:, :, None] & own[:, None, :]).float()

@@ -1,8 +1,14 @@
-"""How an encoder is made smaller: one file per published method, and the registry."""
+"""Compression methods, one file or folder each, and their registry.
+
+A method is a function `(encoder, config) -> encoder` under the decorator `register`, with a
+subclass of `MethodConfig` for its settings. A new method is one file or folder; another package
+registers its own through the entry point group `s3prl_compress.methods`. This module is the public
+face, with all that a training-free method needs. Learned methods build on the public faces of
+`distillation`, `training` and `surgery`.
+"""
 
 from ..common.method_config import MethodConfig
-from ..surgery.cutting import select_units
-from ..surgery.selection import HeadSelection, LayerSelection, Selection
+from ..surgery import HeadSelection, LayerSelection, Selection, select_units
 from .registry import MethodInfo, available, check_settings, compress, register
 
 __all__ = [

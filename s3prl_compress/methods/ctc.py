@@ -1,4 +1,4 @@
-"""Fine-tuning with a CTC head on transcribed speech: before compression, or after it."""
+"""Fine-tuning with a CTC head on transcribed speech, before or after compression."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ..encoder.model import SpeechEncoder
 from ..training.ctc import add_head
-from ..training.finetuning import TranscribedOnlyConfig, finetune, passes_to_steps
+from ..training.finetuning import TranscribedOnlyConfig, epochs_to_updates, finetune
 from ..training.stages import Stage
 from .registry import register
 
@@ -18,34 +18,35 @@ class CTCConfig(TranscribedOnlyConfig):
     """Settings of fine-tuning."""
 
     epochs: float = Field(default=3.0, gt=0)
-    """Passes over the speech; they say how many `steps` there are where these are not given."""
+    """Number of passes over the speech. Ignored if `steps` is given."""
     learning_rate: float = Field(default=5e-5, gt=0)
-    """Of weights and head, at its peak."""
+    """Peak learning rate of the encoder's weights and the head."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
-    """Fraction of the steps in which the learning rate rises; it falls to zero in the others."""
+    """Fraction of the updates in which the learning rate rises linearly to its peak; afterwards it
+    falls linearly to zero."""
     new_head: bool = False
-    """Start a new head even where there is one."""
+    """Replace a head that the encoder has by a new one."""
     freeze_front_end: bool = True
-    """Leave the convolutions as they are."""
+    """Do not train the convolutions."""
 
     def updates(self) -> int:
-        """Return the number of updates."""
+        """Return the number of optimizer updates."""
         if "steps" in self.model_fields_set:
             return self.steps
-        return passes_to_steps(self, self.listed_speech(), self.epochs)
+        return epochs_to_updates(self, self.listed_speech(), self.epochs)
 
     def recorded(self) -> dict[str, Any]:
-        """Return what the history keeps: the updates that were taken."""
+        """Return the settings for the history, with the number of updates that are carried out."""
         return super().recorded() | {"steps": self.updates()}
 
 
 @register("ctc", needs="transcribed_audio", learns=True)
 def ctc(encoder: SpeechEncoder, config: CTCConfig) -> SpeechEncoder:
-    """Fine-tune an encoder with a CTC head on transcribed speech; no size changes.
+    """Fine-tune an encoder with a CTC head on transcribed speech; its shape stays as it is.
 
-    A head that is there is trained on; else a new one gets a symbol for every character of the
-    transcripts, a space, and a blank. Linears of every kind keep their kind, and masks theirs.
-    There is neither dropout nor masking of the input, so that few passes suit it better than
+    An existing head is trained further. Otherwise a new one is created with a symbol for every
+    character of the transcripts, a space and a blank. Linears keep their kind, and sparse ones
+    their zeros. Neither dropout nor masking of the input is used, so few passes work better than
     many. `s3prl-compress score --task ctc` measures the result.
 
     Reference:

@@ -1,4 +1,4 @@
-"""Recovery: what a method made learns again to see what its teacher sees."""
+"""Distillation after any method: the smaller model learns its teacher's hidden states."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, model_validator
 
-from ..distillation.config import DistillationConfig
-from ..distillation.distill import final_distillation
+from ..distillation import DistillationConfig, final_distillation
 from ..encoder.checkpoint import fingerprint
 from ..encoder.loading import load
 from ..encoder.model import SpeechEncoder
@@ -21,14 +20,15 @@ class DistillConfig(DistillationConfig):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     teacher: SpeechEncoder | str = Field(exclude=True)
-    """What the encoder was made of: anything that can be loaded, or an encoder. `--then distill`
-    takes the model that the method before was given."""
+    """Model whose hidden states are learned, usually the one that was compressed: anything that
+    can be loaded, or an encoder. `--then distill` uses the model that `compress` was given."""
     steps: int = Field(default=25_000, ge=1)
-    """Updates."""
+    """Number of optimizer updates."""
     learning_rate: float = Field(default=1e-4, gt=0)
-    """Of the weights, at its peak."""
+    """Peak learning rate of the weights."""
     warmup: float = Field(default=0.2, ge=0, lt=1)
-    """Fraction of the steps in which the learning rate rises; it falls to zero in the others."""
+    """Fraction of the updates in which the learning rate rises linearly to its peak; afterwards it
+    falls linearly to zero."""
 
     @model_validator(mode="before")
     @classmethod
@@ -39,16 +39,16 @@ class DistillConfig(DistillationConfig):
         return {**values, "teacher": str(given)}
 
     def recorded(self) -> dict[str, Any]:
-        """Return what the history keeps: of the teacher its base and its fingerprint."""
+        """Return the settings for the history: the teacher by its base and its fingerprint."""
         teacher = self.opened_teacher()
         name = f"{teacher.provenance.base} (sha256 {fingerprint(teacher)})"
         return {"teacher": name} | super().recorded()
 
     def opened_teacher(self) -> SpeechEncoder:
-        """Return the teacher, loaded the first time.
+        """Return the teacher; it is loaded in the first call.
 
         Raises:
-            InputError: it cannot be loaded.
+            InputError: the teacher cannot be loaded.
         """
         if self._teacher is None:
             given = self.teacher
@@ -60,14 +60,14 @@ class DistillConfig(DistillationConfig):
 
 @register("distill", needs="audio", learns=True)
 def distill(encoder: SpeechEncoder, config: DistillConfig) -> SpeechEncoder:
-    """Distil a teacher's hidden states into the encoder, whose shape stays as it is.
+    """Distil a teacher's hidden states into the encoder, without changing its shape.
 
-    Single weights that were pruned to zero stay zero: they are not stored. What has low rank
-    or shared rows keeps them, too.
+    Single weights that were pruned stay zero, since they are not stored. Low-rank factors and
+    shared rows are kept as well.
 
     Reference:
         Peng et al.: DPHuBERT: joint distillation and pruning of self-supervised speech models,
-        Interspeech 2023, arXiv 2305.17651; its second run.
+        Interspeech 2023, arXiv 2305.17651; its second training run.
     """
     teacher = config.opened_teacher()
     place = teacher.device
@@ -77,4 +77,4 @@ def distill(encoder: SpeechEncoder, config: DistillConfig) -> SpeechEncoder:
             student, teacher.to(encoder.device), config, config.stage("distill")
         )
     finally:
-        teacher.to(place)  # the caller's own may be one
+        teacher.to(place)  # the teacher may be the caller's object

@@ -6,9 +6,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from ..distillation.distill import distill, final_distillation
-from ..distillation.gated import GatedConfig
-from ..distillation.losses import build_distillation_loss
+from ..distillation import (
+    GatedConfig,
+    build_distillation_loss,
+    distill,
+    final_distillation,
+)
 from ..encoder.model import SpeechEncoder
 from ..surgery.binarize import choose_units
 from ..surgery.gate_layout import GateKind
@@ -16,28 +19,28 @@ from ..surgery.masked import MaskedEncoder
 from .registry import register
 
 START_NOISE = 0.01
-"""Standard deviation of log_alpha at the start, as published."""
+"""Standard deviation of the initial log_alpha, as published."""
 
 
 class DPHuBERTConfig(GatedConfig):
     """Settings of DPHuBERT; the defaults are the published ones."""
 
     conv_drop: float = Field(default=0.01, gt=0, lt=1)
-    """Where the gates of convolution channels start: at log_alpha = log((1 - p) / p) for this p,
-    a fraction between 0 and 1. A larger p starts them closer to closing. As published, p is not
-    the fraction of closed gates: at 0.01 about 0.2 % of them are closed in each update, at 0.5
+    """Initial drop parameter p of the gates of convolution channels, between 0 and 1: log_alpha
+    starts at log((1 - p) / p). A larger p starts gates closer to closing. As published, p is not
+    the fraction of closed gates: at 0.01 about 0.2 % of them are closed in an update, at 0.5
     about 17 %."""
     head_drop: float = Field(default=0.01, gt=0, lt=1)
-    """Where the gates of attention heads start, in the same way."""
+    """Initial drop parameter of the gates of attention heads; see conv_drop."""
     ffn_drop: float = Field(default=0.5, gt=0, lt=1)
-    """Where the gates of FFN units start, in the same way."""
+    """Initial drop parameter of the gates of FFN units; see conv_drop."""
     layer_zero: Literal["projection", "hidden_state"] = "projection"
     """Which tensor of student and teacher is compared as layer 0. projection: the output of the
     feature projection, before the position convolution and its LayerNorm, as published;
-    hidden_state: the input of the first Transformer layer, which all other methods compare."""
+    hidden_state: the input of the first Transformer layer, as in all other methods."""
 
     def compares_projection(self) -> bool:
-        """See `layer_zero`."""
+        """Return whether layer 0 is the feature projection's output; see `layer_zero`."""
         return self.layer_zero == "projection"
 
 
@@ -45,20 +48,21 @@ class DPHuBERTConfig(GatedConfig):
 def dphubert(encoder: SpeechEncoder, config: DPHuBERTConfig) -> SpeechEncoder:
     """Prune convolution channels, heads and FFN units by gates that are not rounded.
 
-    As published: gates start at N(log((1 - p) / p), 0.01) and learn with the weights under the
-    Lagrangian; each convolution, FFN and set of heads then keeps as many units as its gates
-    expect, scaled by sigmoid(0.8 log_alpha / beta), which is folded into the next weight; what is
-    left is distilled once more.
+    As published: gates start at N(log((1 - p) / p), 0.01) and are trained with the weights under
+    the Lagrangian. Each convolution, each FFN and the heads of each layer then keep their
+    expected number of units, scaled by sigmoid(0.8 log_alpha / beta); the scales are folded into
+    the next weight. The smaller model is distilled once more.
 
-    Departures from the published code: one shift of all log_alpha in the expected numbers of
-    units, with heads decided first, meets the target within 1 % (the published result has the
-    sparsity that its gates reached). A LayerNorm over convolution channels takes its statistics
-    over open channels while training too, so that the pruned encoder is the one that was trained;
-    a layer without heads keeps the bias of its output. The student has no dropout (published:
-    0.1 for HuBERT-base, except on the units of its FFNs). Batches are files, and pieces of longer
-    ones, of up to `crop_seconds`, padded (published: files of 2 to 15.6 s, all cropped to the
-    shortest of the batch). Gradients of `accumulation` batches in sequence, which see the same
-    gates, stand for those of 4 GPUs. On a GPU the precision is bfloat16 (published: float16).
+    Departures from the published code: the target is met within 1 % by adding one constant to
+    all log_alpha in the expected numbers of units, with heads chosen first (the published result
+    has the sparsity that its gates reached). A LayerNorm over convolution channels takes its
+    statistics over open channels in training, too, so that the pruned encoder is the one that was
+    trained; a layer without heads keeps the bias of its output. The student has no dropout
+    (published: 0.1 for HuBERT-base, except on the units of its FFNs). Batches are padded; they
+    consist of whole files and of pieces of longer ones, of up to `crop_seconds` (published: files
+    of 2 to 15.6 s, all cropped to the shortest of the batch). The gradients of `accumulation`
+    successive batches, which see the same gates, replace those of 4 GPUs. On a GPU the precision
+    is bfloat16 (published: float16).
 
     Reference:
         Peng, Sudo, Muhammad, Watanabe: DPHuBERT: joint distillation and pruning of
@@ -70,7 +74,7 @@ def dphubert(encoder: SpeechEncoder, config: DPHuBERTConfig) -> SpeechEncoder:
         "ffn": config.ffn_drop,
     }
     masked = MaskedEncoder(encoder, drops, straight_through=False)
-    masked.add_start_noise(START_NOISE, config.seed)
+    masked.add_init_noise(START_NOISE, config.seed)
     distance = build_distillation_loss(encoder, encoder.shape, config)
     distill(masked, encoder, config, config.gated_stage("gates"), config.control(), distance)
     masked.set_gates(choose_units(masked, encoder, "dphubert", config.sparsity))

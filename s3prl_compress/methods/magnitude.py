@@ -22,17 +22,18 @@ from ..surgery.budget import TOLERANCE, Counts, RemovalOrder, find_sparsity
 from ..surgery.channels import (
     Group,
     PruningSchedule,
+    UnitKind,
     groups_of,
     importance,
-    queues_of,
+    pruning_schedules,
     selection_of,
     weakest_first,
 )
 from ..surgery.cutting import parameters_after, select_units
+from ..surgery.largest_weights import largest
 from ..surgery.rebuild import get_linear, rebuild
 from ..surgery.selection import Selection
 from ..surgery.setting_types import Multiple, Sparsity, UnitNames
-from ..surgery.threshold import largest
 from .registry import register
 
 
@@ -40,17 +41,19 @@ class MagnitudeConfig(MethodConfig):
     """Settings of magnitude pruning."""
 
     sparsity: Sparsity = 0.1
-    """Fraction of the parameters that the encoder stores which goes."""
+    """Fraction of the given encoder's stored parameters to remove, between 0 and 1."""
     granularity: Literal["weight", "channel"] = "channel"
-    """weight: single weights become zero, the file shrinks and no time is saved;
-    channel: whole channels go, and the encoder is really smaller."""
+    """What is pruned. weight: single weights become zero, which makes the file smaller but not
+    the model faster; channel: whole channels are removed, which makes the model smaller."""
     scope: Literal["layer", "global"] = "layer"
-    """layer: the same fraction everywhere; global: one threshold for the whole encoder."""
+    """How the target is distributed. layer: the same fraction everywhere; global: one threshold
+    for the whole encoder."""
     units: UnitNames = ("ffn", "qk", "vo")
-    """Granularity channel: ffn (FFN units), qk and vo (dimensions inside heads), conv."""
+    """Which channels can be removed, with granularity channel: ffn (FFN units), qk and vo
+    (dimensions inside heads), conv (output channels of convolutions)."""
     multiple: Multiple = 1
-    """Granularity channel: sizes that change become multiples of this. 8 suits processors; fewer
-    targets can be met exactly."""
+    """Sizes that change become multiples of this number, with granularity channel. Multiples of
+    8 suit processors; the larger it is, the fewer targets can be met."""
 
     @model_validator(mode="after")
     def _units_need_channels(self) -> MagnitudeConfig:
@@ -63,18 +66,18 @@ class MagnitudeConfig(MethodConfig):
 
 @register("magnitude")
 def magnitude(encoder: SpeechEncoder, config: MagnitudeConfig) -> SpeechEncoder:
-    """Drop the weights, or the channels, of least magnitude.
+    """Remove the weights, or the channels, of smallest magnitude.
 
-    weight: prunable are the weights of the six linears of every layer, where they are dense or
-    sparse; low-rank and shared linears are left alone. Scope layer takes the same fraction of
-    every such linear (of its non-zeros, if it is sparse already).
+    Granularity weight prunes the weights of the six linears of every layer where they are dense
+    or sparse; low-rank and shared linears stay as they are. Scope layer removes the same fraction
+    of every such linear (of its non-zero weights, if it is sparse already).
 
-    channel: prunable are FFN units, (q, k) and (v, out) dimensions inside the heads, and the
-    convolutions' channels if asked for; each FFN, head and convolution keeps at least one. A
+    Granularity channel prunes FFN units, (q, k) and (v, out) dimensions inside heads, and
+    convolution channels if asked for; each FFN, head and convolution keeps at least one. A
     channel's magnitude is the norm of its row times the norm of the next matrix's column (for
-    (q, k) of both rows). Scope layer takes the same fraction of every FFN, head and
-    convolution; global compares magnitudes over the whole encoder, each divided by the mean of
-    its kind, since those of different kinds have no common unit. Linears of any kind shrink.
+    (q, k), of both rows). Scope layer removes the same fraction of every FFN, head and
+    convolution. Scope global compares magnitudes over the whole encoder, each divided by the mean
+    of its kind, since different kinds have no common unit. It applies to linears of every kind.
 
     Reference:
         Han, Pool, Tran, Dally: Learning both weights and connections for efficient neural
@@ -87,22 +90,22 @@ def magnitude(encoder: SpeechEncoder, config: MagnitudeConfig) -> SpeechEncoder:
 
 
 def choose_channels(encoder: SpeechEncoder, config: MagnitudeConfig) -> Selection:
-    """Return the channels that stay."""
+    """Return the channels to keep."""
     groups = groups_of(encoder.shape, config.units)
     values = [
         importance(encoder, group)
         for group in tqdm(groups, desc="magnitudes", file=sys.stderr, leave=False)
     ]
-    queues = queues_of(groups, config.multiple, heads_together=config.scope == "layer")
-    keys = _keys(queues, groups, values, config)
+    schedules = pruning_schedules(groups, config.multiple, heads_together=config.scope == "layer")
+    keys = _keys(schedules, groups, values, config)
     ranked = [weakest_first(own) for own in values]
 
     def select(counts: Counts) -> Selection:
-        kept = {
-            groups[position]: sorted(ranked[position][queue.lost(steps) :])
-            for queue, steps in zip(queues, counts.tolist(), strict=True)
-            for position in queue.positions
-        }
+        kept: dict[Group, list[int]] = {}
+        for schedule, steps in zip(schedules, counts.tolist(), strict=True):
+            removed = schedule.removed_after(steps)
+            for position in schedule.positions:
+                kept[groups[position]] = sorted(ranked[position][removed:])
         return selection_of(encoder.shape, kept)
 
     counts = find_sparsity(
@@ -116,37 +119,41 @@ def choose_channels(encoder: SpeechEncoder, config: MagnitudeConfig) -> Selectio
 
 
 def _keys(
-    queues: list[PruningSchedule],
+    schedules: list[PruningSchedule],
     groups: list[Group],
     values: list[Tensor],
     config: MagnitudeConfig,
 ) -> list[NDArray[np.float64]]:
-    """Return the key of each step of each queue: the largest of what is gone by then."""
+    """Return the keys of each schedule's steps, in the order of which channels are removed.
+
+    Scope layer: the fraction of the group's channels that has been removed. Scope global: the
+    largest magnitude removed so far, relative to the mean of its kind.
+    """
     if config.scope == "layer":
-        return [queue.gone / groups[queue.positions[0]].size for queue in queues]
-    mean = {
-        kind: torch.cat([v for g, v in zip(groups, values, strict=True) if g.kind == kind]).mean()
-        for kind in {group.kind for group in groups}
-    }
+        return [schedule.removed / groups[schedule.positions[0]].size for schedule in schedules]
+    of_kind: dict[UnitKind, list[Tensor]] = {}
+    for group, own in zip(groups, values, strict=True):
+        of_kind.setdefault(group.kind, []).append(own)
+    mean = {kind: torch.cat(magnitudes).mean() for kind, magnitudes in of_kind.items()}
     keys = []
-    for queue in queues:
-        (position,) = queue.positions
+    for schedule in schedules:
+        (position,) = schedule.positions
         ranked = (values[position] / mean[groups[position].kind]).double().sort().values
-        keys.append(ranked.cpu().numpy()[queue.gone - 1])
+        keys.append(ranked.cpu().numpy()[schedule.removed - 1])
     return keys
 
 
 def _prune_weights(encoder: SpeechEncoder, config: MagnitudeConfig) -> SpeechEncoder:
-    """Return the encoder with its smallest weights at zero."""
-    prunable = {
-        (number, name): linear
-        for number in range(len(encoder.shape.layers))
-        for name in LINEARS
-        if isinstance(linear := get_linear(encoder, number, name), DenseLinear | SparseLinear)
-    }
+    """Return the encoder with its smallest weights set to zero."""
+    prunable: dict[tuple[int, str], DenseLinear | SparseLinear] = {}
+    for number in range(len(encoder.shape.layers)):
+        for name in LINEARS:
+            linear = get_linear(encoder, number, name)
+            if isinstance(linear, DenseLinear | SparseLinear):
+                prunable[number, name] = linear
     sizes = {place: nonzeros(linear) for place, linear in prunable.items()}
     present, total = sum(sizes.values()), nonzero_parameters(encoder)
-    # Zeros that a dense linear stores already are dropped for nothing.
+    # Every result is sparse, so zeros that dense linears store now are saved at no cost.
     stored = total - sum(
         linear.weight.numel() - sizes[place]
         for place, linear in prunable.items()
@@ -176,7 +183,7 @@ def _prune_weights(encoder: SpeechEncoder, config: MagnitudeConfig) -> SpeechEnc
 
 
 def nonzeros(linear: DenseLinear | SparseLinear) -> int:
-    """Count the weights of a linear that are not zero."""
+    """Return the number of non-zero weights of a linear."""
     if isinstance(linear, SparseLinear):
         return int(torch.count_nonzero(linear.values))
     return int(torch.count_nonzero(linear.weight))

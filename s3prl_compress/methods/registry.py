@@ -23,7 +23,7 @@ from ..encoder.provenance import MethodStep
 from ..version import __version__
 
 ENTRY_POINT_GROUP = "s3prl_compress.methods"
-"""Another package names a module here that registers its methods when it is imported."""
+"""Entry point group in which other packages name modules that register methods on import."""
 
 Needs = Literal["nothing", "audio", "transcribed_audio"]
 
@@ -47,25 +47,25 @@ MethodFunction = TypeVar("MethodFunction", bound=Method)
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """What there is to know about a method before it runs."""
+    """Description of a registered method."""
 
     name: str
     needs: Needs
-    """What it needs beside the encoder."""
+    """What the method needs besides the encoder."""
     summary: str
     """First line of its docstring."""
     reference: str
-    """Its paper: the docstring's section `Reference:` on one line; empty without one."""
+    """Section `Reference:` of its docstring on one line; empty without one."""
     config: type[MethodConfig]
-    """Its settings."""
+    """Class of its settings."""
     function: Method
     learns: bool = False
-    """It trains, so that it runs with gradients."""
+    """Whether the method trains, and therefore runs with gradients."""
     version: int = 1
-    """Of what it computes: raised whenever the same settings give another encoder."""
+    """Version of its result: raised whenever the same settings give another encoder."""
 
     def defaults(self) -> dict[str, Any]:
-        """Return the settings that have a default, with it, in words that JSON can hold."""
+        """Return the default of every setting that has one."""
         return {
             name: field.get_default(call_default_factory=True)
             for name, field in self.config.model_fields.items()
@@ -82,13 +82,18 @@ def register(
 ) -> Callable[[MethodFunction], MethodFunction]:
     """Register a method: a function of an encoder and its settings that returns a new encoder.
 
-    The second argument's annotation, a `MethodConfig`, says which settings there are. The
-    function must leave the encoder that it is given as it is. It runs without gradients unless
-    it `learns`. Raise `version` whenever the same settings give another encoder than before: it
-    is recorded in the history, and a suite replaces the upstreams that an older version made.
+    The second argument must be annotated with a subclass of `MethodConfig`, which declares the
+    settings. The function must not change the encoder that it is given.
+
+    Args:
+        name: name of the method.
+        needs: what it needs besides the encoder.
+        learns: whether it trains; otherwise it runs without gradients.
+        version: raise it whenever the same settings give another encoder than before. It is
+            recorded in the history, and a suite replaces upstreams made by an older version.
 
     Raises:
-        ValueError: the name is taken, the version is below 1, or the function has another form.
+        ValueError: the name is taken, the version is below 1, or the signature is not valid.
     """
     if needs not in get_args(Needs):
         raise ValueError(f"method {name}: needs {needs!r} is none of {get_args(Needs)}")
@@ -109,28 +114,28 @@ def register(
 
 
 def available() -> dict[str, MethodInfo]:
-    """Return every method by name: those of this package and of all installed ones."""
+    """Return all methods by name: those of this package and of other installed packages."""
     _import_methods()
     return dict(sorted(_methods.items()))
 
 
 def compress(encoder: SpeechEncoder, method: str = "clustering", **settings: Any) -> SpeechEncoder:
-    """Return a smaller encoder; the given one stays as it is.
+    """Return a compressed encoder; the given one is not changed.
 
     Args:
-        encoder: of any shape, compressed or not: methods can follow one another.
+        encoder: an encoder of any shape. It may already be compressed: methods can be chained.
         method: one of `available()`.
-        settings: the method's own; see `available()[method].config`.
+        settings: settings of the method; see `available()[method].config`.
 
     Raises:
-        InputError: no such method or setting, a value that is not allowed, or a target that
-            the method cannot reach on this encoder.
+        InputError: the method or a setting does not exist, a value is not allowed, or the target
+            cannot be reached on this encoder.
     """
     info = _find(method)
     config = check_settings(method, settings)
     with torch.inference_mode(False), torch.set_grad_enabled(info.learns):
         result = info.function(encoder, config)
-    if result is encoder:  # nothing to do, a method may find; its history still is another
+    if result is encoder:  # nothing to do; the copy gets a history of its own
         result = copy.deepcopy(encoder)
     step = MethodStep(
         method=method,
@@ -145,10 +150,10 @@ def compress(encoder: SpeechEncoder, method: str = "clustering", **settings: Any
 
 
 def check_settings(method: str, settings: Mapping[str, Any]) -> MethodConfig:
-    """Return the settings of a method with their types and defaults.
+    """Return the validated settings of a method, with defaults for those that are not given.
 
     Raises:
-        InputError: no such method or setting, or a value that is not allowed.
+        InputError: the method or a setting does not exist, or a value is not allowed.
     """
     info = _find(method)
     try:
@@ -210,8 +215,8 @@ def _import_methods() -> None:
             continue
         try:
             entry.load()
-        except Exception as error:  # somebody else's code: it must not take ours down
+        except Exception as error:  # a broken third-party package must not break this one
             _failed[entry.name] = f"{type(error).__name__}: {error}"
             warnings.warn(
-                f"methods of {entry.value} are left out: {_failed[entry.name]}", stacklevel=3
+                f"methods of {entry.value} are skipped: {_failed[entry.name]}", stacklevel=3
             )

@@ -1,4 +1,4 @@
-"""One iteration of HuBERT's pre-training: targets, a first model, training, a checkpoint."""
+"""One iteration of HuBERT's pre-training: targets, initial weights, training, checkpoint."""
 
 from __future__ import annotations
 
@@ -16,17 +16,26 @@ from torch.nn.utils.rnn import pad_sequence
 from ..audio import SAMPLING_RATE, AudioSet
 from ..encoder import Provenance, SpeechEncoder, fingerprint, random_encoder, save
 from ..training.batches import AudioBatches, Crop, split_files
-from ..training.loop import Batches, Progress, Scalars, begun, train
+from ..training.loop import Batches, Progress, Scalars, saved_progress, train
 from ..training.masking import draw_masks
+from ..training.settings import LoopSettings
 from .objective import MaskedPrediction
 from .recipe import Iteration, Recipe
 from .targets import Targets, frame_features, load_targets, make_targets, save_targets
 
 
-class Run:
+class IterationRun:
     """One iteration of a recipe, in a folder of its own.
 
-    `passes` says how often training goes over the audio.
+    `passes` is the number of times that training goes over the audio.
+
+    Args:
+        recipe: the recipe.
+        number: number of the iteration, counted from 1.
+        iteration: settings of the iteration.
+        audio: audio to train and validate on.
+        folder: folder for targets, saved state, logs and the encoder.
+        device: device to train on.
     """
 
     def __init__(
@@ -41,7 +50,7 @@ class Run:
         self.recipe, self.number, self.iteration = recipe, number, iteration
         self.audio, self.folder, self.device = audio, folder, device
         self.shape = recipe.model.shape()
-        # Iterations differ in their crops and masks, too.
+        # A seed per iteration, so that crops and masks differ between iterations.
         self.seed = recipe.seed + 1000 * (number - 1)
         self.trained, self.held_out = split_files(
             len(audio.files), recipe.audio.validation_files, recipe.seed
@@ -51,15 +60,16 @@ class Run:
         self.passes = round(steps / self.batches.per_pass, 2)
 
     def finish(self, previous: SpeechEncoder | None) -> tuple[SpeechEncoder, Progress]:
-        """Train to the end, or go on with it; write the encoder, and return it with its history.
+        """Train, or resume, to the end; write the encoder, and return it with its history.
 
-        `previous`: the encoder of the iteration before; None in the first one.
+        Args:
+            previous: the encoder of the previous iteration; None in the first one.
 
         Raises:
             InputError: the folder holds a run with other settings or audio.
         """
         identity = self._identity(previous)
-        begun(self.folder, identity)  # before the targets of another run are written over
+        saved_progress(self.folder, identity)  # fails before it overwrites another run's targets
         targets = self._targets(previous, identity)
         encoder = self._start(previous)
         model = MaskedPrediction(encoder, targets.clusters, self.iteration.objective, self.seed)
@@ -79,11 +89,12 @@ class Run:
         return trained, progress
 
     def _identity(self, previous: SpeechEncoder | None) -> str:
-        """Return what a checkpoint and targets must have been made of to be gone on with."""
+        """Return the fingerprint that a checkpoint and targets must match to be resumed."""
         settings = self.recipe.model_dump(mode="json", exclude={"iterations", "name"})
-        for irrelevant in ("workers", "hold"):
+        for irrelevant in ("workers", "cache_in_memory"):
             settings["audio"].pop(irrelevant)
         iteration = self.iteration.model_dump(mode="json")
+        iteration["loop"] = LoopSettings.with_former_names(iteration["loop"])
         before = None if previous is None else fingerprint(previous)
         facts = [settings, iteration, self.number, self.audio.fingerprint(), before]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -128,7 +139,7 @@ class Run:
     def _arguments(
         self, crops: list[Crop], waveforms: list[Tensor], targets: Targets, seed: list[int]
     ) -> dict[str, Any]:
-        """Return the model's inputs for a batch; the masks follow from `seed`."""
+        """Return the model's inputs for a batch, with masks drawn from `seed`."""
         counts = [self.shape.frames(crop.samples) for crop in crops]
         masks = draw_masks(counts, self.iteration.masks, np.random.default_rng(seed))
         wanted = [
@@ -139,7 +150,7 @@ class Run:
         return {"waveforms": waveforms, "targets": padded, "masks": masks}
 
     def _validation(self, targets: Targets) -> Callable[[nn.Module], Scalars]:
-        """Return a function that measures a model: the same crops and masks every time."""
+        """Return a function that validates a model, with the same crops and masks every time."""
         batches = self._batches_of(self.held_out)
 
         def validate(model: nn.Module) -> Scalars:
@@ -158,7 +169,7 @@ class Run:
         return validate
 
     def _provenance(self) -> Provenance:
-        """Say where the weights come from; the recipe and history lie in `pretraining.json`."""
+        """Return the provenance; the recipe and the history are in `pretraining.json`."""
         shape = self.shape
         return Provenance(
             base=f"{self.recipe.name} ({shape.family}, {len(shape.layers)} x {shape.hidden}, "

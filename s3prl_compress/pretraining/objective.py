@@ -1,4 +1,4 @@
-"""HuBERT's masked prediction: which cluster did the frame belong to that was not seen?"""
+"""HuBERT's masked prediction: predict the clusters of masked frames."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from ..encoder import SpeechEncoder
 
 
 class ObjectiveSettings(BaseModel):
-    """Weights and sizes of the loss; the defaults are HuBERT's."""
+    """Settings of the loss; the defaults are HuBERT's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     code_size: int = Field(default=256, ge=1)
     """Width of the code embeddings."""
     temperature: float = Field(default=0.1, gt=0)
-    """Cosines are divided by it."""
+    """Divisor of the cosines."""
     masked_weight: float = Field(default=1.0, ge=0)
+    """Weight of the loss on masked frames."""
     unmasked_weight: float = Field(default=0.0, ge=0)
-    """Weight of the frames that the model does see."""
+    """Weight of the loss on frames that are not masked."""
     feature_penalty: float = Field(default=10.0, ge=0)
-    """Weight of the mean square of the convolutions' output."""
+    """Weight of the penalty on the mean square of the convolutions' output."""
 
 
 class MaskedPrediction(nn.Module):
-    """An encoder with the head that training throws away.
+    """An encoder with the prediction head of pre-training, which is discarded afterwards.
 
-    The encoder has neither dropout nor layer drop, so HuBERT's are not applied; nor is its
-    factor of 0.1 on the convolutions' gradients, which AdamW would divide out again.
+    HuBERT's dropout and layer drop are not applied, since the encoder has neither. Its factor of
+    0.1 on the gradients of the convolutions is not applied, either: AdamW would cancel it.
 
     Source: HuBERT (arXiv 2106.07447), equations 1 to 3; penalty as in fairseq's criterion.
     """
@@ -55,7 +56,7 @@ class MaskedPrediction(nn.Module):
 
         Args:
             waveforms: 1-D, at 16 kHz.
-            targets: cluster of every frame, [batch, frames]; -1 behind an utterance's end.
+            targets: cluster of every frame, [batch, frames]; -1 in padding.
             masks: True where a frame is masked, [batch, frames].
         """
         encoder = self.encoder
@@ -81,18 +82,18 @@ class MaskedPrediction(nn.Module):
         }
 
     def _predict(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return cross entropy and accuracy of frames [n, hidden] with targets [n]."""
+        """Return cross entropy and accuracy on frames [n, hidden] with targets [n]."""
         with torch.autocast(hidden.device.type, enabled=False):  # cosines in full precision
             projected = F.linear(hidden.float(), self.final_proj.weight, self.final_proj.bias)
             cosines = F.normalize(projected, dim=-1) @ F.normalize(self.codes, dim=-1).t()
             logits = cosines / self.settings.temperature
-            # A batch may be masked everywhere: no frame then, and no NaN.
+            # Summed, not averaged: without any frame the loss is then 0, not NaN.
             loss = F.cross_entropy(logits, targets, reduction="sum") / max(len(targets), 1)
         accuracy = (logits.detach().argmax(-1) == targets).float().mean()
         return loss, accuracy
 
 
 def _mean_square(features: Tensor, valid: Tensor | None) -> Tensor:
-    """Return the mean square of features [batch, frames, width] over an utterance's own frames."""
+    """Return the mean square of features [batch, frames, width] over frames without padding."""
     squares = features.float().square().mean(-1)
     return squares.mean() if valid is None else squares[valid].mean()

@@ -1,12 +1,14 @@
-"""Everything that a pre-training run can be told: a YAML file, checked before any work starts."""
+"""The recipe of a pre-training run: a YAML file, checked before any work starts."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from ..common.method_config import RenamedSettings
 from ..common.yaml_files import Location, parse, read_text, validated
 from ..encoder import EncoderShape, dense_shape
 from ..training.masking import MaskSettings
@@ -15,12 +17,12 @@ from .objective import ObjectiveSettings
 from .targets import HiddenTargets, TargetSettings
 
 
-class _Settings(BaseModel):
+class _Settings(RenamedSettings):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelSettings(_Settings):
-    """The encoder's sizes; see `encoder.dense_shape`."""
+    """Sizes of the encoder; see `encoder.dense_shape`."""
 
     family: Literal["hubert", "wav2vec2", "wavlm"] = "hubert"
     conv_widths: tuple[int, ...]
@@ -29,11 +31,11 @@ class ModelSettings(_Settings):
     heads: int
     ffn: int
     large: bool = False
-    """Layer norms in the convolutions and before attention and FFN."""
+    """Use layer norms in the convolutions, and before attention and FFN."""
     position_kernel: int = 128
     position_groups: int = 16
     normalize: bool = False
-    """Each waveform is brought to zero mean and unit variance first."""
+    """Normalise each waveform to zero mean and unit variance."""
 
     def shape(self) -> EncoderShape:
         """Return the shape of the model."""
@@ -41,18 +43,20 @@ class ModelSettings(_Settings):
 
 
 class AudioSettings(_Settings):
-    """What a batch is."""
+    """How audio is cut into batches."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"hold": "cache_in_memory"}
 
     crop_seconds: float = Field(gt=0)
-    """Longer files are cut into crops of this length."""
+    """Length in seconds of the crops into which longer files are cut."""
     batch_seconds: float = Field(gt=0)
-    """Audio in a batch, padding included."""
-    hold: bool = True
-    """Decode everything once and keep it in memory, 115 MB an hour."""
+    """Seconds of audio in a batch, including padding."""
+    cache_in_memory: bool = True
+    """Decode all audio once and keep it in memory, about 115 MB per hour of audio."""
     workers: int = Field(default=0, ge=0)
-    """Processes that decode ahead, where nothing is held. Does not change a result."""
+    """Number of processes that decode audio in advance. Does not change the result."""
     validation_files: int = Field(default=0, ge=0)
-    """Files that are not trained on; their loss is measured at every checkpoint."""
+    """Number of files to validate on at every checkpoint instead of training on them."""
 
 
 class Iteration(_Settings):
@@ -60,7 +64,7 @@ class Iteration(_Settings):
 
     targets: TargetSettings
     start: Literal["random", "previous"] = "random"
-    """Weights to begin with: new ones, as HuBERT does it, or those of the iteration before."""
+    """Initial weights: random, as in HuBERT, or those of the previous iteration."""
     masks: MaskSettings = MaskSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     loop: LoopSettings
@@ -81,7 +85,7 @@ class Recipe(_Settings):
         for number, iteration in enumerate(self.iterations):
             hidden = isinstance(iteration.targets, HiddenTargets)
             if number == 0 and (hidden or iteration.start == "previous"):
-                raise ValueError("the first iteration has no model before it: mfcc and random")
+                raise ValueError("the first iteration has no previous model: use mfcc and random")
             if isinstance(iteration.targets, HiddenTargets) and iteration.targets.layer > layers:
                 raise ValueError(f"iterations.{number}: targets.layer is above {layers}")
         return self
@@ -98,5 +102,5 @@ def load_recipe(path: str | Path) -> Recipe:
 
 
 def _keys_beside(location: Location) -> list[str]:
-    """Only the outermost keys: below them a place can be one of several kinds."""
+    """Return the keys allowed at the top level; deeper ones depend on the kind of targets."""
     return list(Recipe.model_fields) if len(location) == 1 else []

@@ -1,9 +1,9 @@
-"""HuBERT's targets: one cluster number per frame, by k-means over MFCC or over hidden states.
+"""HuBERT's targets: one cluster number per frame, by k-means over MFCC or hidden states.
 
-A frame here is one of the encoder's convolutions: frame n of a file begins at sample 320 n and
-sees 400 samples. MFCC are computed 100 times a second over windows of the same 400 samples (25 ms,
-Kaldi's rule that a window lies inside the file), so frame n of the encoder has exactly the window
-of MFCC frame 2 n; that one is its target, as in fairseq.
+Frames are those of the encoder's convolutions: frame n of a file begins at sample 320 n and covers
+400 samples. MFCC are computed every 10 ms over windows of 400 samples (25 ms) that lie inside the
+file, as in Kaldi. Frame n of the encoder therefore has the window of MFCC frame 2 n, which is its
+target, as in fairseq.
 
 Source: HuBERT (arXiv 2106.07447), sections II.B and IV.B.
 """
@@ -42,28 +42,29 @@ class _Clusters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     clusters: int = Field(ge=2, le=32767)
+    """Number of clusters."""
     fit_frames: int = Field(default=500_000, ge=100)
-    """Frames that k-means is fitted on, drawn evenly from all files (all frames if fewer)."""
+    """Number of frames to fit k-means on, drawn evenly from all files (all frames if fewer)."""
     batch_size: int = Field(default=10_000, ge=100)
-    """Frames in one step of mini-batch k-means."""
+    """Number of frames in one step of mini-batch k-means."""
     restarts: int = Field(default=5, ge=1)
-    """The best of so many initialisations is taken."""
+    """Number of initialisations, of which the best is used."""
 
 
 class MFCCTargets(_Clusters):
-    """First iteration: 13 MFCC with first and second differences."""
+    """Targets of the first iteration: 13 MFCC with first and second differences."""
 
     kind: Literal["mfcc"] = "mfcc"
     clusters: int = Field(default=100, ge=2, le=32767)
 
 
 class HiddenTargets(_Clusters):
-    """Later iterations: a hidden state of the model before."""
+    """Targets of later iterations: a hidden state of the previous model."""
 
     kind: Literal["hidden"] = "hidden"
     clusters: int = Field(default=500, ge=2, le=32767)
     layer: int = Field(ge=0)
-    """0 is the input of the first layer, the number of layers is the output."""
+    """Number of the hidden state: 0 is the input of the first layer, L the output of the last."""
 
 
 TargetSettings = Annotated[MFCCTargets | HiddenTargets, Field(discriminator="kind")]
@@ -77,7 +78,7 @@ class Targets:
     """The cluster of every frame of every file."""
 
     labels: tuple[Labels, ...]
-    """Per file of the audio set, [frames]."""
+    """The cluster of every frame, [frames] for each file of the audio set."""
     clusters: int
 
     def subset(self, indices: Sequence[int]) -> Targets:
@@ -129,15 +130,15 @@ def hidden_states(encoder: SpeechEncoder, layer: int) -> FrameFeatures:
 def frame_features(
     settings: MFCCTargets | HiddenTargets, shape: EncoderShape, previous: SpeechEncoder | None
 ) -> FrameFeatures:
-    """Return what k-means runs over.
+    """Return the function that computes the features to cluster.
 
     Raises:
-        InputError: hidden states are asked for and there is no earlier model, the layer does not
+        InputError: hidden states are requested without a previous model, the layer does not
             exist, or the frames of MFCC and model do not coincide.
     """
     if isinstance(settings, HiddenTargets):
         if previous is None:
-            raise InputError("targets: the first iteration has no earlier model; its kind is mfcc")
+            raise InputError("targets: the first iteration has no previous model; use kind mfcc")
         return hidden_states(previous, settings.layer)
     if shape.frame_stride % MFCC_STRIDE or shape.minimum_samples < MFCC_WINDOW:
         raise InputError(
@@ -155,8 +156,9 @@ def make_targets(
 ) -> tuple[Targets, Floats]:
     """Cluster the frames of all files; return their clusters, and the means [clusters, width].
 
-    Mini-batch k-means over a sample of frames, then every frame goes to the nearest mean. The
-    features are computed twice rather than kept: hidden states take 0.2 GB an hour of audio.
+    Mini-batch k-means is fitted on a sample of frames; then every frame is assigned to the nearest
+    mean. Features are computed twice rather than stored, because hidden states take 0.2 GB per
+    hour of audio.
 
     Raises:
         InputError: there are fewer frames than clusters.
@@ -177,21 +179,21 @@ def make_targets(
         random_state=seed,
     ).fit(sample)
     labels = tuple(
-        kmeans.predict(found).astype(np.int16) for found in _each(audio, features, "targets")
+        kmeans.predict(frames).astype(np.int16) for frames in _each(audio, features, "targets")
     )
     return Targets(labels, settings.clusters), kmeans.cluster_centers_.astype(np.float32)
 
 
 def _sample(audio: AudioSet, features: FrameFeatures, wanted: int, seed: int) -> Floats:
-    """Return about `wanted` frames, the same share of every file."""
+    """Return about `wanted` frames, the same fraction of every file."""
     random = np.random.default_rng(seed)
     total = audio.seconds * SAMPLING_RATE / 320
     share = min(1.0, wanted / total)
-    found = []
+    sampled = []
     for frames in _each(audio, features, "sampling features"):
         count = min(len(frames), int(share * len(frames) + random.random()))
-        found.append(frames[np.sort(random.choice(len(frames), size=count, replace=False))])
-    return np.concatenate(found)
+        sampled.append(frames[np.sort(random.choice(len(frames), size=count, replace=False))])
+    return np.concatenate(sampled)
 
 
 def _each(audio: AudioSet, features: FrameFeatures, what: str) -> Iterator[Floats]:
@@ -200,9 +202,13 @@ def _each(audio: AudioSet, features: FrameFeatures, what: str) -> Iterator[Float
 
 
 def save_targets(path: Path, targets: Targets, means: Floats, identity: str) -> None:
-    """Write targets and cluster means as one safetensors file, atomically.
+    """Write targets and cluster means atomically as one safetensors file.
 
-    `identity` says what they were made of; `load_targets` asks for it.
+    Args:
+        path: the file.
+        targets: clusters of all frames.
+        means: means of the clusters, [clusters, width].
+        identity: fingerprint of settings and audio, which `load_targets` compares.
     """
     tensors: dict[str, npt.NDArray[Any]] = {
         "labels": np.concatenate(targets.labels),
@@ -214,7 +220,7 @@ def save_targets(path: Path, targets: Targets, means: Floats, identity: str) -> 
 
 
 def load_targets(path: Path, identity: str) -> Targets | None:
-    """Read targets; None if there are none of this `identity`.
+    """Read targets; return None if there is no file, or one with another `identity`.
 
     Raises:
         InputError: the file is damaged.

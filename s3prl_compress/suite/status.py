@@ -23,7 +23,7 @@ from .baselines import peer_facts
 from .cells import Cell, takes_rate
 from .plan import Plan
 from .times import fits
-from .upstreams import load_upstream, upstream_recipe
+from .upstreams import load_upstream, same_recipe, upstream_recipe
 
 
 class Finished:
@@ -133,7 +133,7 @@ class Finished:
             if entry.base is not None and base is None:
                 return None
             card = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-            if card["recipe"] != upstream_recipe(entry, base):
+            if not same_recipe(card["recipe"], upstream_recipe(entry, base)):
                 return None
             found = fingerprint(load_upstream(entry, folder))
         except (OSError, ValueError, KeyError, TypeError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,18 @@ def upstream_recipe(entry: UpstreamEntry, base: str | None) -> dict[str, Any]:
     return recipe | {"base": base, "method": entry.method, "settings": settings}
 
 
+def same_recipe(written: Mapping[str, Any], recipe: Mapping[str, Any]) -> bool:
+    """Say whether a card's recipe is the one of `upstream_recipe`.
+
+    Settings count by their present names, so that an upstream that was made before a setting was
+    renamed is complete and not made again.
+    """
+    if "method" in recipe and written.get("method") == recipe["method"]:
+        config = available()[recipe["method"]].config
+        written = {**written, "settings": config.with_present_names(written["settings"])}
+    return written == recipe
+
+
 def _make(
     entry: UpstreamEntry, base: SpeechEncoder | None, folder: Path, device: str
 ) -> SpeechEncoder:
@@ -120,7 +133,7 @@ def _kept(place: Path, card: Path, recipe: dict[str, Any]) -> SpeechEncoder | No
     """Return the encoder that lies there if it was made by this recipe and is unchanged."""
     try:
         written = json.loads(card.read_text(encoding="utf-8"))
-        if written["recipe"] != recipe:
+        if not same_recipe(written["recipe"], recipe):
             return None
         encoder = load(place)
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""From learned gates to the units that stay, so that a budget of parameters is met."""
+"""Turn learned gates into a choice of units that meets a parameter budget."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..encoder.cost import nonzero_parameters
 from ..encoder.model import SpeechEncoder
 from ..encoder.shape import EncoderShape
 from .budget import Counts, RemovalOrder, find_sparsity
-from .channels import PruningSchedule
+from .channels import PruningSchedule, removal_steps
 from .cutting import parameters_after
 from .gate_layout import GateKind, gate_sizes, selection_of_gates
 from .gates import POSITIVE_SHIFT
@@ -24,7 +24,8 @@ from .masked import MaskedEncoder
 COARSE: tuple[GateKind, ...] = ("attention", "ffn_block", "head")
 FINE: tuple[GateKind, ...] = ("qk", "vo", "ffn", "conv")
 
-_REACH = 20.0  # beyond it a gate's probability of being open, 0 or 1, no longer matters
+_REACH = 20.0
+"""Log-odds beyond which a gate's probability of being open is 0 or 1 for all purposes."""
 
 Gates = Mapping[GateKind, Tensor]
 """One vector per kind of gate, on the CPU."""
@@ -32,17 +33,17 @@ Gates = Mapping[GateKind, Tensor]
 
 @dataclass(frozen=True)
 class Rounding:
-    """Sizes that units come in."""
+    """Constraints on the number of units that are kept."""
 
     multiple: int = 1
-    """FFN units and convolution channels come in multiples of this."""
+    """Numbers of FFN units and of convolution channels are multiples of this."""
     head_multiple: int = 1
-    """The same for the dimensions inside heads."""
+    """Numbers of dimensions inside heads are multiples of this."""
     equal_heads: bool = False
-    """The heads of a layer lose equally many dimensions."""
+    """Remove equally many dimensions from all heads of a layer."""
 
     def step(self, kind: GateKind) -> int:
-        """Return what the number of units of one owner is a multiple of."""
+        """Return the number of which the kept units of a module must be a multiple."""
         if kind in COARSE:
             return 1
         return self.head_multiple if kind in ("qk", "vo") else self.multiple
@@ -55,21 +56,23 @@ def choose_units(
     sparsity: float,
     rounding: Rounding = Rounding(),  # frozen
 ) -> dict[GateKind, Tensor]:
-    """Return which units stay, a bool per gate on the CPU, so that the budget is met.
+    """Return the units to keep, one bool per gate on the CPU, so that the budget is met.
 
-    Straight-through gates: those of largest log_alpha stay, by one threshold for all kinds. Gates
-    that are not rounded: as in DPHuBERT's code, each module (the heads of a layer, an FFN, a
-    convolution) keeps as many units as its gates expect, those of largest log_alpha; one shift
-    of all log_alpha in these expectations, which is ours, meets the budget. In both cases heads
-    and blocks are decided first. Since each is a large part of the whole, fine units are then
-    removed further until the target is met. A convolution keeps at least one channel.
+    Straight-through gates: the units of largest log_alpha are kept, with one threshold for all
+    kinds. Gates that are not rounded: as in DPHuBERT's code, each module (the heads of a layer,
+    an FFN, a convolution) keeps as many units as its gates expect, those of largest log_alpha.
+    Adding one constant to all log_alpha in these expectations, which is ours, meets the budget.
+
+    In both cases heads and blocks are chosen first. Each of them is a large part of the encoder,
+    so they alone would miss the target; FFN units, channels and dimensions inside heads are then
+    removed until it is met. A convolution keeps at least one channel.
 
     Args:
         masked: the encoder with the learned gates.
-        encoder: the one that it was made of.
-        method: for the error messages.
+        encoder: the encoder that `masked` was made from.
+        method: name of the method, for error messages.
         sparsity: fraction of the encoder's parameters to remove.
-        rounding: of the sizes; for straight-through gates only.
+        rounding: constraints on sizes, for straight-through gates only.
 
     Raises:
         InputError: the target cannot be met.
@@ -81,16 +84,23 @@ def choose_units(
     def stored(kept: Gates) -> int:
         return parameters_after(encoder, selection_of_gates(shape, kept))
 
+    # Remove units of all kinds in the order of their gates, as far as that does not overshoot: a
+    # bisection for the largest number of steps that leaves at least the target.
     everything = _Removals(shape, whole, learned, (*COARSE, *FINE), rounding, masked.soft)
     low, high = 0, len(everything.order)
-    while low < high:  # the most steps that do not overshoot
+    while low < high:
         middle = (low + high + 1) // 2
         kept = everything.after(everything.order.counts(middle))
-        low, high = (low, middle - 1) if stored(kept) < total * (1 - sparsity) else (middle, high)
+        if stored(kept) < total * (1 - sparsity):
+            high = middle - 1
+        else:
+            low = middle
     reached = everything.after(everything.order.counts(low))
-    settled = {kind: reached[kind] if kind in COARSE else own for kind, own in whole.items()}
+    # Of that, only the choice of heads and blocks is final.
+    coarse = {kind: reached[kind] if kind in COARSE else own for kind, own in whole.items()}
 
-    fine = _Removals(shape, settled, learned, FINE, rounding, masked.soft)
+    # Start again with all fine units of what remains, and remove them until the target is met.
+    fine = _Removals(shape, coarse, learned, FINE, rounding, masked.soft)
     counts = find_sparsity(
         method, sparsity, total, fine.order, lambda counts: stored(fine.after(counts))
     )
@@ -98,15 +108,16 @@ def choose_units(
 
 
 class _Removals:
-    """The order in which units of some kinds are removed, and what is left after some steps.
+    """The order in which units are removed, and the units that remain after some steps.
 
     Args:
-        kept: coarse units that are removed already take their fine units out of the order.
+        shape: shape of the encoder.
+        kept: units that are still there. Dimensions of heads that are not are left out.
         learned: log_alpha of all gates.
-        kinds: which kinds are removed.
-        rounding: of the sizes.
-        by_count: a module's next unit is due where a shift of all log_alpha makes the module
-            expect that many closed; else where log_alpha falls below a threshold.
+        kinds: kinds of units that can be removed.
+        rounding: constraints on sizes.
+        by_count: how steps are ordered. True: by the constant that must be subtracted from all
+            log_alpha before a module expects to lose that many units. False: by log_alpha.
     """
 
     def __init__(
@@ -119,47 +130,55 @@ class _Removals:
         by_count: bool,
     ) -> None:
         self.kept = kept
-        self.members: list[tuple[GateKind, Tensor]] = []
-        """Kind and gates of every FFN, head, convolution or set of heads, weakest first."""
-        bundles: dict[tuple[GateKind, int, int, int | None], list[int]] = {}
+        self.modules: list[tuple[GateKind, Tensor]] = []
+        """Kind of units, and numbers of its gates from the weakest to the strongest, of every
+        module: an FFN, a head, a convolution, or the heads of a layer."""
+        # Modules that lose units in the same steps, by what they must have in common.
+        together: dict[tuple[GateKind, int, int, int | None], list[int]] = {}
         heads = _open_heads(shape, kept)
-        for kind in kinds:
-            if kind not in kept:
-                continue
+        for kind in (kind for kind in kinds if kind in kept):
             start = 0
-            for owner, (layer, size) in enumerate(_owners(shape, kind, by_count)):
-                inside = kind in ("qk", "vo")
-                if not inside or heads[owner]:
-                    alone = None if inside and rounding.equal_heads else owner
-                    weakest = torch.argsort(learned[kind][start : start + size], stable=True)
-                    bundles.setdefault((kind, layer, size, alone), []).append(len(self.members))
-                    self.members.append((kind, start + weakest))
+            for number, (layer, size) in enumerate(_modules(shape, kind, by_count)):
+                in_head = kind in ("qk", "vo")
+                # A head that is removed takes its dimensions with it.
+                if not in_head or heads[number]:
+                    gates = learned[kind][start : start + size]
+                    weakest_first = start + torch.argsort(gates, stable=True)
+                    # Equal heads: all heads of a layer that have one size share their steps.
+                    alone = None if in_head and rounding.equal_heads else number
+                    together.setdefault((kind, layer, size, alone), []).append(len(self.modules))
+                    self.modules.append((kind, weakest_first))
                 start += size
-        self.queues: list[PruningSchedule] = []
+        self.schedules: list[PruningSchedule] = []
         keys = []
-        for (kind, _, size, _), positions in bundles.items():
-            gone = _losses(size, rounding.step(kind), least=1 if kind == "conv" else 0)
-            if len(gone):
-                ranked = torch.stack([learned[kind][self.members[place][1]] for place in positions])
-                self.queues.append(PruningSchedule(tuple(positions), gone))
-                due = _count_shifts(ranked) if by_count else ranked.double().mean(0).numpy()
-                keys.append(due[gone - 1])
+        for (kind, _, size, _), positions in together.items():
+            least = 1 if kind == "conv" else 0
+            removed = removal_steps(size, rounding.step(kind), least)
+            if not len(removed):
+                continue
+            self.schedules.append(PruningSchedule(tuple(positions), removed))
+            # log_alpha of the modules' gates, weakest first, [modules, gates].
+            ranked = torch.stack([learned[kind][self.modules[place][1]] for place in positions])
+            key = _count_shifts(ranked) if by_count else ranked.double().mean(0).numpy()
+            # A step that removes several units is due when the last of them is.
+            keys.append(key[removed - 1])
         self.order = RemovalOrder(keys)
 
     def after(self, counts: Counts) -> dict[GateKind, Tensor]:
-        """Return what is kept after so many steps of each queue."""
-        left = {kind: own.clone() for kind, own in self.kept.items()}
-        for queue, steps in zip(self.queues, counts.tolist(), strict=True):
-            for position in queue.positions:
-                kind, ranked = self.members[position]
-                left[kind][ranked[: queue.lost(steps)]] = False
-        return left
+        """Return the units that remain after the given number of steps of each schedule."""
+        remaining = {kind: own.clone() for kind, own in self.kept.items()}
+        for schedule, steps in zip(self.schedules, counts.tolist(), strict=True):
+            for position in schedule.positions:
+                kind, weakest_first = self.modules[position]
+                remaining[kind][weakest_first[: schedule.removed_after(steps)]] = False
+        return remaining
 
 
-def _owners(shape: EncoderShape, kind: GateKind, by_count: bool) -> list[tuple[int, int]]:
-    """Return layer and number of gates of all that lose gates of a kind, in the gates' order.
+def _modules(shape: EncoderShape, kind: GateKind, by_count: bool) -> list[tuple[int, int]]:
+    """Return the layer and the number of gates of each module, in the order of the gates.
 
-    Each coarse gate is its own owner, unless they are counted: then the layer owns its heads.
+    Each head or block is a module of its own, except where units are counted: then all heads of a
+    layer are one module, which keeps as many as it expects.
     """
     if kind in COARSE and not by_count:
         sizes = gate_sizes(shape)[kind]
@@ -174,6 +193,7 @@ def _owners(shape: EncoderShape, kind: GateKind, by_count: bool) -> list[tuple[i
 
 
 def _open_heads(shape: EncoderShape, kept: Gates) -> list[bool]:
+    """Return which heads of all layers remain, given the choice of heads and attention blocks."""
     sizes = gate_sizes(shape)["head"]
     heads = kept["head"].tolist() if "head" in kept else [True] * sum(sizes)
     if "attention" in kept:
@@ -183,11 +203,14 @@ def _open_heads(shape: EncoderShape, kept: Gates) -> list[bool]:
 
 
 def _count_shifts(log_alpha: Tensor) -> NDArray[np.float64]:
-    """Return how far all log_alpha must fall before 1, 2, ... gates are expected to be closed.
+    """Return the constant to subtract from all log_alpha so that 1, 2, ... gates are closed.
 
-    log_alpha [modules, gates], the modules taken together; n - round(sum P(z > 0)) gates of each
-    are expected to be closed. Negative where they are already. The shifts are interpolated
-    between points of which 0 is one: what is closed without any shift is exact.
+    A module of n gates is expected to close n - round(sum P(z > 0)) of them. The constants are
+    negative for gates that are closed without any. They are interpolated on a grid that contains
+    0, so that the number of gates closed without any shift is exact.
+
+    Args:
+        log_alpha: gates of modules that close the same number of gates, [modules, gates].
     """
     own = log_alpha.double().numpy() + POSITIVE_SHIFT
     if not own.size:
@@ -197,9 +220,3 @@ def _count_shifts(log_alpha: Tensor) -> NDArray[np.float64]:
     opened = np.array([expit(own + shift).sum(1).mean() for shift in shifts])
     needed = own.shape[1] - np.arange(1, own.shape[1] + 1) + 0.5
     return -np.interp(needed, opened, shifts)
-
-
-def _losses(size: int, multiple: int, least: int) -> NDArray[np.int64]:
-    """Return how many units are gone after 1, 2, ... steps; at least `least` always stay."""
-    left = range(size - 1, least - 1, -1)
-    return np.array([size - count for count in left if count % multiple == 0], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Meeting a target: the order in which things go, and how many of them must."""
+"""Meeting a sparsity target: the order of removals, and how many of them to carry out."""
 
 from __future__ import annotations
 
@@ -10,32 +10,36 @@ from numpy.typing import NDArray
 from ..common.errors import InputError
 
 TOLERANCE = 0.01
-"""How far the sparsity that is reached may be from the target."""
+"""Largest accepted difference between the sparsity that is reached and the target."""
 
 Counts = NDArray[np.int64]
 
 
 class RemovalOrder:
-    """Steps of several queues merged into one order by a key that never falls within a queue.
+    """The steps of several pruning schedules, merged into one order by their keys.
 
-    Queue i has one key per step: what has been lost once that step is done (a distortion, a
-    fraction of the units, an importance). Going up to one threshold for all queues, which a
-    bisection would look for, is the same as taking a prefix of the merged order.
+    Schedule i has one key per step: the total loss after that step (a distortion, a fraction of
+    the units, an importance). Keys never fall within a schedule. Carrying out all steps below one
+    threshold, common to all schedules, is therefore the same as taking a prefix of the merged
+    order.
+
+    Args:
+        keys: the keys of each schedule, [steps] each.
     """
 
     def __init__(self, keys: Sequence[NDArray[np.float64]]) -> None:
-        self.queues = len(keys)
-        queue = np.repeat(np.arange(len(keys)), [len(own) for own in keys])
+        self.schedules = len(keys)
+        schedule = np.repeat(np.arange(len(keys)), [len(own) for own in keys])
         rising = [np.maximum.accumulate(own) if len(own) else own for own in keys]
         merged = np.concatenate(rising) if rising else np.zeros(0)
-        self._queue = queue[np.argsort(merged, kind="stable")]
+        self._schedule = schedule[np.argsort(merged, kind="stable")]
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self._schedule)
 
     def counts(self, steps: int) -> Counts:
-        """Return how many steps of each queue are among the first `steps`."""
-        return np.bincount(self._queue[:steps], minlength=self.queues).astype(np.int64)
+        """Return how many steps of each schedule are among the first `steps`, [schedules]."""
+        return np.bincount(self._schedule[:steps], minlength=self.schedules).astype(np.int64)
 
 
 def find_sparsity(
@@ -45,18 +49,18 @@ def find_sparsity(
     order: RemovalOrder,
     parameters_after: Callable[[Counts], int],
 ) -> Counts:
-    """Return the steps per queue that come closest to the target.
+    """Return the number of steps of each schedule with which the target is met most closely.
 
     Args:
-        method: for the error messages.
-        sparsity: fraction of `total` that shall go.
-        total: parameters that the encoder stores now.
-        order: of the steps.
-        parameters_after: parameters that it would store after that many steps of each queue; it
-            must not grow with more steps.
+        method: name of the method, for error messages.
+        sparsity: fraction of `total` to remove.
+        total: number of parameters that the encoder stores now.
+        order: order in which steps are carried out.
+        parameters_after: returns the number of parameters that remain after the given number of
+            steps of each schedule; it must not increase with the number of steps.
 
     Raises:
-        InputError: the target cannot be met within `TOLERANCE`; the message names what can.
+        InputError: the target cannot be met within `TOLERANCE`; the message says which can.
     """
 
     def reached(steps: int) -> float:
@@ -78,7 +82,7 @@ def find_sparsity(
     best = min((max(low - 1, 0), low), key=lambda steps: abs(reached(steps) - sparsity))
     if abs(reached(best) - sparsity) > TOLERANCE:
         raise InputError(
-            f"method {method}: sparsity {sparsity:g} lies between two steps on this encoder; "
+            f"method {method}: sparsity {sparsity:g} lies between two steps for this encoder; "
             f"choose {reached(max(low - 1, 0)):.3f} or {reached(low):.3f}"
         )
     return order.counts(best)

@@ -20,12 +20,12 @@ from .selection import HeadSelection, LayerSelection, Selection
 UnitKind = Literal["ffn", "qk", "vo", "conv"]
 
 PAIRS = {"ffn": ("fc1", "fc2"), "qk": ("q", "k"), "vo": ("v", "out")}
-"""The two linears that a channel of each kind stands in; convolutions have none."""
+"""The two linears that share the channels of each kind; convolutions have none."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Channels that can stand for one another: of one FFN, one head, or one convolution."""
+    """Interchangeable channels: those of one FFN, one head, or one convolution."""
 
     kind: UnitKind
     layer: int
@@ -33,12 +33,12 @@ class Group:
     head: int | None
     """Place among the layer's heads; None unless the kind is qk or vo."""
     start: int
-    """Its first row in the matrix that it stands in."""
+    """Row of its first channel in the matrix that holds them."""
     size: int
 
 
 def groups_of(shape: EncoderShape, kinds: Sequence[UnitKind]) -> list[Group]:
-    """Return all groups of some kinds that can lose a channel and keep at least one."""
+    """Return all groups of the given kinds that have at least two channels."""
     groups = []
     for number, layer in enumerate(shape.layers):
         if "ffn" in kinds:
@@ -59,47 +59,55 @@ def groups_of(shape: EncoderShape, kinds: Sequence[UnitKind]) -> list[Group]:
 
 @dataclass(frozen=True)
 class PruningSchedule:
-    """Groups of one size that lose channels together, in steps."""
+    """The steps in which groups of equal size lose channels together."""
 
     positions: tuple[int, ...]
-    """Of its groups, in the list that they come from."""
-    gone: NDArray[np.int64]
-    """How many channels each of them has lost after 1, 2, ... steps."""
+    """Positions of its groups in the list of all groups."""
+    removed: NDArray[np.int64]
+    """Number of channels removed from each group after 1, 2, ... steps."""
 
-    def lost(self, steps: int) -> int:
-        """Return how many channels each group has lost after some steps."""
-        return int(self.gone[steps - 1]) if steps else 0
+    def removed_after(self, steps: int) -> int:
+        """Return how many channels have been removed from each group after `steps` steps."""
+        return int(self.removed[steps - 1]) if steps else 0
 
 
-def queues_of(
+def pruning_schedules(
     groups: Sequence[Group], multiple: int, *, heads_together: bool
 ) -> list[PruningSchedule]:
-    """Return in which steps groups lose channels, so that their sizes become multiples.
+    """Return the steps in which groups lose channels.
 
-    heads_together: the heads of one layer that have one size keep one size. Fused attention pads
-    heads to the largest, so that unequal heads would cost time and save none.
+    Args:
+        groups: all groups that may lose channels.
+        multiple: sizes after a step are multiples of this number.
+        heads_together: prune heads of equal size in a layer in the same steps, so that they stay
+            equal. Fused attention pads all heads to the largest, so unequal heads save no time.
     """
     bundles: dict[tuple[object, ...], list[int]] = {}
     for position, group in enumerate(groups):
         head = None if heads_together else group.head
         bundles.setdefault((group.kind, group.layer, group.size, head), []).append(position)
     return [
-        PruningSchedule(tuple(positions), _losses(groups[positions[0]].size, multiple))
+        PruningSchedule(tuple(positions), removal_steps(groups[positions[0]].size, multiple))
         for positions in bundles.values()
     ]
 
 
-def _losses(size: int, multiple: int) -> NDArray[np.int64]:
-    left = range(size - 1, 0, -1)
-    return np.array([size - count for count in left if count % multiple == 0], dtype=np.int64)
+def removal_steps(size: int, multiple: int, least: int = 1) -> NDArray[np.int64]:
+    """Return how many of `size` units have been removed after 1, 2, ... steps.
+
+    After each step the number of remaining units is a multiple of `multiple`; at least `least`
+    units always remain.
+    """
+    remaining = range(size - 1, least - 1, -1)
+    return np.array([size - count for count in remaining if count % multiple == 0], dtype=np.int64)
 
 
 def selection_of(shape: EncoderShape, kept: Mapping[Group, Sequence[int]]) -> Selection:
-    """Return the selection that keeps `kept` of some groups and all of the others."""
-    found = {(group.kind, group.layer, group.head): units for group, units in kept.items()}
+    """Return the selection that keeps the channels `kept` of some groups, and all others."""
+    kept_units = {(group.kind, group.layer, group.head): units for group, units in kept.items()}
 
     def units(kind: UnitKind, layer: int, head: int | None, size: int) -> tuple[int, ...]:
-        return tuple(found.get((kind, layer, head), range(size)))
+        return tuple(kept_units.get((kind, layer, head), range(size)))
 
     return Selection(
         layers=tuple(
@@ -123,10 +131,11 @@ def selection_of(shape: EncoderShape, kept: Mapping[Group, Sequence[int]]) -> Se
 
 
 def importance(encoder: SpeechEncoder, group: Group) -> Tensor:
-    """Return the weight of each channel of a group [size]: norm going in times norm coming out.
+    """Return the magnitude of each channel of a group, [size].
 
-    Where a norm layer stands right behind a convolution, its scale takes the place of the
-    convolution's own norm, which it would cancel.
+    It is the norm of the channel's incoming weights times the norm of its outgoing ones. Where a
+    norm layer directly follows a convolution, its scale replaces the norm of the convolution's
+    weights, which the norm layer cancels.
     """
     if group.kind == "conv":
         return _conv_importance(encoder, group.layer)
@@ -157,5 +166,5 @@ def _conv_importance(encoder: SpeechEncoder, number: int) -> Tensor:
 
 
 def weakest_first(values: Tensor) -> list[int]:
-    """Return the positions of `values` [n] from the smallest to the largest, ties in order."""
+    """Return the positions of `values` [n] in ascending order of value; ties keep their order."""
     return torch.argsort(values.detach().double().cpu(), stable=True).tolist()

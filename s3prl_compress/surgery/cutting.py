@@ -1,4 +1,4 @@
-"""Shrinking: an encoder that really is without the units that a `Selection` leaves out."""
+"""Cutting: build the smaller encoder that a `Selection` describes, and count its parameters."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ from .selection import LayerSelection, Selection, check_selection
 def select_units(encoder: SpeechEncoder, selection: Selection) -> SpeechEncoder:
     """Return a new encoder that has only the selected units.
 
-    It computes what the given one computes with the other units masked to zero, where a
-    LayerNorm over masked channels takes its statistics over those that are left. Linears keep
-    their kind, except that low-rank factors which no longer pay, and shared rows which are all
-    different, become dense. WavLM's position table stays whole in layer 0.
+    It computes what the given encoder computes with the other units masked to zero, if a
+    LayerNorm over masked channels takes its statistics over the remaining ones. Linears keep
+    their kind, with two exceptions that become dense: low-rank factors that no longer save
+    parameters, and shared rows that are all different. WavLM's position table in layer 0 stays
+    whole.
 
     Raises:
         InputError: the selection does not fit the encoder's shape.
@@ -69,7 +70,7 @@ def select_units(encoder: SpeechEncoder, selection: Selection) -> SpeechEncoder:
 
 
 def parameters_after(encoder: SpeechEncoder, selection: Selection) -> int:
-    """Count the parameters that `select_units` would leave, without building anything."""
+    """Return the number of parameters after `select_units`, without building the encoder."""
     total = nonzero_parameters(encoder)
     for number, (layer, kept) in enumerate(
         zip(encoder.shape.layers, selection.layers, strict=True)
@@ -87,7 +88,7 @@ def parameters_after(encoder: SpeechEncoder, selection: Selection) -> int:
 
 
 def select_linear(linear: Linear, rows: Tensor | None, columns: Tensor | None) -> Linear:
-    """Return the linear with some output rows and input columns only; None keeps them all."""
+    """Return the linear with only the given output rows and input columns; None keeps all."""
     if isinstance(linear, LowRankLinear):
         factor_out = _take(linear.factor_out, rows, 0)
         factor_in = _take(linear.factor_in, columns, 1)
@@ -110,7 +111,7 @@ def select_linear(linear: Linear, rows: Tensor | None, columns: Tensor | None) -
 
 
 def stored_weights(linear: Linear, rows: Tensor | None, columns: Tensor | None) -> int:
-    """Count what `select_linear` would store, the bias included."""
+    """Return the number of parameters, bias included, of the linear `select_linear` returns."""
     if isinstance(linear, LowRankLinear):
         outputs = len(linear.factor_out) if rows is None else len(rows)
         inputs = linear.factor_in.shape[1] if columns is None else len(columns)
@@ -135,7 +136,7 @@ def stored_weights(linear: Linear, rows: Tensor | None, columns: Tensor | None) 
 
 
 def saves_parameters(rank: int, outputs: int, inputs: int) -> bool:
-    """Say whether two factors of this rank are smaller than the matrix itself."""
+    """Return whether two factors of this rank have fewer parameters than the matrix."""
     return rank * (outputs + inputs) < outputs * inputs
 
 
@@ -143,7 +144,7 @@ Index = tuple["Tensor | None", "Tensor | None"]
 
 
 def _indices(layer: LayerShape, kept: LayerSelection, device: torch.device) -> dict[str, Index]:
-    """Return rows and columns that stay, for each of the six linears; None for all of them."""
+    """Return the rows and columns to keep in each of the six linears; None stands for all."""
     qk_starts = _starts([head.qk for head in layer.heads])
     vo_starts = _starts([head.vo for head in layer.heads])
     qk = _tensor([qk_starts[h.position] + d for h in kept.heads for d in h.qk], device)
@@ -163,7 +164,7 @@ def _indices(layer: LayerShape, kept: LayerSelection, device: torch.device) -> d
 
 
 def _conv_tensors(encoder: SpeechEncoder, kept: tuple[tuple[int, ...], ...]) -> dict[str, Tensor]:
-    """Return the tensors of the front end that lose channels."""
+    """Return the tensors of the front end with only the channels to keep."""
     state = encoder.state_dict()
     tensors: dict[str, Tensor] = {}
     inputs: Tensor | None = None
@@ -187,9 +188,9 @@ def _conv_tensors(encoder: SpeechEncoder, kept: tuple[tuple[int, ...], ...]) -> 
 
 
 def conv_parameters(shape: EncoderShape, widths: Sequence[Any]) -> Any:
-    """Count the front end's parameters that depend on the widths of the convolutions.
+    """Return the number of front-end parameters that depend on the convolutions' widths.
 
-    Widths, and so the count, may be tensors: expected numbers.
+    Widths may be tensors (expected numbers of channels); the result is then a tensor, too.
     """
     total: Any = 0
     inputs: Any = 1

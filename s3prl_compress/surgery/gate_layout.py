@@ -1,4 +1,4 @@
-"""Which gate belongs to which unit: all gates of a kind stand in one vector, layer by layer."""
+"""The layout of gates: all gates of one kind are a single vector, layer by layer."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ output channels of convolutions."""
 
 
 def gate_sizes(shape: EncoderShape) -> dict[str, list[int]]:
-    """Return how many units of each kind each layer has; for conv, each convolution."""
+    """Return the number of units of each kind in every layer; for conv, in every convolution."""
     convs = [conv.width for conv in shape.convs]
-    if not shape.projection:  # the last one is as wide as the residual stream
+    if not shape.projection:  # the last convolution then writes to the residual stream
         convs[-1] = 0
     return {
         "qk": [layer.qk_size for layer in shape.layers],
@@ -32,9 +32,10 @@ def gate_sizes(shape: EncoderShape) -> dict[str, list[int]]:
 
 
 def selection_of_gates(shape: EncoderShape, kept: Mapping[GateKind, Tensor]) -> Selection:
-    """Return the selection that leaves out the units that are not `kept`, a bool per gate.
+    """Return the selection of the units that are `kept`, one bool per gate.
 
-    A head goes with its gate, its block's gate, or its last (v, out) dimension.
+    A head is removed if its gate or its block's gate is closed, or if it has no (v, out)
+    dimension left.
     """
     flags: dict[str, list[list[bool]]] = {
         kind: [list(part) for part in _split(own.tolist(), gate_sizes(shape)[kind])]
@@ -69,7 +70,7 @@ def selection_of_gates(shape: EncoderShape, kept: Mapping[GateKind, Tensor]) -> 
 def _places(
     flags: Mapping[str, list[list[bool]]], kind: str, layer: int, start: int, size: int
 ) -> tuple[int, ...]:
-    """Return which of `size` units from `start` on are kept, counted from there."""
+    """Return which of the `size` units from `start` on are kept, numbered from `start`."""
     if kind not in flags:
         return tuple(range(size))
     return tuple(place for place in range(size) if flags[kind][layer][start + place])

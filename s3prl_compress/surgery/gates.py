@@ -1,4 +1,4 @@
-"""Hard-concrete gates: which units stay, learned by gradient descent."""
+"""Hard-concrete gates: the choice of units is learned by gradient descent."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _TINY = torch.finfo(torch.float32).tiny
 
 
 class HardConcrete(nn.Module):
-    """One gate per unit: open (1), closed (0), or in between unless it is straight-through.
+    """One gate per unit: open (1), closed (0), or, without straight-through, in between.
 
     In training mode every call draws new gates from torch's global generator. In eval mode gates
-    are fixed. With straight-through a unit stays, at 1, where `log_alpha > 0`. Without it, as
-    published with DPHuBERT: each module keeps as many units as it is expected to, which is
+    are fixed. With straight-through, a unit is kept, with gate 1, where `log_alpha > 0`. Without
+    it, as published with DPHuBERT, each module keeps its expected number of units,
     n - round(n - sum P(z > 0)), those of largest log_alpha, each scaled by
     sigmoid(0.8 log_alpha / temperature), an approximation of the gate's mean. `set_gates` replaces
-    that choice of units and leaves the scales as they were learned.
+    that choice of units; the scales stay as they were learned.
 
     Source: Louizos, Welling, Kingma: Learning sparse neural networks through L0 regularization,
     ICLR 2018, arXiv 1712.01312. Straight-through: Wang et al., Interspeech 2023, arXiv 2306.01385.
@@ -36,15 +36,16 @@ class HardConcrete(nn.Module):
 
     Args:
         size: number of units.
-        drop: `log_alpha` starts at log((1 - drop) / drop). With straight-through that is the
-            probability that a gate is closed. Without it, as published, gates are closed less
-            often than that: 0.17 of the time at 0.5.
-        straight_through: forward the rounded gate, backward the one that is not rounded.
-        modules: how many of the units, in their order, belong to each module; all to one by
-            default.
+        drop: between 0 and 1; `log_alpha` starts at log((1 - drop) / drop). With straight-through
+            this is the initial probability that a gate is closed. Without it, as published, gates
+            are closed less often: with probability 0.17 for a drop of 0.5.
+        straight_through: use the rounded gate in the forward pass and the gradient of the gate
+            before rounding in the backward pass.
+        modules: number of units of each module, in the order of the units; by default all units
+            belong to one module.
     """
 
-    settled: Tensor | None
+    fixed: Tensor | None
 
     def __init__(
         self,
@@ -60,10 +61,10 @@ class HardConcrete(nn.Module):
         self.straight_through = straight_through
         self.module_sizes = [size] if modules is None else list(modules)
         self.log_alpha = nn.Parameter(torch.full((size,), math.log((1 - drop) / drop)))
-        self.register_buffer("settled", None, persistent=False)
+        self.register_buffer("fixed", None, persistent=False)
 
     def forward(self) -> Tensor:
-        """Return the gates [size], float32."""
+        """Return the values of the gates, [size] float32."""
         if not self.training:
             kept = self.hard().float()
             return kept if self.straight_through else kept * self._scale()
@@ -77,10 +78,10 @@ class HardConcrete(nn.Module):
         return rounded + (gates - gates.detach())
 
     def open_probability(self) -> Tensor:
-        """Return the probability [size] that the forward pass does not close the gate.
+        """Return the probability that a gate is open in training, [size].
 
-        That is P(z > 0.5) = sigmoid(log_alpha) where gates are rounded, and P(z > 0) elsewhere.
-        The two must not be mixed up: where half of the gates round to 1, P(z > 0) is 0.83.
+        This is P(z > 0.5) = sigmoid(log_alpha) where gates are rounded, and P(z > 0) otherwise.
+        The two differ a lot: where half of the gates round to 1, P(z > 0) is 0.83.
         """
         if self.straight_through:
             return torch.sigmoid(self.log_alpha)
@@ -88,9 +89,9 @@ class HardConcrete(nn.Module):
 
     @torch.no_grad()
     def hard(self) -> Tensor:
-        """Return which units stay in eval mode, [size] bool."""
-        if self.settled is not None:
-            return self.settled
+        """Return which units are kept in eval mode, [size] bool."""
+        if self.fixed is not None:
+            return self.fixed
         if self.straight_through:
             return self.log_alpha > 0
         kept = torch.ones_like(self.log_alpha, dtype=torch.bool)
@@ -102,9 +103,9 @@ class HardConcrete(nn.Module):
         return kept
 
     def set_gates(self, kept: Tensor) -> None:
-        """Fix which units stay in eval mode, [size] bool on any device."""
-        self.settled = kept.to(self.log_alpha.device)
+        """Fix which units are kept in eval mode, [size] bool on any device."""
+        self.fixed = kept.to(self.log_alpha.device)
 
     def _scale(self) -> Tensor:
-        # Never 0: a norm over open channels recognises them by their scale.
+        # Never 0: MaskedLayerNorm takes a channel for closed where its scale is 0.
         return torch.sigmoid(_EVAL_SLOPE * self.log_alpha).clamp(min=_TINY)

@@ -1,8 +1,9 @@
-"""An encoder whose units have gates: it runs whole, with closed units masked, and shrinks to them.
+"""An encoder with one gate per unit; `pruned()` removes the closed ones.
 
-Masks go into weights, which is cheaper than into activations: rows of q; columns of out, of fc2,
-of the next convolution and of the projection. A LayerNorm over convolution channels takes its
-statistics over open channels only, so that the masked encoder in eval mode is the shrunk one.
+Gates multiply weights, which is cheaper than multiplying activations: rows of q; columns of out,
+of fc2, of the next convolution and of the projection. A LayerNorm over convolution channels takes
+its statistics over open channels only. The masked encoder in eval mode therefore computes exactly
+what the pruned encoder computes.
 """
 
 from __future__ import annotations
@@ -29,13 +30,14 @@ UNIT_KINDS: tuple[UnitKind, ...] = ("qk", "vo", "ffn")
 
 
 class MaskedEncoder(nn.Module):
-    """A copy of an encoder with one gate per unit; is called as the encoder is.
+    """Wraps a copy of an encoder with one gate per unit; is called like the encoder.
 
     Args:
-        encoder: with dense linears only; left as it is.
-        drops: which kinds of units have gates, and `HardConcrete`'s `drop` of each, from which
-            they start.
-        straight_through: gates are 0 or 1; else survivors are scaled, which `pruned` folds in.
+        encoder: an encoder with dense linears only; it is not changed.
+        drops: initial drop probability of the gates of each kind of unit, see `HardConcrete`;
+            kinds that are not named have no gates.
+        straight_through: gates are 0 or 1 in training. Otherwise they lie in between, open units
+            are scaled in eval mode, and `pruned` folds the scales into the weights.
 
     Raises:
         InputError: the encoder has linears that are not dense.
@@ -91,24 +93,24 @@ class MaskedEncoder(nn.Module):
         return result
 
     @torch.no_grad()
-    def start_by_magnitude(self, spread: float) -> None:
-        """Start the gates of weak units closer to closing than those of strong ones.
+    def init_gates_by_magnitude(self, spread: float) -> None:
+        """Add `spread` times each unit's standardised magnitude to its log_alpha.
 
-        Moves log_alpha by `spread` times how many standard deviations the unit's magnitude
-        (`channels.importance`) is above the mean of its head or FFN. The only unit of a head or
-        an FFN starts as it would without.
+        Gates of units with small weights then start closer to closing. Magnitudes
+        (`channels.importance`) are standardised within each head and FFN; the only unit of a head
+        or of an FFN is left alone.
         """
         for kind in (kind for kind in UNIT_KINDS if kind in self.gates):
             starts = [sum(self.sizes[kind][:layer]) for layer in range(len(self.shape.layers))]
-            for group in groups_of(self.shape, (kind,)):  # a unit on its own has no rivals
+            for group in groups_of(self.shape, (kind,)):  # groups of at least two units
                 scores = importance(self.encoder, group)
                 scores = (scores - scores.mean()) / scores.std(correction=0).clamp(min=1e-12)
                 first = starts[group.layer] + group.start
                 self.gate(kind).log_alpha[first : first + group.size].add_(spread * scores)
 
     @torch.no_grad()
-    def add_start_noise(self, deviation: float, seed: int) -> None:
-        """Add Gaussian noise to all `log_alpha`, the same for the same seed on every device."""
+    def add_init_noise(self, deviation: float, seed: int) -> None:
+        """Add Gaussian noise to all log_alpha; a seed gives the same noise on every device."""
         generator = torch.Generator().manual_seed(seed)
         for kind in self.gates:
             log_alpha = self.gate(kind).log_alpha
@@ -116,25 +118,28 @@ class MaskedEncoder(nn.Module):
             log_alpha.add_(noise.to(log_alpha.device))
 
     def gate(self, kind: str) -> HardConcrete:
-        """Return the gates of a kind of units."""
-        found = self.gates[kind]
-        assert isinstance(found, HardConcrete)
-        return found
+        """Return the gates of one kind of unit."""
+        gates = self.gates[kind]
+        assert isinstance(gates, HardConcrete)
+        return gates
 
     def expected_sparsity(self) -> Tensor:
-        """Return 1 - E[parameters] / parameters; coarse and fine probabilities are multiplied."""
+        """Return 1 - E[parameters] / parameters, a scalar.
+
+        The gates of a unit, of its head and of its block are taken as independent.
+        """
         return 1 - self._expected_parameters() / self._total
 
     def kept(self) -> dict[GateKind, Tensor]:
-        """Return which units of each kind of gate stay in eval mode, [units] bool."""
+        """Return which units of each kind are open in eval mode, [units] bool."""
         return {kind: self.gate(kind).hard() for kind in self.gates}  # type: ignore[misc]
 
     def log_alpha(self, kind: GateKind) -> Tensor:
-        """Return the location of each gate of a kind, [units]; the larger, the surer to stay."""
+        """Return log_alpha of all gates of a kind, [units]; larger means more likely open."""
         return self.gate(kind).log_alpha.detach()
 
     def set_gates(self, kept: Mapping[GateKind, Tensor]) -> None:
-        """Fix which units stay in eval mode, a bool per gate on any device."""
+        """Fix which units are open in eval mode, one bool per gate on any device."""
         for kind, wanted in kept.items():
             self.gate(kind).set_gates(wanted)
 
@@ -152,51 +157,70 @@ class MaskedEncoder(nn.Module):
         return select_units(source, selection_of_gates(self.shape, self.kept()))
 
     def _masked_tensors(self, gates: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the weights that differ from the encoder's own, by name."""
+        """Return the weights that differ from the encoder's own, by name.
+
+        Args:
+            gates: value of each gate by kind, [units].
+        """
         encoder = self.encoder
-        vo, ffn = self._rows_of_out(gates), self._rows_of_fc2(gates)
-        tensors: dict[str, Tensor] = {}
+        vo, ffn = self._scales_of_out(gates), self._scales_of_fc2(gates)
         qk = gates["qk"].split(self.sizes["qk"]) if "qk" in gates else None
+        tensors: dict[str, Tensor] = {}
         for number in range(len(self.shape.layers)):
+            # A dimension of q and k is closed by its row of q alone: the product is then zero.
             if qk is not None:
-                weight, bias = (f"{linear_name(number, 'q')}.{part}" for part in ("weight", "bias"))
+                name = linear_name(number, "q")
+                weight, bias = f"{name}.weight", f"{name}.bias"
                 tensors[weight] = encoder.get_parameter(weight) * qk[number][:, None]
                 tensors[bias] = encoder.get_parameter(bias) * qk[number]
-            for columns, short in ((vo, "out"), (ffn, "fc2")):
-                if columns is not None:
+            # A dimension of v, or an FFN unit, is closed where the next linear reads it.
+            for scales, short in ((vo, "out"), (ffn, "fc2")):
+                if scales is not None:
                     weight = f"{linear_name(number, short)}.weight"
-                    tensors[weight] = encoder.get_parameter(weight) * columns[number]
+                    tensors[weight] = encoder.get_parameter(weight) * scales[number]
         if "conv" in gates:
             tensors |= self._masked_front_end(gates["conv"].split(self.sizes["conv"]))
         return tensors
 
-    def _rows_of_out(self, gates: Mapping[str, Tensor]) -> tuple[Tensor, ...] | None:
-        """Return what scales the columns of each layer's out, [vo]; None for nothing."""
+    def _scales_of_out(self, gates: Mapping[str, Tensor]) -> tuple[Tensor, ...] | None:
+        """Return the factors of the columns of each layer's out, [vo]; None if there are none.
+
+        They are the product of the gates of the dimension, of its head and of its block.
+        """
         head = gates.get("head")
         if "attention" in gates:
             block = gates["attention"][self.layer_of_head]
             head = block if head is None else head * block
-        fine = gates.get("vo")
+        dimension = gates.get("vo")
         if head is not None:
-            fine = head[self.head_of_vo] if fine is None else fine * head[self.head_of_vo]
-        return None if fine is None else fine.split(self.sizes["vo"])
+            of_head = head[self.head_of_vo]
+            dimension = of_head if dimension is None else dimension * of_head
+        return None if dimension is None else dimension.split(self.sizes["vo"])
 
-    def _rows_of_fc2(self, gates: Mapping[str, Tensor]) -> tuple[Tensor, ...] | None:
-        fine = gates.get("ffn")
+    def _scales_of_fc2(self, gates: Mapping[str, Tensor]) -> tuple[Tensor, ...] | None:
+        """Return the factors of the columns of each layer's fc2, [ffn]; None if there are none."""
+        unit = gates.get("ffn")
         if "ffn_block" in gates:
             block = gates["ffn_block"][self.layer_of_unit]
-            fine = block if fine is None else fine * block
-        return None if fine is None else fine.split(self.sizes["ffn"])
+            unit = block if unit is None else unit * block
+        return None if unit is None else unit.split(self.sizes["ffn"])
 
     def _masked_front_end(self, gates: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return the masked weights of the front end, and tell its norms which channels are open.
+
+        Args:
+            gates: values of the gates of each convolution's output channels, [channels].
+        """
         tensors = {}
+        # A channel is closed where the next convolution reads it.
         for number, own in enumerate(gates[:-1], start=1):
             name = f"feature_extractor.conv_layers.{number}.conv.weight"
             tensors[name] = self.encoder.get_parameter(name) * own[:, None]
         # A soft gate scales an open channel; whether it is open has no gradient.
         members = [(own > 0).to(own.dtype) if self.soft else own for own in gates]
         *conv_norms, last = self._norms
-        for norm, member in zip(conv_norms, members, strict=False):  # base models have none
+        # Base models normalise no convolution after the first, so there are fewer norms.
+        for norm, member in zip(conv_norms, members, strict=False):
             norm.member = member if len(member) else None
         if len(gates[-1]):  # without a projection the last convolution has no gates
             last.member = members[-1]
@@ -206,41 +230,46 @@ class MaskedEncoder(nn.Module):
         return tensors
 
     def _expected_parameters(self) -> Tensor:
-        """Return the expected number of parameters, which is exact where gates are certain."""
+        """Return the expected number of parameters, a scalar; exact where gates are certain."""
         open_: dict[str, Tensor] = {kind: self.gate(kind).open_probability() for kind in self.gates}
-        row, pair = 2 * (self.shape.hidden + 1), 2 * self.shape.hidden + 1
+        # Probabilities that heads are open, [heads of all layers]: with their block.
         heads = self.encoder.masked_spec_embed.new_ones(sum(self.sizes["head"]))
         heads = heads * open_.get("head", heads)
         if "attention" in open_:
             heads = heads * open_["attention"][self.layer_of_head]
+        # Of dimensions inside heads: with their head.
         qk, vo = heads[self.head_of_qk], heads[self.head_of_vo]
         qk, vo = qk * open_.get("qk", 1.0), vo * open_.get("vo", 1.0)
+        # Of FFN units: with their block.
         units = heads.new_ones(sum(self.sizes["ffn"])) * open_.get("ffn", 1.0)
         if "ffn_block" in open_:
             units = units * open_["ffn_block"][self.layer_of_unit]
-        lost = row * (len(qk) - qk.sum()) + pair * (len(vo) - vo.sum())
-        lost = lost + pair * (len(units) - units.sum())
-        if self.shape.relative_position is not None:
-            lost = lost + len(heads) - heads.sum()
+        # A (q, k) dimension has two rows with their biases; a (v, out) dimension and an FFN unit
+        # have a row with its bias, and a column.
+        per_qk, per_pair = 2 * (self.shape.hidden + 1), 2 * self.shape.hidden + 1
+        removed = per_qk * (len(qk) - qk.sum()) + per_pair * (len(vo) - vo.sum())
+        removed = removed + per_pair * (len(units) - units.sum())
+        if self.shape.relative_position is not None:  # WavLM: one more parameter per head
+            removed = removed + len(heads) - heads.sum()
         if "conv" in open_:
             own = open_["conv"].split(self.sizes["conv"])
             now = [conv.width for conv in self.shape.convs]
             expected = [p.sum() if len(p) else width for p, width in zip(own, now, strict=True)]
             before = conv_parameters(self.shape, now)
-            lost = lost + before - conv_parameters(self.shape, expected)
-        return self._total - lost
+            removed = removed + before - conv_parameters(self.shape, expected)
+        return self._total - removed
 
 
 class MaskedLayerNorm(nn.LayerNorm):
-    """LayerNorm whose statistics are those of the channels that are open."""
+    """LayerNorm whose statistics are taken over open channels only."""
 
     member: Tensor | None = None
-    """1 for open and 0 for closed channels, [channels]; None for all open."""
+    """1 for open and 0 for closed channels, [channels]; None if all are open."""
     scale: Tensor | None = None
-    """What channels are multiplied by first, [channels]."""
+    """Factors by which channels are multiplied before they are normalised, [channels]."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [..., channels] to the same; closed channels come out as they may."""
+        """Normalise `x` [..., channels]; the values of closed channels are meaningless."""
         if self.member is None:
             return super().forward(x)
         x = x.float() if self.scale is None else x.float() * self.scale
@@ -251,7 +280,7 @@ class MaskedLayerNorm(nn.LayerNorm):
 
 
 def _replace_norms(encoder: SpeechEncoder) -> list[MaskedLayerNorm]:
-    """Put a `MaskedLayerNorm` wherever convolution channels are normalised; return them."""
+    """Replace the LayerNorms over convolution channels in place; return the new ones."""
     norms = []
     for owner in (*encoder.feature_extractor.conv_layers, encoder.feature_projection):
         norm = getattr(owner, "layer_norm", None)
@@ -269,6 +298,7 @@ def _check_dense(encoder: SpeechEncoder) -> None:
             linear = get_linear(encoder, number, name)
             if not isinstance(linear, DenseLinear):
                 raise InputError(
-                    f"gates: {name} of layer {number} is stored as {type(linear).__name__}; prune "
-                    "units first, and factor, share or thin out what is left"
+                    f"gates: {name} of layer {number} is stored as {type(linear).__name__}; methods"
+                    " with gates need dense linears: apply them before methods that factor, share "
+                    "or zero weights"
                 )

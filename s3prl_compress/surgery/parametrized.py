@@ -1,8 +1,8 @@
-"""Encoders that run with other weights than they store: masked, gated, or factored ones.
+"""Encoders that run with weights computed from the stored ones: masked, gated or factored.
 
-What is learned are the encoder's own weights, and whatever says what becomes of them. In every
-step the weights that take effect are put together anew and the encoder runs with them, so that
-no layer has to know about masks.
+The encoder's own weights are trained together with the parameters of the masks, thresholds or
+factors. Every forward pass computes the effective weights again and runs the encoder with them,
+so that no layer needs to know about masks.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Place = tuple[int, str]
 
 
 class ParametrizedEncoder(nn.Module, ABC):
-    """An encoder whose linears run with weights that are made of the stored ones in every step.
+    """Wraps an encoder whose effective weights are computed in every forward pass.
 
     Args:
-        encoder: the student, taken over and trained in place.
+        encoder: the student, which is trained in place.
     """
 
     def __init__(self, encoder: SpeechEncoder) -> None:
@@ -38,7 +38,7 @@ class ParametrizedEncoder(nn.Module, ABC):
 
     @property
     def shape(self) -> EncoderShape:
-        """Shape of the encoder, with all that masks and gates leave out."""
+        """Shape of the encoder, including units that masks and gates close."""
         return self.encoder.shape
 
     @property
@@ -48,7 +48,7 @@ class ParametrizedEncoder(nn.Module, ABC):
 
     @abstractmethod
     def weights(self) -> dict[str, Tensor]:
-        """Return the tensors that take effect, by their names in the encoder."""
+        """Return the effective weights by their parameter names in the encoder."""
 
     def forward(
         self, waveforms: Sequence[Tensor], masks: Tensor | None = None
@@ -71,23 +71,23 @@ def bias_name(place: Place) -> str:
 
 
 def key_of(place: Place) -> str:
-    """Return the name of a place that a `ModuleDict` allows."""
+    """Return a name for a place that is valid as a key of a `ModuleDict`."""
     return f"{place[0]}_{place[1]}"
 
 
 def linears_of(encoder: SpeechEncoder, kinds: tuple[type[Linear], ...]) -> dict[Place, Linear]:
-    """Return the linears of some kinds that have weights at all."""
+    """Return the linears of the given kinds that are not empty."""
     places = [(layer, name) for layer in range(len(encoder.shape.layers)) for name in LINEARS]
-    found = {place: get_linear(encoder, *place) for place in places}
+    linears = {place: get_linear(encoder, *place) for place in places}
     return {
         place: linear
-        for place, linear in found.items()
+        for place, linear in linears.items()
         if isinstance(linear, kinds) and dense_weight(linear).numel()
     }
 
 
 def with_dense_linears(encoder: SpeechEncoder, places: Iterable[Place]) -> SpeechEncoder:
-    """Return a copy to be trained whose linears at `places` are dense, zeros included."""
+    """Return a trainable copy whose linears at `places` are dense, with explicit zeros."""
     linears: dict[Place, Linear] = {}
     for place in places:
         linear = get_linear(encoder, *place)
@@ -96,21 +96,22 @@ def with_dense_linears(encoder: SpeechEncoder, places: Iterable[Place]) -> Speec
 
 
 def dense_weights(encoder: SpeechEncoder, places: Iterable[Place]) -> dict[Place, nn.Parameter]:
-    """Return the weights of dense linears, as they are trained."""
-    found: dict[Place, nn.Parameter] = {}
+    """Return the parameters that hold the weights of the dense linears at `places`."""
+    weights: dict[Place, nn.Parameter] = {}
     for place in places:
         linear = get_linear(encoder, *place)
         assert isinstance(linear, DenseLinear)
         weight = linear.weight
         assert isinstance(weight, nn.Parameter)
-        found[place] = weight
-    return found
+        weights[place] = weight
+    return weights
 
 
 def kept_budget(encoder: SpeechEncoder, places: Iterable[Place], sparsity: float) -> int:
-    """Return how many weights at `places` stay where the encoder loses the fraction `sparsity`.
+    """Return how many weights at `places` may remain to reach the given sparsity.
 
-    All other parameters stay. Negative where they alone are too many.
+    All other parameters of the encoder are kept. The result is negative if they alone are more
+    than the target allows.
     """
     total = nonzero_parameters(encoder)
     within = sum(int(torch.count_nonzero(dense_weight(get_linear(encoder, *p)))) for p in places)
@@ -120,10 +121,10 @@ def kept_budget(encoder: SpeechEncoder, places: Iterable[Place], sparsity: float
 def check_budget(
     method: str, encoder: SpeechEncoder, places: Iterable[Place], sparsity: float
 ) -> None:
-    """Check that pruning the weights at `places` can take the fraction `sparsity` away.
+    """Check that pruning weights at `places` can reach the given sparsity.
 
     Raises:
-        InputError: all of them together are less.
+        InputError: removing all of them is not enough.
     """
     places = list(places)
     if kept_budget(encoder, places, sparsity) < 0:

@@ -1,4 +1,4 @@
-"""A new encoder from an old one, with some of its linears and tensors replaced."""
+"""Build a new encoder from an old one with some linears and tensors replaced."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def linear_name(layer: int, name: str) -> str:
 
 
 def get_linear(encoder: SpeechEncoder, layer: int, name: str) -> Linear:
-    """Return one of the six linears of a layer, of whatever kind."""
+    """Return one of the six linears of a layer; it may be of any kind."""
     return encoder.get_submodule(linear_name(layer, name))  # type: ignore[return-value]
 
 
@@ -67,17 +67,18 @@ def rebuild(
     convs: Sequence[ConvShape] | None = None,
     tensors: Mapping[str, Tensor] | None = None,
 ) -> SpeechEncoder:
-    """Return a new encoder; nothing of it is shared with the old one.
+    """Return a new encoder that shares no memory with the old one.
 
     Args:
-        encoder: where everything comes from that is not named below; left as it is.
-        linears: new linears by (layer, one of q, k, v, out, fc1, fc2); their tensors are taken
-            over, so that they must not be those of `encoder`.
-        layers: head and FFN sizes of all layers, where they change; the kinds of the linears
-            are filled in here. Where there are fewer than now, the top layers are removed.
-        convs: shapes of all convolutions, where they change.
-        tensors: any other tensors that change, by their names in the state dictionary; a scale
-            behind the convolutions may be new.
+        encoder: source of everything that is not replaced; it is not changed.
+        linears: new linears by (layer, one of q, k, v, out, fc1, fc2). Their tensors are used
+            without a copy, so they must not be those of `encoder`.
+        layers: new head and FFN sizes of all layers, if they change; the kinds of the linears
+            are filled in by this function. If there are fewer than now, the top layers are
+            removed.
+        convs: new shapes of all convolutions, if they change.
+        tensors: other tensors that change, by their names in the state dictionary; a scale after
+            the convolutions may be added this way.
     """
     new_layers = list(layers if layers is not None else encoder.shape.layers)
     new: dict[str, Tensor] = {}
@@ -102,7 +103,7 @@ def rebuild(
         "convs": tuple(convs or encoder.shape.convs),
         "feature_scale": "feature_extractor.scale" in new,
     }
-    # Through a dump, so that the shape's own checks run.
+    # Validate a dump, because `model_copy` does not run the shape's checks.
     shape = EncoderShape.model_validate(encoder.shape.model_copy(update=update).model_dump())
     with torch.device("meta"):
         result = SpeechEncoder(

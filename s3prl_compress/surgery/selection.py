@@ -1,4 +1,4 @@
-"""Which units of an encoder stay: heads, dimensions inside heads, FFN units, channels."""
+"""Selections of units to keep: heads, dimensions inside heads, FFN units, channels."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ..encoder.shape import EncoderShape
 
 @dataclass(frozen=True)
 class HeadSelection:
-    """What is kept of one attention head."""
+    """The units to keep in one attention head."""
 
     position: int
-    """Its place among the heads that the encoder has now."""
+    """Index of the head among the layer's present heads."""
     qk: tuple[int, ...]
-    """Rows of its q and k that stay, counted inside the head, rising."""
+    """Rows of q and k to keep, numbered inside the head, in ascending order."""
     vo: tuple[int, ...]
-    """Rows of its v, and columns of its out, that stay, counted inside the head, rising."""
+    """Rows of v and columns of out to keep, numbered inside the head, in ascending order."""
 
 
 @dataclass(frozen=True)
 class LayerSelection:
-    """What is kept of one Transformer layer; a head that is not listed goes altogether."""
+    """The units to keep in one Transformer layer; heads that are not listed are removed."""
 
     heads: tuple[HeadSelection, ...]
     ffn: tuple[int, ...]
@@ -39,15 +39,15 @@ class LayerSelection:
 
 @dataclass(frozen=True)
 class Selection:
-    """What is kept of an encoder: units by number, in rising order, for every layer."""
+    """The units to keep in an encoder: numbers in ascending order, for every layer."""
 
     layers: tuple[LayerSelection, ...]
     convs: tuple[tuple[int, ...], ...]
-    """Output channels of each convolution that stay."""
+    """Output channels to keep, for every convolution."""
 
     @classmethod
     def everything(cls, shape: EncoderShape) -> Selection:
-        """Return the selection that leaves nothing out."""
+        """Return the selection of all units."""
         return cls(
             layers=tuple(
                 LayerSelection(
@@ -76,10 +76,10 @@ class Selection:
 
 
 def check_selection(shape: EncoderShape, selection: Selection) -> None:
-    """Compare a selection with the shape that it is for.
+    """Check that a selection fits a shape.
 
     Raises:
-        InputError: it names layers, heads or units that are not there, or not in rising order.
+        InputError: it names layers, heads or units that do not exist, or not in ascending order.
     """
     if (len(selection.layers), len(selection.convs)) != (len(shape.layers), len(shape.convs)):
         raise InputError(
@@ -107,4 +107,6 @@ def check_selection(shape: EncoderShape, selection: Selection) -> None:
 
 def _check_units(where: str, units: Sequence[int], size: int) -> None:
     if list(units) != sorted(set(units)) or (len(units) and not 0 <= units[0] <= units[-1] < size):
-        raise InputError(f"{where}: units must rise and lie within 0 to {size - 1}")
+        raise InputError(
+            f"{where}: units must be in ascending order and lie within 0 to {size - 1}"
+        )

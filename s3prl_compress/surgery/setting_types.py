@@ -1,4 +1,4 @@
-"""Types of settings that several methods share."""
+"""Types of settings that several methods have."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .channels import UnitKind
 from .gate_layout import GateKind
 
 Sparsity = Annotated[float, Field(gt=0, lt=1)]
-"""Fraction of the parameters that the given encoder stores (no head counted) which goes."""
+"""Fraction of the given encoder's stored parameters to remove; a CTC head does not count."""
 
 Multiple = Annotated[int, Field(ge=1)]
 
@@ -18,7 +18,7 @@ LinearName = Literal["q", "k", "v", "out", "fc1", "fc2"]
 
 
 def _split(value: Any) -> Any:
-    """Let a command line write `ffn,qk`."""
+    """Split a text such as `ffn,qk` at its commas; the command line passes lists this way."""
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
 

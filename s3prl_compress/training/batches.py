@@ -1,7 +1,8 @@
 """Batches of crops of audio.
 
-A batch is a pure function of (files, settings, seed, its number): no worker, no position in a
-random stream and no earlier batch has a say in it. So a run that was killed goes on exactly.
+A batch is a pure function of the files, the settings, the seed and the number of the batch. It
+does not depend on workers, on the state of a random generator or on earlier batches, so that an
+interrupted run resumes to bit-identical results.
 """
 
 from __future__ import annotations
@@ -20,10 +21,18 @@ from ..common.errors import InputError
 
 
 def split_files(files: int, held_out: int, seed: int) -> tuple[list[int], list[int]]:
-    """Return the numbers of all but `held_out` of `files` files, and those of the rest, drawn.
+    """Split the numbers 0 to `files` - 1 at random into training and validation files.
+
+    Args:
+        files: number of files.
+        held_out: number of validation files.
+        seed: random seed.
+
+    Returns:
+        The numbers of the training files and those of the validation files, both sorted.
 
     Raises:
-        InputError: nothing would be left.
+        InputError: no file would be left to train on.
     """
     if held_out >= files:
         raise InputError(f"validation on {held_out} of {files} files leaves none to train on")
@@ -33,22 +42,25 @@ def split_files(files: int, held_out: int, seed: int) -> tuple[list[int], list[i
 
 @dataclass(frozen=True)
 class Crop:
-    """A stretch of one file."""
+    """A section of one file."""
 
     file: int
-    """Its number in the `AudioSet`."""
+    """Number of the file in the `AudioSet`."""
     start: int
-    """In samples; a whole number of frames, so that frame targets of the file hold here too."""
+    """First sample. Always a multiple of the frame stride, so that the crop's frames coincide
+    with frames of the whole file."""
     samples: int
+    """Length in samples."""
 
 
 @dataclass(frozen=True)
 class AudioBatches:
-    """Endless batches of crops; batch n is the same whenever it is asked for.
+    """An endless sequence of batches of crops; batch n is always the same.
 
-    A pass cuts every file into as many crops of `crop_samples` as fit, at an offset of its own in
-    every pass; shorter files are taken whole. Crops of like length go together, and a batch
-    holds at most `batch_samples` of them, padding included (but always one crop).
+    One pass over the audio cuts every file into as many crops of `crop_samples` as fit, at a
+    random offset that changes with every pass; shorter files are used whole. Crops of similar
+    length share a batch. A batch has at most `batch_samples` samples, including padding, and at
+    least one crop.
     """
 
     audio: AudioSet
@@ -64,7 +76,7 @@ class AudioBatches:
 
     @cached_property
     def per_pass(self) -> int:
-        """Batches in one pass over the audio: the same number in every pass."""
+        """Number of batches in one pass over the audio; the same for every pass."""
         return len(self.plan(0))
 
     def plan(self, epoch: int) -> list[list[Crop]]:
@@ -80,15 +92,17 @@ class AudioBatches:
                 start = offset + piece * samples // self.alignment
                 crops.append(Crop(index, start * self.alignment, samples))
         order = random.permutation(len(crops))
-        # Steps of an eighth of a second: coarse enough that short files change mates.
+        # Lengths are rounded up to an eighth of a second before sorting: coarse enough that short
+        # files are batched with different ones in every pass.
         step = SAMPLING_RATE // 8
         ceilings = [-(-crop.samples // step) * step for crop in crops]
         batches: list[list[Crop]] = []
         room = 0
         for position in sorted(order.tolist(), key=lambda number: -ceilings[number]):
             if not room:
-                # Longest first: a batch's first crop says how long all are padded to. How many
-                # fit follows from the ceilings alone, so every pass has as many batches.
+                # Longest first: all crops of a batch are padded to the length of its first one.
+                # How many fit follows from rounded lengths, which are the same in every pass; so
+                # is the number of batches.
                 batches.append([])
                 room = max(self.batch_samples // ceilings[position], 1)
             batches[-1].append(crops[position])
@@ -98,13 +112,13 @@ class AudioBatches:
     def iterate(
         self, first: int = 0, workers: int = 0, share: tuple[int, int] = (0, 1)
     ) -> Iterator[tuple[list[Crop], list[Tensor]]]:
-        """Yield (crops, waveforms) of batch `first` and all that follow it, without end.
+        """Yield (crops, waveforms) of batch `first` and of all following batches, without end.
 
         Args:
             first: number of the first batch.
-            workers: processes that decode ahead; they do not change what is yielded.
-            share: (n, m): the waveforms are those of crops n, n + m, n + 2 m, ... only, which
-                may be none; the crops are always those of the whole batch.
+            workers: number of processes that decode in advance; the result does not depend on it.
+            share: rank and world size (n, m): only the waveforms of crops n, n + m, n + 2 m, ...
+                are read, possibly none. The crops are always those of the whole batch.
 
         Raises:
             InputError: a file can no longer be read; see `AudioSet.read`.
@@ -127,9 +141,9 @@ class AudioBatches:
 
 
 class _Planned(Dataset[list[Tensor] | InputError]):
-    """The batches of a plan, read when they are asked for.
+    """The batches of a plan, read on demand.
 
-    An `InputError` is returned, not raised: torch would put a worker's traceback in its message.
+    An `InputError` is returned, not raised: torch would add a worker's traceback to its message.
     """
 
     def __init__(self, audio: AudioSet, plan: list[list[Crop]]) -> None:

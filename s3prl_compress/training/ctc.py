@@ -1,4 +1,4 @@
-"""Connectionist temporal classification (CTC): its loss, its batches, and a new head."""
+"""Connectionist temporal classification (CTC): loss, batches of utterances, new heads."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from .batches import AudioBatches
 def ctc_loss(
     head: CTCHead, hidden: Tensor, frame_counts: Tensor, targets: Sequence[Tensor]
 ) -> Tensor:
-    """Return the CTC loss per symbol, the mean over the utterances; a scalar.
+    """Return the CTC loss per symbol, averaged over the utterances; a scalar.
 
-    In float32 even under autocast. An utterance with more symbols than frames adds zero.
+    It is computed in float32 even under autocast. An utterance with more symbols than frames
+    contributes zero.
 
     Args:
-        head: from hidden states to symbols.
+        head: maps hidden states to symbols.
         hidden: the encoder's last hidden state, [batch, frames, hidden].
-        frame_counts: of each utterance, [batch].
-        targets: numbers of each utterance's symbols, [symbols] each.
+        frame_counts: number of frames of each utterance, [batch].
+        targets: indices of each utterance's symbols, [symbols] each.
     """
     with torch.autocast(hidden.device.type, enabled=False):
         logs = F.log_softmax(head(hidden.float()), dim=-1).transpose(0, 1)
@@ -45,32 +46,32 @@ def ctc_loss(
 
 @dataclass(frozen=True)
 class TranscribedBatches:
-    """Batches of whole utterances, and the symbols of each."""
+    """Batches of whole utterances, and their symbols."""
 
     speech: TranscribedAudio
     vocabulary: tuple[str, ...]
     batch_seconds: float
-    """Most audio in a batch, padding included (but always one utterance)."""
+    """Largest amount of audio in a batch, including padding; a batch has at least one utterance."""
     seed: int
 
     @cached_property
     def targets(self) -> list[Tensor]:
-        """Numbers of the symbols of every utterance."""
+        """Indices of the symbols of every utterance, [symbols] each."""
         return [torch.tensor(encode(text, self.vocabulary)) for text in self.speech.texts]
 
     @cached_property
     def batches(self) -> AudioBatches:
-        """Which utterances are in which batch."""
+        """The batches of utterances."""
         audio = self.speech.audio
         samples = int(self.batch_seconds * SAMPLING_RATE)
         return AudioBatches(audio, max(audio.lengths), samples, self.seed)
 
 
-def without_long_ones(speech: TranscribedAudio, seconds: float) -> TranscribedAudio:
-    """Leave out the utterances that are longer than `seconds`.
+def drop_long_utterances(speech: TranscribedAudio, seconds: float) -> TranscribedAudio:
+    """Return the utterances that are at most `seconds` long; report how many are left out.
 
     Raises:
-        InputError: none is left.
+        InputError: all utterances are longer.
     """
     audio = speech.audio
     kept = [n for n, length in enumerate(audio.lengths) if length <= seconds * SAMPLING_RATE]
@@ -88,7 +89,7 @@ def without_long_ones(speech: TranscribedAudio, seconds: float) -> TranscribedAu
 
 
 def add_head(encoder: SpeechEncoder, texts: Sequence[str], seed: int) -> None:
-    """Give `encoder` a new CTC head, in place: a symbol for every character of `texts`."""
+    """Give `encoder` a new CTC head in place, with a symbol for every character of `texts`."""
     vocabulary = character_vocabulary(texts)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

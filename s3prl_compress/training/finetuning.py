@@ -1,4 +1,4 @@
-"""Training on transcribed speech by CTC, in stages like those of distillation."""
+"""Fine-tuning on transcribed speech with a CTC loss, in stages like those of distillation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..audio import AudioSet, TranscribedAudio, open_transcribed
 from ..audio.table import Split
 from ..encoder import CTCHead, SpeechEncoder
-from .ctc import TranscribedBatches, ctc_loss, without_long_ones
+from .ctc import TranscribedBatches, ctc_loss, drop_long_utterances
 from .loop import Batches, Progress
 from .penalty import Penalty
 from .processes import local_device, rank_and_world_size
@@ -25,34 +25,38 @@ class TranscribedConfig(LearnedConfig):
     """Settings of methods that can learn from transcripts."""
 
     split: Split = "train"
-    """Of transcribed speech; a source without splits is taken whole."""
+    """Which split of the transcribed speech to train on; sources without splits are used whole."""
     longest_seconds: float = Field(default=20.0, gt=0)
-    """Longer transcribed utterances are left out."""
+    """Transcribed utterances longer than this many seconds are left out."""
 
     _listed_speech: TranscribedAudio | None = PrivateAttr(default=None)
     _opened_speech: TranscribedAudio | None = PrivateAttr(default=None)
 
     def listed_speech(self) -> TranscribedAudio:
-        """Return names, lengths and texts, checked the first time; nothing is decoded.
+        """Return names, lengths and texts of the utterances, without decoding audio.
+
+        They are checked in the first call; later calls return the same object.
 
         Raises:
-            InputError: they cannot be used.
+            InputError: the speech cannot be used.
         """
         if self._listed_speech is None:
-            found = open_transcribed(self.audio, self.split, minimum_samples=1)
-            self._listed_speech = without_long_ones(found, self.longest_seconds)
+            listed = open_transcribed(self.audio, self.split, minimum_samples=1)
+            self._listed_speech = drop_long_utterances(listed, self.longest_seconds)
         return self._listed_speech
 
     def transcribed(self, minimum_samples: int) -> TranscribedAudio:
-        """Return the speech to train on: of `minimum_samples` or more, decoded if `hold`.
+        """Return the speech to train on: all utterances of at least `minimum_samples` samples.
+
+        It is decoded into memory if `cache_in_memory` is set.
 
         Raises:
-            InputError: it cannot be used.
+            InputError: the speech cannot be used.
         """
         if self._opened_speech is None:
             speech = self.listed_speech()
             speech = speech.subset(speech.audio.of_at_least(minimum_samples))
-            audio = speech.audio.hold() if self.hold else speech.audio
+            audio = speech.audio.hold() if self.cache_in_memory else speech.audio
             audio.check_audible()
             self._opened_speech = TranscribedAudio(audio, speech.texts, speech.speakers)
         return self._opened_speech
@@ -62,34 +66,34 @@ class TranscribedOnlyConfig(TranscribedConfig):
     """Settings of methods that always learn from transcripts."""
 
     audio: Path = Field(exclude=True)
-    """Transcribed speech: a folder in LibriSpeech's layout (`*.trans.txt` beside the audio), or a
-    csv table with the columns `file`, `text` (or `transcript`), and perhaps `split`; any rate,
-    any channels."""
+    """Transcribed speech to train on: a folder in LibriSpeech's layout (`*.trans.txt` beside the
+    audio), or a csv table with the columns `file`, `text` (or `transcript`) and optionally
+    `split`. Any sampling rate and number of channels."""
 
     def recorded(self) -> dict[str, Any]:
-        """Return what the history keeps: the transcripts by their fingerprint, too."""
+        """Return the settings for the history, with a fingerprint of the transcripts."""
         return super().recorded() | {"transcripts": texts_fingerprint(self.listed_speech())}
 
     def listed(self) -> AudioSet:
-        """Return names and lengths of the transcribed speech."""
+        """Return names and lengths of the transcribed audio files."""
         return self.listed_speech().audio
 
     def open(self, minimum_samples: int) -> AudioSet:
-        """Return the audio of the transcribed speech."""
+        """Return the audio of the transcribed speech to train on."""
         return self.transcribed(minimum_samples).audio
 
 
 def texts_fingerprint(speech: TranscribedAudio) -> str:
-    """Return the SHA-256 of all texts."""
+    """Return the SHA-256 of all transcripts."""
     return hashlib.sha256("\n".join(speech.texts).encode()).hexdigest()
 
 
 class Recognition(nn.Module):
-    """CTC of a student's last hidden state, and a penalty.
+    """The CTC loss of a student's last hidden state, and an optional penalty.
 
     Args:
-        student: called as an encoder is; has a CTC `head` among its parameters.
-        penalty: of the student; its parameters are trained, too.
+        student: called like an encoder; its attribute `head` is a CTC head.
+        penalty: penalty on the student; its own parameters are trained as well.
     """
 
     def __init__(self, student: nn.Module, penalty: Penalty | None) -> None:
@@ -99,13 +103,13 @@ class Recognition(nn.Module):
     def forward(
         self, waveforms: Sequence[Tensor], targets: Sequence[Tensor], step: int, weight: float
     ) -> dict[str, Tensor]:
-        """Return `loss` and the scalars that it is made of.
+        """Return `loss` and its parts, all scalars.
 
         Args:
             waveforms: 1-D, at 16 kHz.
-            targets: numbers of each utterance's symbols.
+            targets: indices of each utterance's symbols, [symbols] each.
             step: number of the update.
-            weight: of this batch's CTC loss.
+            weight: factor of this batch's CTC loss.
         """
         if self.penalty is not None:
             self.penalty.begin(self.student, step)
@@ -130,19 +134,23 @@ def finetune(
 ) -> Progress:
     """Train `student` in place to recognise transcribed speech; leave it in eval mode.
 
-    A stage that was begun in the work folder goes on, to the same result (on a CPU; CTC's
-    gradients are not the same from run to run on a GPU).
+    An interrupted stage resumes from the work folder. On a CPU the result is bit-identical; on a
+    GPU the gradients of the CTC loss vary from run to run.
 
     Args:
-        student: `encoder`, or a module that runs it with other weights; `encoder` has a head.
-        encoder: whose weights are trained; what needs no gradients stays as it is.
-        config: audio and everything that stages have in common.
-        stage: steps and learning rates.
-        penalty: of the student; its parameters are trained, too.
+        student: `encoder`, or a module that runs it with other weights.
+        encoder: the encoder whose weights are trained; it has a CTC head. Parameters that do not
+            require gradients stay as they are.
+        config: speech, and the settings that all stages share.
+        stage: schedule of this stage.
+        penalty: penalty on the student; its own parameters are trained as well.
+
+    Returns:
+        The history of the stage.
 
     Raises:
-        InputError: speech that cannot be used, another run's work folder, or a loss that is no
-            number any more.
+        InputError: the speech cannot be used, the work folder holds another run, or the loss is
+            not finite.
     """
     assert encoder.head is not None
     speech = config.transcribed(encoder.shape.minimum_samples)
@@ -159,10 +167,10 @@ def finetune(
     return progress
 
 
-def passes_to_steps(config: TranscribedConfig, speech: TranscribedAudio, passes: float) -> int:
-    """Return how many updates take `passes` over the speech."""
+def epochs_to_updates(config: TranscribedConfig, speech: TranscribedAudio, epochs: float) -> int:
+    """Return the number of updates in `epochs` passes over the speech."""
     planned = TranscribedBatches(speech, (), config.batch_seconds, config.seed)
-    return max(1, round(passes * planned.batches.per_pass / config.accumulation))
+    return max(1, round(epochs * planned.batches.per_pass / config.accumulation))
 
 
 def _batches(
@@ -173,14 +181,14 @@ def _batches(
     device: torch.device,
 ) -> Batches:
     planned = TranscribedBatches(speech, vocabulary, config.batch_seconds, config.seed)
-    targets = planned.targets  # a character without a symbol is found before any training
+    targets = planned.targets  # computed here so that unknown characters fail before training
 
     def batches(first: int) -> Iterator[dict[str, Any]]:
         own, processes = rank_and_world_size()
         source = planned.batches.iterate(first, config.workers, (own, processes))
         for number, (crops, waveforms) in enumerate(source, start=first):
             mine = crops[own::processes]
-            # So that the mean over processes is the mean over all utterances of the batch.
+            # With these weights, the mean over processes is the mean over the whole batch.
             weight = processes * len(mine) / len(crops)
             silence = [torch.zeros(minimum_samples)]
             yield {

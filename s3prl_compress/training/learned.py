@@ -7,8 +7,8 @@ import warnings
 from typing import Any
 
 _MOVED = {
-    "distill": "s3prl_compress.distillation.distill:distill",
-    "recover": "s3prl_compress.distillation.distill:final_distillation",
+    "distill": "s3prl_compress.distillation.stage:distill",
+    "recover": "s3prl_compress.distillation.stage:final_distillation",
     "run_stage": "s3prl_compress.training.stages:run_stage",
     "resolved_precision": "s3prl_compress.training.stages:resolved_precision",
     "on_device": "s3prl_compress.training.stages:on_device",

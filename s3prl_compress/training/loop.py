@@ -1,10 +1,11 @@
-"""The training loop: accelerate places the model, casts, accumulates and clips; the rest is here.
+"""The training loop: optimisation, logging, and exact resumption.
 
-accelerate's own checkpoints are pickles, and so are those of transformers' Trainer; this project
-writes none, so the state goes through `state`.
+accelerate places the model, casts, accumulates gradients and clips them. Its checkpoints are
+pickles, as are those of transformers' Trainer. This project writes no pickles, so states are
+saved by `state`.
 
-In several processes (started by `accelerate launch` or `torchrun`) gradients and logged scalars
-are means over the processes, and only the first one writes; the folder must be seen by all.
+With several processes (started by `accelerate launch` or `torchrun`), gradients and logged
+scalars are averaged over the processes. Only the first one writes; all must see the same folder.
 """
 
 from __future__ import annotations
@@ -34,26 +35,28 @@ from .state import load_state, read_facts, save_state
 Scalars = dict[str, float]
 
 STATE = "state"
-"""Folder of a run's checkpoint within its own."""
+"""Name of the folder, within that of a run, that holds its saved state."""
 
 
 class Batches(Protocol):
-    """Batches by number: what makes a run resumable."""
+    """A source of numbered batches; numbers make a run resumable."""
 
     def __call__(self, first: int) -> Iterator[dict[str, Any]]:
-        """Yield the model's keyword arguments for batch `first`, then `first` + 1, ..."""
+        """Yield the model's keyword arguments for batch `first`, `first` + 1, and so on."""
 
 
 class Progress(BaseModel):
-    """How far a run has come, and what it measured on the way."""
+    """The progress and the history of a training run."""
 
     step: int = 0
+    """Number of updates so far."""
     seconds: float = 0.0
-    """Spent in the loop up to the last checkpoint, over all of its starts."""
+    """Time spent in the loop up to the last saved state, over all starts of the run."""
     training: list[dict[str, float]] = []
-    """Every `log_every` steps: step, learning_rate, gradient_norm, and means of the scalars."""
+    """One entry per `log_every` updates: step, learning_rate, gradient_norm, and the means of the
+    model's scalars."""
     validation: list[dict[str, float]] = []
-    """Every `checkpoint_every` steps: step and the scalars."""
+    """One entry per `checkpoint_every` updates: step and the scalars of the validation."""
 
 
 def train(
@@ -68,21 +71,22 @@ def train(
     identity: str = "",
     name: str = "training",
 ) -> Progress:
-    """Train `model` in place and return its history; a run that was begun in `folder` goes on.
+    """Train `model` in place and return its history; resume if `folder` holds a saved state.
 
     Args:
         model: returns a dictionary of scalar tensors, of which `loss` is minimised.
-        batches: see `Batches`; one per micro-batch. In several processes each calls its own.
-        settings: of the optimiser.
-        folder: gets `state/` (see `state`) and `tensorboard/`.
-        rules: for parameters that learn at a rate of their own.
-        device: where to train.
+        batches: source of batches, `settings.accumulation` of them per update. With several
+            processes each has its own.
+        settings: settings of the optimizer and the loop.
+        folder: folder for `state/` (see the module `state`) and `tensorboard/`.
+        rules: parameter groups with optimizer settings of their own.
+        device: device to train on.
         validate: called with the model at every checkpoint, without gradients.
-        identity: of settings and data; a state of another identity is refused.
-        name: stands beside the progress bar.
+        identity: fingerprint of settings and data; a saved state with another one is refused.
+        name: label of the progress bar.
 
     Raises:
-        InputError: `folder` holds the state of another run, or the loss is no number any more.
+        InputError: `folder` holds the state of another run, or the loss is not finite.
     """
     accelerator = _accelerator(settings, torch.device(device))
     model.to(accelerator.device).train()
@@ -101,7 +105,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * settings.factor(progress.step)
             for batch in islice(source, settings.accumulation):
-                recent.add(_learn(accelerator, prepared, optimizer, batch, settings.clip))
+                recent.add(_learn(accelerator, prepared, optimizer, batch, settings.max_grad_norm))
             progress.step += 1
             bar.update()
             last = progress.step == settings.steps
@@ -120,8 +124,8 @@ def train(
                 if main:
                     facts = progress.model_dump() | {"identity": identity}
                     save_state(folder / STATE, model, raw_optimizer, facts)
-    accelerator.wait_for_everyone()  # whoever goes on may read what was written
-    accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)  # without autocast, as it came
+    accelerator.wait_for_everyone()  # the next stage of any process may read the saved state
+    accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)  # remove autocast from the model
     return progress
 
 
@@ -134,14 +138,14 @@ def _learn(
     model: nn.Module,
     optimizer: AcceleratedOptimizer,
     batch: dict[str, Any],
-    clip: float,
+    max_grad_norm: float,
 ) -> dict[str, Tensor]:
-    """Take the gradients of one batch, and a step with the last batch of an accumulation."""
+    """Accumulate the gradients of one batch; update the weights with the last one."""
     with accelerator.accumulate(model):
         scalars = model(**batch)
         accelerator.backward(scalars["loss"])
         if accelerator.sync_gradients:
-            norm = accelerator.clip_grad_norm_(model.parameters(), clip)
+            norm = accelerator.clip_grad_norm_(model.parameters(), max_grad_norm)
             scalars = scalars | {"gradient_norm": norm}
         optimizer.step()
         optimizer.zero_grad()
@@ -149,7 +153,7 @@ def _learn(
 
 
 def _accelerator(settings: LoopSettings, device: torch.device) -> Accelerator:
-    # accelerate keeps one state per process and refuses another precision or device later on.
+    # accelerate has one global state and would refuse another precision or device in a later run.
     AcceleratorState._reset_state(reset_partial_state=True)
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)  # accelerate takes the current one
@@ -157,16 +161,16 @@ def _accelerator(settings: LoopSettings, device: torch.device) -> Accelerator:
         cpu=device.type == "cpu",
         mixed_precision=settings.precision,
         gradient_accumulation_steps=settings.accumulation,
-        # A layer that the loss does not look at has no gradients to wait for.
+        # Layers that the loss does not depend on have no gradients to wait for.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
 
 
-def begun(folder: Path, identity: str) -> Progress | None:
-    """Return how far the run in `folder` had come at its last checkpoint; None if there is none.
+def saved_progress(folder: Path, identity: str) -> Progress | None:
+    """Return the progress of the run in `folder` at its last saved state; None if there is none.
 
     Raises:
-        InputError: the run there has another identity.
+        InputError: the saved state has another identity.
     """
     facts = read_facts(folder / STATE)
     if facts is None:
@@ -180,7 +184,7 @@ def begun(folder: Path, identity: str) -> Progress | None:
 
 
 def _resume(folder: Path, model: nn.Module, optimizer: Optimizer, identity: str) -> Progress:
-    progress = begun(folder, identity)
+    progress = saved_progress(folder, identity)
     if progress is None:
         return Progress()
     load_state(folder / STATE, model, optimizer)
@@ -188,7 +192,7 @@ def _resume(folder: Path, model: nn.Module, optimizer: Optimizer, identity: str)
 
 
 class _Means:
-    """Means of scalars since they were last taken; no synchronisation with the device between."""
+    """Running means of scalars, accumulated without synchronising with the device."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
@@ -200,7 +204,7 @@ class _Means:
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def take(self, accelerator: Accelerator) -> Scalars:
-        """Return the means, over all processes, and start anew."""
+        """Return the means over all processes, and reset."""
         names = list(self.sums)
         place = accelerator.device
         means = torch.stack([self.sums[name].to(place) / self.counts[name] for name in names])
@@ -232,6 +236,6 @@ def _check_finite(entry: Scalars, step: int, name: str) -> None:
     bad = [key for key, value in entry.items() if not torch.isfinite(torch.tensor(value))]
     if bad:
         raise InputError(
-            f"{name}: {', '.join(bad)} is no finite number at step {step}; the last checkpoint is "
-            "sound: start again in a new folder with a lower learning_rate or a longer warm-up"
+            f"{name}: {', '.join(bad)} is not finite at step {step}; start again in a new folder "
+            "with a lower learning_rate or a longer warmup"
         )

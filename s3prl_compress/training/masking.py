@@ -1,4 +1,4 @@
-"""Spans of frames that a model does not get to see, as in wav2vec 2.0 and HuBERT."""
+"""Random spans of masked frames, as in wav2vec 2.0 and HuBERT."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor
 
 
 class MaskSettings(BaseModel):
-    """How much is masked. HuBERT's own: 0.08 and 10, a little over half of all frames."""
+    """Settings of span masking; with HuBERT's defaults, a little over half of all frames."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     start_probability: float = Field(default=0.08, gt=0, le=1)
-    """Spans per frame. (fairseq's `mask_prob` is this times the span: 0.8.)"""
+    """Number of spans per frame. (fairseq's `mask_prob` is this times the span: 0.8.)"""
     span: int = Field(default=10, ge=1)
-    """Frames in a span. Spans may overlap."""
+    """Number of frames in a span; spans may overlap."""
     minimum: int = Field(default=1, ge=1)
-    """Fewest spans in an utterance."""
+    """Smallest number of spans in an utterance."""
 
 
 def draw_masks(
@@ -28,10 +28,10 @@ def draw_masks(
 ) -> Tensor:
     """Draw spans for a batch: True where a frame is masked, [batch, longest].
 
-    Each utterance gets `start_probability * frames` spans (rounded up or down at random so that
-    the mean is right), their starts drawn without replacement among those that leave the whole
-    span inside the utterance; padding is never masked. An utterance no longer than a span keeps
-    its first frame and is masked from there on; one of a single frame is masked.
+    Each utterance gets `start_probability * frames` spans, rounded up or down at random so that
+    the expected number is exact. Their starts are drawn without replacement from those that keep
+    the whole span inside the utterance; padding is never masked. In an utterance no longer than a
+    span, every frame but the first is masked; a single frame is masked.
 
     Source: wav2vec 2.0 (arXiv 2006.11477), section 3.1 and appendix A.
     """

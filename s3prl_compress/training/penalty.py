@@ -1,4 +1,4 @@
-"""Terms of the loss that depend on the student alone."""
+"""Terms of the loss that depend only on the student."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from .sparsity import SparsityLagrangian
 
 
 class Penalty(nn.Module):
-    """Term of the loss that depends on the student and the number of the update only.
+    """A term of the loss that depends only on the student and the number of the update.
 
-    It is called with (student, step) and returns a dictionary of scalars, of which `loss` is added
-    to the loss and the others are logged.
+    It is called with (student, step) and returns a dictionary of scalars: `loss` is added to the
+    loss, the others are logged.
     """
 
     def begin(self, student: Any, step: int) -> None:
-        """Prepare the student for update `step`; called before each of its batches is run."""
+        """Prepare the student for update `step`; called before each batch of that update."""
 
 
 class SparsityPenalty(Penalty):
-    """Holds a student to a target by `student.expected_sparsity()`."""
+    """Drives `student.expected_sparsity()` to a target."""
 
     def __init__(self, control: SparsityLagrangian) -> None:
         super().__init__()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, PrivateAttr, field_validator, model_validator
@@ -27,50 +27,56 @@ class Stage:
     """One training run of a method, which may have several."""
 
     name: str
-    """Of its folder below the work folder, and beside the progress bar."""
+    """Name of its folder in the work folder, and label of its progress bar."""
     steps: int
+    """Number of optimizer updates."""
     learning_rate: float
-    """Of the weights, at its peak."""
+    """Peak learning rate of the weights."""
     warmup: float
-    """Fraction of the steps in which it rises; it falls to zero in the others."""
+    """Fraction of the updates in which the learning rate rises; then it falls to zero."""
     rules: tuple[ParamGroup, ...] = ()
-    """For gates, multipliers, thresholds."""
+    """Parameter groups with a learning rate of their own: gates, multipliers, thresholds."""
 
 
 class LearnedConfig(MethodConfig):
     """Settings of all learned methods; the schedule is DPHuBERT's unless said otherwise."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"clip": "max_grad_norm", "hold": "cache_in_memory"}
+
     audio: Path = Field(exclude=True)
-    """Untranscribed speech: a folder of wav, flac or ogg files at any depth (of LibriSpeech,
-    train-* are taken), or a csv table with the column `file`; any rate, any channels."""
+    """Untranscribed speech to train on: a folder that is searched for wav, flac and ogg files (of
+    LibriSpeech only the parts train-*), or a csv table with a column `file`. Any sampling rate
+    and number of channels."""
     steps: int = Field(default=50_000, ge=1)
-    """Updates. Everything that is a fraction follows: 100 make a smoke run of the same form."""
+    """Number of optimizer updates. Settings that are fractions scale with it, so 100 updates make
+    a smoke test of the same schedule."""
     batch_seconds: float = Field(default=160.0, gt=0)
-    """Audio in a batch, padding included, over all processes together."""
+    """Seconds of audio in a batch, including padding, over all processes together."""
     accumulation: int = Field(default=4, ge=1)
-    """Batches per update."""
+    """Number of batches whose gradients are averaged in one update."""
     learning_rate: float = Field(default=2e-4, gt=0)
-    """Of the weights, at its peak."""
+    """Peak learning rate of the weights."""
     warmup: float = Field(default=0.3, ge=0, lt=1)
-    """Fraction of the steps in which learning rates rise; they fall to zero in the others."""
-    clip: float = Field(default=10.0, gt=0)
-    """Largest norm of all gradients together."""
+    """Fraction of the updates in which learning rates rise linearly to their peak; afterwards they
+    fall linearly to zero."""
+    max_grad_norm: float = Field(default=10.0, gt=0)
+    """Gradients are scaled down so that their norm over all parameters is at most this."""
     precision: Literal["auto", "bf16", "no"] = "auto"
-    """bf16: the teacher in bfloat16, the student with autocast; no: float32 throughout; auto: bf16
-    on a GPU and float32 elsewhere."""
+    """Numerical precision of training. bf16: the teacher in bfloat16, the student with autocast;
+    no: float32 throughout; auto: bf16 on a GPU, otherwise float32."""
     seed: int = Field(default=0, ge=0)
-    """Of crops, batches and gates."""
+    """Random seed for crops, batches and gates."""
     work: Path | None = Field(default=None, exclude=True)
-    """Folder of what is needed to go on after a stop, and of TensorBoard's logs; without one a
-    run that is stopped is lost. The command line takes OUTPUT.work."""
+    """Folder for the state from which a stopped run resumes, and for TensorBoard logs. Without
+    one a stopped run is lost. The command line uses OUTPUT.work."""
     log_every: int = Field(default=50, ge=1, exclude=True)
-    """Steps."""
+    """Number of updates between two log entries."""
     checkpoint_every: int = Field(default=1000, ge=1, exclude=True)
-    """Steps; a multiple of log_every."""
+    """Number of updates between two saved states; a multiple of log_every."""
     workers: int = Field(default=2, ge=0, exclude=True)
-    """Processes that decode audio ahead. Does not change a result."""
-    hold: bool = Field(default=False, exclude=True)
-    """Decode all audio once and keep it in memory, 115 MB an hour."""
+    """Number of processes that decode audio in advance. Does not change the result."""
+    cache_in_memory: bool = Field(default=False, exclude=True)
+    """Decode all audio once and keep it in memory, about 115 MB per hour of audio."""
 
     _listed: AudioSet | None = PrivateAttr(default=None)
     _opened: AudioSet | None = PrivateAttr(default=None)
@@ -89,34 +95,43 @@ class LearnedConfig(MethodConfig):
         return self
 
     def recorded(self) -> dict[str, Any]:
-        """Return what the history keeps: the audio by its fingerprint, and no folder."""
+        """Return the settings for the history: the audio by its fingerprint, without its path."""
         return {"audio": self.listed().described(self.audio)} | super().recorded()
 
     def listed(self) -> AudioSet:
-        """Return names and lengths of all audio, checked the first time; nothing is decoded.
+        """Return names and lengths of all audio files, without decoding them.
+
+        The files are checked in the first call; later calls return the same object.
 
         Raises:
-            InputError: it cannot be used.
+            InputError: the audio cannot be used.
         """
         if self._listed is None:
             self._listed = open_audio(self.audio, minimum_samples=1)
         return self._listed
 
     def open(self, minimum_samples: int) -> AudioSet:
-        """Return the audio to train on: files of `minimum_samples` or more, decoded if `hold`.
+        """Return the audio to train on: all files of at least `minimum_samples` samples.
+
+        It is decoded into memory if `cache_in_memory` is set.
 
         Raises:
-            InputError: it cannot be used.
+            InputError: the audio cannot be used.
         """
         if self._opened is None:
             audio = self.listed()
             audio = audio.subset(audio.of_at_least(minimum_samples))
-            self._opened = audio.hold() if self.hold else audio
+            self._opened = audio.hold() if self.cache_in_memory else audio
             self._opened.check_audible()
         return self._opened
 
     def stage(self, name: str, rules: tuple[ParamGroup, ...] = ()) -> Stage:
-        """Return the stage that the settings describe."""
+        """Return the stage with the settings' own schedule.
+
+        Args:
+            name: name of the stage.
+            rules: parameter groups with a learning rate of their own.
+        """
         return Stage(name, self.steps, self.learning_rate, self.warmup, rules)
 
 
@@ -128,9 +143,21 @@ def run_stage(
     device: torch.device,
     identity: str,
 ) -> Progress:
-    """Train `model`, see `loop.train`, in the work folder of the settings.
+    """Train `model` in place for one stage, in the work folder of the settings.
 
-    identity: see `identity_of`.
+    Args:
+        model: see `loop.train`.
+        batches: see `loop.train`.
+        config: settings that all stages share.
+        stage: schedule of this stage.
+        device: device to train on.
+        identity: fingerprint of everything that decides the result, see `identity_of`.
+
+    Returns:
+        The history of the stage.
+
+    Raises:
+        InputError: the work folder holds another run, or the loss is not finite.
     """
     settings = LoopSettings(
         steps=stage.steps,
@@ -140,7 +167,7 @@ def run_stage(
         weight_decay=0.0,
         betas=(0.9, 0.999),
         epsilon=1e-8,
-        clip=config.clip,
+        max_grad_norm=config.max_grad_norm,
         precision=resolved_precision(config, device),
         log_every=config.log_every,
         checkpoint_every=config.checkpoint_every,
@@ -159,14 +186,14 @@ def run_stage(
 
 
 def resolved_precision(config: LearnedConfig, device: torch.device) -> Literal["bf16", "no"]:
-    """Return what `auto` stands for on a device."""
+    """Return the precision to train with on `device`; `auto` is replaced."""
     if config.precision == "auto":
         return "bf16" if device.type == "cuda" else "no"
     return config.precision
 
 
 def on_device(waveforms: list[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
-    """Copy waveforms to a GPU in one piece and without waiting for what it still computes."""
+    """Copy waveforms to a GPU with a single transfer that does not wait for running kernels."""
     if device.type != "cuda":
         return waveforms
     moved = pad_sequence(waveforms, batch_first=True).pin_memory().to(device, non_blocking=True)
@@ -174,19 +201,44 @@ def on_device(waveforms: list[torch.Tensor], device: torch.device) -> list[torch
 
 
 def identity_of(model: nn.Module, config: LearnedConfig, stage: Stage, *given: str) -> str:
-    """Return what a state must have been made of to be gone on with.
+    """Return the fingerprint that a saved state must match to be resumed, a SHA-256.
 
-    model: all that is trained, as it is before the first step.
+    It does not depend on what settings and classes are called today: a run that was begun by an
+    earlier release can be resumed.
 
-    given: fingerprints of audio, transcripts, a teacher.
+    Args:
+        model: everything that is trained, in its state before the first update.
+        config: settings of the method.
+        stage: the training run.
+        given: fingerprints of audio, transcripts, or a teacher.
     """
-    digest = hashlib.sha256(json.dumps(config.recorded(), sort_keys=True).encode())
-    digest.update(f"{stage} {' '.join(given)}".encode())
+    settings = config.with_former_names(config.recorded())
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    digest.update(f"{_described(stage)} {' '.join(given)}".encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         data = tensor.detach().cpu().contiguous().flatten()
         digest.update(data.view(torch.uint8).numpy().data if data.numel() else b"")
     return digest.hexdigest()
+
+
+def _described(stage: Stage) -> str:
+    """Return the text of a stage in fingerprints, which must stay as it is.
+
+    It is the representation that the two dataclasses had when fingerprints were introduced, as
+    `GroupRule` and its field `ascend` are `ParamGroup` and `maximize` now.
+    """
+    groups = tuple(
+        f"GroupRule(names={group.names!r}, learning_rate={group.learning_rate!r}, "
+        f"ascend={group.maximize!r}, momentum={group.momentum!r})"
+        for group in stage.rules
+    )
+    # As Python writes a tuple: a single element is followed by a comma.
+    rules = f"({groups[0]},)" if len(groups) == 1 else f"({', '.join(groups)})"
+    return (
+        f"Stage(name={stage.name!r}, steps={stage.steps!r}, learning_rate={stage.learning_rate!r}, "
+        f"warmup={stage.warmup!r}, rules={rules})"
+    )
 
 
 @contextmanager
@@ -200,6 +252,6 @@ def _work_folder(config: LearnedConfig, stage: Stage) -> Iterator[Path]:
 
 @contextmanager
 def _own_noise(device: torch.device) -> Iterator[None]:
-    """Leave torch's generators as they were: training seeds them anew for every update."""
+    """Restore torch's random generators at the end: training seeds them for every update."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield

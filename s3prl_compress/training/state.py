@@ -1,7 +1,8 @@
-"""The state of a training run on disk: what is needed to go on exactly where it stopped.
+"""The saved state of a training run, from which it resumes exactly.
 
-One safetensors file (weights and optimizer moments in full precision) and one JSON file. No
-generator's state is in it: batches and masks follow from the seed and the number of the step.
+It consists of a safetensors file (weights and optimizer moments in full precision) and a JSON
+file. It contains no state of random generators: batches and masks follow from the seed and the
+number of the update.
 """
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ FACTS_FILE = "state.json"
 
 
 def save_state(folder: Path, model: nn.Module, optimizer: Optimizer, facts: dict[str, Any]) -> None:
-    """Write the state, whole or not at all; an older one in `folder` is replaced."""
+    """Write the state to `folder` atomically, replacing an older one.
+
+    Args:
+        folder: folder of the state.
+        model: model whose state dictionary is saved.
+        optimizer: optimizer whose moments are saved.
+        facts: further values for the JSON file.
+    """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
@@ -35,7 +43,7 @@ def save_state(folder: Path, model: nn.Module, optimizer: Optimizer, facts: dict
 
 
 def read_facts(folder: Path) -> dict[str, Any] | None:
-    """Return what `save_state` was given besides tensors; None where nothing was saved yet.
+    """Return the `facts` that `save_state` was given; None if there is no saved state.
 
     Raises:
         InputError: the file is damaged.
@@ -52,10 +60,10 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
 
 
 def load_state(folder: Path, model: nn.Module, optimizer: Optimizer) -> None:
-    """Fill model and optimizer.
+    """Load a saved state into `model` and `optimizer`.
 
     Raises:
-        InputError: the file is damaged, or belongs to another model.
+        InputError: the file is damaged, or is the state of another model.
     """
     path = folder / TENSORS_FILE
     try:

@@ -13,7 +13,7 @@ from s3prl_compress.cli import app as cli
 from s3prl_compress.cli import compression
 from s3prl_compress.cli.recipes import Step
 from s3prl_compress.common.errors import InputError
-from s3prl_compress.distillation import distill as learned
+from s3prl_compress.distillation import stage as learned
 from s3prl_compress.encoder import fingerprint, load
 
 SMOKE = (

@@ -132,7 +132,7 @@ def test_another_recipe_does_not_go_on_with_it(
     [
         ({"sed": 1}, "sed: no such key; there are name, seed"),
         ({"iterations": []}, "iterations"),
-        ({"iterations": recipe()["iterations"][1:]}, "the first iteration has no model before"),
+        ({"iterations": recipe()["iterations"][1:]}, "the first iteration has no previous model"),
         ({"model": recipe()["model"] | {"heads": 5}}, "not divisible by heads"),
     ],
 )
@@ -165,3 +165,23 @@ def test_shipped_recipes_are_valid(path: Path) -> None:
     assert shape.frame_stride == 320
     parameters = sum(tensor.numel() for tensor in random_encoder(shape).parameters())
     assert parameters < 6_000_000  # 12 MB in float16
+
+
+def test_former_names_in_a_recipe_are_the_same_run(
+    finished: Path, tones: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `finished` left is resumed, not refused: nothing is trained again."""
+    content = recipe()
+    content["audio"]["hold"] = True
+    for one in content["iterations"]:
+        one["loop"] = one["loop"] | {"clip": 1.0}
+    before = (finished / "iteration_2" / "state" / "state.json").stat().st_mtime_ns
+    assert run(write(tmp_path / "toy.yaml", content), tones, finished) == 0
+    assert (finished / "iteration_2" / "state" / "state.json").stat().st_mtime_ns == before
+    err = capsys.readouterr().err
+    assert err.count("warning: the setting clip is now called max_grad_norm") == 1
+    assert err.count("warning: the setting hold is now called cache_in_memory") == 1
+
+    content["audio"]["cache_in_memory"] = True
+    assert run(write(tmp_path / "both.yaml", content), tones, tmp_path / "out") == 2
+    assert "both.yaml: audio: hold is the former name of" in capsys.readouterr().err

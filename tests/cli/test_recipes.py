@@ -153,6 +153,52 @@ def test_options_count_before_the_recipe(
     assert then["settings"]["learning_rate"] == 1e-3
 
 
+def structured(checkpoint: Path, letters: Path, output: Path, *more: str) -> list[str]:
+    few = [name for name in FEW if name != "factor-steps"]
+    options = [part for name in few for part in (f"--{name}", FEW[name])]
+    command = ["compress", str(checkpoint), "--audio", str(letters), "--output", str(output)]
+    return [*command, *options, "--sparsity", "0.3", *more]
+
+
+def test_former_names_of_settings_work_with_one_line_each(
+    checkpoint: Path, letters: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("method: structured\nsettings: {gate_init_spread: 9.0, ramp: 0.5}\n")
+    command = structured(checkpoint, letters, tmp_path / "out", "--recipe", str(file), "--json")
+    assert cli.main([*command, "--spread", "1.5", "--clip", "2"]) == 0
+    captured = capsys.readouterr()
+    settings = json.loads(captured.out)["settings"]
+    assert settings["gate_init_spread"] == 1.5  # the typed one counts before the recipe's
+    assert (settings["max_grad_norm"], settings["sparsity_ramp_fraction"]) == (2.0, 0.5)
+    lines = [line for line in captured.err.splitlines() if line.startswith("warning: ")]
+    assert sorted(line.split(" is now")[0] for line in lines) == [
+        "warning: the setting clip",
+        "warning: the setting ramp",
+        "warning: the setting spread",
+    ]
+
+
+def test_both_names_of_a_setting_are_one_line(
+    checkpoint: Path, letters: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--method", "structured", "--spread", "1", "--gate-init-spread", "1"]
+    line = complaint(capsys, *structured(checkpoint, letters, tmp_path / "out", *more)[1:])
+    assert line.endswith(
+        "spread is the former name of gate_init_spread: give gate_init_spread only"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_former_names_are_accepted_and_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["compress", "--method", "structured", "--help"])
+    out = capsys.readouterr().out
+    assert "--gate-init-spread" in out
+    assert "--spread" not in out
+    assert "--hold" not in out
+
+
 def test_help_with_a_recipe_shows_the_settings(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main(["compress", "--recipe=clustering_hubert_large", "--help"])

@@ -15,8 +15,8 @@ from s3prl_compress.distillation.codes import (
     CodePrediction,
     code_state,
     fit_codes,
-    keep_codes,
-    kept_codes,
+    load_codebook,
+    save_codebook,
 )
 
 from ..support.small import small_encoder, small_shape
@@ -98,14 +98,14 @@ def test_a_sample_is_as_large_as_asked_for(tones: Path) -> None:
 
 def test_codes_are_kept_exactly(tmp_path: Path) -> None:
     path = tmp_path / "codes.safetensors"
-    assert kept_codes(path) is None
-    keep_codes(path, codebook())
-    found = kept_codes(path)
+    assert load_codebook(path) is None
+    save_codebook(path, codebook())
+    found = load_codebook(path)
     assert found is not None
     assert all(torch.equal(one, other) for one, other in zip(found, codebook(), strict=True))
     path.write_bytes(b"damaged")
     with pytest.raises(InputError, match="delete it"):
-        kept_codes(path)
+        load_codebook(path)
 
 
 def test_the_state_is_hubert_s_ninth() -> None:

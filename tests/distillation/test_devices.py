@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from s3prl_compress.distillation import distill as learned
+from s3prl_compress.distillation import stage as learned
 from s3prl_compress.encoder import dense_shape, random_encoder
 from s3prl_compress.methods import compress
 from s3prl_compress.training import finetuning, loop
@@ -51,7 +51,7 @@ def test_devices_are_told_apart() -> None:
 @pytest.mark.parametrize(
     ("method", "family", "settings"),
     [
-        ("structured", "hubert", {"sparsity": 0.3, "units": "qk,vo,ffn", "spread": 1.0}),
+        ("structured", "hubert", {"sparsity": 0.3, "units": "qk,vo,ffn", "gate_init_spread": 1.0}),
         ("dphubert", "wavlm", {"sparsity": 0.3}),
         ("dphubert", "hubert", {"sparsity": 0.3, "loss": "groups", "groups": 2}),
         ("prune_low_rank", "wavlm", {"sparsity": 0.3}),

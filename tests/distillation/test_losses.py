@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from s3prl_compress.distillation import distill as learned
 from s3prl_compress.distillation import losses
+from s3prl_compress.distillation import stage as learned
 from s3prl_compress.distillation.codes import CodePrediction
 from s3prl_compress.distillation.layers import LayerDistillation
 from s3prl_compress.distillation.losses import build_distillation_loss
@@ -117,9 +117,9 @@ def test_the_history_keeps_what_belongs_to_the_loss(tones: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "match"),
     [
-        ({"loss": "relations", "layers": (1,)}, "layers goes with the loss 'layers' only"),
-        ({"groups": 3}, "groups goes with the loss 'groups' only, not 'layers'"),
-        ({"loss": "groups", "codes": 9}, "codes goes with the loss 'codes' only"),
+        ({"loss": "relations", "layers": (1,)}, "layers needs the loss 'layers'"),
+        ({"groups": 3}, "groups needs the loss 'groups', not 'layers'"),
+        ({"loss": "groups", "codes": 9}, "codes needs the loss 'codes'"),
         ({"loss": "cosine"}, "loss"),
     ],
 )

@@ -12,7 +12,7 @@ from s3prl_compress.distillation.layers import LayerDistillation
 from s3prl_compress.distillation.losses import build_distillation_loss
 from s3prl_compress.distillation.module import DistillationModule
 from s3prl_compress.methods import check_settings
-from s3prl_compress.methods.prune_low_rank.gradual import MaskedWeights
+from s3prl_compress.methods.prune_low_rank.gradual_pruning import MaskedWeights
 from s3prl_compress.surgery.masked import MaskedEncoder
 
 from ..support.small import small_encoder, speech
@@ -79,5 +79,5 @@ def test_dphubert_alone_compares_it(tones: Path) -> None:
         assert ("layer_zero" in config.recorded()) == (method == "dphubert")
     other = {"audio": tones, "loss": "relations"}
     assert "layer_zero" not in check_settings("dphubert", other).recorded()
-    with pytest.raises(InputError, match="layer_zero goes with the loss 'layers' only"):
+    with pytest.raises(InputError, match="layer_zero needs the loss 'layers'"):
         check_settings("dphubert", other | {"layer_zero": "projection"})

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from s3prl_compress.audio import audio_set
 from s3prl_compress.common.errors import InputError
-from s3prl_compress.distillation import distill as learned
+from s3prl_compress.distillation import stage as learned
 from s3prl_compress.distillation.config import DistillationConfig
-from s3prl_compress.distillation.distill import distill
 from s3prl_compress.distillation.losses import build_distillation_loss
+from s3prl_compress.distillation.stage import distill
 from s3prl_compress.encoder import SpeechEncoder, fingerprint, load
 from s3prl_compress.training.stages import Stage
 from s3prl_compress.training.state import read_facts
@@ -191,12 +191,12 @@ def test_the_history_keeps_the_audio_and_no_folder(tones: Path, tmp_path: Path) 
     recorded = config(tones, work=tmp_path).recorded()
     assert recorded["audio"].startswith(f"{tones.name} (sha256 ")
     assert str(tmp_path) not in str(recorded)
-    assert {"work", "workers", "hold", "log_every"}.isdisjoint(recorded)
+    assert {"work", "workers", "cache_in_memory", "log_every"}.isdisjoint(recorded)
 
 
 def test_listing_decodes_nothing(tones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A suite asks for the identity of an upstream before it knows whether to make it."""
-    held = config(tones, hold=True)
+    held = config(tones, cache_in_memory=True)
     decoded: list[Path] = []
     real = audio_set._decode
 

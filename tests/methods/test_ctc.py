@@ -143,7 +143,7 @@ def test_passes_say_how_many_steps(letters: Path) -> None:
 def test_listing_decodes_nothing(letters: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("s3prl_compress.audio.audio_set._decode", None)
     for method, more in (("ctc", {}), ("self_pinching", {"objective": "ctc"})):
-        held = check_settings(method, {"audio": letters, "hold": True} | more)
+        held = check_settings(method, {"audio": letters, "cache_in_memory": True} | more)
         assert len(held.recorded()["transcripts"]) == 64
 
 

@@ -18,7 +18,7 @@ from ..surgery.test_binarize import encoder_of
 from .test_structured import SMOKE
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
-    "structured": ("structured", {"sparsity": 0.1, "spread": 1.0}),
+    "structured": ("structured", {"sparsity": 0.1, "gate_init_spread": 1.0}),
     "structured, unequal heads": ("structured", {"sparsity": 0.1, "equal_heads": False}),
     "structured, all units": ("structured", {"sparsity": 0.1, "units": "qk,vo,head,ffn,conv"}),
     "dphubert": ("dphubert", {"sparsity": 0.1}),
@@ -102,7 +102,7 @@ def test_a_target_that_next_to_nothing_cannot_meet(name: str, transcribed: Path)
 def test_a_unit_without_rivals_starts_as_all_did() -> None:
     encoder = some("hubert")
     gated = MaskedEncoder(encoder, {"qk": 0.5, "vo": 0.5, "ffn": 0.5}, straight_through=True)
-    gated.start_by_magnitude(1.0)
+    gated.init_gates_by_magnitude(1.0)
     qk, ffn = gated.log_alpha("qk"), gated.log_alpha("ffn")
     assert qk[:3].abs().tolist() == pytest.approx([0, 1, 1], abs=1e-4)  # heads of 1 and 2
     assert float(ffn[96]) == 0  # the second layer's only unit

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from s3prl_compress.common.errors import InputError
-from s3prl_compress.distillation import distill as learned
 from s3prl_compress.encoder import fingerprint, load, save
 from s3prl_compress.methods import available, compress
+from s3prl_compress.training import stages
 
 from ..support.small import assert_same, reached, speech
 from ..surgery.test_binarize import encoder_of
@@ -32,7 +32,12 @@ SMOKE: dict[str, Any] = {
         ("structured", "hubert", False, {"sparsity": 0.4}),
         ("structured", "wavlm", True, {"sparsity": 0.4, "units": "qk,vo,head,ffn,conv"}),
         ("structured", "wav2vec2", False, {"sparsity": 0.3, "head_multiple": 4}),
-        ("structured", "hubert", False, {"sparsity": 0.3, "equal_heads": False, "spread": 1.0}),
+        (
+            "structured",
+            "hubert",
+            False,
+            {"sparsity": 0.3, "equal_heads": False, "gate_init_spread": 1.0},
+        ),
         ("dphubert", "hubert", False, {"sparsity": 0.4}),
         ("dphubert", "wavlm", True, {"sparsity": 0.4, "final_steps": 0}),
     ],
@@ -58,23 +63,25 @@ def test_it_is_smaller_and_saved(
 def test_heads_of_a_layer_are_equal_unless_told_otherwise(tones: Path) -> None:
     settings = SMOKE | {"audio": tones, "sparsity": 0.4, "units": "qk,vo,ffn"}
     for spread in (0.0, 2.0):
-        smaller = compress(encoder_of(), "structured", spread=spread, **settings)
+        smaller = compress(encoder_of(), "structured", gate_init_spread=spread, **settings)
         for layer in smaller.shape.layers:
             assert len({(head.qk, head.vo) for head in layer.heads}) <= 1
-    unequal = compress(encoder_of(), "structured", spread=2.0, equal_heads=False, **settings)
+    unequal = compress(
+        encoder_of(), "structured", gate_init_spread=2.0, equal_heads=False, **settings
+    )
     layers = unequal.shape.layers
     assert any(len({(head.qk, head.vo) for head in layer.heads}) > 1 for layer in layers)
 
 
 def test_gates_move_towards_the_target(tones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found: dict[str, Any] = {}
-    real = learned.train
+    real = stages.train
 
     def spy(*arguments: Any, **named: Any) -> Any:
         found[named["name"]] = real(*arguments, **named)
         return found[named["name"]]
 
-    monkeypatch.setattr(learned, "train", spy)
+    monkeypatch.setattr(stages, "train", spy)
     settings = SMOKE | {"steps": 30, "final_steps": 2, "warmup": 0.1}
     compress(encoder_of(), "structured", audio=tones, sparsity=0.5, **settings)
     entries = found["gates"].training
@@ -91,7 +98,7 @@ def test_a_killed_run_goes_on_to_the_same_encoder(
     encoder = encoder_of()
     settings = SMOKE | {"sparsity": 0.4, "audio": tones}
     expected = compress(encoder, "structured", work=tmp_path / "whole", **settings)
-    real = learned.train
+    real = stages.train
 
     def killed(model: Any, batches: Any, *rest: Any, **named: Any) -> Any:
         def cut(first: int) -> Any:
@@ -102,7 +109,7 @@ def test_a_killed_run_goes_on_to_the_same_encoder(
 
         return real(model, cut if named["name"] == stage else batches, *rest, **named)
 
-    monkeypatch.setattr(learned, "train", killed)
+    monkeypatch.setattr(stages, "train", killed)
     with pytest.raises(KeyboardInterrupt):
         compress(encoder, "structured", work=tmp_path / "cut", **settings)
     monkeypatch.undo()

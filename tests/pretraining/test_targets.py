@@ -79,7 +79,7 @@ def test_hidden_states_are_the_encoder_s() -> None:
 
 
 def test_what_cannot_be_clustered(tones: Path) -> None:
-    with pytest.raises(InputError, match="no earlier model"):
+    with pytest.raises(InputError, match="no previous model"):
         frame_features(HiddenTargets(layer=1), TINY, None)
     fast = dense_shape("hubert", conv_strides=(5, 2, 2, 2, 2, 2, 1))
     with pytest.raises(InputError, match="frames of this model"):

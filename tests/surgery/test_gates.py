@@ -85,7 +85,7 @@ def test_soft_gates_in_eval_mode_are_the_published_ones() -> None:
     assert torch.equal(gates.hard(), masks > 0)
 
 
-def test_settled_gates_keep_the_scale_that_they_learned() -> None:
+def test_fixed_gates_keep_the_scale_that_they_learned() -> None:
     for straight_through, scale in ((True, 1.0), (False, 0.354344)):
         gates = gates_at(-0.5, straight_through, size=4).eval()
         wanted = torch.tensor([True, False, False, True])

@@ -111,7 +111,7 @@ def test_every_gate_learns(layer_norm: bool, straight_through: bool) -> None:
     assert encoder.encoder.layers[0].attention.q_proj.weight.grad is None
 
 
-def test_settled_gates_keep_what_was_chosen() -> None:
+def test_fixed_gates_keep_what_was_chosen() -> None:
     encoder = small_encoder()
     for straight_through in (True, False):
         gated = random_gates(encoder, PUBLISHED, 1, straight_through=straight_through)
@@ -122,7 +122,7 @@ def test_settled_gates_keep_what_was_chosen() -> None:
 
 
 @pytest.mark.parametrize("straight_through", [True, False])
-def test_units_are_settled_on_the_device_of_the_gates(straight_through: bool) -> None:
+def test_units_are_fixed_on_the_device_of_the_gates(straight_through: bool) -> None:
     """Of several processes each trains on a GPU of its own; what stays is chosen on the CPU.
 
     torch refuses to mix tensors of the device "meta" with others, as it does with those of GPUs.
@@ -151,14 +151,14 @@ def test_without_a_projection_the_last_convolution_has_no_gates() -> None:
 
 def test_units_are_pruned_before_they_are_factored() -> None:
     factored = compress(small_encoder(), "low_rank", sparsity=0.25)
-    with pytest.raises(InputError, match="prune units first"):
+    with pytest.raises(InputError, match="methods with gates need dense linears"):
         MaskedEncoder(factored, EVERYTHING, straight_through=True)
 
 
 def test_gates_of_strong_units_start_ahead() -> None:
     encoder = small_encoder("hubert")
     gated = MaskedEncoder(encoder, EVERYTHING, straight_through=True)
-    gated.start_by_magnitude(2.0)
+    gated.init_gates_by_magnitude(2.0)
     kinds: tuple[UnitKind, ...] = ("qk", "vo", "ffn")
     for kind in kinds:
         groups = groups_of(encoder.shape, (kind,))

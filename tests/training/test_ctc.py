@@ -10,7 +10,7 @@ from s3prl_compress.audio import open_transcribed
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import CTCHead, load
 from s3prl_compress.encoder.ctc_text import encode
-from s3prl_compress.training.ctc import TranscribedBatches, ctc_loss, without_long_ones
+from s3prl_compress.training.ctc import TranscribedBatches, ctc_loss, drop_long_utterances
 
 VOCABULARY = ("a", "|", "<pad>", "b")
 
@@ -84,8 +84,8 @@ def test_batches_keep_whole_utterances_with_their_texts(transcribed: Path) -> No
 
 def test_long_utterances_are_left_out(transcribed: Path) -> None:
     speech = open_transcribed(transcribed)
-    short = without_long_ones(speech, 1.0)
+    short = drop_long_utterances(speech, 1.0)
     assert 0 < len(short.texts) < len(speech.texts)
     assert max(short.audio.lengths) <= 16_000
     with pytest.raises(InputError, match="longer than"):
-        without_long_ones(speech, 0.01)
+        drop_long_utterances(speech, 0.01)

@@ -148,7 +148,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
         for batch in batches(first):
             yield {"x": batch["x"], "y": batch["y"] * float("inf")}
 
-    with pytest.raises(InputError, match="no finite number at step 2"):
+    with pytest.raises(InputError, match="is not finite at step 2"):
         train(Regression(), broken, settings(), tmp_path)
     assert not (tmp_path / "state").exists()
 

@@ -1,6 +1,6 @@
-"""Folding: channels that are alike become one, in both matrices that they stand in.
+"""Folding: similar channels are merged into one, in both matrices that they belong to.
 
-For a cluster of channels j with one and the same input weights, `sum_j c_j f(w_j x)` is
+For a cluster of channels j with identical input weights, `sum_j c_j f(w_j x)` is
 `(sum_j c_j) f(w x)`: rows are averaged, the next matrix's columns summed. In q and k it is a dot
 product `sum_j (q_j x)(k_j y)` that is kept: q rows are averaged, k rows summed, which is the
 cluster's size times their mean. Duplicates fold without any change of the output.
@@ -23,9 +23,9 @@ from .kmeans import Labels, sizes, sums
 
 
 def can_fold(encoder: SpeechEncoder, group: Group) -> bool:
-    """Say whether both linears of a group can be folded: sparse and shared ones cannot.
+    """Return whether both linears of a group can be folded; sparse and shared ones cannot.
 
-    Averages would fill a sparse matrix up again, and give shared rows new values.
+    Averaging would fill in the zeros of a sparse matrix, and would separate shared rows.
     """
     return all(
         isinstance(get_linear(encoder, group.layer, name), DenseLinear | LowRankLinear)
@@ -34,7 +34,7 @@ def can_fold(encoder: SpeechEncoder, group: Group) -> bool:
 
 
 def channel_rows(encoder: SpeechEncoder, group: Group) -> Tensor:
-    """Return what makes two channels of a group alike, one row each, biases included.
+    """Return the vectors by which the channels of a group are compared, [channels, d].
 
     [fc1_j ; b1_j] for FFN units, the same of v; q and k side by side, since they fold together.
     """
@@ -49,18 +49,20 @@ def channel_rows(encoder: SpeechEncoder, group: Group) -> Tensor:
 
 
 def fold_units(encoder: SpeechEncoder, labels: Mapping[Group, Labels]) -> SpeechEncoder:
-    """Return a new encoder in which the channels of each cluster are one.
+    """Return a new encoder in which the channels of each cluster are merged.
 
-    `labels` has the cluster of every channel of some groups, numbered from 0 without gaps.
+    Args:
+        encoder: the encoder; it is not changed.
+        labels: the cluster of every channel of each group, numbered from 0 without gaps.
     """
     linears: dict[tuple[int, str], Linear] = {}
     layers = list(encoder.shape.layers)
     by_place: dict[tuple[int, str], dict[int, tuple[Group, Labels]]] = {}
     for group, own in labels.items():
         by_place.setdefault((group.layer, group.kind), {})[group.start] = (group, own)
-    for (number, kind), found in by_place.items():
+    for (number, kind), by_start in by_place.items():
         layer = encoder.shape.layers[number]
-        whole = _whole(found, layer.ffn if kind == "ffn" else _rows(encoder, number, kind))
+        whole = _whole(by_start, layer.ffn if kind == "ffn" else _rows(encoder, number, kind))
         first, second = (get_linear(encoder, number, name) for name in PAIRS[kind])
         linears[number, PAIRS[kind][0]] = fold_rows(first, whole, mean=True)
         linears[number, PAIRS[kind][1]] = (
@@ -71,7 +73,7 @@ def fold_units(encoder: SpeechEncoder, labels: Mapping[Group, Labels]) -> Speech
             layers[number] = changed.model_copy(update={"ffn": int(whole.max()) + 1})
             continue
         heads = list(changed.heads)
-        for group, own in found.values():
+        for group, own in by_start.values():
             assert group.head is not None
             size = int(own.max()) + 1
             heads[group.head] = heads[group.head].model_copy(update={kind: size})
@@ -90,7 +92,7 @@ def fold_rows(linear: Linear, labels: Labels, *, mean: bool) -> Linear:
 
     bias = fold(old_bias[:, None])[:, 0]
     if isinstance(linear, LowRankLinear):
-        return _settled(linear.factor_in, fold(linear.factor_out), bias)
+        return _factored_or_dense(linear.factor_in, fold(linear.factor_out), bias)
     return dense_linear(fold(dense_weight(linear)), bias)
 
 
@@ -101,12 +103,12 @@ def fold_columns(linear: Linear, labels: Labels) -> Linear:
         return sums(columns.t(), labels).t().to(columns.dtype)
 
     if isinstance(linear, LowRankLinear):
-        return _settled(fold(linear.factor_in), linear.factor_out, linear.bias)
+        return _factored_or_dense(fold(linear.factor_in), linear.factor_out, linear.bias)
     return dense_linear(fold(dense_weight(linear)), dense_bias(linear))
 
 
-def _settled(factor_in: Tensor, factor_out: Tensor, bias: Tensor) -> Linear:
-    """Return two factors as they are, or their product where they no longer pay."""
+def _factored_or_dense(factor_in: Tensor, factor_out: Tensor, bias: Tensor) -> Linear:
+    """Return two factors as a low-rank linear, or their product where they save nothing."""
     if saves_parameters(len(factor_in), len(factor_out), factor_in.shape[1]):
         return low_rank_linear(factor_in, factor_out, bias)
     return dense_linear(factor_out @ factor_in, bias)
@@ -117,13 +119,13 @@ def _rows(encoder: SpeechEncoder, layer: int, kind: str) -> int:
     return shape.qk_size if kind == "qk" else shape.vo_size
 
 
-def _whole(found: Mapping[int, tuple[Group, Labels]], size: int) -> Labels:
-    """Return clusters of all rows of a matrix: those of its groups, and each other row its own."""
+def _whole(by_start: Mapping[int, tuple[Group, Labels]], size: int) -> Labels:
+    """Return the clusters of all rows of a matrix; rows of other groups are their own cluster."""
     whole = np.empty(size, dtype=np.int64)
     row = clusters = 0
     while row < size:
-        if row in found:
-            group, own = found[row]
+        if row in by_start:
+            group, own = by_start[row]
             whole[row : row + group.size] = own + clusters
             clusters += int(own.max()) + 1
             row += group.size

@@ -1,11 +1,11 @@
 """K-means over the rows of a weight matrix, and its distortion for every number of clusters.
 
 The distortion curve D(K), inertia over total inertia, comes from one Ward tree per matrix
-(Ward 1963): a merge's height says what it adds to the inertia, so that the tree gives all K at
-once where k-means would have to run for each. A cut through the tree is also the start of
-Lloyd's steps: at the few merges that a mild compression makes, it finds the rows that lie next
-to each other, duplicates first, which random rows as a start cannot. It costs a matrix product
-and one clustering, where a k-means++ start with nearly as many clusters as rows costs far more.
+(Ward 1963): the height of a merge gives its contribution to the inertia, so one tree yields D(K)
+for all K, where k-means would have to run once per K. A cut through the tree also initialises
+Lloyd's iterations. In a mild compression, with few merges, it finds the rows that are closest to
+each other, duplicates first, which random rows cannot. It costs one matrix product and one
+hierarchical clustering; k-means++ with nearly as many clusters as rows costs far more.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class WardTree:
-    """The merges of n rows into one cluster, cheapest first."""
+    """The merges of n rows into one cluster, in ascending order of cost."""
 
     merges: NDArray[np.int64]
     """The two clusters that each merge joins, [n - 1, 2]; cluster n + i is made by merge i."""
     costs: NDArray[np.float64]
-    """What each merge adds to the inertia, [n - 1]; rising."""
+    """Increase of the inertia by each merge, ascending, [n - 1]."""
 
     @property
     def size(self) -> int:
@@ -60,7 +60,7 @@ def ward_tree(rows: Tensor) -> WardTree:
     squares = points.square().sum(dim=1)
     gram = points @ points.t()
     distances = (squares[:, None] + squares[None, :] - 2 * gram).clamp_(min=0)
-    # Identical rows leave a rounding error behind; a real difference of that size is none.
+    # Identical rows have a small distance by rounding; treat distances of that size as zero.
     distances[distances <= 1e-13 * (squares[:, None] + squares[None, :])] = 0
     distances.fill_diagonal_(0)
     if len(points) < 2:
@@ -85,11 +85,11 @@ def cluster(rows: Tensor, clusters: int, *, tree: WardTree | None, steps: int, s
     """Return the cluster of each of `rows` [n, d], numbered from 0 without gaps.
 
     Args:
-        rows: what is clustered.
-        clusters: K; fewer come back where random rows are duplicates.
-        tree: Ward tree to start from, or None for K random rows.
-        steps: most of Lloyd's steps; 0 leaves the cut as it is.
-        seed: of the random start.
+        rows: the vectors to cluster.
+        clusters: number of clusters K; the result can have fewer if random rows are duplicates.
+        tree: Ward tree whose cut is the initialisation; None for K random rows.
+        steps: largest number of Lloyd's iterations; with 0 the cut itself is returned.
+        seed: random seed for choosing rows.
     """
     count = len(rows)
     if clusters >= count:
@@ -106,10 +106,10 @@ def cluster(rows: Tensor, clusters: int, *, tree: WardTree | None, steps: int, s
     means = KMeans(clusters, init=start, n_init=1, max_iter=max(steps, 1), tol=0, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # few steps, or duplicate rows
-        found = means.fit(points).labels_
-    if tree is not None and len(np.unique(found)) < clusters:
-        return labels  # among duplicates k-means empties clusters: the cut has all that are asked
-    return np.unique(found, return_inverse=True)[1].astype(np.int64)
+        fitted = means.fit(points).labels_
+    if tree is not None and len(np.unique(fitted)) < clusters:
+        return labels  # k-means empties clusters among duplicates; the cut has all K
+    return np.unique(fitted, return_inverse=True)[1].astype(np.int64)
 
 
 def sums(rows: Tensor, labels: Labels) -> Tensor:

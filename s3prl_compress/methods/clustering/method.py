@@ -1,4 +1,4 @@
-"""Parameter clustering: channels that are alike are stored, and computed, once."""
+"""Parameter clustering: similar channels are stored and computed once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...encoder.cost import nonzero_parameters
 from ...encoder.linear import Linear, dense_bias, dense_weight
 from ...encoder.model import SpeechEncoder
 from ...surgery.budget import Counts, RemovalOrder, find_sparsity
-from ...surgery.channels import groups_of, queues_of, selection_of
+from ...surgery.channels import groups_of, pruning_schedules, selection_of
 from ...surgery.cutting import parameters_after, stored_weights
 from ...surgery.rebuild import get_linear, rebuild, shared_linear
 from ...surgery.setting_types import ALL_LINEARS, HiddenUnitNames, LinearNames, Multiple, Sparsity
@@ -29,27 +29,29 @@ class ClusteringConfig(MethodConfig):
     """Settings of parameter clustering."""
 
     sparsity: Sparsity = 0.1
-    """Fraction of the parameters that the encoder stores which goes. Without training after it,
-    the paper's 10 % is usable and its 50 % is not."""
+    """Fraction of the given encoder's stored parameters to remove, between 0 and 1. Without
+    training afterwards, the paper's 0.1 is usable and its 0.5 is not."""
     form: Literal["fold", "share"] = "fold"
-    """fold: fewer FFN units and smaller heads; share: the same widths, with rows that several
-    outputs have in common stored and computed once."""
+    """What clustering changes. fold: removes FFN units and dimensions of heads, which makes the
+    model smaller and faster; share: keeps all widths, and stores and computes rows that several
+    outputs share only once."""
     allocation: Literal["mixed", "uniform"] = "mixed"
-    """mixed: one distortion for all matrices, each with the number of clusters that it needs;
-    uniform: the same fraction of the channels everywhere."""
+    """How the target is distributed. mixed: the same distortion in all matrices, each with the
+    number of clusters that this takes; uniform: the same fraction of the channels everywhere."""
     units: HiddenUnitNames = ("ffn", "qk", "vo")
-    """Form fold: ffn (FFN units), qk and vo (dimensions inside each head)."""
+    """Which channels are clustered, with form fold: ffn (FFN units), qk and vo (dimensions inside
+    heads)."""
     multiple: Multiple = 1
-    """Form fold: sizes that change become multiples of this. 8 suits processors; fewer targets can
-    be met exactly."""
+    """Sizes that change become multiples of this number, with form fold. Multiples of 8 suit
+    processors; the larger it is, the fewer targets can be met."""
     linears: LinearNames = ALL_LINEARS
-    """Form share: which of the six linears."""
+    """Which of the six linears of each layer are clustered, with form share."""
     start: Start = "ward"
-    """Of k-means: a cut through the Ward tree, or random rows."""
+    """Initialisation of k-means. ward: a cut through a Ward tree; random: random rows."""
     steps: int = Field(default=10, ge=0)
-    """Most of Lloyd's steps."""
+    """Largest number of iterations of k-means."""
     seed: int = Field(default=0, ge=0)
-    """Of the random start."""
+    """Random seed for choosing rows, with start random."""
 
     @model_validator(mode="after")
     def _settings_of_the_form(self) -> ClusteringConfig:
@@ -64,11 +66,11 @@ class ClusteringConfig(MethodConfig):
 def clustering(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncoder:
     """Cluster channels by k-means and keep one of each cluster; needs no data and no training.
 
-    fold acts on FFN units, on v and out inside a head, and on q and k together inside a head,
-    where both matrices are dense or low-rank, and leaves others alone; share on linears of any
-    kind, where that stores less. At least one channel stays of each. Heads of one layer that
-    have one size keep one size. With the mixed allocation D_l(K), inertia over total inertia, is
-    at most one and the same distortion in every matrix.
+    Form fold applies to FFN units, to v and out inside a head, and to q and k together inside a
+    head, if both matrices are dense or low-rank. Form share applies to linears of any kind where
+    it saves parameters. At least one channel of each group remains. Heads of equal size in a layer
+    stay equal. With allocation mixed, the distortion D_l(K), inertia over total inertia, has the
+    same upper bound in every matrix.
 
     Reference:
         After Xu et al., Interspeech 2026, arXiv 2606.11836 (channel-wise parameter clustering by
@@ -80,21 +82,21 @@ def clustering(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncode
 
 def _fold(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncoder:
     groups = [g for g in groups_of(encoder.shape, config.units) if can_fold(encoder, g)]
-    queues = queues_of(groups, config.multiple, heads_together=True)
+    schedules = pruning_schedules(groups, config.multiple, heads_together=True)
     trees = [
         ward_tree(channel_rows(encoder, group))
         for group in tqdm(groups, desc="distances", file=sys.stderr, leave=False)
     ]
     keys = [
-        _keys([trees[position] for position in queue.positions], config)[queue.gone - 1]
-        for queue in queues
+        _keys([trees[position] for position in schedule.positions], config)[schedule.removed - 1]
+        for schedule in schedules
     ]
 
     def left(counts: Counts) -> dict[int, int]:
         return {
-            position: groups[position].size - queue.lost(steps)
-            for queue, steps in zip(queues, counts.tolist(), strict=True)
-            for position in queue.positions
+            position: groups[position].size - schedule.removed_after(steps)
+            for schedule, steps in zip(schedules, counts.tolist(), strict=True)
+            for position in schedule.positions
         }
 
     counts = find_sparsity(
@@ -102,7 +104,7 @@ def _fold(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncoder:
         config.sparsity,
         nonzero_parameters(encoder),
         RemovalOrder(keys),
-        # What a fold stores depends on the number of channels that are left, not on which.
+        # The size of the result depends on the number of remaining channels, not on which.
         lambda counts: parameters_after(
             encoder,
             selection_of(
@@ -152,7 +154,7 @@ def _share(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncoder:
     )
     pays = shared(counts) < now
     linears: dict[tuple[int, str], Linear] = {}
-    for place, tree, gone, less in tqdm(
+    for place, tree, merged, less in tqdm(
         list(zip(places, trees, counts.tolist(), pays.tolist(), strict=True)),
         desc="k-means",
         file=sys.stderr,
@@ -162,7 +164,7 @@ def _share(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncoder:
             rows = _rows(encoder, *place)
             start = tree if config.start == "ward" else None
             labels = cluster(
-                rows, tree.size - gone, tree=start, steps=config.steps, seed=config.seed
+                rows, tree.size - merged, tree=start, steps=config.steps, seed=config.seed
             )
             means = centroids(rows, labels).to(rows.dtype)
             linears[place] = shared_linear(
@@ -172,13 +174,13 @@ def _share(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncoder:
 
 
 def _keys(trees: list[WardTree], config: ClusteringConfig) -> np.ndarray:
-    """Return the key of each merge, made in all `trees` (of one size) at once."""
+    """Return the key of each merge, carried out in all `trees` (of equal size) at once."""
     if config.allocation == "uniform":
         return np.arange(1, trees[0].size) / trees[0].size
     return distortion(trees)
 
 
 def _rows(encoder: SpeechEncoder, layer: int, name: str) -> Tensor:
-    """Return the rows of a linear, each with its bias at the end, [out, in + 1]."""
+    """Return the rows of a linear, each followed by its bias, [out, in + 1]."""
     linear = get_linear(encoder, layer, name)
     return torch.cat([dense_weight(linear), dense_bias(linear)[:, None]], dim=1).detach()

@@ -1,4 +1,4 @@
-"""Linears as gated factors: which singular values of which matrix stay is learned."""
+"""Linears as gated factors, for learning which singular values to keep."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ...surgery.parametrized import ParametrizedEncoder, Place, dense_weights, k
 from ...surgery.rebuild import dense_linear, get_linear, low_rank_linear, rebuild
 
 _SURE = 4.6  # log-odds of 99 to 1
-_EDGE = 3.0  # in a softer start so many gates are undecided that their noise hides the rest
+_EDGE = 3.0  # a softer start leaves so many gates undecided that their noise dominates
 
 
 class GatedFactors(nn.Module):
     """W = U diag(s z) V^T, with a gate z for every singular value s.
 
     Args:
-        weight: [out, in]; its thin SVD is the start.
+        weight: matrix whose thin SVD is the initial value, [out, in].
     """
 
     def __init__(self, weight: Tensor) -> None:
@@ -39,29 +39,29 @@ class GatedFactors(nn.Module):
 
     @property
     def per_value(self) -> int:
-        """Parameters that one singular value costs: m + n."""
+        """Number of parameters per singular value, m + n."""
         return self.left.shape[0] + self.right.shape[1]
 
     def weight(self) -> Tensor:
-        """Return the matrix that takes effect, [out, in].
+        """Return the effective matrix, [out, in].
 
-        Putting it together first costs less than the factors' own products as soon as a batch
-        has more frames than the matrix has rows.
+        Multiplying the factors first is cheaper than applying them one after the other as soon as
+        a batch has more frames than the matrix has rows.
         """
         return (self.left * (self.values * self.gates())) @ self.right
 
     def expected_size(self) -> Tensor:
-        """Return (m + n) sum P(open), a scalar.
+        """Return the expected number of parameters, (m + n) sum P(open), a scalar.
 
-        Without a minimum with m n, at which a matrix would stay dense: where all gates are open
-        the minimum has no gradient at all, and none would ever close.
+        It is not bounded by m n, the size of the dense matrix: the bound would have no gradient
+        where all gates are open, and none would ever close.
         """
         return self.per_value * self.gates.open_probability().sum()
 
-    def harden(self, kept: Tensor) -> tuple[Tensor, Tensor]:
+    def truncated(self, kept: Tensor) -> tuple[Tensor, Tensor]:
         """Return factors [r, in] and [out, r] of the singular values that are `kept` [n], bool.
 
-        Each gets the root of the singular value, so that both are of one size.
+        Each factor gets the square root of the singular values, so that both have similar norms.
         """
         values = self.values.detach()[kept]
         root = values.abs().sqrt()
@@ -70,12 +70,12 @@ class GatedFactors(nn.Module):
 
 
 class FactoredEncoder(ParametrizedEncoder):
-    """An encoder whose linears at `places`, which are dense, run as gated factors.
+    """An encoder whose linears at `places` run as gated factors.
 
     Args:
-        encoder: the student.
-        places: which linears are factored.
-        total: parameters that sparsity is relative to; those of the encoder by default.
+        encoder: the student; its linears at `places` are dense.
+        places: linears to factor.
+        total: number of parameters that sparsity refers to; by default that of the encoder.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class FactoredEncoder(ParametrizedEncoder):
         self.factors = nn.ModuleDict(
             {key_of(place): GatedFactors(weight) for place, weight in stored.items()}
         )
-        for weight in stored.values():  # the factors stand for them
+        for weight in stored.values():  # the factors are trained in their place
             weight.requires_grad_(False)
         own = nonzero_parameters(encoder)
         self.total = total or own
@@ -95,12 +95,12 @@ class FactoredEncoder(ParametrizedEncoder):
 
     def factored(self, place: Place) -> GatedFactors:
         """Return the factors of a linear."""
-        found = self.factors[key_of(place)]
-        assert isinstance(found, GatedFactors)
-        return found
+        factors = self.factors[key_of(place)]
+        assert isinstance(factors, GatedFactors)
+        return factors
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the matrices that take effect."""
+        """Return the effective matrices."""
         return {weight_name(place): self.factored(place).weight() for place in self.places}
 
     def expected_sparsity(self) -> Tensor:
@@ -109,11 +109,11 @@ class FactoredEncoder(ParametrizedEncoder):
         return 1 - (self.others + torch.stack(sizes).sum()) / self.total
 
     @torch.no_grad()
-    def start_by_energy(self, sparsity: float) -> None:
-        """Set the gates so that the expected sparsity is `sparsity`, strong values rather open.
+    def init_gates_by_energy(self, sparsity: float) -> None:
+        """Set the gates to the expected sparsity `sparsity`, large singular values more open.
 
-        P(open) = e^3 / (e^3 + t^3), where e is a singular value's share of its matrix's energy
-        and t one number for all: an energy threshold without a sharp edge.
+        P(open) = e^3 / (e^3 + t^3), where e is a singular value's fraction of its matrix's energy
+        and t is the same for all matrices: an energy threshold with a soft edge.
         """
         shares = []
         for place in self.places:
@@ -131,32 +131,33 @@ class FactoredEncoder(ParametrizedEncoder):
             missed(brentq(missed, low, high, xtol=1e-4))
 
     def ranking(self) -> list[NDArray[np.float64]]:
-        """Return the gates' log-odds of every linear, weakest first."""
+        """Return the gates' log-odds of every linear, in ascending order."""
         gates = [self.factored(place).gates for place in self.places]
         return [own.log_alpha.detach().double().sort().values.cpu().numpy() for own in gates]
 
     def stored_sizes(self, place: Place) -> NDArray[np.int64]:
-        """Return how many weights of a linear are stored with 0, 1, ... singular values."""
+        """Return how many weights of a linear are stored if 0, 1, ... singular values are kept."""
         own = self.factored(place)
         dense = len(own.left) * own.right.shape[1]
         return np.minimum(np.arange(len(own.values) + 1) * own.per_value, dense)
 
     def strongest(self, place: Place, count: int) -> Tensor:
-        """Return a mask of the `count` singular values of a linear whose gates are most open."""
+        """Return a mask of the `count` singular values of a linear with the largest log-odds."""
         odds = self.factored(place).gates.log_alpha.detach()
         kept = torch.zeros_like(odds, dtype=torch.bool)
-        # Of equal ones the larger singular values, which come first.
+        # The sort is stable, so ties go to larger singular values, which come first.
         kept[odds.argsort(descending=True, stable=True)[:count]] = True
         return kept
 
-    def hardened(self, ranks: Mapping[Place, int]) -> SpeechEncoder:
-        """Return the encoder with so many singular values of each linear, as two factors.
+    def pruned(self, ranks: Mapping[Place, int]) -> SpeechEncoder:
+        """Return the encoder with the given number of singular values of each linear.
 
-        A linear stays dense where factors do not pay; only those singular values are in it, too.
+        A linear becomes two factors, or, where these would save nothing, the dense product of
+        them.
         """
         linears: dict[Place, Linear] = {}
         for place, rank in ranks.items():
-            factor_in, factor_out = self.factored(place).harden(self.strongest(place, rank))
+            factor_in, factor_out = self.factored(place).truncated(self.strongest(place, rank))
             bias = get_linear(self.encoder, *place).bias
             if saves_parameters(rank, len(factor_out), factor_in.shape[1]):
                 linears[place] = low_rank_linear(factor_in, factor_out, bias)  # type: ignore[arg-type]

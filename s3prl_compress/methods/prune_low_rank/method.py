@@ -1,4 +1,4 @@
-"""Unstructured pruning, then low rank: a sparse model is pruned into one that factors well."""
+"""Unstructured pruning, then low-rank factors with learned ranks."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ...distillation.config import FinalDistillationConfig
-from ...distillation.distill import distill, final_distillation
-from ...distillation.gated import gate_rules
-from ...distillation.layers import DistillationLoss
-from ...distillation.losses import build_distillation_loss
+from ...distillation import (
+    DistillationLoss,
+    FinalDistillationConfig,
+    build_distillation_loss,
+    distill,
+    final_distillation,
+    gate_param_groups,
+)
 from ...encoder.cost import nonzero_parameters
 from ...encoder.linear import DenseLinear, SparseLinear
 from ...encoder.model import SpeechEncoder
 from ...surgery.budget import Counts, RemovalOrder, find_sparsity
 from ...surgery.parametrized import check_budget, kept_budget, linears_of, with_dense_linears
 from ...surgery.setting_types import Sparsity
-from ...training.penalty import SparsityPenalty
+from ...training import SparsityPenalty, Stage
 from ...training.sparsity import SparsityLagrangian
-from ...training.stages import Stage
 from ..low_rank import LowRankConfig, low_rank
 from ..registry import register
 from .factored import FactoredEncoder
-from .gradual import GradualPruning, MaskedWeights, Ramp
+from .gradual_pruning import CubicSchedule, GradualPruning, MaskedWeights
 from .nuclear import NuclearForm
 
 Part = Literal["prune", "factor", "distil"]
@@ -35,42 +37,45 @@ class PruneLowRankConfig(FinalDistillationConfig):
     """Settings of pruning then low rank; `steps`, `learning_rate`, `warmup` are pruning's."""
 
     sparsity: Sparsity = 0.5
-    """Fraction of the parameters that the encoder stores which goes."""
+    """Fraction of the given encoder's stored parameters to remove, between 0 and 1."""
     stages: tuple[Part, ...] = PARTS
-    """Which parts are done, for ablations: prune (and stop there: sparse linears), factor (of
-    what pruning left, or of the encoder as it is), distil (what there is then)."""
+    """Which stages to run, for ablations, separated by commas. prune: prune weights, which alone
+    gives sparse linears; factor: factor the pruned or the given matrices; distil: distil the
+    result."""
     prune_sparsity: Sparsity | None = None
-    """Fraction of the parameters that pruning takes before factors are made; by default
-    `sparsity`."""
+    """Fraction of the parameters that the stage prune removes before matrices are factored. The
+    default is `sparsity`."""
     prune_ramp: float = Field(default=0.5, gt=0, le=1)
-    """Fraction of `steps` during which the number of weights falls, on a cubic schedule, to that
-    of `prune_sparsity`. The remaining steps train with the final masks."""
+    """Fraction of `steps` during which weights are removed, on a cubic schedule. The remaining
+    updates train with the final masks."""
     masks: int = Field(default=100, ge=1)
-    """Least number of times that masks are computed during the ramp, each time at the beginning
-    of an update; with every update in a ramp of fewer updates than that."""
+    """Smallest number of times that masks are computed while weights are removed, each time at the
+    beginning of an update. With fewer updates than that, they are computed in every update."""
     scope: Literal["global", "layer"] = "global"
-    """global: one threshold for all matrices; layer: the same fraction of each."""
+    """How pruning is distributed. global: one threshold for all matrices; layer: the same fraction
+    of each matrix."""
     nuclear: NuclearForm = "fast"
-    """Form of the nuclear norm that is added once the ramp is over: fast (an upper bound), exact,
-    or none."""
+    """Nuclear norm that is added to the loss once masks are final. fast: an upper bound; exact;
+    none."""
     mu: float = Field(default=0.01, ge=0)
-    """Its weight."""
+    """Weight of the nuclear norm in the loss."""
     rank: Literal["learned", "energy", "uniform"] = "learned"
-    """learned: a gate for each singular value; energy and uniform: those of the method low_rank,
-    which need no training."""
+    """How ranks are chosen. learned: by a gate for each singular value; energy and uniform: as the
+    method low_rank does, without training."""
     gate_start: Literal["energy", "open"] = "energy"
-    """energy: gates of weak singular values start closed, so that the target holds from the start;
-    open: all start open, and the target rises."""
+    """Initial state of the gates. energy: gates of small singular values start closed, so that the
+    target is met from the start; open: all start open, and the target sparsity rises."""
     factor_steps: int | None = Field(default=None, ge=1)
-    """Updates of factors and gates; by default half as many as `steps`."""
+    """Number of optimizer updates of the stage factor. The default is half of `steps`."""
     factor_ramp: float = Field(default=0.1, ge=0, le=1)
-    """Fraction of these in which the target rises, where gates start open."""
+    """Fraction of `factor_steps` during which the target sparsity rises linearly, if gates start
+    open."""
     gate_learning_rate: float | None = Field(default=None, gt=0)
-    """Of the gates, at its peak; by default as `structured` has it, 0.02 or 40 / factor_steps,
-    whichever is more."""
+    """Peak learning rate of the gates. The default is 0.02, or 40 / factor_steps if that is
+    larger."""
     multiplier_learning_rate: float | None = Field(default=None, gt=0)
-    """Of the sparsity control's multipliers, which maximize; by default 0.02 or 400 / factor_steps,
-    whichever is more."""
+    """Peak learning rate of the multipliers of the Lagrangian, which are maximised. The default is
+    0.02, or 400 / factor_steps if that is larger."""
 
     @field_validator("stages", mode="before")
     @classmethod
@@ -80,30 +85,31 @@ class PruneLowRankConfig(FinalDistillationConfig):
     @model_validator(mode="after")
     def _in_their_order(self) -> PruneLowRankConfig:
         if self.stages != tuple(part for part in PARTS if part in self.stages):
-            raise ValueError(f"stages come in the order {', '.join(PARTS)}, each once")
+            raise ValueError(f"stages must be in the order {', '.join(PARTS)}, each once")
         if not {"prune", "factor"} & set(self.stages):
-            raise ValueError("stages needs prune or factor, to meet the target")
+            raise ValueError("stages needs prune or factor to meet the target")
         if self.prune_sparsity is not None and not {"prune", "factor"} <= set(self.stages):
-            raise ValueError("prune_sparsity goes with the stages prune and factor")
+            raise ValueError("prune_sparsity needs both of the stages prune and factor")
         return self
 
     def factor_stage(self) -> Stage:
-        """Return the stage in which factors and gates learn."""
+        """Return the stage in which factors and gates are trained."""
         steps = self.factor_steps or max(1, self.steps // 2)
-        rules = gate_rules(steps, self.gate_learning_rate, self.multiplier_learning_rate)
+        rules = gate_param_groups(steps, self.gate_learning_rate, self.multiplier_learning_rate)
         return Stage("factor", steps, self.learning_rate, self.warmup, rules)
 
 
 @register("prune_low_rank", needs="audio", learns=True, version=2)
 def prune_low_rank(encoder: SpeechEncoder, config: PruneLowRankConfig) -> SpeechEncoder:
-    """Prune weights, factor the sparse matrices, and learn which singular values stay.
+    """Prune weights, factor the sparse matrices, and learn which singular values to keep.
 
-    The weights that gradual pruning leaves learn to imitate the given encoder while the nuclear
-    norm keeps their rank low. Then every matrix is decomposed once; a hard-concrete gate for each
-    singular value learns with the factors under sparsity control. The gates with the largest
-    log_alpha stay, as many as the target allows; a matrix stays dense where factors do not pay.
-    At the end what is left is distilled. Acts on the dense and the sparse linears of the layers.
-    Schedules and constants are ours.
+    In the stage prune, weights are removed gradually while the others are distilled from the
+    given encoder; a nuclear norm then keeps the rank of the matrices low. In the stage factor,
+    every matrix is decomposed once, and a hard-concrete gate for each singular value is trained
+    with the factors under a Lagrangian. The singular values whose gates have the largest
+    log_alpha are kept, as many as the target allows; a matrix stays dense where factors would
+    save nothing. At the end the result is distilled. The method applies to dense and sparse
+    linears of the layers. Schedules and constants are ours.
 
     Reference:
         Wang, Zhang: Unstructured pruning and low rank factorisation of self-supervised
@@ -129,21 +135,21 @@ def _prune(
     check_budget("prune_low_rank", encoder, places, sparsity)
     student = MaskedWeights(with_dense_linears(encoder, places), places)
     steps = max(1, round(config.prune_ramp * config.steps))
-    ramp = Ramp(
+    schedule = CubicSchedule(
         first=kept_budget(encoder, places, 0.0),
         last=kept_budget(encoder, places, sparsity),
         steps=steps,
         every=max(1, steps // config.masks),
     )
     pruning = GradualPruning(
-        ramp,
+        schedule,
         together=config.scope == "global",
         nuclear=config.nuclear,
         mu=config.mu,
         total=nonzero_parameters(encoder),
     )
     distill(student, encoder, config, config.stage("prune"), pruning, distance)
-    return student.with_zeros() if "factor" in config.stages else student.hardened()
+    return student.with_zeros() if "factor" in config.stages else student.pruned()
 
 
 def _factor(
@@ -152,19 +158,20 @@ def _factor(
     config: PruneLowRankConfig,
     distance: DistillationLoss,
 ) -> SpeechEncoder:
-    """Return the encoder with factors, smaller than `encoder` by the target."""
+    """Return `pruned` with factored linears, smaller than `encoder` by the target."""
     places = list(linears_of(pruned, (DenseLinear, SparseLinear)))
     dense = with_dense_linears(pruned, places)
     total = nonzero_parameters(encoder)
     if config.rank != "learned":
-        # The target counts what the given encoder stores; zeros in dense linears are more.
+        # low_rank counts against what `dense` stores, which includes the zeros of pruning; the
+        # target refers to what the given encoder stores.
         sparsity = 1 - (1 - config.sparsity) * total / nonzero_parameters(dense)
         return low_rank(dense, LowRankConfig(sparsity=sparsity, allocation=config.rank))
     student = FactoredEncoder(dense, places, total)
     stage = config.factor_stage()
-    _choose_ranks(student, config.sparsity)  # a target that cannot be met is found before training
+    _choose_ranks(student, config.sparsity)  # fails before training if the target cannot be met
     if config.gate_start == "energy":
-        student.start_by_energy(config.sparsity)
+        student.init_gates_by_energy(config.sparsity)
         control = SparsityLagrangian(config.sparsity, 0)
     else:
         control = SparsityLagrangian(
@@ -174,19 +181,19 @@ def _factor(
         )
     distill(student, encoder, config, stage, SparsityPenalty(control), distance)
     counts = _choose_ranks(student, config.sparsity)
-    return student.hardened(dict(zip(student.places, counts, strict=True)))
+    return student.pruned(dict(zip(student.places, counts, strict=True)))
 
 
 def _choose_ranks(student: FactoredEncoder, sparsity: float) -> list[int]:
-    """Return how many singular values of each linear stay; the gates say which."""
+    """Return how many singular values of each linear to keep."""
     keys = student.ranking()
     sizes = [student.stored_sizes(place) for place in student.places]
 
     def stored(counts: Counts) -> int:
         return student.others + sum(
-            int(own[-1 - gone]) for own, gone in zip(sizes, counts.tolist(), strict=True)
+            int(own[-1 - removed]) for own, removed in zip(sizes, counts.tolist(), strict=True)
         )
 
-    order = RemovalOrder([own[:-1] for own in keys])  # one singular value always stays
+    order = RemovalOrder([own[:-1] for own in keys])  # at least one singular value remains
     counts = find_sparsity("prune_low_rank", sparsity, student.total, order, stored)
-    return [len(own) - gone for own, gone in zip(keys, counts.tolist(), strict=True)]
+    return [len(own) - removed for own, removed in zip(keys, counts.tolist(), strict=True)]

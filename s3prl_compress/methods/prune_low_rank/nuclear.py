@@ -1,4 +1,4 @@
-"""The nuclear norm as a loss: what lowers the rank of a matrix that is going to be factored."""
+"""The nuclear norm as a penalty, which lowers the rank of matrices before they are factored."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 NuclearForm = Literal["fast", "exact", "none"]
 
 _NEWTON_SCHULZ_STEPS = 24
-"""Singular values above 1.5 ** -24 of the Frobenius norm, give or take, come out as 1."""
+"""With 24 steps, singular values above about 1.5 ** -24 of the Frobenius norm become 1."""
 
 
 def fast_nuclear_norm(weight: Tensor) -> Tensor:
     """Return the sum of the L2 norms along the shorter side of `weight` [m, n]; O(m n).
 
-    An upper bound of the nuclear norm: a matrix is the sum of its rows (or columns), each of
-    which is a matrix of rank one whose nuclear norm is its L2 norm.
+    This is an upper bound of the nuclear norm: a matrix is the sum of its rows (or columns), and
+    the nuclear norm of a matrix with a single non-zero row is that row's L2 norm.
     """
     over = 1 if weight.shape[0] <= weight.shape[1] else 0
     return torch.linalg.vector_norm(weight, dim=over).sum()
@@ -27,8 +27,8 @@ def fast_nuclear_norm(weight: Tensor) -> Tensor:
 def exact_nuclear_norm(weight: Tensor) -> Tensor:
     """Return the sum of the singular values of `weight` [m, n].
 
-    Its gradient is U V^T, taken by Newton and Schulz anew in every step (see `polar_factor`):
-    matrix products only, where a singular value decomposition per step would take far longer.
+    Its gradient is U V^T, which `polar_factor` computes by matrix products alone; a singular
+    value decomposition in every update would take far longer.
     """
     with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
         direction = polar_factor(weight.detach().float())
@@ -50,13 +50,17 @@ def polar_factor(weight: Tensor, steps: int = _NEWTON_SCHULZ_STEPS) -> Tensor:
 
 
 def nuclear_term(weights: Iterable[Tensor], form: NuclearForm) -> Tensor:
-    """Return the sum over all weights of the nuclear norm by sqrt(m n); masks are already in them.
+    """Return the sum over all matrices of nuclear norm / sqrt(m n), a scalar.
 
-    The division gives matrices of all sizes one unit: a random one of m x n with entries of unit
-    variance has a norm of about min(m, n) sqrt(max(m, n)).
+    The division makes matrices of different sizes comparable: a random m x n matrix with entries
+    of unit variance has a nuclear norm of about min(m, n) sqrt(max(m, n)).
+
+    Args:
+        weights: the masked matrices, [m, n] each.
+        form: fast or exact.
 
     Raises:
-        ValueError: the form is `none`, which has no term.
+        ValueError: the form is `none`.
     """
     if form == "none":
         raise ValueError("nuclear 'none' has no term")

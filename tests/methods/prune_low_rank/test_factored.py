@@ -30,7 +30,7 @@ def test_factors_are_the_truncated_svd(m: int, n: int, data: st.DataObject) -> N
     kept = torch.tensor(data.draw(st.lists(st.booleans(), min_size=min(m, n), max_size=min(m, n))))
     with torch.no_grad():
         factors.gates.log_alpha.copy_(torch.where(kept, 3.0, -3.0))
-    factor_in, factor_out = factors.harden(kept)
+    factor_in, factor_out = factors.truncated(kept)
     assert factor_in.shape == (int(kept.sum()), n)
     torch.testing.assert_close(
         factor_out @ factor_in, factors.weight().detach(), rtol=1e-4, atol=1e-5
@@ -46,11 +46,11 @@ def test_hardened_is_gated_and_dense_where_factors_do_not_pay() -> None:
             odds.copy_(torch.randn(odds.shape, generator=generator) - (2 if place[0] else -2))
             student.factored(place).values.mul_(1.3)  # as training may leave them
     ranks = {place: int(student.factored(place).gates.hard().sum()) for place in student.places}
-    hardened = student.hardened(ranks)
-    assert_same(hardened, student, speech(3000, 4000), tolerance=1e-4)  # type: ignore[arg-type]
+    pruned = student.pruned(ranks)
+    assert_same(pruned, student, speech(3000, 4000), tolerance=1e-4)  # type: ignore[arg-type]
     kinds = {
         (number, name): getattr(layer, name).kind
-        for number, layer in enumerate(hardened.shape.layers)
+        for number, layer in enumerate(pruned.shape.layers)
         for name in LINEARS
     }
     assert set(kinds.values()) == {"dense", "low_rank"}
@@ -66,8 +66,8 @@ def test_expected_sparsity_starts_below_zero_and_counts_what_is_stored() -> None
         for place in student.places:
             odds = student.factored(place).gates.log_alpha
             odds.copy_(torch.where(torch.arange(len(odds)) < 2, 30.0, -30.0))
-    hardened = student.hardened(dict.fromkeys(student.places, 2))
-    expected = 1 - nonzero_parameters(hardened) / nonzero_parameters(student.encoder)
+    pruned = student.pruned(dict.fromkeys(student.places, 2))
+    expected = 1 - nonzero_parameters(pruned) / nonzero_parameters(student.encoder)
     assert student.expected_sparsity().item() == pytest.approx(expected, abs=1e-5)
     student.expected_sparsity().backward()
     assert student.factored((0, "q")).gates.log_alpha.grad is not None
@@ -76,7 +76,7 @@ def test_expected_sparsity_starts_below_zero_and_counts_what_is_stored() -> None
 @pytest.mark.parametrize("sparsity", [-0.2, 0.1, 0.4])
 def test_gates_can_start_by_energy(sparsity: float) -> None:
     student = factored()
-    student.start_by_energy(sparsity)
+    student.init_gates_by_energy(sparsity)
     assert student.expected_sparsity().item() == pytest.approx(sparsity, abs=2e-3)
     for place in student.places:
         odds = student.factored(place).gates.log_alpha.detach()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from s3prl_compress.common.errors import InputError
-from s3prl_compress.distillation import distill as learned
+from s3prl_compress.distillation import stage as learned
 from s3prl_compress.encoder import SpeechEncoder, fingerprint, macs
 from s3prl_compress.encoder.cost import stored_bytes
 from s3prl_compress.encoder.linear import SparseLinear, dense_weight
@@ -138,9 +138,9 @@ def test_a_killed_run_ends_with_the_same_weights(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"stages": "factor,prune"}, "stages come in the order prune, factor, distil"),
+        ({"stages": "factor,prune"}, "stages must be in the order prune, factor, distil"),
         ({"stages": "distil"}, "stages needs prune or factor"),
-        ({"stages": "prune", "prune_sparsity": 0.2}, "prune_sparsity goes with"),
+        ({"stages": "prune", "prune_sparsity": 0.2}, "prune_sparsity needs both of the stages"),
         ({"sparsity": 0.95}, r"sparsity 0\.95 cannot be reached"),
         ({"sparsity": 0.95, "stages": "factor"}, r"sparsity 0\.95 cannot be reached"),
     ],

@@ -89,7 +89,7 @@ def test_the_objective_ctc_trains_a_head(letters: Path, granularity: str) -> Non
 def test_a_killed_run_ends_with_the_same_weights(
     letters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from s3prl_compress.distillation import distill as learned
+    from s3prl_compress.distillation import stage as learned
 
     settings: dict[str, Any] = {"granularity": "weight", "sparsity": 0.3, "final_steps": 4}
     whole = pinched(small_encoder(), letters, **settings)

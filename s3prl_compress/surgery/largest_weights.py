@@ -1,4 +1,4 @@
-"""The largest of many weights, over all matrices at once."""
+"""Select the weights of largest magnitude over several matrices at once."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from torch import Tensor
 def largest(
     weights: Sequence[Tensor], count: int, scales: Sequence[float] | None = None
 ) -> list[Tensor]:
-    """Return masks, True for the `count` weights of largest magnitude over all of `weights`.
+    """Return masks that are True for the `count` weights of largest magnitude.
 
-    Weights that are zero are never among them. Of equal ones the first are taken.
+    Zeros are never selected. Of weights with equal magnitude the first ones are selected.
 
     Args:
-        weights: of any sizes.
-        count: how many of them.
-        scales: a factor for the magnitudes of each of `weights`, in which they are compared.
+        weights: matrices of any shapes, compared with each other.
+        count: number of weights to select.
+        scales: factor by which the magnitudes of each matrix are multiplied before they are
+            compared; 1 by default.
     """
     factors = [1.0] * len(weights) if scales is None else list(scales)
     threshold, ties = kth_largest(weights, count, factors)
@@ -39,9 +40,9 @@ def kth_largest(
 ) -> tuple[float, int]:
     """Return the `count`-th largest magnitude, and how many weights of exactly that size to take.
 
-    By bisection over the bit patterns of float32, which rise with the number they stand for:
-    31 counts, exact, and nothing is copied or sorted (a sort of 300 million weights would take
-    gigabytes).
+    Bisects over the bit patterns of non-negative float32 numbers, which are in the same order as
+    the numbers. This takes 31 passes that count, is exact, and sorts nothing: sorting 300 million
+    weights would take gigabytes.
     """
     if count == 0:
         return float("inf"), 0

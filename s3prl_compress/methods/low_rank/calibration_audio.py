@@ -1,4 +1,4 @@
-"""Speech for methods that look at activations: a few minutes of a set of recordings."""
+"""Calibration speech: a few minutes of a set of recordings."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from collections.abc import Iterator
 import numpy as np
 from torch import Tensor
 
-from ..audio import SAMPLING_RATE, AudioSet
-from ..common.errors import InputError
+from ...audio import SAMPLING_RATE, AudioSet
+from ...common.errors import InputError
 
 
 def waveforms(
     audio: AudioSet, *, seconds: float, minimum_samples: int, seed: int, longest: float = 15.0
 ) -> Iterator[Tensor]:
-    """Yield 1-D waveforms at 16 kHz from recordings in a random but fixed order.
+    """Yield 1-D waveforms at 16 kHz from recordings, in an order that only the seed decides.
 
-    Files are cut into pieces of `longest` seconds (attention's memory grows with their square);
-    pieces of less than `minimum_samples` are skipped. Stops when `seconds` are reached or the
-    files are used up.
+    Args:
+        audio: the recordings.
+        seconds: total duration at which to stop.
+        minimum_samples: shorter pieces are skipped.
+        seed: random seed for the order.
+        longest: seconds at which files are cut into pieces, because the memory of attention grows
+            with the square of their length.
 
     Raises:
-        InputError: there is not one usable piece, or a file that cannot be read; see
-            `AudioSet.read` and `check_audible`.
+        InputError: no piece is long enough, a file cannot be read, or all are silent.
     """
     audio.check_audible()
     wanted = int(seconds * SAMPLING_RATE)

@@ -7,7 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s3prl_compress.methods.self_pinching.pinching import Threshold, inverse_softplus, unit_spread
+from s3prl_compress.methods.self_pinching.threshold import (
+    Threshold,
+    inverse_softplus,
+    unit_variance,
+)
 
 
 def weights(seed: int, count: int = 2000) -> torch.Tensor:
@@ -70,4 +74,4 @@ def test_the_scale_of_the_weights_changes_nothing() -> None:
 
 def test_a_unit_of_one_gaussian_weight_has_the_spread_of_that_weight() -> None:
     weight = weights(3, 200_000)
-    assert float(unit_spread(weight.square())) == pytest.approx(float(weight.var()), rel=0.02)
+    assert float(unit_variance(weight.square())) == pytest.approx(float(weight.var()), rel=0.02)

@@ -16,11 +16,11 @@ from s3prl_compress.encoder.cost import nonzero_parameters
 from s3prl_compress.encoder.linear import dense_bias, dense_weight
 from s3prl_compress.encoder.shape import LINEARS
 from s3prl_compress.methods import compress
-from s3prl_compress.methods.low_rank import spectrum, truncate
-from s3prl_compress.surgery.activations import second_moments
+from s3prl_compress.methods.low_rank.activations import second_moments
+from s3prl_compress.methods.low_rank.method import spectrum, truncate
 from s3prl_compress.surgery.rebuild import get_linear
 
-from ..support.small import assert_same, reached, small_encoder, speech
+from ...support.small import assert_same, reached, small_encoder, speech
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Low rank: a linear becomes the product of two small ones, by truncated SVD."""
+"""Low rank: linears are replaced by two smaller ones, by truncated SVD."""
 
 from __future__ import annotations
 
@@ -14,52 +14,53 @@ from pydantic import Field, PrivateAttr
 from torch import Tensor
 from tqdm import tqdm
 
-from ..audio import AudioSet, open_audio
-from ..common.method_config import MethodConfig
-from ..encoder.cost import nonzero_parameters
-from ..encoder.linear import Linear, LowRankLinear, SharedLinear, dense_bias, dense_weight
-from ..encoder.model import SpeechEncoder
-from ..surgery.activations import INPUT_OF, second_moments
-from ..surgery.budget import Counts, RemovalOrder, find_sparsity
-from ..surgery.cutting import stored_weights
-from ..surgery.rebuild import get_linear, low_rank_linear, rebuild
-from ..surgery.setting_types import ALL_LINEARS, LinearNames, Sparsity
-from .audio import waveforms
-from .registry import register
+from ...audio import AudioSet, open_audio
+from ...common.method_config import MethodConfig
+from ...encoder.cost import nonzero_parameters
+from ...encoder.linear import Linear, LowRankLinear, SharedLinear, dense_bias, dense_weight
+from ...encoder.model import SpeechEncoder
+from ...surgery.budget import Counts, RemovalOrder, find_sparsity
+from ...surgery.cutting import stored_weights
+from ...surgery.rebuild import get_linear, low_rank_linear, rebuild
+from ...surgery.setting_types import ALL_LINEARS, LinearNames, Sparsity
+from ..registry import register
+from .activations import INPUT_OF, second_moments
+from .calibration_audio import waveforms
 
 
 class LowRankConfig(MethodConfig):
     """Settings of low rank."""
 
     sparsity: Sparsity = 0.1
-    """Fraction of the parameters that the encoder stores which goes."""
+    """Fraction of the given encoder's stored parameters to remove, between 0 and 1."""
     allocation: Literal["energy", "uniform"] = "energy"
-    """energy: every matrix loses the same fraction of its energy (its squared singular values);
-    uniform: the same fraction of its rank."""
+    """How the target is distributed over matrices. energy: every matrix loses the same fraction of
+    its energy (the sum of its squared singular values); uniform: the same fraction of its rank."""
     audio: Path | None = None
-    """Speech whose activations weight the error: a folder of wav, flac or ogg files at any depth
-    (of LibriSpeech, train-* are taken), or a csv table with the column `file`; without any, all
-    inputs count alike."""
+    """Speech whose activations weight the error: a folder that is searched for wav, flac and ogg
+    files (of LibriSpeech only the parts train-*), or a csv table with a column `file`. Without
+    it, all inputs have the same weight."""
     audio_seconds: float = Field(default=120.0, gt=0)
-    """Most seconds of it to use."""
+    """Seconds of that speech to use at most."""
     damping: float = Field(default=1e-3, gt=0)
-    """Added to the activations' second moments, as a fraction of their mean diagonal."""
+    """Constant added to the diagonal of the activations' second moments, as a fraction of its
+    mean."""
     linears: LinearNames = ALL_LINEARS
-    """Which of the six linears."""
+    """Which of the six linears of each layer to factor: q, k, v, out, fc1, fc2."""
     seed: int = Field(default=0, ge=0)
-    """Of the choice of files."""
+    """Random seed for choosing files."""
 
     _listed: AudioSet | None = PrivateAttr(default=None)
 
     def recorded(self) -> dict[str, Any]:
-        """Return what the history keeps: the audio by its fingerprint, and no folder."""
-        kept = super().recorded()
+        """Return the settings for the history: the audio by its fingerprint, without its path."""
+        settings = super().recorded()
         if self.audio is None:
-            return kept
-        return kept | {"audio": self.listed(self.audio).described(self.audio)}
+            return settings
+        return settings | {"audio": self.listed(self.audio).described(self.audio)}
 
     def listed(self, audio: Path) -> AudioSet:
-        """Return names and lengths of the audio, checked the first time; nothing is decoded."""
+        """Return names and lengths of the audio files, which the first call checks."""
         if self._listed is None:
             self._listed = open_audio(audio, minimum_samples=1)
         return self._listed
@@ -67,26 +68,26 @@ class LowRankConfig(MethodConfig):
 
 @dataclass(frozen=True)
 class Spectrum:
-    """The singular values of a linear, and the basis of its smaller side."""
+    """The singular values of a linear, and the singular vectors of its smaller side."""
 
     values: NDArray[np.float64]
-    """Falling, [min(out, in)]."""
+    """In descending order, [min(out, in)]."""
     basis: Tensor
     """Singular vectors of that side, as columns, float32."""
     scale: Tensor | None
-    """Lower Cholesky factor of the inputs' second moments; None without activations, and where
-    the basis is that of the outputs."""
+    """Lower Cholesky factor of the inputs' second moments, [in, in]; None without activations, and
+    if the smaller side is that of the outputs."""
 
 
 @register("low_rank")
 def low_rank(encoder: SpeechEncoder, config: LowRankConfig) -> SpeechEncoder:
-    """Replace linears by two factors, the truncated SVD; needs no training.
+    """Replace linears by two factors, by truncated SVD; needs no training.
 
-    Acts on the six linears, of whatever kind they are. A linear stays as it is where factors
-    would store no less, for a dense one r (m + n) >= m n. The singular values that go are those
-    below one threshold for all matrices, in energy or in rank. With `audio`, the error that is
-    least is that of the outputs on this speech, not that of the weights: the SVD is of W S,
-    where S S^T is the second moment of the inputs.
+    It applies to the six linears of each layer, of any kind. A linear stays as it is where
+    factors would save nothing, for a dense one r (m + n) >= m n. Singular values below one
+    threshold for all matrices, in energy or in rank, are removed. With `audio`, the error of the
+    outputs on this speech is minimised rather than that of the weights: W S is decomposed, where
+    S S^T is the second moment of the inputs.
 
     Reference:
         Wang, Zhang: Unstructured pruning and low rank factorisation of self-supervised
@@ -105,14 +106,14 @@ def low_rank(encoder: SpeechEncoder, config: LowRankConfig) -> SpeechEncoder:
         moment = moments.get((number, INPUT_OF[name]))
         linear = get_linear(encoder, number, name)
         spectra[number, name] = spectrum(dense_weight(linear), moment, config.damping)
-        if name in ("out", "fc1", "fc2"):  # v comes last of those that see q's input
+        if name in ("out", "fc1", "fc2"):  # v is the last linear that needs q's input
             moments.pop((number, name), None)
     moments.clear()
     counts = _choose(encoder, config, spectra)
     linears: dict[tuple[int, str], Linear] = {}
-    for (place, own), gone in zip(spectra.items(), counts.tolist(), strict=True):
+    for (place, own), removed in zip(spectra.items(), counts.tolist(), strict=True):
         linear = get_linear(encoder, *place)
-        rank = len(own.values) - gone
+        rank = len(own.values) - removed
         if _factored(linear, rank) < stored_weights(linear, None, None):
             factor_in, factor_out = truncate(dense_weight(linear), own, rank)
             linears[place] = low_rank_linear(factor_in, factor_out, dense_bias(linear))
@@ -122,8 +123,8 @@ def low_rank(encoder: SpeechEncoder, config: LowRankConfig) -> SpeechEncoder:
 def spectrum(weight: Tensor, moment: Tensor | None, damping: float = 1e-3) -> Spectrum:
     """Return the singular values of W, or of W S where S S^T is the damped `moment` [in, in].
 
-    From the eigenvalues of the Gram matrix of the smaller side, in float64: as exact as float32
-    needs it, and cheaper than an SVD of the whole matrix.
+    They are computed in float64 from the eigenvalues of the Gram matrix of the smaller side. This
+    is exact enough for float32 weights, and cheaper than an SVD of the whole matrix.
     """
     matrix = weight.detach().double()
     scale = None
@@ -177,7 +178,7 @@ def _moments(encoder: SpeechEncoder, config: LowRankConfig) -> dict[tuple[int, s
 def _choose(
     encoder: SpeechEncoder, config: LowRankConfig, spectra: dict[tuple[int, str], Spectrum]
 ) -> Counts:
-    """Return how many singular values of each linear go."""
+    """Return how many singular values of each linear to remove."""
     total = nonzero_parameters(encoder)
     linears = [get_linear(encoder, *place) for place in spectra]
     now = [stored_weights(linear, None, None) for linear in linears]
@@ -185,8 +186,10 @@ def _choose(
 
     def stored(counts: Counts) -> int:
         after = (
-            min(_factored(linear, rank - gone), before)
-            for linear, rank, gone, before in zip(linears, ranks, counts.tolist(), now, strict=True)
+            min(_factored(linear, rank - removed), before)
+            for linear, rank, removed, before in zip(
+                linears, ranks, counts.tolist(), now, strict=True
+            )
         )
         return total - sum(now) + sum(after)
 
@@ -195,7 +198,7 @@ def _choose(
 
 
 def _factored(linear: Linear, rank: int) -> int:
-    """Count what a linear stores as two factors, the bias included."""
+    """Return the number of parameters of a linear as two factors, bias included."""
     outputs, inputs = _sizes(linear)
     return rank * (outputs + inputs) + outputs
 
@@ -209,7 +212,7 @@ def _sizes(linear: Linear) -> tuple[int, int]:
 
 
 def _keys(own: Spectrum, allocation: str) -> NDArray[np.float64]:
-    """Return what has been lost when 1, 2, ... all but one singular values have gone."""
+    """Return the loss after removing 1, 2, ... singular values, up to all but one."""
     size = len(own.values)
     if allocation == "uniform":
         return np.arange(1, size) / size

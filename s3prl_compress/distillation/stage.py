@@ -1,4 +1,4 @@
-"""What every learned method does: a student follows a teacher on untranscribed speech."""
+"""Distillation: train a student on untranscribed speech to match its teacher."""
 
 from __future__ import annotations
 
@@ -38,22 +38,25 @@ def distill(
     penalty: Penalty | None = None,
     distance: DistillationLoss | None = None,
 ) -> Progress:
-    """Train `student` in place to give the teacher's hidden states; leave it in eval mode.
+    """Train `student` in place to match the teacher's hidden states; leave it in eval mode.
 
-    A stage that was begun in the work folder goes on, to the same result.
+    An interrupted stage resumes from the work folder to the same result.
 
     Args:
-        student: has a `shape` and is called as an encoder is; on the device to train on.
-        teacher: stays as it is.
-        config: audio and everything that stages have in common.
-        stage: steps and learning rates.
-        penalty: of the student; its parameters are trained, too.
-        distance: see `build_distillation_loss`; pass the previous stage's loss to keep its trained
-            projections.
+        student: module with a `shape` that is called like an encoder.
+        teacher: the teacher, on the device to train on; it is not changed.
+        config: audio, loss, and the settings that all stages share.
+        stage: schedule of this stage.
+        penalty: penalty on the student; its own parameters are trained as well.
+        distance: the loss; by default a new one from `build_distillation_loss`. Pass the previous
+            stage's loss to keep its trained projections.
+
+    Returns:
+        The history of the stage.
 
     Raises:
-        InputError: audio that cannot be used, another run's work folder, or a loss that is no
-            number any more.
+        InputError: the audio cannot be used, the work folder holds another run, or the loss is
+            not finite.
     """
     shape = teacher.shape
     device, precision = local_device(teacher.device), resolved_precision(config, teacher.device)
@@ -76,7 +79,7 @@ def final_distillation(
     stage: Stage | None,
     distance: DistillationLoss | None = None,
 ) -> SpeechEncoder:
-    """Return `student` after plain distillation in place; as it is where there is no stage."""
+    """Distil `student` in place without a penalty, and return it; do nothing without a stage."""
     if stage is not None:
         distill(student.requires_grad_(True), teacher, config, stage, distance=distance)
     return student
@@ -107,11 +110,12 @@ def _batches(
                 random = np.random.default_rng([config.seed, number])
                 drawn = draw_masks(frames, MaskSettings(), random)
                 counted = drawn.sum(1).tolist()
-                # Of one frame where there is no crop, as the silence that stands in for one.
+                # A process without a crop gets one frame, that of the silence it is given below.
                 longest = max(frames[own::processes], default=1)
                 masks = drawn[own::processes, :longest]
                 batch["masks"] = (masks if waveforms else masks.new_zeros(1, 1)).to(device)
-            # So that the mean over processes is the mean over all that counts in the batch.
+            # With these weights, the mean over processes is the mean over all frames of the batch
+            # that enter the loss.
             weight = processes * sum(counted[own::processes]) / sum(counted)
             yield batch | {
                 "waveforms": on_device(waveforms or [torch.zeros(shape.minimum_samples)], device),

@@ -1,4 +1,4 @@
-"""Encoders that prune themselves by learned thresholds: of single weights, or of whole units."""
+"""Encoders whose weights or units are masked below jointly learned thresholds."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from ...encoder import SpeechEncoder
 from ...encoder.cost import nonzero_parameters
 from ...encoder.linear import DenseLinear, Linear, SparseLinear
 from ...surgery.budget import Counts, RemovalOrder, find_sparsity
-from ...surgery.channels import PAIRS, Group, UnitKind, groups_of, queues_of, selection_of
+from ...surgery.channels import PAIRS, Group, UnitKind, groups_of, pruning_schedules, selection_of
 from ...surgery.cutting import parameters_after, select_units
+from ...surgery.largest_weights import largest
 from ...surgery.parametrized import (
     ParametrizedEncoder,
     Place,
@@ -25,17 +26,16 @@ from ...surgery.parametrized import (
 )
 from ...surgery.rebuild import get_linear, rebuild
 from ...surgery.selection import Selection
-from ...surgery.threshold import largest
 from ...training.penalty import Penalty
-from .pinching import Threshold, unit_spread
+from .threshold import Threshold, unit_variance
 
 
-class PinchedEncoder(ParametrizedEncoder):
-    """An encoder whose masks follow from its own weights and from thresholds that are learned.
+class ThresholdedEncoder(ParametrizedEncoder):
+    """An encoder whose masks follow from its own weights and from learned thresholds.
 
     Args:
         encoder: the student.
-        sharpness: c of tau, see `pinching`.
+        sharpness: factor c of tau, see the module `threshold`.
     """
 
     def __init__(self, encoder: SpeechEncoder, sharpness: float) -> None:
@@ -47,35 +47,35 @@ class PinchedEncoder(ParametrizedEncoder):
 
     def threshold(self, key: str) -> Threshold:
         """Return the threshold of a matrix or of a group of units."""
-        found = self.thresholds[key]
-        assert isinstance(found, Threshold)
-        return found
+        threshold = self.thresholds[key]
+        assert isinstance(threshold, Threshold)
+        return threshold
 
     def density(self) -> Tensor:
-        """Return the part of the encoder's parameters that the last forward pass left, a scalar."""
+        """Return the fraction of parameters that the last forward pass did not mask, a scalar."""
         assert self._density is not None
         return self._density
 
     @abstractmethod
-    def hardened(self, sparsity: float) -> SpeechEncoder:
-        """Return the encoder without what is below its thresholds.
+    def pruned(self, sparsity: float) -> SpeechEncoder:
+        """Return the encoder without the weights or units that are below their thresholds.
 
-        The thresholds are first multiplied by one factor for all of them, with which the encoder
-        has lost the fraction `sparsity` of its parameters.
+        All thresholds are first multiplied by one factor, chosen so that the fraction `sparsity`
+        of the encoder's parameters is removed.
 
         Raises:
-            InputError: that much cannot be taken away.
+            InputError: the target cannot be met.
         """
 
 
-class PinchedWeights(PinchedEncoder):
-    """One threshold for each matrix; single weights go.
+class ThresholdedWeights(ThresholdedEncoder):
+    """Masks single weights, with one threshold per matrix.
 
     Args:
         encoder: the student; its linears at `places` are dense.
-        places: which linears are pruned.
-        started: fraction of their weights that is below the threshold at the start.
-        sharpness: c of tau.
+        places: linears to prune.
+        started: fraction of their weights below the threshold at the start.
+        sharpness: factor c of tau, see the module `threshold`.
     """
 
     def __init__(
@@ -92,18 +92,18 @@ class PinchedWeights(PinchedEncoder):
         self.others = self.total - present
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the weights that are not below their threshold, and count them."""
-        found, kept = {}, []
+        """Return the weights with those below their threshold set to zero; update the density."""
+        weights, kept = {}, []
         for place, weight in dense_weights(self.encoder, self.places).items():
             threshold = self.threshold(key_of(place))
             mask = threshold.mask(weight.square(), weight.detach().var(correction=0))
-            found[weight_name(place)] = weight * mask
+            weights[weight_name(place)] = weight * mask
             kept.append(mask.sum())
         self._density = (self.others + torch.stack(kept).sum()) / self.total
-        return found
+        return weights
 
-    def hardened(self, sparsity: float) -> SpeechEncoder:
-        """See `PinchedEncoder`: linears come out sparse."""
+    def pruned(self, sparsity: float) -> SpeechEncoder:
+        """See `ThresholdedEncoder`. The pruned linears are sparse."""
         stored = dense_weights(self.encoder, self.places)
         scales = [1 / self.threshold(key_of(place)).value.item() for place in self.places]
         count = round(self.total * (1 - sparsity)) - self.others
@@ -115,17 +115,17 @@ class PinchedWeights(PinchedEncoder):
         return rebuild(self.encoder, linears)
 
 
-class PinchedUnits(PinchedEncoder):
-    """One threshold for each kind of units of each layer; whole units go.
+class ThresholdedUnits(ThresholdedEncoder):
+    """Masks whole units, with one threshold per layer and kind of unit.
 
-    A unit's size is the norm of its row and its column (of both rows for q and k).
+    A unit's size is the joint norm of its row and its column (of both rows for q and k).
 
     Args:
         encoder: the student.
-        kinds: ffn (FFN units), qk and vo (dimensions inside heads); only where both linears that
-            a unit stands in are dense.
-        started: fraction of the units that is below the threshold at the start.
-        sharpness: c of tau.
+        kinds: ffn (FFN units), qk and vo (dimensions inside heads). Units are pruned only where
+            both of their linears are dense.
+        started: fraction of the units below the threshold at the start.
+        sharpness: factor c of tau, see the module `threshold`.
     """
 
     def __init__(
@@ -143,34 +143,34 @@ class PinchedUnits(PinchedEncoder):
             self.thresholds[key_of(group)] = Threshold(sizes, started, sharpness)
 
     def squares(self, layer: int, kind: UnitKind) -> Tensor:
-        """Return the squared size of each unit of a kind of a layer, [units]."""
+        """Return the squared size of each unit of a kind in a layer, [units]."""
         places = [(layer, name) for name in PAIRS[kind]]
         first, second = dense_weights(self.encoder, places).values()
         return first.square().sum(1) + second.square().sum(1 if kind == "qk" else 0)
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the weights without the units that are below their threshold, and count them."""
-        found: dict[str, Tensor] = {}
-        gone = []
+        """Return the weights with units below their threshold masked; update the density."""
+        weights: dict[str, Tensor] = {}
+        removed = []
         width = self.shape.hidden
         for layer, kind in self.groups:
             squares = self.squares(layer, kind)
-            mask = self.threshold(key_of((layer, kind))).mask(squares, unit_spread(squares))
-            # One side is enough: the other one's part then comes to nothing.
+            mask = self.threshold(key_of((layer, kind))).mask(squares, unit_variance(squares))
+            # Masking one of a unit's two linears is enough: its contribution is then zero.
             name = "q" if kind == "qk" else PAIRS[kind][1]
             linear = get_linear(self.encoder, layer, name)
             assert isinstance(linear, DenseLinear)
             if kind == "qk":
-                found[weight_name((layer, name))] = linear.weight * mask.unsqueeze(1)
-                found[bias_name((layer, name))] = linear.bias * mask
+                weights[weight_name((layer, name))] = linear.weight * mask.unsqueeze(1)
+                weights[bias_name((layer, name))] = linear.bias * mask
             else:
-                found[weight_name((layer, name))] = linear.weight * mask
-            gone.append((1 - mask).sum() * (2 * width + (2 if kind == "qk" else 1)))
-        self._density = 1 - torch.stack(gone).sum() / self.total
-        return found
+                weights[weight_name((layer, name))] = linear.weight * mask
+            removed.append((1 - mask).sum() * (2 * width + (2 if kind == "qk" else 1)))
+        self._density = 1 - torch.stack(removed).sum() / self.total
+        return weights
 
-    def hardened(self, sparsity: float) -> SpeechEncoder:
-        """See `PinchedEncoder`: units are cut out; each FFN and each head keeps at least one."""
+    def pruned(self, sparsity: float) -> SpeechEncoder:
+        """See `ThresholdedEncoder`. Units are cut out; each FFN and head keeps at least one."""
         kinds = {kind for _, kind in self.groups}
         groups = [
             group
@@ -179,19 +179,18 @@ class PinchedUnits(PinchedEncoder):
         ]
         sizes = [self._relative_sizes(group) for group in groups]
         ranked = [np.argsort(own, kind="stable") for own in sizes]
-        queues = queues_of(groups, 1, heads_together=False)
+        schedules = pruning_schedules(groups, 1, heads_together=False)
         keys = []
-        for queue in queues:
-            (position,) = queue.positions
-            keys.append(sizes[position][ranked[position]][queue.gone - 1])
+        for schedule in schedules:
+            (position,) = schedule.positions
+            keys.append(sizes[position][ranked[position]][schedule.removed - 1])
 
         def selection(counts: Counts) -> Selection:
-            kept = {
-                groups[queue.positions[0]]: sorted(
-                    ranked[queue.positions[0]][queue.lost(steps) :].tolist()
-                )
-                for queue, steps in zip(queues, counts.tolist(), strict=True)
-            }
+            kept: dict[Group, list[int]] = {}
+            for schedule, steps in zip(schedules, counts.tolist(), strict=True):
+                (position,) = schedule.positions
+                remaining = ranked[position][schedule.removed_after(steps) :]
+                kept[groups[position]] = sorted(remaining.tolist())
             return selection_of(self.shape, kept)
 
         counts = find_sparsity(
@@ -204,23 +203,23 @@ class PinchedUnits(PinchedEncoder):
         return select_units(self.encoder, selection(counts))
 
     def _relative_sizes(self, group: Group) -> np.ndarray:
-        """Return the sizes of a group's units over their threshold, [units]."""
+        """Return the sizes of a group's units divided by their threshold, [units]."""
         threshold = self.threshold(key_of((group.layer, group.kind))).value
         squares = self.squares(group.layer, group.kind)[group.start : group.start + group.size]
         return (squares.sqrt() / threshold).detach().double().cpu().numpy()
 
 
 class DensityPenalty(Penalty):
-    """eta max(0, density - target), of a `PinchedEncoder`.
+    """The penalty eta max(0, density - target) on a `ThresholdedEncoder`.
 
     Source: Xu et al., Interspeech 2025, arXiv 2505.22608, as far as it is public. The ramp is
-    ours: where the target holds from the start, thresholds rise ever faster and shoot past it,
-    since nothing holds them once the term is zero.
+    ours: if the final target applies from the start, thresholds rise faster and faster and
+    overshoot it, since nothing stops them once the penalty is zero.
 
     Args:
         sparsity: 1 - target density.
-        eta: weight.
-        ramp_steps: in which the target density falls from 1.
+        eta: weight of the penalty.
+        ramp_steps: number of updates in which the target density falls from 1.
     """
 
     def __init__(self, sparsity: float, eta: float, ramp_steps: int) -> None:
@@ -228,10 +227,10 @@ class DensityPenalty(Penalty):
         self.sparsity, self.eta, self.ramp_steps = sparsity, eta, ramp_steps
 
     def target_at(self, step: int) -> float:
-        """Return the target sparsity of step `step`, counted from 0."""
+        """Return the target sparsity of update `step`, counted from 0."""
         return self.sparsity * min(1.0, (step + 1) / max(self.ramp_steps, 1))
 
-    def forward(self, student: PinchedEncoder, step: int) -> dict[str, Tensor]:
+    def forward(self, student: ThresholdedEncoder, step: int) -> dict[str, Tensor]:
         """Return `loss`, `sparsity` and `target`."""
         density, target = student.density(), self.target_at(step)
         return {

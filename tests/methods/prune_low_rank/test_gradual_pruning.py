@@ -12,7 +12,11 @@ from s3prl_compress.encoder import SpeechEncoder
 from s3prl_compress.encoder.cost import nonzero_parameters, stored_bytes
 from s3prl_compress.encoder.linear import DenseLinear, SparseLinear, dense_weight
 from s3prl_compress.methods import compress
-from s3prl_compress.methods.prune_low_rank.gradual import GradualPruning, MaskedWeights, Ramp
+from s3prl_compress.methods.prune_low_rank.gradual_pruning import (
+    CubicSchedule,
+    GradualPruning,
+    MaskedWeights,
+)
 from s3prl_compress.surgery.parametrized import kept_budget, linears_of, with_dense_linears
 from s3prl_compress.surgery.rebuild import get_linear
 
@@ -26,13 +30,13 @@ def masked(encoder: SpeechEncoder) -> MaskedWeights:
 
 @given(st.integers(1, 60), st.integers(1, 9), st.integers(0, 500))
 def test_the_ramp_is_cubic_and_ends_exactly(steps: int, every: int, last: int) -> None:
-    ramp = Ramp(1000, last, steps, every)
-    due = [step for step in range(steps + 20) if ramp.due(step)]
+    schedule = CubicSchedule(1000, last, steps, every)
+    due = [step for step in range(steps + 20) if schedule.due(step)]
     assert due[-1] == steps - 1
-    assert ramp.left(steps - 1) == last
-    left = [ramp.left(step) for step in due]
+    assert schedule.weights_left(steps - 1) == last
+    left = [schedule.weights_left(step) for step in due]
     assert left == sorted(left, reverse=True)
-    halfway = ramp.left(steps // 2 - 1) if steps % 2 == 0 else None
+    halfway = schedule.weights_left(steps // 2 - 1) if steps % 2 == 0 else None
     if halfway is not None:
         assert halfway == round(last + (1000 - last) / 8)
 
@@ -44,7 +48,7 @@ def test_masked_is_what_it_hardens_to(together: bool) -> None:
     assert_same(student, encoder, speech(3000), tolerance=1e-6)  # type: ignore[arg-type]
     count = kept_budget(encoder, student.places, 0.4)
     student.keep(count, together=together)
-    sparse, dense = student.hardened(), student.with_zeros()
+    sparse, dense = student.pruned(), student.with_zeros()
     assert reached(sparse, encoder) == pytest.approx(0.4, abs=2e-3)
     assert stored_bytes(sparse) < 0.75 * stored_bytes(encoder)
     assert nonzero_parameters(dense) == nonzero_parameters(encoder)
@@ -56,7 +60,7 @@ def test_it_is_magnitude_pruning_where_nothing_is_trained() -> None:
     encoder = small_encoder()
     student = masked(encoder)
     pruning = GradualPruning(
-        Ramp(1, kept_budget(encoder, student.places, 0.3), 4, 2),
+        CubicSchedule(1, kept_budget(encoder, student.places, 0.3), 4, 2),
         together=True,
         nuclear="none",
         mu=0,
@@ -66,7 +70,7 @@ def test_it_is_magnitude_pruning_where_nothing_is_trained() -> None:
         pruning.begin(student, step)
     expected = compress(encoder, "magnitude", granularity="weight", scope="global", sparsity=0.3)
     for place in student.places:
-        ours, theirs = get_linear(student.hardened(), *place), get_linear(expected, *place)
+        ours, theirs = get_linear(student.pruned(), *place), get_linear(expected, *place)
         assert torch.equal(dense_weight(ours), dense_weight(theirs))
 
 
@@ -84,8 +88,8 @@ def test_all_batches_of_an_update_run_with_the_same_masks() -> None:
     student = masked(small_encoder())
     target = kept_budget(student.encoder, student.places, 0.3)
     first = kept_budget(student.encoder, student.places, 0.0)
-    ramp = Ramp(first, target, 2)
-    pruning = GradualPruning(ramp, together=True, nuclear="none", mu=0, total=9000)
+    schedule = CubicSchedule(first, target, 2)
+    pruning = GradualPruning(schedule, together=True, nuclear="none", mu=0, total=9000)
     distance = LayerDistillation(student.shape, student.shape, (0, 2))
     model = DistillationModule(student, small_encoder(), distance, pruning, seed=0)
     used: list[int] = []
@@ -95,14 +99,14 @@ def test_all_batches_of_an_update_run_with_the_same_masks() -> None:
     for step in range(3):
         for _ in range(3):
             model(speech(3000), step=step, weight=1.0)
-    assert used == [ramp.left(0)] * 3 + [target] * 6
+    assert used == [schedule.weights_left(0)] * 3 + [target] * 6
 
 
 @pytest.mark.parametrize("nuclear", ["fast", "exact"])
 def test_the_nuclear_term_comes_after_the_ramp(nuclear: str) -> None:
     student = masked(small_encoder())
     pruning = GradualPruning(
-        Ramp(5000, 2000, 3),
+        CubicSchedule(5000, 2000, 3),
         together=True,
         nuclear=nuclear,  # type: ignore[arg-type]
         mu=0.5,

@@ -1,4 +1,4 @@
-"""Gradual magnitude pruning while the weights that stay are trained."""
+"""Gradual magnitude pruning during training."""
 
 from __future__ import annotations
 
@@ -10,50 +10,50 @@ from torch import Tensor
 
 from ...encoder import SpeechEncoder
 from ...encoder.linear import Linear, SparseLinear
+from ...surgery.largest_weights import largest
 from ...surgery.parametrized import ParametrizedEncoder, Place, dense_weights, key_of, weight_name
 from ...surgery.rebuild import get_linear, rebuild
-from ...surgery.threshold import largest
 from ...training.penalty import Penalty
 from .nuclear import NuclearForm, nuclear_term
 
 
 @dataclass(frozen=True)
-class Ramp:
-    """How many weights are left in which update: the cubic schedule.
+class CubicSchedule:
+    """The cubic schedule of the number of weights that remain.
 
     Source: Zhu, Gupta: To prune, or not to prune, 2017, arXiv 1710.01878, equation 1.
     """
 
     first: int
-    """Weights at the start."""
+    """Number of weights at the start."""
     last: int
-    """Weights when the ramp is over."""
+    """Number of weights at the end."""
     steps: int
-    """Updates until the last masks are made, with which update `steps` - 1 runs; 0 for the first
-    update."""
+    """Number of updates until the final masks: update `steps` - 1 is the first that runs with
+    them. With 0 it is the first update."""
     every: int = 1
-    """Updates from one set of masks to the next."""
+    """Number of updates between two sets of masks."""
 
     def due(self, step: int) -> bool:
-        """Say whether update `step`, counted from 0, begins with new masks."""
+        """Return whether update `step`, counted from 0, begins with new masks."""
         return step < max(self.steps, 1) and ((step + 1) % self.every == 0 or self.over(step + 1))
 
     def over(self, step: int) -> bool:
-        """Say whether masks were final before update `step`."""
+        """Return whether masks were final before update `step`."""
         return step >= max(self.steps, 1)
 
-    def left(self, step: int) -> int:
-        """Return how many weights the masks that are made for update `step` leave."""
+    def weights_left(self, step: int) -> int:
+        """Return the number of weights that the masks made for update `step` leave."""
         remaining = 1 - min(1.0, (step + 1) / max(self.steps, 1))
         return round(self.last + (self.first - self.last) * remaining**3)
 
 
 class MaskedWeights(ParametrizedEncoder):
-    """An encoder some of whose weights are masked: they keep their values and take no effect.
+    """An encoder with masked weights, which keep their values but have no effect.
 
     Args:
-        encoder: its linears at `places` are dense; what is zero there starts masked.
-        places: which linears are masked.
+        encoder: the student; its linears at `places` are dense, and their zeros start masked.
+        places: linears with masks.
     """
 
     def __init__(self, encoder: SpeechEncoder, places: Sequence[Place]) -> None:
@@ -73,9 +73,11 @@ class MaskedWeights(ParametrizedEncoder):
 
     @torch.no_grad()
     def keep(self, count: int, *, together: bool = True) -> None:
-        """Mask all but the `count` weights of largest magnitude, over all linears or in each.
+        """Mask all but the `count` weights of largest magnitude; masked weights may come back.
 
-        Weights that were masked may come back.
+        Args:
+            count: number of weights over all linears.
+            together: use one threshold for all linears; otherwise keep the same fraction of each.
         """
         weights = list(dense_weights(self.encoder, self.places).values())
         if together:
@@ -84,11 +86,11 @@ class MaskedWeights(ParametrizedEncoder):
             total = sum(weight.numel() for weight in weights)
             masks = [largest([w], round(count * w.numel() / total))[0] for w in weights]
         for place, mask in zip(self.places, masks, strict=True):
-            # A new tensor: the one before may still be needed for gradients.
+            # Not in place: the previous mask may still be needed by the backward pass.
             setattr(self, f"mask_{key_of(place)}", mask)
 
-    def hardened(self) -> SpeechEncoder:
-        """Return the encoder with its masked linears sparse: what runs here, on its own."""
+    def pruned(self) -> SpeechEncoder:
+        """Return the encoder with sparse linears in place of the masked ones."""
         linears: dict[Place, Linear] = {}
         for place in self.places:
             linear = get_linear(self.encoder, *place)
@@ -97,38 +99,41 @@ class MaskedWeights(ParametrizedEncoder):
         return rebuild(self.encoder, linears)
 
     def with_zeros(self) -> SpeechEncoder:
-        """Return the encoder with its masked weights zero in dense linears."""
+        """Return the encoder with dense linears in which masked weights are zero."""
         with torch.no_grad():
             tensors = {name: weight.clone() for name, weight in self.weights().items()}
         return rebuild(self.encoder, {}, tensors=tensors)
 
 
 class GradualPruning(Penalty):
-    """Prunes a `MaskedWeights` while it is trained; lowers its rank once the ramp is over.
+    """Prunes a `MaskedWeights` on a schedule, and lowers its rank once masks are final.
 
     Args:
-        ramp: how many weights are left when.
-        together: one threshold for all linears, or the same fraction of each.
-        nuclear: form of the nuclear norm, see `nuclear`.
-        mu: its weight.
-        total: parameters of the encoder, for the sparsity that is logged.
+        schedule: number of weights in each update.
+        together: use one threshold for all linears; otherwise keep the same fraction of each.
+        nuclear: form of the nuclear norm, see the module `nuclear`.
+        mu: weight of the nuclear norm.
+        total: number of parameters of the encoder, for the logged sparsity.
     """
 
     def __init__(
-        self, ramp: Ramp, *, together: bool, nuclear: NuclearForm, mu: float, total: int
+        self,
+        schedule: CubicSchedule,
+        *,
+        together: bool,
+        nuclear: NuclearForm,
+        mu: float,
+        total: int,
     ) -> None:
         super().__init__()
-        self.ramp, self.together, self.nuclear, self.mu = ramp, together, nuclear, mu
+        self.schedule, self.together, self.nuclear, self.mu = schedule, together, nuclear, mu
         self.total = total
         self._begun = -1
 
     def begin(self, student: MaskedWeights, step: int) -> None:
-        """Make the masks that are due, with which all batches of update `step` run.
-
-        Weights change at the end of an update only, so that its later batches would get the same.
-        """
-        if self._begun != step and self.ramp.due(step):
-            student.keep(self.ramp.left(step), together=self.together)
+        """Compute the masks that are due in update `step`, once for all of its batches."""
+        if self._begun != step and self.schedule.due(step):
+            student.keep(self.schedule.weights_left(step), together=self.together)
         self._begun = step
 
     def forward(self, student: MaskedWeights, step: int) -> dict[str, Tensor]:
@@ -136,10 +141,10 @@ class GradualPruning(Penalty):
         some = student.mask(student.places[0])
         loss = torch.zeros((), device=some.device)
         scalars = {}
-        if self.nuclear != "none" and self.ramp.over(step):
+        if self.nuclear != "none" and self.schedule.over(step):
             norm = nuclear_term(student.weights().values(), self.nuclear)
             loss, scalars["nuclear_norm"] = self.mu * norm, norm.detach()
         kept = torch.stack([student.mask(place).sum() for place in student.places]).sum()
-        target = torch.tensor((self.ramp.first - self.ramp.last) / self.total)
-        sparsity = (self.ramp.first - kept) / self.total
+        target = torch.tensor((self.schedule.first - self.schedule.last) / self.total)
+        sparsity = (self.schedule.first - kept) / self.total
         return {"loss": loss, "sparsity": sparsity, "target": target, **scalars}

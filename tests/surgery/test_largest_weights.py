@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3prl_compress.surgery.threshold import kth_largest, largest
+from s3prl_compress.surgery.largest_weights import kth_largest, largest
 
 VALUES = st.lists(st.sampled_from([0.0, -1.0, 1.0, 2.5, -3e-20, 1e30]), min_size=1)
 

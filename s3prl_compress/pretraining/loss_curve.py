@@ -1,4 +1,4 @@
-"""The loss curve of a run, as a picture."""
+"""Plot of the loss curves of training runs."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..common.files import write_atomically
-from .loop import Progress
+from ..training.loop import Progress
 
 _COLOURS = {"training": "#1f6feb", "validation": "#d1480a"}
 
 
 def draw_curves(runs: Mapping[str, Progress], path: Path, quantities: Mapping[str, str]) -> Path:
-    """Draw the history of runs into a PNG, one column per run and one row per quantity.
+    """Plot histories as a PNG, with one column per run and one row per quantity.
 
     Args:
         runs: histories by title.
-        path: the PNG.
-        quantities: names of scalars, and how to call them beside the axis.
+        path: the PNG file.
+        quantities: axis labels by name of the scalar.
     """
     figure = Figure(figsize=(5 * len(runs), 2.6 * len(quantities)), layout="constrained")
     FigureCanvasAgg(figure)

@@ -1,4 +1,4 @@
-"""Second moments of what goes into the linears, gathered while speech runs through."""
+"""Second moments of the inputs of linears, measured on speech."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..encoder.model import SpeechEncoder
-from .rebuild import get_linear
+from ...encoder.model import SpeechEncoder
+from ...surgery.rebuild import get_linear
 
 INPUT_OF = {"q": "q", "k": "q", "v": "q", "out": "out", "fc1": "fc1", "fc2": "fc2"}
-"""Which linear's input each of the six sees: q, k and v see the same."""
+"""The linear whose input each of the six shares: q, k and v have the same input."""
 
 
 def second_moments(
     encoder: SpeechEncoder, speech: Iterable[Tensor], names: Sequence[str], seconds: float
 ) -> dict[tuple[int, str], Tensor]:
-    """Return the mean of x x^T over all frames, [in, in], for the input of some linears.
+    """Return the mean of x x^T over all frames, [in, in], for the inputs x of linears.
 
-    Utterances go through one at a time, so that no frame is padding, and only the sums are kept.
+    Utterances are processed one at a time, so that no frame is padding. Only sums are stored.
 
     Args:
-        encoder: whose linears are looked at.
-        speech: waveforms.
-        names: which of the six linears; q stands for q, k and v (see `INPUT_OF`).
-        seconds: of speech that is expected, for the progress bar.
+        encoder: the encoder with the linears.
+        speech: waveforms, 1-D at 16 kHz.
+        names: which of the six linears of each layer; q stands for q, k and v (see `INPUT_OF`).
+        seconds: expected amount of speech, for the progress bar.
     """
     moments: dict[tuple[int, str], Tensor] = {}
     frames = 0
