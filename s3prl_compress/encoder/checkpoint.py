@@ -22,7 +22,7 @@ from ..common.files import folder_atomically
 from ..common.validation import check_folder_output
 from .adapter import UpstreamAdapter
 from .head import CTCHead
-from .layers import HeadLayout
+from .layers import DerivedBuffers
 from .linear import SharedLinear, SparseLinear, unpack_bits
 from .model import FAIRSEQ_EPS, SpeechEncoder
 from .provenance import Provenance
@@ -209,7 +209,7 @@ def fill(encoder: SpeechEncoder, state: Mapping[str, Tensor], where: str) -> Non
             raise InputError(f"{where}: tensor {name} is {tensor.dtype}, not an integer type")
         tensors[name] = tensor.to(expected.dtype)
     encoder.load_state_dict(tensors, strict=True, assign=True)
-    materialise_layouts(encoder)
+    rebuild_buffers(encoder)
     _check_linears(encoder, where)
 
 
@@ -218,10 +218,10 @@ def _check_finite(name: str, tensor: Tensor, where: str) -> None:
         raise InputError(f"{where}: tensor {name} holds NaN or infinite weights")
 
 
-def materialise_layouts(encoder: SpeechEncoder) -> None:
-    """Rebuild the index buffers that follow from the shape (they are not stored)."""
+def rebuild_buffers(encoder: SpeechEncoder) -> None:
+    """Build the buffers that follow from the shape, which are not stored."""
     for module in encoder.modules():
-        if isinstance(module, HeadLayout):
+        if isinstance(module, DerivedBuffers):
             module.build()
 
 

@@ -113,10 +113,21 @@ class Attention(nn.Module):
         return update * (reset * self.gru_rel_pos_const - 1.0) + 2.0
 
 
-class HeadLayout(nn.Module):
+class DerivedBuffers(nn.Module):
+    """Base of modules with buffers that follow from the shape, and so are not stored.
+
+    A checkpoint is loaded into modules without storage; `build` is called again afterwards.
+    """
+
+    def build(self) -> None:
+        """Make the buffers."""
+        raise NotImplementedError
+
+
+class HeadLayout(DerivedBuffers):
     """Cuts the concatenated rows of all heads into [batch, heads, frames, size] and back.
 
-    Heads smaller than `size` are filled up with zeros.
+    Heads smaller than `size` are padded with zeros.
     """
 
     index: Tensor
@@ -131,7 +142,7 @@ class HeadLayout(nn.Module):
         self.build()
 
     def build(self) -> None:
-        """Make the index buffers; again after the module was built without storage."""
+        """Make the index buffers."""
         if self.uniform:
             return
         # Position `total` is a column of zeros that `split` appends.

@@ -9,7 +9,7 @@ from torch import nn
 
 from ..common.errors import InputError
 from .adapter import UpstreamAdapter
-from .bundled import SHIPPED, shipped_folder
+from .bundled import BUNDLED, bundled_folder
 from .checkpoint import is_checkpoint, load_folder, save_folder
 from .model import PADDINGS, Padding, SpeechEncoder
 
@@ -40,15 +40,15 @@ def load(
     """
     if padding not in PADDINGS:
         raise InputError(f"padding {padding!r}: choose one of {', '.join(PADDINGS)}")
-    if str(source) in SHIPPED and not Path(source).exists():
-        source = shipped_folder(str(source))
+    if str(source) in BUNDLED and not Path(source).exists():
+        source = bundled_folder(str(source))
     if is_checkpoint(source):
         encoder = load_folder(source)
     else:
         # Importers read several libraries' formats; our own folder needs none of them.
-        from .importers import import_foreign
+        from .importers import import_checkpoint
 
-        encoder = import_foreign(str(source), revision, normalize)
+        encoder = import_checkpoint(str(source), revision, normalize)
     if normalize is not None:
         encoder.normalize = normalize
     encoder.padding = padding

@@ -23,31 +23,24 @@ def forward_bytes(shape: EncoderShape, batch: int, samples: int, itemsize: int =
         itemsize: bytes per number.
 
     Returns:
-        The larger peak of the convolutions and of the Transformer. The factors are fitted to the
-        CPU: a convolution holds its output, its input and oneDNN's reordered copy of that (with
-        layer norms a contiguous copy too); the Transformer holds all hidden states and, in the
-        widest layer, the FFN's units or all heads and about eight tensors of the hidden size.
+        The larger of two peaks in bytes: of the front end (`FrontEnd.peak_elements`), and of the
+        Transformer. The latter holds all hidden states and, in its widest layer, the FFN's units
+        or all heads and about eight tensors of the hidden size. The factors are fitted to the CPU.
     """
-    inputs, convolutions = samples, 0
-    copies = 2 if shape.conv_norm == "group" else 3
-    for conv in shape.convs:
-        frames = (samples - conv.kernel) // conv.stride + 1
-        outputs = conv.width * frames
-        convolutions = max(convolutions, copies * inputs + outputs)
-        inputs, samples = outputs, frames
-    frames = samples
+    front_end = shape.front_end_elements(samples)
+    frames = shape.frames_computed(samples)
     layer = 8 * shape.hidden + max(
         max(part.ffn, 4 * max(part.qk_size, part.vo_size) - 2 * shape.hidden)
         for part in shape.layers
     )
     states = (len(shape.layers) + 1) * shape.hidden
-    transformer = frames * (states + layer + shape.convs[-1].width)
+    transformer = frames * (states + layer + shape.feature_width)
     bias = 0
     if shape.relative_position is not None:
         heads = max(len(part.heads) for part in shape.layers)
         rows = max(1, BIAS_ELEMENTS // max(1, batch * heads * frames))
         bias = 2 * batch * heads * min(rows, frames) * frames + 2 * batch * frames * shape.hidden
-    return itemsize * max(batch * convolutions, batch * transformer + bias)
+    return itemsize * max(batch * front_end, batch * transformer + bias)
 
 
 def check_memory(

@@ -7,22 +7,20 @@ load without a table of names.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from ..common.errors import InputError
-from .front_end import FeatureExtractor, FeatureProjection, PositionConv
+from .front_ends import Padding, front_end_class
+from .front_ends.convolutional import PositionConv
 from .head import CTCHead
 from .layers import TransformerLayer, relative_position_bias
 from .memory import check_memory
 from .provenance import Provenance
 from .shape import EncoderShape
 
-Padding = Literal["independent", "fairseq"]
 PADDINGS: tuple[Padding, ...] = ("independent", "fairseq")
 
 SAMPLING_RATE = 16_000
@@ -40,7 +38,7 @@ class TransformerStack(nn.Module):
         super().__init__()
         self.pre_norm = shape.pre_norm
         self.relative_position = shape.relative_position
-        self.pos_conv_embed = PositionConv(shape)
+        self.pos_conv_embed = PositionConv(shape) if shape.position_conv is not None else None
         self.layer_norm = nn.LayerNorm(shape.hidden, eps=shape.layer_norm_eps)
         self.layers = nn.ModuleList(
             TransformerLayer(shape, index) for index in range(len(shape.layers))
@@ -56,7 +54,8 @@ class TransformerStack(nn.Module):
             # The position conv looks across the end of an utterance: it must find zeros there.
             x = x * valid.unsqueeze(-1)
             mask = valid[:, None, None, :]
-        x = x + self.pos_conv_embed(x)
+        if self.pos_conv_embed is not None:
+            x = x + self.pos_conv_embed(x)
         if not self.pre_norm:
             x = self.layer_norm(x)
         bias = None
@@ -98,11 +97,7 @@ class SpeechEncoder(nn.Module):
         padding: Padding = "independent",
     ) -> None:
         super().__init__()
-        if shape.family == "whisper_encoder":
-            raise InputError(
-                "whisper_encoder: shapes of this family can be written and read, but the forward "
-                "pass is not built yet; use hubert, wav2vec2 or wavlm"
-            )
+        front_end = front_end_class(shape.family)
         self.shape = shape
         self.normalize = normalize
         self.normalize_eps = normalize_eps
@@ -113,8 +108,8 @@ class SpeechEncoder(nn.Module):
         self.provenance = Provenance.unknown()
         # Used in masked pre-training only; it belongs to every published checkpoint.
         self.masked_spec_embed = nn.Parameter(torch.zeros(shape.hidden))
-        self.feature_extractor = FeatureExtractor(shape)
-        self.feature_projection = FeatureProjection(shape)
+        self.feature_extractor = front_end(shape)
+        self.feature_projection = front_end.build_projection(shape)
         self.encoder = TransformerStack(shape)
         self.head: CTCHead | None = None
 
@@ -183,24 +178,8 @@ class SpeechEncoder(nn.Module):
         if self.normalize:
             eps = self.normalize_eps
             prepared = [F.layer_norm(waveform, waveform.shape, eps=eps) for waveform in prepared]
-        if min(lengths) < self.shape.minimum_samples:
-            prepared = [_pad_to(waveform, self.shape.minimum_samples) for waveform in prepared]
-        batch = pad_sequence(prepared, batch_first=True) if len(prepared) > 1 else prepared[0][None]
-        padded = len({len(waveform) for waveform in prepared}) > 1
-        first_frames = None
-        if padded and self.padding == "independent":
-            conv = self.shape.convs[0]
-            first_frames = torch.tensor(
-                [(len(waveform) - conv.kernel) // conv.stride + 1 for waveform in prepared],
-                device=self.device,
-            )
-        features = self.feature_extractor(batch, first_frames)
-        counts = torch.tensor(self._frame_counts(lengths, features.shape[1]), device="cpu")
-        valid = None
-        if padded:
-            frames = torch.arange(features.shape[1], device=self.device)
-            valid = frames < counts.to(self.device)[:, None]
-        return features, valid, counts
+        features, valid, counts = self.feature_extractor(prepared, self.padding)
+        return features, valid, torch.tensor(counts, device="cpu")
 
     def _check(self, waveforms: Sequence[Tensor]) -> list[int]:
         if isinstance(waveforms, Tensor) or not len(waveforms):
@@ -217,22 +196,3 @@ class SpeechEncoder(nn.Module):
                     f"{1 if self.pad_short else self.shape.minimum_samples}"
                 )
         return [len(waveform) for waveform in waveforms]
-
-    def _frame_counts(self, lengths: list[int], frames: int) -> list[int]:
-        """Return each utterance's frames, by the padding rule, for a batch of `frames` frames."""
-        if (
-            self.padding == "independent"
-            or self.shape.padded_frames == "convolutions"
-            or self.shape.family == "wav2vec2"  # fairseq's counts by the convolutions too
-        ):
-            return [max(self.shape.frames(length), 1) for length in lengths]
-        # HuBERT and WavLM in fairseq: the mask over samples is cut into as many equal chunks as
-        # there are frames; a frame is padding where its whole chunk is (forward_padding_mask).
-        longest = max(*lengths, self.shape.minimum_samples)
-        chunk = (longest - longest % frames) // frames
-        return [min(-(-length // chunk), frames) for length in lengths]
-
-
-def _pad_to(waveform: Tensor, samples: int) -> Tensor:
-    """Append zeros to a waveform [length] of fewer than `samples`."""
-    return F.pad(waveform, (0, max(samples - len(waveform), 0)))

@@ -1,7 +1,7 @@
-"""What a speech encoder looks like: everything that a forward pass needs, without the weights.
+"""The shape of a speech encoder: everything that a forward pass needs, except the weights.
 
-An `EncoderShape` is a file format (it stands in a checkpoint's `config.json`), so it is versioned
-and every field is explicit. A dense HuBERT is just one shape; a compressed one is another.
+An `EncoderShape` is also a file format (it is part of a checkpoint's `config.json`), so it is
+versioned and every field is explicit. A dense HuBERT is one shape, a compressed HuBERT another.
 """
 
 from __future__ import annotations
@@ -12,16 +12,22 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializeAsAny,
     SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
     model_serializer,
     model_validator,
 )
 
 from ..common.errors import InputError
+from .front_ends import FrontEnd, FrontEndSettings, front_end_class
 
 FORMAT_VERSION: Literal[1] = 1
 
-Family = Literal["hubert", "wav2vec2", "wavlm", "whisper_encoder"]
+Family = str
+"""Name of a registered front end: "hubert", "wav2vec2", "wavlm"; see `front_ends`."""
+
 LinearKind = Literal["dense", "low_rank", "shared", "sparse"]
 
 # The six linears of a Transformer layer, by the short names used throughout.
@@ -154,17 +160,19 @@ class EncoderShape(_Frozen):
 
     format_version: Literal[1] = FORMAT_VERSION
     family: Family
+    """Names the front end; see `front_ends`."""
     hidden: int = Field(ge=1, le=MAX_HIDDEN)
     """Width D of the residual stream: no method changes it."""
-    convs: tuple[ConvShape, ...] = Field(min_length=1, max_length=64)
-    conv_norm: Literal["group", "layer"]
+    convs: tuple[ConvShape, ...] = Field(default=(), max_length=64)
+    conv_norm: Literal["group", "layer"] | None = None
     """group: a GroupNorm with one group per channel after the first conv only (base models);
-    layer: a LayerNorm over channels after every conv (large models)."""
-    conv_bias: bool
+    layer: a LayerNorm over channels after every conv (large models). None: the family has no
+    convolutions over samples; the same goes for `conv_bias`."""
+    conv_bias: bool | None = None
     projection: bool = True
     """False: fairseq's models without `post_extract_proj` (conv width equals hidden width)."""
     feature_scale: bool = False
-    """True: a factor per channel behind the last convolution (DPHuBERT's soft mask)."""
+    """True: a factor per channel after the last convolution (DPHuBERT's soft mask)."""
     pre_norm: bool
     """True: LayerNorm before attention and FFN, and a last one at the end (large models)."""
     original_heads: int = Field(ge=1, le=MAX_HEADS)
@@ -172,37 +180,49 @@ class EncoderShape(_Frozen):
     """Original head size: the attention scale stays `head_size ** -0.5` whatever is pruned."""
     layer_norm_eps: float = Field(default=1e-5, gt=0)
     position_conv: PositionConvShape | None = None
-    """None only for the family `whisper_encoder`."""
+    """None: the front end adds positions of another kind."""
     learned_positions: int | None = Field(default=None, ge=1, le=65_536)
-    """Length of the position table: family `whisper_encoder` only."""
+    """Length of a table of positions, for families that have one."""
     relative_position: RelativePositionShape | None = None
     """Family `wavlm` only."""
     padded_frames: Literal["convolutions"] | None = None
-    """How `padding="fairseq"` counts an utterance's own frames. None: as fairseq does it for this
-    family; "convolutions": as torchaudio does it for all families. Left out of JSON where None,
-    so that shapes from before this field keep their fingerprint."""
+    """How `padding="fairseq"` counts an utterance's own frames. None: as fairseq does for this
+    family; "convolutions": as torchaudio does for all families. It is left out of JSON if None, so
+    that the fingerprints of shapes written before this field existed stay valid."""
+    front_end: SerializeAsAny[FrontEndSettings] | None = None
+    """Settings of a front end that needs other fields than those above, in the type that the
+    front end declares. Left out of JSON if None, for the same reason."""
     layers: tuple[LayerShape, ...] = Field(min_length=1, max_length=MAX_LAYERS)
 
     @model_serializer(mode="wrap")
-    def _without_padded_frames(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_absent_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data: dict[str, Any] = handler(self)
-        if data.get("padded_frames") is None:
-            data.pop("padded_frames", None)
+        for name in ("padded_frames", "front_end"):
+            if data.get(name) is None:
+                data.pop(name, None)
         return data
+
+    @field_validator("family")
+    @classmethod
+    def _registered(cls, family: str) -> str:
+        front_end_class(family)
+        return family
+
+    @field_validator("front_end", mode="before")
+    @classmethod
+    def _settings_of_the_family(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None or "family" not in info.data:  # a wrong family is an error by itself
+            return value
+        settings = front_end_class(info.data["family"]).settings
+        if settings is None:
+            raise ValueError(f"family {info.data['family']}: has no front_end settings")
+        return settings.model_validate(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> EncoderShape:
-        whisper = self.family == "whisper_encoder"
-        if (self.position_conv is None) != whisper:
-            raise ValueError(f"family {self.family}: position_conv is wrong")
-        if (self.learned_positions is not None) != whisper:
-            raise ValueError(f"family {self.family}: learned_positions is wrong")
-        if (self.relative_position is not None) != (self.family == "wavlm"):
-            raise ValueError(f"family {self.family}: relative_position is wrong")
-        if self.position_conv is not None and self.hidden % self.position_conv.groups:
-            raise ValueError("position_conv: groups must divide hidden")
-        if not self.projection and self.convs[-1].width != self.hidden:
-            raise ValueError("without a projection the last conv must be as wide as hidden")
+        if (self._front_end.settings is None) != (self.front_end is None):
+            raise ValueError(f"family {self.family}: needs front_end settings")
+        self._front_end.check_shape(self)
         if self.original_heads * self.head_size != self.hidden:
             raise ValueError(
                 f"{self.original_heads} original heads of size {self.head_size} do not make up "
@@ -221,26 +241,35 @@ class EncoderShape(_Frozen):
         return self
 
     @property
+    def _front_end(self) -> type[FrontEnd]:
+        return front_end_class(self.family)
+
+    @property
     def frame_stride(self) -> int:
         """Samples from one frame to the next (320 for all published models)."""
-        stride = 1
-        for conv in self.convs:
-            stride *= conv.stride
-        return stride
+        return self._front_end.frame_stride(self)
 
     def frames(self, samples: int) -> int:
-        """Number of frames that the convolutions make of `samples` samples."""
-        for conv in self.convs:
-            samples = (samples - conv.kernel) // conv.stride + 1 if samples >= conv.kernel else 0
-        return samples
+        """Return the number of frames that belong to an utterance of `samples` samples."""
+        return self._front_end.frames(self, samples)
+
+    def frames_computed(self, samples: int) -> int:
+        """Return the number of frames that enter the Transformer, padding included."""
+        return self._front_end.frames_computed(self, samples)
 
     @property
     def minimum_samples(self) -> int:
         """Fewest samples that give one frame (400 for all published models)."""
-        samples = 1
-        for conv in reversed(self.convs):
-            samples = (samples - 1) * conv.stride + conv.kernel
-        return samples
+        return self._front_end.minimum_samples(self)
+
+    @property
+    def feature_width(self) -> int:
+        """Number of features per frame that the front end makes."""
+        return self._front_end.feature_width(self)
+
+    def front_end_elements(self, samples: int) -> int:
+        """Estimate how many numbers the front end holds at once for `samples` samples."""
+        return self._front_end.peak_elements(self, samples)
 
 
 def _check_layer(layer: LayerShape, number: int, hidden: int, head_size: int) -> None:

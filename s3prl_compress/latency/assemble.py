@@ -8,7 +8,7 @@ from typing import Any, Literal
 from ..results.records import BucketTiming, Environment, TimeRecord, Upstream
 from .loop import Times
 from .plan import BUCKET_NAMES, Bucket
-from .statistics import NOISY, interquartile_range, is_noisy, median, paired_ratio
+from .ratios import NOISY, interquartile_range, is_noisy, median, paired_ratio
 
 _ROUGH_BELOW = 5  # pairs; a bootstrap of fewer has hardly anything to draw from
 

@@ -28,12 +28,12 @@ from s3prl_compress.encoder.ctc_text import decode
 from s3prl_compress.encoder.exporting import export_notes, export_transformers
 from s3prl_compress.methods import compress
 
-from ..support.peers import (
+from ..support.baselines import (
     NAMES,
     TOLERANCE,
     VARIANTS,
+    baselines,
     noise,
-    peers,
     small_encoder,
     small_shape,
     states_of,
@@ -47,7 +47,7 @@ def _changed(family: str = "hubert", **changes: object) -> SpeechEncoder:
     shape = small_shape(family, False)
     second = shape.layers[1].model_copy(update=changes)
     encoder = random_encoder(shape.model_copy(update={"layers": (shape.layers[0], second)}))
-    peers.randomise(encoder)
+    baselines.randomise(encoder)
     return encoder.eval()
 
 
@@ -60,8 +60,8 @@ def _agrees_with_transformers(
     assert extractor.do_normalize == encoder.normalize
     # Not the extractor's own values: it adds 1e-7 to the variance, these encoders 1e-5.
     values = F.layer_norm(waveform, waveform.shape) if encoder.normalize else waveform
-    theirs = peers.transformers_states(model, values)
-    assert peers.largest_difference(states_of(encoder, [waveform]), theirs) <= tolerance
+    theirs = baselines.transformers_states(model, values)
+    assert baselines.largest_difference(states_of(encoder, [waveform]), theirs) <= tolerance
 
 
 @pytest.mark.parametrize(("family", "large"), VARIANTS, ids=NAMES)
@@ -102,7 +102,7 @@ def test_a_ctc_head_goes_along(tmp_path: Path) -> None:
     with torch.no_grad():
         ours = encoder.head(encoder(waveforms)[0][-1])
         theirs = model(waveforms[0][None]).logits
-    assert peers.largest_difference([ours], [theirs]) <= TOLERANCE
+    assert baselines.largest_difference([ours], [theirs]) <= TOLERANCE
 
 
 def test_half_precision_is_rounded_once(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_compressed_linears_are_refused_or_made_dense(
     folder = export_transformers(encoder, tmp_path / "out", dense=True)
     _agrees_with_transformers(encoder, folder)
     again = load(folder)
-    difference = peers.largest_difference(
+    difference = baselines.largest_difference(
         states_of(again, noise(5_000)), states_of(encoder, noise(5_000))
     )
     assert difference <= TOLERANCE
@@ -229,7 +229,7 @@ def test_transformers_own_way_from_audio_to_states(tmp_path: Path) -> None:
     values = extractor(wave.numpy(), sampling_rate=16_000, return_tensors="pt")
     with torch.no_grad():
         theirs = model.eval()(**values).last_hidden_state
-    assert peers.largest_difference([states_of(encoder, [wave])[-1]], [theirs]) <= TOLERANCE
+    assert baselines.largest_difference([states_of(encoder, [wave])[-1]], [theirs]) <= TOLERANCE
 
 
 @pytest.mark.parametrize("blank", ["<pad>", "-"])
@@ -276,7 +276,7 @@ def test_only_an_earlier_export_is_replaced(tmp_path: Path) -> None:
 
 
 def test_the_command(
-    shipped_demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundled_demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for form in ("transformers", "checkpoint"):
         output = tmp_path / form
@@ -284,6 +284,6 @@ def test_the_command(
         assert main(["export", "hubert_demo", *flags]) == 0
         figures = json.loads(capsys.readouterr().out)
         assert figures["bytes"] < 12_000_000
-        assert fingerprint(load(output)) == fingerprint(load(shipped_demo))
+        assert fingerprint(load(output)) == fingerprint(load(bundled_demo))
     assert main(["export", "hubert_demo", "--format", "transformers", "--output", str(output)]) == 2
     assert "no earlier export" in capsys.readouterr().err

@@ -24,6 +24,7 @@ from ..shape import (
 )
 from .imported import ImportedCheckpoint, sizes_fit
 from .reading import fairseq_refused, tensors_only
+from .registry import Importer, Source, register_importer
 
 _log = logging.getLogger(__name__)
 
@@ -86,26 +87,19 @@ _NAMES = tuple(
 )
 
 
-def recognise(content: dict[str, Any]) -> bool:
+def recognise(source: Source) -> bool:
     """Say whether a file's top level is that of an s3prl-converted or fairseq file."""
-    keys = set(content)
-    return (
-        keys >= {"model_cfg", "model_weight"}
-        or keys >= {"cfg", "model"}
-        or keys
-        >= {
-            "args",
-            "model",
-        }
-    )
+    layouts = ({"model_cfg", "model_weight"}, {"cfg", "model"}, {"args", "model"})
+    return not source.is_folder and any(layout <= set(source.content) for layout in layouts)
 
 
-def read_content(content: dict[str, Any], path: Path) -> ImportedCheckpoint:
+def read(source: Source) -> ImportedCheckpoint:
     """Translate a file's content.
 
     Raises:
-        InputError: an original fairseq file, or a model that is not supported.
+        InputError: it is an original fairseq file, or its model is not supported.
     """
+    path, content = source.path, source.content
     if "model_weight" in content:
         family: Family = "hubert" if _is_hubert(content) else "wav2vec2"
         config, weights = dict(content["model_cfg"]), content["model_weight"]
@@ -129,6 +123,9 @@ def read_content(content: dict[str, Any], path: Path) -> ImportedCheckpoint:
         normalize=bool(normalize) if normalize is not None else None,
         files=(path,),
     )
+
+
+register_importer(Importer("an s3prl-converted .pt", recognise, read))
 
 
 def our_name(name: str) -> str:

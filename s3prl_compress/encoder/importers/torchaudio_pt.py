@@ -34,6 +34,7 @@ from ..shape import (
 )
 from .imported import ImportedCheckpoint, ctc_head
 from .reading import tensors_only
+from .registry import Importer, Source, register_importer
 
 _log = logging.getLogger(__name__)
 
@@ -49,13 +50,18 @@ _GATES = (
 )
 
 
-def recognise(content: dict[str, Any]) -> bool:
+def recognise(source: Source) -> bool:
     """Say whether a file's top level is that of this format."""
-    return {"config", "state_dict"} <= set(content)
+    return not source.is_folder and {"config", "state_dict"} <= set(source.content)
 
 
-def read_content(content: dict[str, Any], path: Path) -> ImportedCheckpoint:
-    """Translate a file's content; InputError where it is no model of this format."""
+def read(source: Source) -> ImportedCheckpoint:
+    """Translate a file's content.
+
+    Raises:
+        InputError: it does not describe a model of this format, or the model still has its gates.
+    """
+    path, content = source.path, source.content
     config = content["config"]
     if not isinstance(config, dict) or "encoder_embed_dim" not in config:
         raise InputError(
@@ -92,6 +98,11 @@ def read_content(content: dict[str, Any], path: Path) -> ImportedCheckpoint:
         files=(path,),
         head=head,
     )
+
+
+register_importer(
+    Importer("a torchaudio or DPHuBERT file with `config` and `state_dict`", recognise, read)
+)
 
 
 def _shape(config: dict[str, Any]) -> EncoderShape:

@@ -1,8 +1,8 @@
 """Folders that transformers wrote: HuBERT, wav2vec2 and WavLM, bare or with a head.
 
-The parameter names are ours already; what is done here is to turn `config.json` into a shape,
-to put the prefix and the heads away, and to refuse whatever the forward pass does not know.
-transformers itself is not imported.
+Parameter names are the same here and there. This module turns `config.json` into a shape, strips
+prefix and heads, and refuses settings that the forward pass does not implement. It does not import
+transformers.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ..provenance import EXPORT_MARK
 from ..shape import ConvShape, EncoderShape, PositionConvShape, RelativePositionShape, dense_layer
 from .imported import ImportedCheckpoint, sizes_fit
 from .reading import read_json, read_pickle, read_safetensors, tensors_only
+from .registry import Importer, Source, register_importer
 from .transformers_ctc import read_head
 
 _log = logging.getLogger(__name__)
@@ -77,18 +78,19 @@ _WEIGHTS = (
 )
 
 
-def read_folder(folder: Path) -> ImportedCheckpoint:
+def recognise(source: Source) -> bool:
+    """Say whether a folder's `config.json` is that of one of the three families."""
+    return source.is_folder and source.content.get("model_type") in FAMILIES
+
+
+def read(source: Source) -> ImportedCheckpoint:
     """Read a folder of transformers.
 
     Raises:
-        InputError: another kind of model, a field that is not supported, or broken files.
+        InputError: a field of the configuration is not supported, or a file is broken.
     """
-    config = read_json(folder / "config.json")
-    family = config.get("model_type")
-    if family not in FAMILIES:
-        raise InputError(
-            f"{folder}/config.json: model_type is {family!r}; supported are {', '.join(FAMILIES)}"
-        )
+    folder, config = source.path, source.content
+    family: str = config["model_type"]
     shape = _shape(config, folder / "config.json")
     tensors, files = _read_weights(folder)
     tensors, heads = _without_prefix(tensors, family)
@@ -105,6 +107,15 @@ def read_folder(folder: Path) -> ImportedCheckpoint:
         head=head,
         libraries=tuple(dict.fromkeys(("torch", reader))),
     )
+
+
+register_importer(
+    Importer(
+        f"a transformers folder or hub id of a {', '.join(FAMILIES[:-1])} or {FAMILIES[-1]} model",
+        recognise,
+        read,
+    )
+)
 
 
 def _shape(config: dict[str, Any], path: Path) -> EncoderShape:

@@ -154,11 +154,11 @@ def test_every_state_stands_under_its_own_name_as_in_s3prls_upstreams(
 @pytest.mark.parametrize("large", [False, True])
 def test_clips_below_one_frame_are_s3prls_own(family: str, large: bool, tmp_path: Path) -> None:
     """With its normalisation before the padding, and its masks."""
-    from tests.support.peers import peers, small_shape
+    from tests.support.baselines import baselines, small_shape
 
-    path = peers.s3prl_file(small_shape(family, large), tmp_path / "s3prl.pt", normalize=large)
-    waves = peers.noise(16_000, 300, 399, 20)
-    theirs = peers.s3prl_states(peers.s3prl_expert(family, path), waves)
+    path = baselines.s3prl_file(small_shape(family, large), tmp_path / "s3prl.pt", normalize=large)
+    waves = baselines.noise(16_000, 300, 399, 20)
+    theirs = baselines.s3prl_states(baselines.s3prl_expert(family, path), waves)
     with torch.no_grad():
         ours = _expert(path, padding="fairseq")(waves)["hidden_states"]
     valid = [50, 1, 2, 1]  # frames that are not padding there: ceil(samples / 326)
