@@ -11,16 +11,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from .errors import InputError
+from .model_errors import Location, first_mistake
 
 Model = TypeVar("Model", bound=BaseModel)
-Location = tuple[int | str, ...]
-
-_WORDS = {
-    "tuple_type": "must be a list",
-    "model_type": "must hold `key: value` lines",
-    "dict_type": "must hold `key: value` lines",
-}
-"""In place of pydantic's, which name Python's types."""
 
 
 def find_packaged(name: str, what: str, folder: str = "recipes") -> Path:
@@ -95,10 +88,5 @@ def validated(
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        reason = _WORDS.get(first["type"], first["msg"].removeprefix("Value error, "))
-        if first["type"] == "extra_forbidden":
-            known = list(keys(first["loc"])) if keys else list(model.model_fields)
-            reason = "no such key" + (f"; there are {', '.join(known)}" if known else "")
-        raise InputError(": ".join(part for part in (str(where), key, reason) if part)) from error
+        reason = first_mistake(error, keys or (lambda location: list(model.model_fields)))
+        raise InputError(f"{where}: {reason}") from error

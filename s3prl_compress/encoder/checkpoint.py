@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..common.errors import InputError
 from ..common.files import folder_atomically
+from ..common.model_errors import first_mistake
 from ..common.validation import check_folder_output
 from .adapter import UpstreamAdapter
 from .head import CTCHead
@@ -151,9 +152,7 @@ def read_config(folder: str | Path) -> CheckpointConfig:
     try:
         return CheckpointConfig.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: {where}: {first['msg']}") from error
+        raise InputError(f"{path}: {first_mistake(error)}") from error
 
 
 def load_folder(folder: str | Path) -> SpeechEncoder:

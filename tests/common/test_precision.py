@@ -18,7 +18,7 @@ from s3prl_compress.results.records import environment
 from s3prl_compress.s3prl_bridge import child
 from s3prl_compress.tasks.base.engine import EngineResult, Job
 
-QUICK = Path(__file__).parent / "quick.yaml"
+QUICK = Path(__file__).parents[1] / "quick.yaml"
 
 
 @pytest.fixture(autouse=True)

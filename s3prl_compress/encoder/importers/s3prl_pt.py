@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from ...common.errors import InputError
+from ...common.model_errors import first_mistake
 from ..shape import (
     ConvShape,
     EncoderShape,
@@ -197,8 +198,7 @@ def _shape(
             * value["encoder_layers"],
         )
     except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} describes no possible model: {reason}") from error
+        raise InputError(f"{path} describes no possible model: {first_mistake(error)}") from error
 
 
 def parse_convs(text: str, where: str) -> tuple[ConvShape, ...]:

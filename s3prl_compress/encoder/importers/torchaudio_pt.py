@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ...common.errors import InputError
+from ...common.model_errors import first_mistake
 from ..head import CTCHead
 from ..shape import (
     ConvShape,
@@ -33,7 +34,7 @@ from ..shape import (
     check_counts,
 )
 from .imported import ImportedCheckpoint, ctc_head
-from .reading import tensors_only
+from .reading import first_line, tensors_only
 from .registry import Importer, Source, register_importer
 
 _log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ def read(source: Source) -> ImportedCheckpoint:
     except KeyError as error:
         raise InputError(f"{path}: its `config` has no {error}") from error
     except (TypeError, ValueError, IndexError, ArithmeticError) as error:
-        reason = " ".join(str(error).split())
+        reason = first_mistake(error) if isinstance(error, ValueError) else first_line(error)
         raise InputError(f"{path}: its `config` describes no possible model: {reason}") from error
     mask = _feature_mask(tensors)
     head = _head(tensors, content.get("labels"), path)

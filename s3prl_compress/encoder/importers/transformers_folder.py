@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 from torch import Tensor
 
 from ...common.errors import InputError
+from ...common.model_errors import first_mistake
 from ..model import TRANSFORMERS_EPS
 from ..provenance import EXPORT_MARK
 from ..shape import ConvShape, EncoderShape, PositionConvShape, RelativePositionShape, dense_layer
@@ -168,8 +169,7 @@ def _shape(config: dict[str, Any], path: Path) -> EncoderShape:
             * value["num_hidden_layers"],
         )
     except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} describes no possible model: {reason}") from error
+        raise InputError(f"{path} describes no possible model: {first_mistake(error)}") from error
 
 
 def _read_weights(folder: Path) -> tuple[dict[str, Tensor], tuple[Path, ...]]:

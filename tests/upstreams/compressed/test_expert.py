@@ -105,8 +105,8 @@ def test_wrong_input_is_said_in_one_line(folder: Path, tmp_path: Path) -> None:
         _expert(folder, "zeros")
     file = tmp_path / "wrong.yaml"
     for content, message in (
-        ("padding: zeros", "padding: Input should be 'independent' or 'fairseq'"),
-        ("normalize: 3", "normalize: Input should be a valid boolean"),
+        ("padding: zeros", "padding: must be 'independent' or 'fairseq'"),
+        ("normalize: 3", "normalize: must be a valid boolean"),
         ("paddin: fairseq", "paddin: no such key; there are padding, normalize"),
         ("fairseq", "`key: value` lines"),
         ("[", "not YAML"),
@@ -124,7 +124,7 @@ def test_options_that_do_not_exist_are_refused(folder: Path) -> None:
 
     with pytest.raises(InputError, match="no option paddding; there are ckpt, model_config"):
         S3PRLUpstream("compressed", str(folder), extra_conf={"paddding": "fairseq"})
-    with pytest.raises(InputError, match="upstream compressed: padding: Input should be"):
+    with pytest.raises(InputError, match="upstream compressed: padding: must be"):
         _expert(folder, padding="zeros")
     upstream = S3PRLUpstream("compressed", str(folder), extra_conf={"normalize": True})
     assert upstream.upstream.encoder.normalize is True
