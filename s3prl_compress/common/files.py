@@ -1,4 +1,4 @@
-"""Atomic writes: a file or folder is written completely or not at all. And a lock for one writer."""
+"""Atomic writes of files and folders (completely or not at all), and a lock between processes."""
 
 from __future__ import annotations
 

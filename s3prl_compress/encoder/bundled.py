@@ -8,14 +8,14 @@ from pathlib import Path
 from ..common.errors import InputError
 
 BUNDLED = {"hubert_demo": "recipes/pretrain/hubert_demo.yaml"}
-"""Name -> the recipe that its weights were trained with. The name is one in s3prl's hub, too."""
+"""Name -> the recipe of its training. Each name is also registered in s3prl's hub."""
 
 
 def bundled_folder(name: str) -> Path:
     """Return the checkpoint folder of a bundled encoder.
 
     Raises:
-        InputError: this installation has the name but not the weights.
+        InputError: the weights are missing from this installation.
     """
     folder = upstreams_folder() / name
     if not (folder / "model.safetensors").is_file():
@@ -27,5 +27,5 @@ def bundled_folder(name: str) -> Path:
 
 
 def upstreams_folder() -> Path:
-    """Return where the packaged upstreams lie."""
+    """Return the folder of the packaged upstreams."""
     return Path(str(resources.files("s3prl_compress.upstreams")))

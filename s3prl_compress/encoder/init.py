@@ -1,4 +1,4 @@
-"""Encoders with random weights: for tests, benchmarks, and a demo without a download."""
+"""Encoders with random weights, for tests, benchmarks and demos that must not download."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .shape import EncoderShape
 
 
 def random_encoder(shape: EncoderShape, seed: int = 0, normalize: bool = False) -> SpeechEncoder:
-    """Return an encoder with weights drawn as the published models' were before training.
+    """Return an encoder with the initial weights of the published training recipes.
 
-    The same seed gives the same weights; torch's global generator is left as it was. The
-    provenance says that nothing was learned.
+    The same seed gives the same weights, and torch's global generator is not affected. The
+    provenance states that the weights are random.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -27,7 +27,7 @@ def random_encoder(shape: EncoderShape, seed: int = 0, normalize: bool = False) 
         nn.init.uniform_(encoder.masked_spec_embed)
         if encoder.encoder.pos_conv_embed is not None:
             _initialise_positions(encoder.encoder.pos_conv_embed.conv)
-    # Reports take upstreams of one base for relatives, so the base names the shape too.
+    # Reports compare upstreams of the same base, so the base must name the shape as well.
     base = f"random weights (seed {seed}; {shape.family}, {len(shape.layers)} x {shape.hidden})"
     encoder.provenance = Provenance(base=base, random_weights=True)
     return encoder

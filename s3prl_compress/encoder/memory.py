@@ -1,4 +1,4 @@
-"""Memory of a forward pass, checked before the operating system would kill the process."""
+"""The memory of a forward pass, checked before the operating system kills the process."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from .layers import BIAS_ELEMENTS
 from .shape import EncoderShape
 
 CHECKED_SAMPLES = 60 * 16_000
-"""Batches of fewer padded samples are not checked, so that ordinary batches cost nothing."""
+"""Batches with fewer samples, padding included, are not checked, to save time."""
 
 
 def forward_bytes(shape: EncoderShape, batch: int, samples: int, itemsize: int = 4) -> int:
-    """Estimate the peak of a forward pass without gradients, weights not counted.
+    """Estimate the peak memory in bytes of a forward pass without gradients and without weights.
 
     Args:
-        shape: of the encoder.
+        shape: shape of the encoder.
         batch: number of waveforms.
-        samples: of the longest one; the others are padded to it.
+        samples: length of the longest waveform, to which the others are padded.
         itemsize: bytes per number.
 
     Returns:
@@ -48,7 +48,7 @@ def check_memory(
 ) -> None:
     """Check that a batch of `batch` waveforms padded to `samples` fits into memory.
 
-    With gradients a pass takes more than is estimated here.
+    The estimate is for inference; with gradients a pass takes more.
 
     Raises:
         InputError: it does not fit.
@@ -60,13 +60,13 @@ def check_memory(
     if available is not None and needed > available:
         raise InputError(
             f"{batch} x {samples / 16_000:.0f} s of audio need about {needed / 2**30:.1f} GiB on "
-            f"{device.type}, {available / 2**30:.1f} GiB are available: cut the recording into "
+            f"{device.type}, but {available / 2**30:.1f} GiB are available: cut the recording into "
             "pieces, or make the batch smaller"
         )
 
 
 def available_bytes(device: torch.device) -> int | None:
-    """Return the memory that a new tensor could take there; None where that is not known."""
+    """Return the bytes that new tensors can take on a device; None if that is unknown."""
     if device.type == "cpu":
         return int(psutil.virtual_memory().available)
     if device.type == "cuda":

@@ -1,7 +1,7 @@
-"""The speech encoder: HuBERT, wav2vec2 and WavLM in one forward pass over an `EncoderShape`.
+"""The speech encoder: one forward pass for every `EncoderShape`.
 
-Torch only. Parameters have the names that Hugging Face gives them, so that published checkpoints
-load without a table of names.
+It needs torch only. Parameters have the names that Hugging Face gives them, so that published
+checkpoints load without a table of names.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ PADDINGS: tuple[Padding, ...] = ("independent", "fairseq")
 SAMPLING_RATE = 16_000
 
 FAIRSEQ_EPS = 1e-5
-"""Added to the variance when a waveform is normalised: fairseq, s3prl, torchaudio."""
+"""Added to the variance when a waveform is normalised, in fairseq, s3prl and torchaudio."""
 TRANSFORMERS_EPS = 1e-7
-"""The same in transformers' `Wav2Vec2FeatureExtractor`."""
+"""Its counterpart in transformers' `Wav2Vec2FeatureExtractor`."""
 
 
 class TransformerStack(nn.Module):
-    """Positions and Transformer layers; returns the input of every layer, and the output."""
+    """Positions and Transformer layers; returns the input of every layer and the final output."""
 
     def __init__(self, shape: EncoderShape) -> None:
         super().__init__()
@@ -45,13 +45,15 @@ class TransformerStack(nn.Module):
         )
 
     def forward(self, x: Tensor, valid: Tensor | None) -> tuple[Tensor, ...]:
-        """Map [batch, frames, hidden] to L + 1 hidden states of that size.
+        """Map the Transformer's input to L + 1 hidden states of the same size.
 
-        valid: True where a frame is an utterance's own, [batch, frames]; None for everywhere.
+        Args:
+            x: [batch, frames, hidden].
+            valid: False where a frame is padding, [batch, frames]; None: no frame is.
         """
         mask = None
         if valid is not None:
-            # The position conv looks across the end of an utterance: it must find zeros there.
+            # The position conv reads beyond the end of an utterance, and must find zeros there.
             x = x * valid.unsqueeze(-1)
             mask = valid[:, None, None, :]
         if self.pos_conv_embed is not None:
@@ -76,16 +78,16 @@ class TransformerStack(nn.Module):
 class SpeechEncoder(nn.Module):
     """A self-supervised speech encoder of any shape.
 
-    Behaves the same in train and in eval mode: there is no dropout and no layer drop.
+    It behaves the same in train and in eval mode: there is no dropout and no layer drop.
 
     Args:
-        shape: sizes of everything.
-        normalize: bring each waveform to zero mean and unit variance first (what Hugging Face
-            calls `do_normalize` and fairseq `normalize`).
-        normalize_eps: added to the variance of the waveform before the root is taken.
+        shape: the family and all sizes.
+        normalize: normalise each waveform to zero mean and unit variance first (`do_normalize` in
+            transformers, `normalize` in fairseq).
+        normalize_eps: added to the variance of the waveform before the square root.
         padding: "independent": an utterance's features do not depend on what it is batched with.
-            "fairseq": the masks and the GroupNorm of s3prl and fairseq, as the published SUPERB
-            rows had them; there the padding of a batch leaks into every feature.
+            "fairseq": masks and GroupNorm are those of s3prl and fairseq, as in the published
+            SUPERB results; the padding of a batch then leaks into every feature.
     """
 
     def __init__(
@@ -103,10 +105,10 @@ class SpeechEncoder(nn.Module):
         self.normalize_eps = normalize_eps
         self.padding = padding
         self.pad_short = False
-        """Take waveforms that are too short for one frame, with zeros behind them."""
+        """Accept waveforms that are too short for one frame, and append zeros to them."""
         self.sampling_rate = SAMPLING_RATE
         self.provenance = Provenance.unknown()
-        # Used in masked pre-training only; it belongs to every published checkpoint.
+        # Used in masked pre-training only, but part of every published checkpoint.
         self.masked_spec_embed = nn.Parameter(torch.zeros(shape.hidden))
         self.feature_extractor = front_end(shape)
         self.feature_projection = front_end.build_projection(shape)
@@ -115,7 +117,7 @@ class SpeechEncoder(nn.Module):
 
     @property
     def padding(self) -> Padding:
-        """How the end of the shorter utterances of a batch is treated."""
+        """How utterances shorter than the longest of their batch are padded: see the class."""
         return self._padding
 
     @padding.setter
@@ -140,19 +142,19 @@ class SpeechEncoder(nn.Module):
         """Encode utterances.
 
         Args:
-            waveforms: 1-D tensors of samples at 16 kHz, of any lengths from 25 ms on, or from one
-                sample on where `pad_short` is set.
-            masks: True where a frame is hidden from the Transformer, [batch, frames]: it gets the
-                embedding of masked pre-training instead. None: nowhere.
+            waveforms: 1-D tensors of samples at 16 kHz, each at least `shape.minimum_samples` long,
+                or at least one sample if `pad_short` is set.
+            masks: True where a frame is replaced by the embedding of masked pre-training before
+                it enters the Transformer, [batch, frames]; None: nowhere.
 
         Returns:
             The hidden states, a tuple of L + 1 tensors [batch, frames, hidden]: state i is the
-            input of layer i, the last one is the output. And the number of frames of each
-            utterance, [batch], on the CPU; what lies behind them is padding.
+            input of layer i, and the last one is the output. And the number of frames of each
+            utterance, [batch], on the CPU; later frames are padding.
 
         Raises:
-            InputError: a waveform is not 1-D, or too short for one frame, or the batch needs more
-                memory than there is.
+            InputError: a waveform is not 1-D, or too short or too long, or the batch needs more
+                memory than is available.
         """
         features, valid, counts = self.features(waveforms)
         x = self.feature_projection(features)
@@ -161,15 +163,15 @@ class SpeechEncoder(nn.Module):
         return self.encoder(x, valid), counts
 
     def features(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Run the convolutions only: the first of the forward pass's three parts.
+        """Run the front end only, the first of the forward pass's three parts.
 
         Returns:
-            The features [batch, frames, conv width]; True where a frame is an utterance's own
-            [batch, frames], or None where all are; and the number of frames of each utterance,
+            The features [batch, frames, width]; a mask that is False where a frame is padding
+            [batch, frames], or None if none is; and the number of frames of each utterance,
             [batch], on the CPU.
 
         Raises:
-            InputError: a waveform is not 1-D, or too short for one frame.
+            InputError: as for `forward`.
         """
         lengths = self._check(waveforms)
         if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
@@ -183,7 +185,7 @@ class SpeechEncoder(nn.Module):
 
     def _check(self, waveforms: Sequence[Tensor]) -> list[int]:
         if isinstance(waveforms, Tensor) or not len(waveforms):
-            raise InputError("the encoder takes a list of 1-D waveforms, with at least one in it")
+            raise InputError("the encoder takes a list of 1-D waveforms, which must not be empty")
         for number, waveform in enumerate(waveforms):
             if waveform.dim() != 1:
                 raise InputError(

@@ -30,7 +30,7 @@ Family = str
 
 LinearKind = Literal["dense", "low_rank", "shared", "sparse"]
 
-# The six linears of a Transformer layer, by the short names used throughout.
+# Short names of the six linears of a Transformer layer.
 LINEARS = ("q", "k", "v", "out", "fc1", "fc2")
 
 LINEAR_PATHS = {
@@ -41,7 +41,7 @@ LINEAR_PATHS = {
     "fc1": "feed_forward.intermediate_dense",
     "fc2": "feed_forward.output_dense",
 }
-"""Where the six linears stand inside a Transformer layer."""
+"""Module paths of the six linears within a Transformer layer."""
 
 
 # Upper bounds, several times those of any published model (XLS-R 2B has a hidden size of 1920, an
@@ -57,15 +57,15 @@ class _Frozen(BaseModel):
 
 
 class LinearShape(_Frozen):
-    """How one linear is stored. Its two sizes follow from the layer it stands in."""
+    """The kind of one linear, and its inner size. The outer sizes follow from the layer."""
 
     kind: LinearKind = "dense"
     rank: int | None = Field(default=None, ge=0, le=MAX_FFN)
-    """low_rank: inner size r of `U (V x) + b`."""
+    """Inner size r of `U (V x) + b`, for the kind low_rank."""
     centroids: int | None = Field(default=None, ge=1, le=MAX_FFN)
-    """shared: number K of centroid rows in `y = (C x + c)[a]`."""
+    """Number K of centroid rows in `y = (C x + c)[a]`, for the kind shared."""
     nonzeros: int | None = Field(default=None, ge=0, le=MAX_FFN * MAX_HIDDEN)
-    """sparse: number of stored weights."""
+    """Number of stored weights, for the kind sparse."""
 
     @model_validator(mode="after")
     def _one_size_for_its_kind(self) -> LinearShape:
@@ -82,18 +82,18 @@ DENSE = LinearShape()
 
 
 class HeadShape(_Frozen):
-    """One attention head that is still there."""
+    """One remaining attention head."""
 
     original: int = Field(ge=0, lt=MAX_HEADS)
-    """Its number in the original model (WavLM's bias table and gates are per original head)."""
+    """Its index in the original model (WavLM's bias table and gates are per original head)."""
     qk: int = Field(ge=0, le=MAX_HIDDEN)
-    """Rows of q and of k that belong to it. 0 gives uniform attention."""
+    """Rows of q and of k that belong to it. With 0, attention is uniform."""
     vo: int = Field(ge=0, le=MAX_HIDDEN)
     """Rows of v, and columns of out, that belong to it."""
 
 
 class LayerShape(_Frozen):
-    """One Transformer layer. No heads and 0 FFN units are legal: the biases remain."""
+    """One Transformer layer. It may have no heads and no FFN units; then the biases remain."""
 
     heads: tuple[HeadShape, ...] = Field(max_length=MAX_HEADS)
     ffn: int = Field(ge=0, le=MAX_FFN)
@@ -127,7 +127,7 @@ class LayerShape(_Frozen):
 
 
 class ConvShape(_Frozen):
-    """One layer of the convolutional front end."""
+    """One layer of a convolutional front end."""
 
     width: int = Field(ge=1, le=8192)
     kernel: int = Field(ge=1, le=4096)
@@ -135,21 +135,21 @@ class ConvShape(_Frozen):
 
 
 class PositionConvShape(_Frozen):
-    """The grouped convolution over time that stands in for position embeddings."""
+    """The grouped convolution over time in the place of position embeddings."""
 
     kernel: int = Field(ge=1, le=4096)
     groups: int = Field(ge=1, le=MAX_HIDDEN)
 
 
 class RelativePositionShape(_Frozen):
-    """WavLM's bucketed relative position bias (the table belongs to layer 0, used by all)."""
+    """WavLM's bucketed relative position bias; all layers share layer 0's table."""
 
     buckets: int = Field(ge=4, le=65_536)
     max_distance: int = Field(ge=2, le=1_000_000)
 
     @model_validator(mode="after")
     def _room_for_the_logarithm(self) -> RelativePositionShape:
-        # Distances up to a quarter of the buckets are exact, those from there on logarithmic.
+        # Buckets are exact up to a quarter of their number, and logarithmic from there on.
         if self.max_distance <= self.buckets // 4:
             raise ValueError("max_distance must be above a quarter of the buckets")
         return self
@@ -235,7 +235,7 @@ class EncoderShape(_Frozen):
                 original >= self.original_heads for original in originals
             ):
                 raise ValueError(
-                    f"layer {number}: original head numbers must rise and stay below "
+                    f"layer {number}: original head numbers must increase and be below "
                     f"{self.original_heads}"
                 )
         return self
@@ -298,10 +298,12 @@ def _check_layer(layer: LayerShape, number: int, hidden: int, head_size: int) ->
 
 
 def check_counts(layers: object, heads: object) -> None:
-    """Check how many layers and heads a foreign configuration asks for, before they are built.
+    """Check the numbers of layers and heads in another project's configuration.
+
+    It is done before anything is built, since huge numbers would exhaust the memory.
 
     Raises:
-        ValueError: a count is not a whole number, or out of bounds.
+        ValueError: a number is not a whole one, or out of bounds.
     """
     for name, value, largest in (("layers", layers, MAX_LAYERS), ("heads", heads, MAX_HEADS)):
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
@@ -309,7 +311,7 @@ def check_counts(layers: object, heads: object) -> None:
 
 
 def dense_layer(heads: int, head_size: int, ffn: int) -> LayerShape:
-    """Return a layer as published models have it."""
+    """Return a layer with all heads, as in the published models."""
     return LayerShape(
         heads=tuple(HeadShape(original=n, qk=head_size, vo=head_size) for n in range(heads)),
         ffn=ffn,
@@ -332,8 +334,11 @@ def dense_shape(
 ) -> EncoderShape:
     """Return the shape of an uncompressed model; the defaults are those of the base models.
 
-    `large` switches on what the large models have: layer norm and biases in the convolutions,
-    and normalisation before attention and FFN. (WavLM's convolutions have no bias even there.)
+    With `large`, convolutions have layer norms and biases, and normalisation precedes attention
+    and FFN, as in the large models. (WavLM's convolutions have no biases even there.)
+
+    Raises:
+        ValueError: the sizes contradict each other.
     """
     if hidden % heads:
         raise ValueError(f"hidden {hidden} is not divisible by heads {heads}")
@@ -366,7 +371,7 @@ NAMED_SHAPES: dict[str, EncoderShape] = {
     "wav2vec2_large": dense_shape("wav2vec2", **_LARGE),  # type: ignore[arg-type]
     "wavlm_base": dense_shape("wavlm"),
     "wavlm_large": dense_shape("wavlm", **_LARGE),  # type: ignore[arg-type]
-    # The speed benchmark's pruned shape: 4 heads, 700 FFN units and 384 conv channels.
+    # The pruned shape of the speed benchmark: 4 heads, 700 FFN units and 384 conv channels.
     "hubert_base_pruned": dense_shape("hubert", ffn=700, conv_widths=(384,) * 7).model_copy(
         update={"layers": (dense_layer(4, 64, 700),) * 12}
     ),
@@ -390,7 +395,7 @@ NAMED_SHAPES: dict[str, EncoderShape] = {
         position_groups=4,
     ),
 }
-"""Shapes that commands and tests know by name (weights are never implied)."""
+"""Shapes that commands and tests refer to by name. They do not imply any weights."""
 
 
 def named_shape(name: str) -> EncoderShape:

@@ -1,4 +1,4 @@
-"""The baselines of `benchmarks/baselines.py` (a folder of scripts, no package), small."""
+"""Small shapes, and the module `benchmarks/baselines.py`, which is not in a package."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ConvLayer(nn.Module):
-    """One convolution with its norm and GELU."""
+    """One convolution, its norm if it has one, and GELU."""
 
     def __init__(self, shape: EncoderShape, index: int) -> None:
         super().__init__()
@@ -224,16 +224,22 @@ def _pad_to(waveform: Tensor, samples: int) -> Tensor:
 
 
 def group_normed_conv(waveforms: Tensor, layer: nn.Module, frames: Tensor | None) -> Tensor:
-    """Convolve [batch, samples] and normalise each channel over time, in one matrix product.
+    """Convolve and normalise each channel over time, in one matrix product.
 
-    With one input channel and a kernel of k samples, a channel's output is `w . window`, so its
-    mean and variance over time are `w . m` and `w S w`, with m [k] and S [k, k] the mean and
-    covariance of the windows. The norm therefore folds into the weights before the product,
-    and the widest tensor of the whole model is written once instead of being read for its
-    statistics. Done in float64 (which autocast leaves alone): where `w` cancels most of the
-    signal, float32 would not do.
+    With one input channel and a kernel of k samples, a channel's output is `w . window`. So its
+    mean and variance over time are `w . m` and `w S w`, where m [k] and S [k, k] are the mean and
+    covariance of the windows. The norm can therefore be folded into the weights before the
+    product, and the largest tensor of the whole model need not be read again for its statistics.
+    They are computed in float64 (which autocast does not touch), because float32 is not precise
+    enough where `w` cancels most of the signal. A bias of the convolution cancels in the norm.
 
-    A bias of the convolution cancels in the norm. Result: [batch, width, frames].
+    Args:
+        waveforms: [batch, samples].
+        layer: the first `ConvLayer`, with a GroupNorm of one group per channel.
+        frames: number of frames that belong to each utterance, [batch]; None: all.
+
+    Returns:
+        [batch, width, frames].
     """
     conv, norm = layer.conv, layer.layer_norm
     assert isinstance(conv, nn.Conv1d)
@@ -259,7 +265,7 @@ def group_normed_conv(waveforms: Tensor, layer: nn.Module, frames: Tensor | None
 
 
 class FeatureProjection(nn.Module):
-    """LayerNorm over the features, then a linear to the width of the residual stream."""
+    """LayerNorm over the features, and a linear to the width of the residual stream."""
 
     def __init__(self, shape: EncoderShape) -> None:
         super().__init__()
@@ -275,9 +281,9 @@ class FeatureProjection(nn.Module):
 
 
 class WeightFactors(nn.Module):
-    """Norms g `original0` [1, 1, kernel] and directions v `original1` of a conv weight.
+    """Norms g [1, 1, kernel] (`original0`) and directions v (`original1`) of a conv weight.
 
-    Torch's `weight_norm(dim=2)` has the same factors.
+    These are the factors of torch's `weight_norm(dim=2)`.
     """
 
     def __init__(self, weight: Tensor) -> None:
@@ -293,8 +299,9 @@ class WeightFactors(nn.Module):
 class WeightNormedConv(nn.Conv1d):
     """A convolution whose weight is `g v / |v|`, with one norm per kernel position.
 
-    It has no parameter `weight` but the two factors, under the names that torch's parametrisation
-    of the weight norm gives them (so Hugging Face's); a parametrised module cannot be pickled.
+    Its parameters are the two factors instead of `weight`, with the names that torch's
+    parametrisation (and so Hugging Face) gives them. It is not parametrised itself, because a
+    parametrised module cannot be pickled.
     """
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, **options: int) -> None:
@@ -305,7 +312,7 @@ class WeightNormedConv(nn.Conv1d):
         self.set_weight(weight)
 
     def set_weight(self, weight: Tensor) -> None:
-        """Replace the factors by those of `weight` [out, in / groups, kernel]."""
+        """Set the factors to those of `weight` [out, in / groups, kernel]."""
         self.parametrizations.weight = WeightFactors(weight.detach())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -315,7 +322,7 @@ class WeightNormedConv(nn.Conv1d):
 
 
 class PositionConv(nn.Module):
-    """A grouped, weight-normed convolution over time: what stands in for position embeddings."""
+    """A grouped, weight-normed convolution over time, in the place of position embeddings."""
 
     def __init__(self, shape: EncoderShape) -> None:
         super().__init__()
@@ -328,9 +335,9 @@ class PositionConv(nn.Module):
             padding=kernel // 2,
             groups=shape.position_conv.groups,
         )
-        self.surplus = 1 - kernel % 2  # an even kernel gives one frame too many
+        self.surplus = 1 - kernel % 2  # an even kernel makes one frame too many
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [batch, frames, hidden] to the same; to be added to it."""
+        """Return the positions [batch, frames, hidden] to be added to `x`."""
         y = self.conv(x.transpose(1, 2))
         return gelu(y[..., : y.shape[-1] - self.surplus]).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Folders that transformers wrote: HuBERT, wav2vec2 and WavLM, bare or with a head.
+"""Importer for transformers folders of HuBERT, wav2vec2 and WavLM, with or without a head.
 
 Parameter names are the same here and there. This module turns `config.json` into a shape, strips
 prefix and heads, and refuses settings that the forward pass does not implement. It does not import
@@ -18,7 +18,7 @@ from ...common.model_errors import first_mistake
 from ..model import TRANSFORMERS_EPS
 from ..provenance import EXPORT_MARK
 from ..shape import ConvShape, EncoderShape, PositionConvShape, RelativePositionShape, dense_layer
-from .imported import ImportedCheckpoint, sizes_fit
+from .imported import ImportedCheckpoint, checked_head_size
 from .reading import read_json, read_pickle, read_safetensors, tensors_only
 from .registry import Importer, Source, register_importer
 from .transformers_ctc import read_head
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 FAMILIES = ("hubert", "wav2vec2", "wavlm")
 
-# transformers' defaults for fields that an old config.json may lack.
+# transformers' defaults for fields that may be missing in an old config.json.
 _DEFAULTS: dict[str, Any] = {
     "hidden_size": 768,
     "num_hidden_layers": 12,
@@ -46,7 +46,7 @@ _DEFAULTS: dict[str, Any] = {
     "max_bucket_distance": 800,
 }
 
-# Fields that change the forward pass, with the one value that this package computes.
+# Fields that change the forward pass, with the only value that this package supports.
 _SUPPORTED: dict[str, Any] = {
     "hidden_act": "gelu",
     "feat_extract_activation": "gelu",
@@ -68,7 +68,7 @@ _DROPPED_HEADS = (
     "layer_weights",
     "tdnn",
     "objective",
-    "feature_extractor",  # ForXVector's; the encoder's own stands behind the family's prefix
+    "feature_extractor",  # ForXVector's; the encoder's own follows the family's prefix
 )
 
 _WEIGHTS = (
@@ -124,8 +124,7 @@ def _shape(config: dict[str, Any], path: Path) -> EncoderShape:
         value = config.get(field, supported)
         if (value or supported) != supported or (supported is True and value is False):
             raise InputError(
-                f"{path}: {field} is {value!r}, which this package cannot compute "
-                f"(only {supported!r})"
+                f"{path}: {field} is {value!r}, which is not supported (only {supported!r})"
             )
     value = {name: config.get(name, default) for name, default in _DEFAULTS.items()}
     convs = [value[name] for name in ("conv_dim", "conv_kernel", "conv_stride")]
@@ -139,7 +138,7 @@ def _shape(config: dict[str, Any], path: Path) -> EncoderShape:
             "'layer'"
         )
     hidden, heads = value["hidden_size"], value["num_attention_heads"]
-    head_size = sizes_fit(hidden, heads, value["num_hidden_layers"], str(path))
+    head_size = checked_head_size(hidden, heads, value["num_hidden_layers"], str(path))
     try:
         return EncoderShape(
             family=config["model_type"],
@@ -173,18 +172,18 @@ def _shape(config: dict[str, Any], path: Path) -> EncoderShape:
 
 
 def _read_weights(folder: Path) -> tuple[dict[str, Tensor], tuple[Path, ...]]:
-    found = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
-    if found is None:
+    index = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
+    if index is None:
         raise InputError(f"{folder} has no weights; looked for {', '.join(_WEIGHTS)}")
-    files = (found,)
-    if found.suffix == ".json":
-        shards = read_json(found).get("weight_map", {}).values()
+    files = (index,)
+    if index.suffix == ".json":
+        shards = read_json(index).get("weight_map", {}).values()
         if any(Path(shard).name != shard for shard in shards):
-            raise InputError(f"{found} names files outside of its folder")
+            raise InputError(f"{index} names files outside its folder")
         files = tuple(folder / shard for shard in sorted(set(shards)))
         missing = [path.name for path in files if not path.is_file()]
         if missing or not files:
-            raise InputError(f"{found}: the weights file {missing or '(none listed)'} is missing")
+            raise InputError(f"{index}: the weights file {missing or '(none listed)'} is missing")
     tensors: dict[str, Tensor] = {}
     for path in files:
         if path.suffix == ".safetensors":
@@ -197,7 +196,7 @@ def _read_weights(folder: Path) -> tuple[dict[str, Tensor], tuple[Path, ...]]:
 def _without_prefix(
     tensors: dict[str, Tensor], family: str
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the encoder's tensors under their bare names, and those of a CTC head."""
+    """Split the tensors into the encoder's and a CTC head's, both without prefix."""
     prefix = f"{family}."
     if not any(name.startswith(prefix) for name in tensors):
         return tensors, {}
@@ -212,14 +211,14 @@ def _without_prefix(
         elif name.split(".")[0] in _DROPPED_HEADS:
             dropped.append(name)
         else:
-            inner[name] = tensor  # left for the strict check to name
+            inner[name] = tensor  # the strict check will name it
     if dropped:
-        _log.debug("heads left out: %s", ", ".join(dropped))
+        _log.debug("heads not imported: %s", ", ".join(dropped))
     return inner, heads
 
 
 def _weight_norm_name(name: str) -> str:
-    """Translate the names that `torch.nn.utils.weight_norm` gave before torch 2."""
+    """Translate the names of `torch.nn.utils.weight_norm` before torch 2."""
     for old, new in (("weight_g", "original0"), ("weight_v", "original1")):
         if name.endswith(f"conv.{old}"):
             return name.removesuffix(old) + f"parametrizations.weight.{new}"
@@ -227,14 +226,14 @@ def _weight_norm_name(name: str) -> str:
 
 
 def _normalize_eps(config: dict[str, Any]) -> float:
-    """Return the eps that an export of ours states, which transformers itself does not read."""
+    """Return the eps stored by an export of this package, which transformers itself ignores."""
     history = config.get(EXPORT_MARK)
     eps = history.get("normalize_eps") if isinstance(history, dict) else None
     return float(eps) if isinstance(eps, int | float) and eps > 0 else TRANSFORMERS_EPS
 
 
 def _normalize(config: dict[str, Any], folder: Path) -> bool | None:
-    """Return what the folder says of normalisation; transformers 5 nests it one level deeper."""
+    """Return `do_normalize`, which transformers 5 nests one level deeper; None if it is missing."""
     places: list[dict[str, Any]] = []
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():

@@ -96,7 +96,7 @@ def test_a_repeated_number_is_no_tensor_of_weights(tmp_path: Path) -> None:
     name = "encoder.feature_projection.projection.weight"
     state[name] = torch.ones(1).expand_as(state[name])
     torch.save({"config": config, "state_dict": state}, tmp_path / "model.pth")
-    refused(tmp_path / "model.pth", name, "larger than what is stored")
+    refused(tmp_path / "model.pth", name, "more elements than are stored")
 
 
 def test_torchaudio_head_needs_labels(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_torchaudio_head_needs_labels(tmp_path: Path) -> None:
     path = tmp_path / "model.pth"
     content = {"config": config, "state_dict": model.state_dict()}
     torch.save(content, path)
-    with pytest.warns(UserWarning, match="left out"):
+    with pytest.warns(UserWarning, match="not imported"):
         assert load(path).head is None
     torch.save(content | {"labels": ["-", "a"]}, path)
     refused(path, "2 labels", "3 outputs")

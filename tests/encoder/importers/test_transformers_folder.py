@@ -100,7 +100,7 @@ def test_ctc_vocabularies_that_do_not_fit(tmp_path: Path) -> None:
         small_shape("wav2vec2", False), "ForCTC", vocab_size=4, pad_token_id=2
     )
     folder = transformers_folder(tmp_path, model)
-    with pytest.warns(UserWarning, match=r"no vocab\.json.*left out"):
+    with pytest.warns(UserWarning, match=r"no vocab\.json.*not imported"):
         assert load(folder).head is None
     (folder / "vocab.json").write_text(json.dumps({"a": 0, "b": 1}))
     refused(folder, "vocab.json", "2 symbols", "4 outputs")
@@ -126,7 +126,7 @@ def test_other_heads_are_left_out(
     folder = transformers_folder(tmp_path, model)
     with caplog.at_level(logging.DEBUG, "s3prl_compress"):
         encoder = load(folder)
-    left_out = next(record.message for record in caplog.records if "left out" in record.message)
+    left_out = next(record.message for record in caplog.records if "not imported" in record.message)
     assert ("quantizer.codevectors" if kind == "ForPreTraining" else "projector") in left_out
     waveforms = noise(5_000)
     theirs = baselines.transformers_states(model.wav2vec2, waveforms[0])
@@ -184,7 +184,7 @@ def test_missing_extra_misshapen_and_broken_tensors(folder: Path) -> None:
 def test_truncated_files_and_missing_weights(folder: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    assert "model.safetensors" in refused(folder, "broken")
+    assert "model.safetensors" in refused(folder, "damaged")
     weights.unlink()
     refused(folder, "no weights", "pytorch_model.bin")
     (folder / "config.json").write_text("{")
