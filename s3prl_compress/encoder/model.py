@@ -7,13 +7,14 @@ checkpoints load without a table of names.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.errors import InputError
-from .front_ends import Padding, front_end_class
+from .front_ends import FrontEnd, Padding, front_end_class
 from .front_ends.convolutional import PositionConv
 from .head import CTCHead
 from .layers import TransformerLayer, relative_position_bias
@@ -110,8 +111,9 @@ class SpeechEncoder(nn.Module):
         self.provenance = Provenance.unknown()
         # Used in masked pre-training only, but part of every published checkpoint.
         self.masked_spec_embed = nn.Parameter(torch.zeros(shape.hidden))
-        self.feature_extractor = front_end(shape)
-        self.feature_projection = front_end.build_projection(shape)
+        self.feature_extractor: FrontEnd = front_end(shape)
+        # Any: surgery reads the attributes of a convolutional family's projection.
+        self.feature_projection: Any = front_end.build_projection(shape)
         self.encoder = TransformerStack(shape)
         self.head: CTCHead | None = None
 

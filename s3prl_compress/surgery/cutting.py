@@ -195,7 +195,7 @@ def conv_parameters(shape: EncoderShape, widths: Sequence[Any]) -> Any:
     inputs: Any = 1
     for number, (conv, width) in enumerate(zip(shape.convs, widths, strict=True)):
         normed = shape.conv_norm == "layer" or number == 0
-        total += width * (inputs * conv.kernel + int(shape.conv_bias) + 2 * int(normed))
+        total += width * (inputs * conv.kernel + int(bool(shape.conv_bias)) + 2 * int(normed))
         inputs = width
     per_feature = 2 + int(shape.feature_scale) + (shape.hidden if shape.projection else 0)
     return total + inputs * per_feature

@@ -35,6 +35,8 @@ class FrontEnd(nn.Module, ABC):
 
     def __init__(self, shape: EncoderShape) -> None:
         super().__init__()
+        self.conv_layers = nn.ModuleList()
+        """The convolutions of `shape.convs`, whose channels can be pruned."""
 
     @classmethod
     @abstractmethod

@@ -109,7 +109,7 @@ def test_ctc_vocabularies_that_do_not_fit(tmp_path: Path) -> None:
     assert head is not None
     assert head.vocabulary == ("a", "b", "<s>", "</s>")
     (folder / "vocab.json").write_text(json.dumps({"eng": {"a": 0}}))
-    refused(folder, "vocab.json", "no plain table")
+    refused(folder, "vocab.json", "not a table")
     (folder / "vocab.json").write_text(json.dumps(SYMBOLS | {"b": 1}))
     (folder / "added_tokens.json").unlink()
     refused(folder, "vocab.json")
