@@ -164,6 +164,8 @@ def _indices(layer: LayerShape, kept: LayerSelection, device: torch.device) -> d
 
 def _conv_tensors(encoder: SpeechEncoder, kept: tuple[tuple[int, ...], ...]) -> dict[str, Tensor]:
     """Return the tensors of the front end that lose channels."""
+    if not kept:  # a family without convolutions over samples
+        return {}
     state = encoder.state_dict()
     tensors: dict[str, Tensor] = {}
     inputs: Tensor | None = None

@@ -248,6 +248,8 @@ def test_it_is_saved_compressed_and_counted_as_any_other(tmp_path: Path) -> None
         states_of(again, noise(800)), states_of(encoder, noise(800)), strict=True
     ):
         assert torch.equal(one, other)
+    pruned = s3prl_compress.compress(encoder, "magnitude", sparsity=0.2)
+    assert cost(pruned).parameters < cost(encoder).parameters
     smaller = s3prl_compress.compress(encoder, "clustering", sparsity=0.2)
     assert cost(smaller).parameters < cost(encoder).parameters
     assert cost(smaller).macs_32 < cost(encoder).macs_32
