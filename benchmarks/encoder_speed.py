@@ -18,7 +18,7 @@ import s3prl_compress  # noqa: F401  (before transformers: torchaudio's stand-in
 from s3prl_compress.encoder import NAMED_SHAPES, macs, random_encoder
 from s3prl_compress.latency.loop import Forward, interleaved
 from s3prl_compress.latency.plan import Bucket
-from s3prl_compress.latency.statistics import interquartile_range, median, paired_ratio
+from s3prl_compress.latency.ratios import interquartile_range, median, paired_ratio
 
 SECONDS = 10
 

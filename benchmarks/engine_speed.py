@@ -30,7 +30,7 @@ from torch import Tensor
 import s3prl_compress
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
 from s3prl_compress.encoder.frames import superb_frames
-from s3prl_compress.latency.statistics import PairedRatio, median, paired_ratio
+from s3prl_compress.latency.ratios import PairedRatio, median, paired_ratio
 from s3prl_compress.probing.heads import ParallelHeads
 
 BATCH, CLASSES, RATE = 32, 12, 16_000

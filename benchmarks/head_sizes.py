@@ -21,7 +21,7 @@ from s3prl_compress.encoder import NAMED_SHAPES, SAMPLING_RATE, SpeechEncoder, r
 from s3prl_compress.encoder.cost import cost
 from s3prl_compress.latency.loop import interleaved
 from s3prl_compress.latency.plan import Bucket
-from s3prl_compress.latency.statistics import interquartile_range, median, paired_ratio
+from s3prl_compress.latency.ratios import interquartile_range, median, paired_ratio
 from s3prl_compress.surgery.binarize import Rounding, choose_units
 from s3prl_compress.surgery.gate_layout import GateKind
 from s3prl_compress.surgery.masked import MaskedEncoder

@@ -26,8 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import write_result
-from peers import (
+from baselines import (
     largest_difference,
     noise,
     s3prl_expert,
@@ -37,6 +36,7 @@ from peers import (
     transformers_model,
     transformers_states,
 )
+from common import write_result
 from tqdm import tqdm
 
 from s3prl_compress.encoder import NAMED_SHAPES, EncoderShape, SpeechEncoder, load

@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from baselines import transformers_model
 from common import write_result
-from peers import transformers_model
 from torch import Tensor, nn
 
 import s3prl_compress  # noqa: F401  (before transformers: torchaudio's stand-in)
@@ -31,7 +31,7 @@ from s3prl_compress.distillation.module import DistillationModule
 from s3prl_compress.encoder import NAMED_SHAPES, SAMPLING_RATE, SpeechEncoder, random_encoder
 from s3prl_compress.latency.loop import interleaved
 from s3prl_compress.latency.plan import Bucket
-from s3prl_compress.latency.statistics import interquartile_range, is_noisy, median, paired_ratio
+from s3prl_compress.latency.ratios import interquartile_range, is_noisy, median, paired_ratio
 from s3prl_compress.training import loop
 from s3prl_compress.training.settings import LoopSettings, build_optimizer
 

@@ -1,6 +1,6 @@
-"""Speech encoders made smaller, registered as s3prl upstreams and scored on SUPERB.
+"""Compress speech encoders, register them as s3prl upstreams, and score them on SUPERB.
 
-Five names do the work; they are imported on first use:
+The main functions, which are imported on first use:
 
     encoder = s3prl_compress.load("facebook/hubert-base-ls960")
     smaller = s3prl_compress.compress(encoder, "clustering", sparsity=0.1)
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["__version__", "compress", "load", "register", "save", "score", "score_seeds"]
 
-# Before anything imports transformers, which imports torchaudio on its way.
+# It must run before anything imports transformers, which imports torchaudio.
 ensure_torchaudio()
 
 _HOMES = {
@@ -42,5 +42,5 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-    globals()[name] = value  # the module evaluation.score and the function share a name
+    globals()[name] = value  # cached, and not shadowed by the module evaluation.score
     return value

@@ -100,7 +100,7 @@ def _read(given: list[str]) -> argparse.Namespace | None:
 
 
 def _check_upstream(flags: argparse.Namespace) -> None:
-    from .encoder.bundled import SHIPPED, shipped_folder
+    from .encoder.bundled import BUNDLED, bundled_folder
     from .encoder.importers.hub import is_hub_id
 
     if flags.hub == "huggingface":
@@ -108,14 +108,14 @@ def _check_upstream(flags: argparse.Namespace) -> None:
             "--hub huggingface: runs code from the model hub, by functions that huggingface_hub "
             "no longer has; leave it out, and give the model as -u compressed -k OWNER/NAME"
         )
-    if flags.upstream in SHIPPED and not flags.upstream_ckpt:
-        shipped_folder(flags.upstream)
+    if flags.upstream in BUNDLED and not flags.upstream_ckpt:
+        bundled_folder(flags.upstream)
     if flags.upstream != "compressed" or _resumes(flags):
         return
     if not flags.upstream_ckpt:
         raise InputError("-u compressed: no checkpoint; add -k FOLDER (or a hub id)")
     source = flags.upstream_ckpt
-    if not (Path(source).exists() or is_hub_id(source) or source in SHIPPED):
+    if not (Path(source).exists() or is_hub_id(source) or source in BUNDLED):
         raise InputError(f"-k {source}: no such file or folder; give a checkpoint folder or hub id")
 
 

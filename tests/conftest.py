@@ -115,7 +115,7 @@ def _write(path: Path, wave: np.ndarray) -> None:
 
 
 @pytest.fixture
-def shipped_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def bundled_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in the place of `hubert_demo`'s: its shape, random weights, float16."""
     import torch
 
@@ -130,7 +130,7 @@ def shipped_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def no_shipped_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def no_bundled_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An installation without the weights of `hubert_demo`."""
     monkeypatch.setattr("s3prl_compress.encoder.bundled.upstreams_folder", lambda: tmp_path)
     return tmp_path / "hubert_demo"

@@ -163,8 +163,8 @@ def test_what_the_wheel_lacks_is_supplied(downstream: str, tmp_path: Path) -> No
         ]
 
 
-def test_the_shipped_upstream_without_weights(
-    no_shipped_demo: Path, capsys: pytest.CaptureFixture[str]
+def test_the_bundled_upstream_without_weights(
+    no_bundled_demo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["-m", "train", "-p", "unused", "-u", "hubert_demo", "-d", "speech_commands"]
     assert main(flags) == 2
@@ -173,15 +173,15 @@ def test_the_shipped_upstream_without_weights(
     assert len(error.splitlines()) == 1
 
 
-def test_the_shipped_upstream_from_the_command_line(
-    shipped_demo: Path, tiny_corpus: Path, tmp_path: Path
+def test_the_bundled_upstream_from_the_command_line(
+    bundled_demo: Path, tiny_corpus: Path, tmp_path: Path
 ) -> None:
     flags = ["-m", "train", "-u", "hubert_demo", "-d", "speech_commands", "-p", "experiment"]
     flags += ["-o", _override(tiny_corpus), "--device", "cpu"]
     # Another process, with the folder of the weights in the place of the package's.
     code = (
         "import pathlib, sys; from s3prl_compress.encoder import bundled; "
-        f"bundled.upstreams_folder = lambda: pathlib.Path({str(shipped_demo.parent)!r}); "
+        f"bundled.upstreams_folder = lambda: pathlib.Path({str(bundled_demo.parent)!r}); "
         f"from s3prl_compress.run_downstream import main; sys.exit(main({flags!r}))"
     )
     done = _python(["-c", code], tmp_path)

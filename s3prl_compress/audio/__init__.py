@@ -1,4 +1,8 @@
-"""Recordings on disk: one reader for samples, tables and transcripts."""
+"""Recordings on disk: the only readers of audio files, tables of recordings and transcripts.
+
+Other packages use the names below, and these modules: `clips` (audio of a corpus), `listing`,
+`reading`, `table` and `transcribed`.
+"""
 
 from .audio_set import AudioSet, open_audio
 from .reading import SAMPLING_RATE, read_audio, read_header

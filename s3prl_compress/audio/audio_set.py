@@ -1,4 +1,4 @@
-"""Speech to learn from: which files, checked before any work starts, and their samples."""
+"""Untranscribed speech for training: a list of files, checked in advance, and their samples."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from .listing import list_audio, tell
 from .reading import FULL_SCALE, SAMPLING_RATE, read_audio, read_header, to_int16
 
 _THREADS = 8
-"""Hash files: they wait for a disk or network rather than compute."""
-_LISTENED_FILES, _LISTENED_SECONDS = 16, 60
+"""Threads that hash files. They are limited by the disk or network, not by the CPU."""
+_SILENCE_FILES, _SILENCE_SECONDS = 16, 60
+"""How many files, and how much of each, `check_audible` reads."""
 
 
 @dataclass(frozen=True)
 class AudioSet:
-    """Audio files in a fixed order, read as 16-bit mono at 16 kHz whatever their format is."""
+    """Audio files in a fixed order, read as 16-bit mono at 16 kHz whatever their format."""
 
     root: Path
     files: tuple[str, ...]
@@ -36,33 +37,38 @@ class AudioSet:
     lengths: tuple[int, ...]
     """In samples at 16 kHz."""
     held: tuple[NDArray[np.int16], ...] | None = field(default=None, repr=False, compare=False)
-    """All samples, decoded, 16 bits each (115 MB an hour); None: decoded on the fly."""
+    """Decoded samples of all files, 16 bits each (115 MB per hour); None: decode on demand."""
     selection: str = ""
-    """Which part of the source it is, in words; empty for all of it."""
+    """Description of the part of the source that is used; empty for all of it."""
 
     @property
     def seconds(self) -> float:
-        """Duration of all files together."""
+        """Total duration in seconds."""
         return sum(self.lengths) / SAMPLING_RATE
 
     def read(self, index: int, start: int = 0, samples: int | None = None) -> Tensor:
-        """Return samples of one file, 1-D float32 in [-1, 1); to its end if `samples` is None.
+        """Return samples of one file, 1-D float32 in [-1, 1).
+
+        Args:
+            index: which file.
+            start: first sample.
+            samples: number of samples; None: up to the end.
 
         Raises:
-            InputError: the file can no longer be read, has become shorter, or holds values that
-                are no audio; see `read_audio`.
+            InputError: the file can no longer be read, has become shorter, or its values are not
+                audio; see `read_audio`.
         """
         wanted = self.lengths[index] - start if samples is None else samples
         if self.held is not None:
-            found = self.held[index][start : start + wanted]
+            part = self.held[index][start : start + wanted]
         else:
-            found = _decode(self.root / self.files[index], start, wanted)
-        if len(found) != wanted:
+            part = _decode(self.root / self.files[index], start, wanted)
+        if len(part) != wanted:
             raise InputError(
-                f"{self.root / self.files[index]}: {len(found)} samples from {start} on, "
+                f"{self.root / self.files[index]}: {len(part)} samples from {start} on, "
                 f"{wanted} expected; the file changed since it was listed"
             )
-        return torch.from_numpy(found.astype(np.float32) / FULL_SCALE)
+        return torch.from_numpy(part.astype(np.float32) / FULL_SCALE)
 
     def hold(self) -> AudioSet:
         """Return this set with all of its audio decoded in memory."""
@@ -75,7 +81,7 @@ class AudioSet:
         return replace(self, held=held)
 
     def subset(self, indices: Sequence[int]) -> AudioSet:
-        """Return the files of these numbers only."""
+        """Return a set of only the files with these indices."""
         return replace(
             self,
             files=tuple(self.files[index] for index in indices),
@@ -84,52 +90,52 @@ class AudioSet:
         )
 
     def of_at_least(self, samples: int) -> list[int]:
-        """Return the numbers of the files that have `samples` or more; say how many have fewer.
+        """Return the indices of files with at least `samples` samples; print how many are shorter.
 
         Raises:
-            InputError: there are none.
+            InputError: all files are shorter.
         """
-        found = [number for number, length in enumerate(self.lengths) if length >= samples]
-        if not found:
+        long_enough = [index for index, length in enumerate(self.lengths) if length >= samples]
+        if not long_enough:
             raise InputError(
                 f"{self.root}: none of {len(self.files)} audio files has {samples} samples or more"
             )
-        if short := len(self.files) - len(found):
+        if short := len(self.files) - len(long_enough):
             tell(
                 f"{self.root}: {short} of {len(self.files)} audio files are shorter than "
-                f"{samples} samples and left out"
+                f"{samples} samples and are skipped"
             )
-        return found
+        return long_enough
 
     def check_audible(self) -> None:
         """Check the beginning of some files, evenly spaced over the set, for digital silence.
 
         Raises:
-            InputError: none of them has a sample other than zero.
+            InputError: all samples in all of these files are zero.
         """
-        step = -(-len(self.files) // _LISTENED_FILES)
-        longest = _LISTENED_SECONDS * SAMPLING_RATE
-        heard = [index for index in range(0, len(self.files), step) if self.lengths[index]]
+        step = -(-len(self.files) // _SILENCE_FILES)
+        longest = _SILENCE_SECONDS * SAMPLING_RATE
+        checked = [index for index in range(0, len(self.files), step) if self.lengths[index]]
         silent = [
             self.files[index]
-            for index in heard
+            for index in checked
             if not self.read(index, 0, min(self.lengths[index], longest)).any()
         ]
         if not silent:
             return
-        found = (
-            f"{self.root}: digital silence in {len(silent)} of {len(heard)} audio files looked at "
+        note = (
+            f"{self.root}: digital silence in {len(silent)} of {len(checked)} audio files checked "
             f"(first: {silent[0]})"
         )
-        if len(silent) == len(heard):
-            raise InputError(f"{found}; check how they were written")
-        tell(found)
+        if len(silent) == len(checked):
+            raise InputError(f"{note}; check how they were written")
+        tell(note)
 
     def contents(self) -> tuple[str, ...]:
         """Return the SHA-256 of every file's bytes, in hexadecimal digits.
 
-        All of them are read, some 60 GB a minute where the disk gives as much; what was read
-        before in this process is not read again, unless its size or time of change differ.
+        All files are read, at up to some 60 GB per minute. A file that was hashed before in this
+        process is not read again unless its size or modification time has changed.
 
         Raises:
             InputError: a file cannot be read.
@@ -139,11 +145,11 @@ class AudioSet:
             ThreadPool(_THREADS) as pool,
             tqdm(total=len(paths), desc="hashing audio", unit="file", delay=2, leave=False) as bar,
         ):
-            found = []
+            hashes = []
             for content in pool.imap(_content, paths, chunksize=16):
-                found.append(content)
+                hashes.append(content)
                 bar.update()
-        return tuple(found)
+        return tuple(hashes)
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of names, lengths and contents; see `contents`."""
@@ -152,7 +158,7 @@ class AudioSet:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def described(self, source: Path) -> str:
-        """Return what a history keeps: the name of the source, the part of it, the fingerprint."""
+        """Return the entry in an encoder's history: name of the source, part, and fingerprint."""
         part = f", {self.selection}" if self.selection else ""
         return f"{source.resolve().name}{part} (sha256 {self.fingerprint()})"
 
@@ -160,12 +166,16 @@ class AudioSet:
 def open_audio(source: str | Path, *, minimum_samples: int = 400) -> AudioSet:
     """List the audio of a folder, or of a csv table with the column `file`, and check it.
 
-    See `list_audio` for which files are taken. Any format, rate and number of channels will do,
-    see `read_audio`. Files of less than `minimum_samples` at 16 kHz are left out.
+    `list_audio` says which files are used. They may have any format, sampling rate and number of
+    channels; see `read_audio`.
+
+    Args:
+        source: folder or table.
+        minimum_samples: shorter files, in samples at 16 kHz, are skipped.
 
     Raises:
-        InputError: nothing there, or files that are missing or unreadable: how many, and the
-            first ones by name.
+        InputError: there is no audio, or files are missing or unreadable; the message has their
+            number and the first names.
     """
     listing = list_audio(Path(source))
     audio = open_files(source, listing.root, listing.files, minimum_samples=minimum_samples)
@@ -175,12 +185,16 @@ def open_audio(source: str | Path, *, minimum_samples: int = 400) -> AudioSet:
 def open_files(
     source: str | Path, root: Path, names: Sequence[str], *, minimum_samples: int = 400
 ) -> AudioSet:
-    """Check the audio files `names`, relative to `root`, that `source` is said to hold.
+    """Open the audio files that `source` lists.
 
-    Files of less than `minimum_samples` are left out.
+    Args:
+        source: folder or table, for error messages.
+        root: folder that `names` are relative to.
+        names: the files.
+        minimum_samples: shorter files, in samples at 16 kHz, are skipped.
 
     Raises:
-        InputError: as `open_audio`.
+        InputError: as for `open_audio`.
     """
     lengths: list[int] = []
     faults = Faults()
@@ -190,7 +204,7 @@ def open_files(
         except InputError:
             missing = not (root / name).exists()
             faults.add("missing file" if missing else "unreadable file", name)
-    faults.raise_if_any(str(source), "replace them, or list the others in a metadata.csv")
+    faults.raise_if_any(str(source), "replace them, or list only the others in a metadata.csv")
     audio = AudioSet(root, tuple(names), tuple(lengths))
     return audio.subset(audio.of_at_least(minimum_samples))
 

@@ -1,6 +1,6 @@
-"""Audio files of a corpus: the one way in which both engines read them.
+"""Audio files of a prepared corpus, as both engines read them.
 
-s3prl's datasets read files as they are, so those of a corpus must have 16 kHz already.
+s3prl's datasets do not resample, so the files of a corpus must already be sampled at 16 kHz.
 """
 
 from __future__ import annotations
@@ -17,31 +17,39 @@ from .reading import SAMPLING_RATE, read_audio, read_header
 __all__ = ["GAIN", "SAMPLING_RATE", "check_audio", "read_samples", "read_wave"]
 
 GAIN = 10 ** (-3 / 20)
-"""s3prl's sox effect `gain -3.0`, in decibels."""
+"""Factor of s3prl's sox effect `gain -3.0` (decibels)."""
 
 
 def read_samples(path: Path | str) -> torch.Tensor:
     """Read one utterance: [samples], float32, 16 kHz; channels are averaged.
 
     Raises:
-        InputError: the file cannot be used, or has another sampling rate; see `read_audio`.
+        InputError: the file is not usable, or has another sampling rate; see `read_audio`.
     """
     return torch.from_numpy(read_audio(path, resample=False).astype(np.float32))
 
 
 def read_wave(path: Path | str) -> torch.Tensor:
-    """Read one utterance as s3prl's keyword spotting hears it: [samples], float32, 16 kHz.
+    """Read one utterance as s3prl's keyword spotting does: [samples], float32, 16 kHz.
 
-    Stands for the sox chain `channels 1`, `rate 16000`, `gain -3.0` of s3prl's
-    `downstream/speech_commands/dataset.py`: channels are averaged, and 3 dB are taken off.
+    It replaces the sox chain `channels 1`, `rate 16000`, `gain -3.0` of s3prl's
+    `downstream/speech_commands/dataset.py`: channels are averaged and attenuated by 3 dB.
+
+    Raises:
+        InputError: as for `read_samples`.
     """
     return read_samples(path) * GAIN
 
 
 def check_audio(path: Path, name: str, faults: Faults, *, shortest: int, rate: int | None) -> None:
-    """Note in `faults` what is wrong with one audio file's header.
+    """Check the header of one audio file, without decoding it.
 
-    `shortest` counts samples at 16 kHz; `rate` None means that any sampling rate will do.
+    Args:
+        path: of the file.
+        name: its name in messages.
+        faults: gets what is wrong.
+        shortest: minimum length in samples at 16 kHz.
+        rate: required sampling rate; None: any.
     """
     try:
         header = read_header(path)

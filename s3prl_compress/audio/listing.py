@@ -1,4 +1,4 @@
-"""Which recordings a folder or table holds, and which of them may be trained on."""
+"""Listing the recordings of a folder or table, and selecting those for training."""
 
 from __future__ import annotations
 
@@ -22,45 +22,45 @@ _LIBRISPEECH_PART = re.compile(r"(train|dev|test)-(clean|other)(-\d+)?")
 
 @dataclass(frozen=True)
 class Listing:
-    """Names of recordings."""
+    """Recordings of a folder or table."""
 
     root: Path
     """Folder that the names are relative to."""
     files: tuple[str, ...]
-    """With forward slashes, sorted."""
+    """Paths with forward slashes, sorted."""
     selection: str = ""
-    """Which part of the source they are, in words; empty for all of it."""
+    """Description of the part of the source that is used; empty for all of it."""
 
 
 def list_audio(source: Path) -> Listing:
-    """List the recordings of a folder, or of a csv table with the column `file`, to train on.
+    """List the training recordings of a folder, or of a csv table with the column `file`.
 
-    A folder is searched at any depth, or taken by its `metadata.csv`. Of a source that is divided
-    into training and evaluation data only the former is taken: the folders train-* of
-    LibriSpeech's, the rows `train` of a table with a column `split`. A part that is given itself
-    (LibriSpeech/dev-clean) is taken as it is.
+    A folder with a `metadata.csv` is read by this table; any other folder is searched recursively.
+    If the source distinguishes training from evaluation data, only the former is listed: the
+    folders train-* of LibriSpeech, or the rows with the split `train` of a table. A folder of
+    evaluation data that is given itself (LibriSpeech/dev-clean) is listed completely.
 
     Raises:
-        InputError: there is no audio, or none to train on, or the table has faults.
+        InputError: there is no audio, or none for training, or the table has faults.
     """
     table = find_table(source)
     if table is not None:
         return _of_table(table)
     if not source.is_dir():
-        raise InputError(f"{source}: no such folder or table; give one of {FORMS}")
+        raise InputError(f"{source}: no such folder or table; give one with {FORMS}")
     files = sorted(
         path.relative_to(source).as_posix()
         for path in source.rglob("*")
         if path.suffix.lower() in SUFFIXES
     )
     if not files:
-        raise InputError(f"{source}: no audio in it; it must hold {FORMS}")
+        raise InputError(f"{source}: contains no audio; it must contain {FORMS}")
     return _training_parts(source, files)
 
 
 @cache
 def tell(note: str) -> None:
-    """Print a note on stderr, once per process however often it is told."""
+    """Print a note to stderr, but the same note only once per process."""
     print(f"note: {note}", file=sys.stderr, flush=True)
 
 
@@ -77,7 +77,7 @@ def _of_table(table: Path) -> Listing:
             f"{table}: its column `split` has no row `train`; give a table of the recordings to "
             "train on, or one without this column"
         )
-    tell(f"{table}: {len(files)} of {len(rows)} recordings are taken, those of the split train")
+    tell(f"{table}: {len(files)} of {len(rows)} recordings are used, those of the split train")
     return Listing(table.parent, tuple(files), "split train")
 
 
@@ -93,12 +93,12 @@ def _training_parts(folder: Path, files: Sequence[str]) -> Listing:
     left = ", ".join(sorted(part or "other files" for part in parts if part not in taken))
     if not taken:
         raise InputError(
-            f"{folder}: holds {left} and no train-*; to train on evaluation data nevertheless, "
+            f"{folder}: contains {left} but no train-*; to train on evaluation data nevertheless, "
             "give one of its folders"
         )
     if not left:
         return Listing(folder, tuple(files))
-    tell(f"{folder}: {', '.join(taken)} taken to train on, {left} left out")
+    tell(f"{folder}: {', '.join(taken)} used for training, {left} skipped")
     return Listing(
         folder, tuple(sorted(name for part in taken for name in parts[part])), ", ".join(taken)
     )

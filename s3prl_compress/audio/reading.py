@@ -1,4 +1,4 @@
-"""The one audio reader: any format, rate and number of channels to 16 kHz mono."""
+"""The audio reader: files of any format, rate and number of channels as 16 kHz mono."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from ..encoder import SAMPLING_RATE
 
 @dataclass(frozen=True)
 class Header:
-    """What an audio file says of itself."""
+    """The header of an audio file."""
 
     frames: int
-    """Samples of each channel, at its own rate."""
+    """Samples per channel, at the file's own rate."""
     rate: int
     channels: int
 
     @property
     def length(self) -> int:
-        """Samples at 16 kHz that `read_audio` returns of the whole file."""
+        """Number of samples at 16 kHz that `read_audio` returns for the whole file."""
         return -(-self.frames * SAMPLING_RATE // self.rate)
 
 
 Samples = NDArray[np.float64]
 
 FULL_SCALE = 32768
-"""16-bit integers are scaled by it to [-1, 1)."""
+"""Factor between 16-bit integers and samples in [-1, 1)."""
 
 _LOUDEST = 16.0
-"""Times full scale. Beyond it (24 dB) a float file holds unscaled integers, not loud speech."""
+"""Times full scale. A float file above this (24 dB) holds unscaled integers, not loud speech."""
 
 _EXACT_SEEK = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")
-"""Beginnings of the subtypes that are decoded sample by sample; FLAC's is PCM. After a seek, other
-codecs give samples that differ a little (Opus) or, near the end, belong elsewhere (Vorbis)."""
+"""Prefixes of the subtypes in which seeking is exact; FLAC's is PCM. In other codecs, samples after
+a seek differ slightly (Opus) or, near the end, are from another position (Vorbis)."""
 
 
 def read_audio(
@@ -50,24 +50,25 @@ def read_audio(
 ) -> Samples:
     """Return a recording, or part of it, as mono: [samples], float64, 16 kHz, full scale 1.
 
-    Channels are averaged; other rates go through scipy's polyphase filter. A part equals the
-    same part of the whole recording, to the bit; of Vorbis, Opus and MP3 everything before it is
-    decoded, too.
+    Channels are averaged; other rates are resampled by scipy's polyphase filter. A part is
+    bit-identical to the same part of the whole recording. For this, everything before it is
+    decoded as well in Vorbis, Opus and MP3.
 
     Args:
-        path: of a file that libsndfile reads.
-        start: first sample, counted at 16 kHz.
-        samples: how many; fewer are returned where the file ends earlier. None: to its end.
-        resample: False refuses every rate but 16 kHz.
+        path: a file in a format of libsndfile.
+        start: first sample, at 16 kHz.
+        samples: number of samples at 16 kHz; fewer are returned if the file ends earlier. None: up
+            to the end.
+        resample: whether rates other than 16 kHz are allowed.
 
     Raises:
-        InputError: the file cannot be read or is empty, has another rate where `resample` is
-            False, or its samples are no numbers or no audio.
+        InputError: the file cannot be read or is empty, has another rate although `resample` is
+            False, or its samples are not finite or not audio.
     """
     with _opened(path) as file:
         if file.samplerate != SAMPLING_RATE and not resample:
             raise InputError(
-                f"{path}: sampled at {file.samplerate} Hz, not {SAMPLING_RATE}; convert it, "
+                f"{path}: sampled at {file.samplerate} Hz instead of {SAMPLING_RATE}; convert it, "
                 "or the whole corpus with `s3prl-compress prepare`"
             )
         if not file.frames:
@@ -83,7 +84,7 @@ def read_audio(
 
 
 def read_header(path: str | Path) -> Header:
-    """Return what a file says of itself; nothing is decoded.
+    """Return the header of a file without decoding it.
 
     Raises:
         InputError: the file cannot be read.
@@ -93,18 +94,25 @@ def read_header(path: str | Path) -> Header:
 
 
 def to_int16(samples: Samples) -> NDArray[np.int16]:
-    """Round samples of full scale 1 to 16 bits, clipping what is beyond; 16-bit files are exact.
+    """Round and clip samples of full scale 1 to 16 bits; 16-bit files stay exact.
 
-    Scaled by 2 ** 15 both ways: libsndfile's own conversion uses 2 ** 15 - 1 on the way out, and
-    leaves float files unscaled on the way in, so that speech becomes silence.
+    The scale is 2 ** 15 in both directions. libsndfile's own conversion writes with 2 ** 15 - 1,
+    and does not scale float files when reading integers, which turns speech into silence.
     """
     return np.clip(np.rint(samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
 def check_finite(samples: Samples, path: str | Path, rate: int, start: int = 0) -> None:
-    """Refuse samples that are NaN or infinite: [samples] or [samples, channels].
+    """Check that no sample is NaN or infinite.
 
-    `start` is the number of the first one in the file, whose sampling rate is `rate`.
+    Args:
+        samples: [samples] or [samples, channels].
+        path: of the file, for the error message.
+        rate: its sampling rate.
+        start: index of the first sample in the file.
+
+    Raises:
+        InputError: one is; the message has its time.
     """
     if not np.isfinite(samples).all():
         first = start + int(np.argwhere(~np.isfinite(samples))[0, 0])
@@ -125,7 +133,7 @@ def _opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
             yield file
     except InputError:
         raise
-    # TypeError: the name's suffix stands for headerless samples.
+    # TypeError: the suffix is that of a format without header.
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         raise InputError(f"{path}: cannot be read as audio ({error})") from error
 
@@ -148,14 +156,14 @@ def _decode(file: soundfile.SoundFile, path: str | Path, start: int, frames: int
 
 
 def _resampled(file: soundfile.SoundFile, path: str | Path, start: int, samples: int) -> Samples:
-    """Return samples at 16 kHz of an open file at another rate.
+    """Return samples at 16 kHz of an open file with another rate.
 
-    Of a part only the frames are decoded that the filter reaches, from a frame on at which an
-    output sample falls exactly: so the filter has the same phases as over the whole file.
+    Only frames within reach of the filter are decoded. The first one coincides with an output
+    sample, so that the filter has the same phases as over the whole file.
     """
     divisor = math.gcd(file.samplerate, SAMPLING_RATE)
     up, down = SAMPLING_RATE // divisor, file.samplerate // divisor
-    reach = 10 * max(up, down) // up + 1  # scipy's filter: 10 * max(up, down) taps to each side
+    reach = 10 * max(up, down) // up + 1  # scipy's filter has 10 * max(up, down) taps on each side
     first = max(0, start * down // up - reach) // down * down
     last = min(file.frames, (start + samples) * down // up + reach + 1)
     part = resample_poly(_decode(file, path, first, last - first), up, down)

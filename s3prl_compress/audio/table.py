@@ -1,4 +1,4 @@
-"""The one reader of csv tables of recordings, and all that can be wrong with their form."""
+"""The reader of csv tables of recordings, and the checks of their form."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SPLIT_NAMES: Mapping[str, Split] = {
     "dev": "dev",
     "test": "test",
 }
-"""From what a table may call a split to the split."""
+"""Names that tables may use for splits, and the split that each means."""
 
 TEXT, TEXT_ALIAS = "text", "transcript"
-"""The column of transcripts, and the other name that it may have."""
+"""Name of the column of transcripts, and an alternative name."""
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,19 @@ class TableRow:
     """One recording of a table."""
 
     line: int
-    """Where the row ends in the file, counted from 1."""
+    """Number of the row's last line in the file, from 1."""
     cells: Mapping[str, str]
-    """By column, without surrounding spaces; empty where the row has no such cell. Transcripts
-    are under `text`, whatever the table calls them."""
+    """Values by column, without surrounding spaces; empty if the row is too short. Transcripts
+    have the key `text`, whatever the table calls them."""
 
     @property
     def file(self) -> str:
-        """The recording's path as the table gives it."""
+        """Path of the recording as given in the table."""
         return self.cells["file"]
 
 
 def find_table(source: Path) -> Path | None:
-    """Return the table that `source` is, or that lies in it as `metadata.csv`; None without one."""
+    """Return `source` if it is a file, or its `metadata.csv` if there is one, or else None."""
     table = source / "metadata.csv" if source.is_dir() else source
     return table if table.is_file() else None
 
@@ -53,13 +53,13 @@ def find_table(source: Path) -> Path | None:
 def read_rows(table: Path, columns: Sequence[str], faults: Faults) -> list[TableRow]:
     """Read a csv table of recordings: UTF-8, with or without a byte order mark; commas.
 
-    Faults of single rows are noted in `faults`: no file name, a file listed twice, too few or too
-    many cells, two different transcripts in one row. Values are the caller's to check.
+    Faults of single rows are added to `faults`: no file name, a file listed twice, too few or too
+    many cells, two different transcripts in one row. The caller must check the values.
 
     Args:
-        table: file whose first line names the columns.
-        columns: those that must be there, `file` among them. `transcript` stands for `text`.
-        faults: what is wrong with rows is added.
+        table: file whose first line has the names of the columns.
+        columns: required columns, including `file`. `transcript` is accepted for `text`.
+        faults: gets the faults of single rows.
 
     Raises:
         InputError: the table cannot be read, lacks a column, or has no rows.
@@ -77,7 +77,7 @@ def read_rows(table: Path, columns: Sequence[str], faults: Faults) -> list[Table
             f"{table}: not a readable table (line {reader.line_num}: {error}); check its quotes"
         ) from error
     if not rows:
-        raise InputError(f"{table}: the table has no rows; list one recording a line")
+        raise InputError(f"{table}: the table has no rows; list one recording per line")
     _check_duplicates(rows, faults)
     return rows
 
@@ -87,7 +87,7 @@ def _read_text(table: Path) -> str:
         data = table.read_bytes()
     except FileNotFoundError as error:
         raise InputError(
-            f"{table}: no such table; give a csv file with one recording a line"
+            f"{table}: no such table; give a csv file with one recording per line"
         ) from error
     except OSError as error:
         raise InputError(f"{table}: cannot be read as a table ({error.strerror})") from error
@@ -95,10 +95,10 @@ def _read_text(table: Path) -> str:
 
 
 def decode_text(path: Path, data: bytes) -> str:
-    """Return a file's bytes as text, without a byte order mark.
+    """Decode the bytes of a file as UTF-8, without a byte order mark.
 
     Raises:
-        InputError: they are not UTF-8; the message names the line.
+        InputError: they are not text in UTF-8; the message has the line.
     """
     try:
         text = data.decode("utf-8-sig")
@@ -126,7 +126,7 @@ def _check_header(table: Path, header: list[str], columns: Sequence[str]) -> Non
         )
     twice = [name for name in (*columns, TEXT_ALIAS, "split") if header.count(name) > 1]
     if twice:
-        raise InputError(f"{table}: the column {twice[0]} is there twice; rename or remove one")
+        raise InputError(f"{table}: there are two columns {twice[0]}; rename or remove one")
 
 
 def _row(

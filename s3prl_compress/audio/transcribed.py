@@ -1,4 +1,4 @@
-"""Transcribed speech on disk: LibriSpeech's layout, or a table."""
+"""Transcribed speech on disk, in LibriSpeech's layout or listed by a table."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from .table import SPLIT_NAMES, TEXT, TEXT_ALIAS, Split, decode_text, find_table
 
 @dataclass(frozen=True)
 class TranscribedAudio:
-    """Audio files and what is said in them."""
+    """Audio files and their transcripts."""
 
     audio: AudioSet
     texts: tuple[str, ...]
     """One per file."""
     speakers: tuple[str, ...]
-    """One per file, "" where it is not known."""
+    """One per file; "" if unknown."""
 
     def subset(self, indices: Sequence[int]) -> TranscribedAudio:
-        """Return the files of these numbers only."""
+        """Return a set of only the files with these indices."""
         texts = tuple(self.texts[index] for index in indices)
         speakers = tuple(self.speakers[index] for index in indices)
         return TranscribedAudio(self.audio.subset(indices), texts, speakers)
@@ -36,9 +36,9 @@ class _Utterance:
     """Relative to the root."""
     text: str
     split: Split | None
-    """None where the source does not say."""
+    """None if the source does not say."""
     speaker: str
-    """Empty where the source does not say."""
+    """Empty if the source does not say."""
 
 
 def open_transcribed(
@@ -46,30 +46,30 @@ def open_transcribed(
 ) -> TranscribedAudio:
     """List transcribed speech, and check it.
 
-    A csv table (or a folder with a `metadata.csv`) has the columns `file`, relative to it, and
-    `text` (or `transcript`), and may have `split` (train, dev or valid, test) and `speaker`. Any
-    other folder is searched for LibriSpeech's `<speaker>-<chapter>.trans.txt`, whose lines are an
-    utterance's name and its text, with the audio beside them; folders `train-...`, `dev-...`,
-    `test-...` are its splits.
+    A csv table (or a folder with a `metadata.csv`) has the columns `file`, relative to the table,
+    and `text` (or `transcript`), and may have `split` (train, dev or valid, test) and `speaker`.
+    Any other folder is searched for LibriSpeech's `<speaker>-<chapter>.trans.txt`: each line is
+    the name of an utterance and its text, and the audio files are beside it. Its splits are the
+    folders `train-...`, `dev-...` and `test-...`.
 
     Args:
         source: folder or table.
-        split: only this one; all of it for None. A source without any splits is taken whole.
-        minimum_samples: shorter files are left out.
+        split: the split to list; None: all. It has no effect if the source has no splits.
+        minimum_samples: shorter files, in samples at 16 kHz, are skipped.
 
     Raises:
-        InputError: nothing there, no such split, utterances without a text or without audio,
-            other faults of a table.
+        InputError: there is no such source or split, utterances have no text or no audio, or a
+            table has other faults.
     """
     source = Path(source)
     table = find_table(source)
     if table is not None:
-        root, found = table.parent, _read_table(table)
+        root, utterances = table.parent, _read_table(table)
     elif source.is_dir():
-        root, found = source, _read_folder(source)
+        root, utterances = source, _read_folder(source)
     else:
         raise InputError(f"{source}: no such folder or table of transcribed speech")
-    chosen = _choose(found, split, source)
+    chosen = _choose(utterances, split, source)
     listed = {utterance.file: utterance for utterance in chosen}
     audio = open_files(source, root, sorted(listed), minimum_samples=minimum_samples)
     kept = [listed[name] for name in audio.files]
@@ -81,7 +81,7 @@ def open_transcribed(
 
 
 def read_transcripts(path: Path) -> dict[str, str]:
-    """Read one of LibriSpeech's `*.trans.txt`: texts by the names of utterances.
+    """Read one of LibriSpeech's `*.trans.txt`, as texts by the names of utterances.
 
     Raises:
         InputError: it cannot be read, or has two lines for one utterance.
@@ -102,7 +102,7 @@ def read_transcripts(path: Path) -> dict[str, str]:
 
 def _read_table(table: Path) -> list[_Utterance]:
     faults = Faults()
-    found = []
+    utterances = []
     for row in read_rows(table, ("file", TEXT), faults):
         split, text = row.cells.get("split", ""), row.cells[TEXT]
         if split and split not in SPLIT_NAMES:
@@ -110,19 +110,19 @@ def _read_table(table: Path) -> list[_Utterance]:
         if not text:
             faults.add("empty text", row.file)
         speaker = row.cells.get("speaker", "")
-        found.append(_Utterance(row.file, text, SPLIT_NAMES.get(split), speaker))
+        utterances.append(_Utterance(row.file, text, SPLIT_NAMES.get(split), speaker))
     faults.raise_if_any(str(table), "correct the table")
-    return found
+    return utterances
 
 
 def _read_folder(root: Path) -> list[_Utterance]:
     lists = sorted(root.rglob("*.trans.txt"))
     if not lists:
         raise InputError(
-            f"{root}: no transcripts in it; it must hold *.trans.txt as LibriSpeech does, or a "
+            f"{root}: contains no transcripts; it must have *.trans.txt as in LibriSpeech, or a "
             f"metadata.csv with the columns `file` and `{TEXT}` (or `{TEXT_ALIAS}`)"
         )
-    found = []
+    utterances = []
     faults = Faults()
     for path in lists:
         speaker = path.name.partition("-")[0] if "-" in path.name else ""
@@ -139,16 +139,16 @@ def _read_folder(root: Path) -> list[_Utterance]:
             if not text:
                 faults.add("empty text", file.as_posix())
             split = SPLIT_NAMES.get(file.parts[0].split("-")[0])
-            found.append(_Utterance(file.as_posix(), text, split, speaker))
+            utterances.append(_Utterance(file.as_posix(), text, split, speaker))
     faults.raise_if_any(str(root), "add what is missing, or remove these lines of *.trans.txt")
-    return found
+    return utterances
 
 
-def _choose(found: list[_Utterance], split: Split | None, source: Path) -> list[_Utterance]:
-    splits = sorted({utterance.split for utterance in found if utterance.split})
+def _choose(utterances: list[_Utterance], split: Split | None, source: Path) -> list[_Utterance]:
+    splits = sorted({utterance.split for utterance in utterances if utterance.split})
     if split is None or not splits:
-        return found
-    chosen = [utterance for utterance in found if utterance.split == split]
+        return utterances
+    chosen = [utterance for utterance in utterances if utterance.split == split]
     if not chosen:
         raise InputError(f"{source}: nothing of split {split!r}; there are: {', '.join(splits)}")
     return chosen

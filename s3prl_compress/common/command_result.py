@@ -1,4 +1,4 @@
-"""What a command returns, and plain-text tables for terminals."""
+"""The result of a command, and plain-text tables for terminals."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What a command found out."""
+    """The result of a command."""
 
     data: dict[str, Any]
-    """Printed by `--json`, under keys that do not change."""
+    """Printed by `--json`. The keys are stable."""
     text: str = ""
-    """Printed otherwise."""
+    """Printed without `--json`."""
     next_steps: tuple[str, ...] = ()
-    """Where the output lies and what to run next, a line each."""
+    """Where the output is and what to run next, one line each."""
     exit_code: int = 0
 
 
 def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:
-    """Return rows as aligned columns."""
+    """Return rows as text in aligned columns, with the column names in the first line if given."""
     lines = [[str(cell) for cell in row] for row in ([head] if head else [])]
     lines += [[str(cell) for cell in row] for row in rows]
     if not lines:

@@ -1,9 +1,9 @@
-"""The one exception that a person is meant to read."""
+"""The exception for invalid input, whose message is meant for users."""
 
 
 class InputError(ValueError):
-    """Something that the user gave is wrong.
+    """Invalid input by the user.
 
-    The message is one line: what is wrong, where, and what to do. The command line prints it and
-    exits with code 2; it shows no traceback unless asked to.
+    The message is one line: what is wrong, where, and how to fix it. The command line prints it
+    and exits with code 2; a traceback is shown only on request.
     """

@@ -1,4 +1,4 @@
-"""Writing files and folders whole or not at all, and one process at a time."""
+"""Atomic writes of files and folders (completely or not at all), and a lock between processes."""
 
 from __future__ import annotations
 
@@ -14,27 +14,40 @@ from filelock import FileLock, Timeout
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write `content` to `path` through a temporary file beside it, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write `content` to `path` (text as UTF-8), and wait until it is on disk."""
     data = content.encode("utf-8") if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with file_atomically(path) as temporary, temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def file_atomically(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary file beside `path`, which replaces `path` if the block succeeds.
+
+    If the block raises, the temporary file is removed and `path` stays as it was. A killed process
+    leaves the temporary file behind; its name is `.<name of path>.<eight characters>`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        # Temporary files are private; the result has the usual permissions.
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
 @contextmanager
 def folder_atomically(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; put it in its place when the block ends well.
+    """Yield a temporary folder beside `path`, which replaces `path` if the block succeeds.
 
-    An existing `path` is replaced: the caller has to make sure that it may be.
+    The caller must check beforehand that an existing `path` may be replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -42,6 +55,7 @@ def folder_atomically(path: Path) -> Iterator[Path]:
         yield temporary
         os.chmod(temporary, 0o777 & ~_umask())
         if path.exists():
+            # A folder cannot be renamed onto another one that is not empty.
             old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
             os.rename(path, old / path.name)
             os.rename(temporary, path)
@@ -55,13 +69,14 @@ def folder_atomically(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(path: Path, work: str) -> Iterator[None]:
-    """Hold the lock file `path`; where another process holds it, say so once and wait.
+    """Hold the lock file `path`; if another process holds it, print one line and wait.
 
-    It is the operating system's lock on an open file: that of a killed process is free at once.
+    The operating system releases the lock when its holder dies.
 
     Args:
-        path: the lock file, which stays. It must not lie in a folder that its holder removes.
-        work: what the lock is about, in words: "another process is <work>".
+        path: the lock file, which remains afterwards. It must not be inside a folder that the
+            holder removes.
+        work: what the lock protects, for the message "another process is <work>".
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
@@ -77,6 +92,7 @@ def locked(path: Path, work: str) -> Iterator[None]:
 
 
 def _umask() -> int:
+    # The mask can only be read by setting it.
     current = os.umask(0)
     os.umask(current)
     return current

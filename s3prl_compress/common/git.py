@@ -1,4 +1,4 @@
-"""The git checkout that this package runs from: part of what every record and checkpoint says."""
+"""The state of the git checkout that this package runs from, for records and checkpoints."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 
 def git_state() -> tuple[str | None, bool | None]:
-    """Return the commit, and whether there are changes beside it; None and None elsewhere.
+    """Return the commit, and whether there are uncommitted changes.
 
-    An environment that lies inside somebody else's checkout has no commit of ours.
+    Both are None if this package is not under version control, even if its environment is inside a
+    checkout of another project.
     """
     try:
         _git("ls-files", "--error-unmatch", Path(__file__).name)

@@ -1,7 +1,7 @@
-"""Full float32 on CUDA, so that scores and times do not depend on the GPU's generation.
+"""Full float32 precision on CUDA, so that scores and times do not depend on the GPU's generation.
 
-On GPUs since Ampere, torch by default lets cuDNN's convolutions and LSTMs round the factors of
-float32 products to TensorFloat-32, 10 bits of mantissa: about 1e-3 in the hidden states.
+Since Ampere, torch by default lets cuDNN's convolutions and LSTMs round the factors of float32
+products to TensorFloat-32, which has 10 bits of mantissa. It changes hidden states by about 1e-3.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Turn TensorFloat-32 off in convolutions, LSTMs and matrix products; restore it afterwards."""
+    """Turn off TensorFloat-32 in convolutions, LSTMs and matrix products within the block."""
     cudnn: Any = torch.backends.cudnn
     try:
         convolutions, products = cudnn.allow_tf32, torch.get_float32_matmul_precision()
@@ -33,7 +33,7 @@ def full_precision() -> Iterator[None]:
 
 
 def uses_tf32() -> bool:
-    """Tell whether torch may now use TensorFloat-32 in any float32 product on CUDA."""
+    """Return whether torch may currently use TensorFloat-32 in any float32 product on CUDA."""
     try:
         return torch.backends.cudnn.allow_tf32 or torch.get_float32_matmul_precision() != "highest"
     except RuntimeError:
@@ -42,9 +42,10 @@ def uses_tf32() -> bool:
 
 @contextmanager
 def _each_operator() -> Iterator[None]:
-    """Do the same where a program has set the operators apart, as torch >= 2.9 allows.
+    """Do the same operator by operator.
 
-    The common switches raise `RuntimeError` then.
+    Since torch 2.9 a program can set operators separately; then the common switches raise
+    `RuntimeError`.
     """
     before = [(operator, operator.fp32_precision) for operator in _operators()]
     try:

@@ -1,4 +1,4 @@
-"""What may be written to, and computed on: found out before any work starts."""
+"""Checks of outputs, devices and threads, to be made before any work starts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from .errors import InputError
 
 
 def check_folder_output(folder: str | Path) -> Path:
-    """Return the folder if it is one, or can become one.
+    """Return the folder if it exists or can be created.
 
     Raises:
-        InputError: a file is in the way.
+        InputError: it, or a folder above it, is a file.
     """
     folder = Path(folder)
     for part in (folder, *folder.parents):
@@ -23,10 +23,10 @@ def check_folder_output(folder: str | Path) -> Path:
 
 
 def pick_device(device: str | None) -> str:
-    """Return the device's name: the one given, or else cuda where there is one and cpu elsewhere.
+    """Return `device`, or if it is None, "cuda" if it is available and else "cpu".
 
     Raises:
-        InputError: torch knows no such device, or finds none here.
+        InputError: torch does not know the device, or it is not available.
     """
     import torch
 
@@ -35,16 +35,14 @@ def pick_device(device: str | None) -> str:
     try:
         kind = torch.device(device).type
     except RuntimeError as error:
-        raise InputError(
-            f"device {device}: torch knows no such device; give cpu or cuda"
-        ) from error
+        raise InputError(f"device {device}: unknown to torch; give cpu or cuda") from error
     if kind == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device {device}: torch finds no CUDA device here; give cpu")
+        raise InputError(f"device {device}: torch finds no CUDA device on this machine; give cpu")
     return device
 
 
 def check_threads(threads: int | None) -> int | None:
-    """Return a number of CPU threads that can be used; None stands for torch's own choice.
+    """Return the number of CPU threads if it is valid; None stands for torch's default.
 
     Raises:
         InputError: it is below 1.
@@ -55,7 +53,7 @@ def check_threads(threads: int | None) -> int | None:
 
 
 def use_threads(threads: int | None) -> None:
-    """Set torch's number of CPU threads for the rest of the process, if one is given.
+    """Set torch's number of CPU threads for the rest of the process, unless it is None.
 
     Raises:
         InputError: it is below 1.

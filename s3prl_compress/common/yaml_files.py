@@ -1,4 +1,4 @@
-"""Reading what people write in YAML: every mistake is one line with the file and the key."""
+"""Reading YAML files written by users: each mistake is reported in one line with file and key."""
 
 from __future__ import annotations
 
@@ -11,28 +11,21 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from .errors import InputError
+from .model_errors import Location, first_mistake
 
 Model = TypeVar("Model", bound=BaseModel)
-Location = tuple[int | str, ...]
-
-_WORDS = {
-    "tuple_type": "must be a list",
-    "model_type": "must hold `key: value` lines",
-    "dict_type": "must hold `key: value` lines",
-}
-"""In place of pydantic's, which name Python's types."""
 
 
 def find_packaged(name: str, what: str, folder: str = "recipes") -> Path:
-    """Return a file: a path, or the name of one that comes with the package.
+    """Return the path of a YAML file of the user or of the package.
 
     Args:
         name: `demo`, `recipes/demo.yaml` or any path.
-        what: it is, in words: "suite".
-        folder: of the packaged ones: `recipes`, or one below it.
+        what: what the file is, for the error message: "suite".
+        folder: folder of the packaged files: `recipes`, or one below it.
 
     Raises:
-        InputError: there is neither.
+        InputError: there is no such file.
     """
     path = Path(name)
     if path.is_file():
@@ -41,15 +34,15 @@ def find_packaged(name: str, what: str, folder: str = "recipes") -> Path:
         *Path(folder).parts[1:]
     )
     if path.suffix == "" or path.parent == Path(folder):
-        found = packaged / f"{path.stem}.yaml"
-        if found.is_file():
-            return found
+        candidate = packaged / f"{path.stem}.yaml"
+        if candidate.is_file():
+            return candidate
     known = ", ".join(sorted(file.stem for file in packaged.glob("*.yaml")))
     raise InputError(f"{name}: no such file, and no packaged {what}; there are: {known}")
 
 
 def read_text(path: Path, give: str = "a YAML file") -> str:
-    """Return a file's text; `give` says what would do in its place.
+    """Return the text of a file; `give` says in the error message what to give instead.
 
     Raises:
         InputError: it cannot be read.
@@ -62,7 +55,7 @@ def read_text(path: Path, give: str = "a YAML file") -> str:
 
 
 def parse(text: str, where: str | Path) -> Any:
-    """Return what a YAML text says; `where` is its file's name.
+    """Parse YAML text; `where` is the name of its file, for the error message.
 
     Raises:
         InputError: it is not YAML.
@@ -84,10 +77,11 @@ def validated(
     """Return `data` as a `model`.
 
     Args:
-        model: what it must be.
-        data: what a file says.
-        where: the file's name.
-        keys: what may stand where a key that is not known stood; by default the model's own.
+        model: the type to validate against.
+        data: parsed content of a file.
+        where: name of the file, for the error message.
+        keys: the keys that are allowed where an unknown one was found, by its location; by default
+            those of `model`.
 
     Raises:
         InputError: one line with the file, the key and the first mistake.
@@ -95,10 +89,5 @@ def validated(
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        reason = _WORDS.get(first["type"], first["msg"].removeprefix("Value error, "))
-        if first["type"] == "extra_forbidden":
-            known = list(keys(first["loc"])) if keys else list(model.model_fields)
-            reason = "no such key" + (f"; there are {', '.join(known)}" if known else "")
-        raise InputError(": ".join(part for part in (str(where), key, reason) if part)) from error
+        reason = first_mistake(error, keys or (lambda location: list(model.model_fields)))
+        raise InputError(f"{where}: {reason}") from error

@@ -1,4 +1,4 @@
-"""GELU, in place where nothing can notice."""
+"""GELU that saves memory traffic when no gradients are needed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 def gelu(x: Tensor) -> Tensor:
-    """Return the exact GELU of `x`, which must be a temporary of the caller.
+    """Return the exact GELU of `x`, which the caller must not use afterwards.
 
-    Without gradients it is computed in place: after the first convolutions the tensors are so
-    large that the time goes into memory traffic.
+    Without gradients it is computed in place: the outputs of the first convolutions are so large
+    that memory traffic dominates the time.
     """
     if torch.is_grad_enabled():
         return F.gelu(x)

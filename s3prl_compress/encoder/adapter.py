@@ -1,4 +1,4 @@
-"""Somebody else's upstream where a `SpeechEncoder` stands: to be scored and timed, no more."""
+"""Adapter for third-party upstreams: evaluation and timing only."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..results.records import Upstream
 
 
 @dataclass(frozen=True)
-class GuestShape:
-    """The little that features and timing ask of a shape."""
+class UpstreamShape:
+    """The subset of `EncoderShape` that feature extraction and timing read."""
 
     states: int
-    """Hidden states that come out."""
+    """Number of hidden states in the output."""
     hidden: int
     frame_stride: int
     """Samples from one frame to the next."""
@@ -27,28 +27,29 @@ class GuestShape:
 
     @property
     def layers(self) -> tuple[None, ...]:
-        """As many as an encoder with that many hidden states has."""
+        """One entry per layer of an encoder with this many hidden states."""
         return (None,) * (self.states - 1)
 
 
 class UpstreamAdapter(nn.Module, ABC):
-    """An upstream that is not ours. It cannot be compressed or saved.
+    """A third-party upstream in the place of a `SpeechEncoder`. It cannot be compressed or saved.
 
-    What its batches do to its features is not known to us. So its `padding` counts as fairseq's,
-    s3prl's own, and those who would have features of an utterance alone give it one at a time.
+    Whether its features depend on what an utterance is batched with is unknown, so its `padding`
+    is reported as "fairseq", as for s3prl's own upstreams. For features that are certainly
+    independent of the batch, pass utterances one at a time.
     """
 
-    shape: GuestShape
+    shape: UpstreamShape
     padding: Literal["fairseq"]
 
-    def __init__(self, upstream: str, checkpoint: Path | None, shape: GuestShape) -> None:
+    def __init__(self, upstream: str, checkpoint: Path | None, shape: UpstreamShape) -> None:
         super().__init__()
         self.upstream = upstream
-        """What s3prl calls it."""
+        """Its name in s3prl."""
         self.checkpoint = checkpoint
         self.shape = shape
         self.padding = "fairseq"
-        # Says where the module is and of what type, even if it has no weights.
+        # Gives the module a device and a dtype even if the upstream has no weights.
         self.anchor = nn.Parameter(torch.empty(0), requires_grad=False)
 
     @abstractmethod
@@ -57,8 +58,8 @@ class UpstreamAdapter(nn.Module, ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Return what identifies it: the same for the same features."""
+        """Return a hash that is equal for upstreams with equal features."""
 
     @abstractmethod
     def describe(self, name: str) -> Upstream:
-        """Return what a record says of it."""
+        """Return its entry in a result record."""

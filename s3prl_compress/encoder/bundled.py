@@ -7,25 +7,25 @@ from pathlib import Path
 
 from ..common.errors import InputError
 
-SHIPPED = {"hubert_demo": "recipes/pretrain/hubert_demo.yaml"}
-"""Name -> the recipe that its weights were trained with. The name is one in s3prl's hub, too."""
+BUNDLED = {"hubert_demo": "recipes/pretrain/hubert_demo.yaml"}
+"""Name -> the recipe of its training. Each name is also registered in s3prl's hub."""
 
 
-def shipped_folder(name: str) -> Path:
-    """Return the checkpoint folder of a shipped encoder.
+def bundled_folder(name: str) -> Path:
+    """Return the checkpoint folder of a bundled encoder.
 
     Raises:
-        InputError: this installation has the name but not the weights.
+        InputError: the weights are missing from this installation.
     """
     folder = upstreams_folder() / name
     if not (folder / "model.safetensors").is_file():
         raise InputError(
             f"{name}: {folder} holds no model.safetensors, so this installation came without its "
-            f"weights; install a release, or train them with {SHIPPED[name]} and give the folder"
+            f"weights; install a release, or train them with {BUNDLED[name]} and give the folder"
         )
     return folder
 
 
 def upstreams_folder() -> Path:
-    """Return where the packaged upstreams lie."""
+    """Return the folder of the packaged upstreams."""
     return Path(str(resources.files("s3prl_compress.upstreams")))

@@ -1,6 +1,6 @@
-"""The checkpoint folder: `config.json` and `model.safetensors`, strict and atomic.
+"""The checkpoint folder: `config.json` and `model.safetensors`, read strictly, written atomically.
 
-No pickle is written or read here. What goes to a model hub is this folder as it stands.
+It never contains a pickle. The same folder can be uploaded to a model hub unchanged.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from torch import Tensor
 
 from ..common.errors import InputError
 from ..common.files import folder_atomically
+from ..common.model_errors import first_mistake
 from ..common.validation import check_folder_output
 from .adapter import UpstreamAdapter
 from .head import CTCHead
-from .layers import HeadLayout
+from .layers import DerivedBuffers
 from .linear import SharedLinear, SparseLinear, unpack_bits
 from .model import FAIRSEQ_EPS, SpeechEncoder
 from .provenance import Provenance
@@ -35,7 +36,7 @@ WEIGHTS_FILE = "model.safetensors"
 
 
 class HeadConfig(BaseModel):
-    """The CTC head that a fine-tuned checkpoint brought along."""
+    """The vocabulary of a fine-tuned checkpoint's CTC head."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,7 +45,7 @@ class HeadConfig(BaseModel):
 
 
 class CheckpointConfig(BaseModel):
-    """What `config.json` holds."""
+    """The content of `config.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,12 +53,12 @@ class CheckpointConfig(BaseModel):
     format_version: Literal[1] = 1
     shape: EncoderShape
     normalize: bool
-    """Bring each waveform to zero mean and unit variance first."""
+    """Normalise each waveform to zero mean and unit variance first."""
     normalize_eps: float = Field(default=FAIRSEQ_EPS, gt=0)
-    """Added to the variance before the root is taken."""
+    """Added to the variance of the waveform before the square root."""
     sampling_rate: Literal[16000] = 16000
     stored_as: StoredType = "float32"
-    """Type of the weights on disk. In memory they are float32 either way."""
+    """Type of the weights on disk. In memory they are always float32."""
     head: HeadConfig | None = None
     provenance: Provenance
 
@@ -65,16 +66,18 @@ class CheckpointConfig(BaseModel):
 def save_folder(
     encoder: SpeechEncoder, folder: str | Path, dtype: torch.dtype = torch.float32
 ) -> Path:
-    """Write a checkpoint folder, whole or not at all; an older checkpoint there is replaced.
+    """Write a checkpoint folder atomically, replacing an older checkpoint of the same name.
 
     Raises:
-        InputError: `folder` exists and is something else, a weight does not fit into `dtype`, or
-            `load` would refuse the folder: see `check_weights`. Nothing is written then.
+        InputError: `folder` exists and is not a checkpoint, a weight is too large for `dtype`, or
+            `load` would refuse the folder (see `check_weights`). Nothing is written then.
     """
     folder = Path(folder)
     empty = folder.is_dir() and not any(folder.iterdir())
     if folder.exists() and not empty and not is_checkpoint(folder):
-        raise InputError(f"{folder}: exists and is no checkpoint of ours; choose another name")
+        raise InputError(
+            f"{folder}: exists and is not a checkpoint of s3prl_compress; choose another name"
+        )
     head = encoder.head
     config = CheckpointConfig(
         shape=encoder.shape,
@@ -97,11 +100,11 @@ def save_folder(
 def check_weights(encoder: SpeechEncoder, where: str) -> None:
     """Check an encoder's weights against its shape, as `load` will.
 
-    They can disagree after another package has cut weights out of the encoder.
+    They can disagree after another package has removed weights from the encoder.
 
     Raises:
-        InputError: one line that names the first tensor that is missing, left over, of another
-            size than the shape says, or not finite.
+        InputError: a tensor is missing, unexpected, of the wrong size, or not finite; the message
+            names the first one.
     """
     head = encoder.head
     config = None if head is None else HeadConfig(vocabulary=head.vocabulary, blank=head.blank)
@@ -111,7 +114,7 @@ def check_weights(encoder: SpeechEncoder, where: str) -> None:
     try:
         check_tensors(expected, given, where)
     except InputError as error:
-        hint = "; after surgery on the weights, give `encoder.shape` their new sizes"
+        hint = "; after changing the sizes of weights, update `encoder.shape` to match"
         raise InputError(f"{error}{hint}") from error
     for name, tensor in state.items():
         if tensor.dtype.is_floating_point:
@@ -120,7 +123,7 @@ def check_weights(encoder: SpeechEncoder, where: str) -> None:
 
 
 def is_checkpoint(folder: str | Path) -> bool:
-    """Say whether `folder` holds a checkpoint of ours (whole or damaged)."""
+    """Say whether `folder` holds a checkpoint of this package, intact or damaged."""
     try:
         config = json.loads((Path(folder) / CONFIG_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -132,7 +135,7 @@ def read_config(folder: str | Path) -> CheckpointConfig:
     """Read and check `config.json`.
 
     Raises:
-        InputError: it is missing, somebody else's, or does not describe an encoder.
+        InputError: it is missing, of another program, or does not describe an encoder.
     """
     path = Path(folder) / CONFIG_FILE
     try:
@@ -142,27 +145,27 @@ def read_config(folder: str | Path) -> CheckpointConfig:
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error}); the file is damaged") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise InputError(f"{path}: not a checkpoint of ours (its format is not {FORMAT!r})")
+        raise InputError(
+            f"{path}: not a checkpoint of s3prl_compress (its format is not {FORMAT!r})"
+        )
     if data.get("format_version") != 1:
         raise InputError(
-            f"{path}: format version {data.get('format_version')!r}, this version reads 1; "
-            "update s3prl_compress"
+            f"{path}: format version {data.get('format_version')!r}, but this version of "
+            "s3prl_compress reads only version 1; update it"
         )
     try:
         return CheckpointConfig.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: {where}: {first['msg']}") from error
+        raise InputError(f"{path}: {first_mistake(error)}") from error
 
 
 def load_folder(folder: str | Path) -> SpeechEncoder:
     """Read a checkpoint folder, strictly.
 
     Raises:
-        InputError: one line that names the file or the tensor: a truncated file, a tensor that
-            is missing, too many, of another size than the shape says, or of another type than
-            config.json says, a weight that is not finite, an assignment out of range.
+        InputError: the file is truncated; a tensor is missing or unexpected, or its size or type
+            is not what config.json says; a weight is not finite; or an assignment is out of
+            range. The message names the file or the tensor.
     """
     folder = Path(folder)
     config = read_config(folder)
@@ -187,7 +190,7 @@ def load_folder(folder: str | Path) -> SpeechEncoder:
 
 
 def _empty(shape: EncoderShape, head: HeadConfig | None) -> SpeechEncoder:
-    """Return an encoder without storage."""
+    """Return an encoder on the meta device, which allocates nothing."""
     with torch.device("meta"):
         encoder = SpeechEncoder(shape)
         if head is not None:
@@ -196,7 +199,12 @@ def _empty(shape: EncoderShape, head: HeadConfig | None) -> SpeechEncoder:
 
 
 def fill(encoder: SpeechEncoder, state: Mapping[str, Tensor], where: str) -> None:
-    """Give an encoder on the meta device its weights: float32, checked, and never copied."""
+    """Give an encoder on the meta device its weights, as float32 and without copying them.
+
+    Raises:
+        InputError: a tensor has the wrong kind of type, or is not finite, or its values are
+            inconsistent.
+    """
     tensors = {}
     for name, expected in encoder.state_dict().items():
         tensor = state[name]
@@ -209,7 +217,7 @@ def fill(encoder: SpeechEncoder, state: Mapping[str, Tensor], where: str) -> Non
             raise InputError(f"{where}: tensor {name} is {tensor.dtype}, not an integer type")
         tensors[name] = tensor.to(expected.dtype)
     encoder.load_state_dict(tensors, strict=True, assign=True)
-    materialise_layouts(encoder)
+    rebuild_buffers(encoder)
     _check_linears(encoder, where)
 
 
@@ -218,25 +226,26 @@ def _check_finite(name: str, tensor: Tensor, where: str) -> None:
         raise InputError(f"{where}: tensor {name} holds NaN or infinite weights")
 
 
-def materialise_layouts(encoder: SpeechEncoder) -> None:
-    """Rebuild the index buffers that follow from the shape (they are not stored)."""
+def rebuild_buffers(encoder: SpeechEncoder) -> None:
+    """Build the buffers that follow from the shape, which are not stored."""
     for module in encoder.modules():
-        if isinstance(module, HeadLayout):
+        if isinstance(module, DerivedBuffers):
             module.build()
 
 
 def check_tensors(
     expected: Mapping[str, Tensor], given: Mapping[str, tuple[int, ...]], where: str
 ) -> None:
-    """Compare names and sizes; the first fault is named, the others are counted.
+    """Compare names and sizes.
 
     Raises:
-        InputError: a tensor is missing, too many, or of the wrong size.
+        InputError: a tensor is missing, unexpected, or of the wrong size; the message names the
+            first one and counts the others.
     """
     missing = sorted(set(expected) - set(given))
     surplus = sorted(set(given) - set(expected))
     wrong = [
-        f"{name} is {list(given[name])}, the shape says {list(expected[name].shape)}"
+        f"{name} has the size {list(given[name])}, but the shape says {list(expected[name].shape)}"
         for name in sorted(set(expected) & set(given))
         if tuple(given[name]) != tuple(expected[name].shape)
     ]
@@ -266,21 +275,22 @@ def _check_linears(encoder: SpeechEncoder, where: str) -> None:
             inside = int(unpack_bits(module.bitmask, size).sum())
             if ones != inside or inside != len(module.values):
                 raise InputError(
-                    f"{where}: tensor {name}.bitmask marks {ones} weights, "
+                    f"{where}: tensor {name}.bitmask marks {ones} weights, but "
                     f"{len(module.values)} are stored"
                 )
 
 
 def fingerprint(encoder: SpeechEncoder | UpstreamAdapter) -> str:
-    """Return the sha256 over shape, normalisation flag and weights: an encoder's identity.
+    """Return the SHA-256 of shape, normalisation and weights, in hexadecimal digits.
 
-    The history does not enter, nor does the padding (records and caches name it themselves).
+    It identifies what an encoder computes. Neither its history nor its padding is included;
+    records and caches store the padding themselves.
     """
     if isinstance(encoder, UpstreamAdapter):
         return encoder.fingerprint()
     digest = hashlib.sha256(encoder.shape.model_dump_json().encode())
     digest.update(f"normalize={encoder.normalize}".encode())
-    # Left out at fairseq's value, so that fingerprints in older records stay valid.
+    # The default is left out, so that fingerprints in older records stay valid.
     if encoder.normalize and encoder.normalize_eps != FAIRSEQ_EPS:
         digest.update(f"normalize_eps={encoder.normalize_eps}".encode())
     for name, tensor in sorted(encoder.state_dict().items()):
@@ -294,9 +304,11 @@ def check_checkpoint_output(folder: str | Path) -> Path:
     """Return the folder if a checkpoint may be written there.
 
     Raises:
-        InputError: it exists and is neither empty nor a checkpoint of ours.
+        InputError: it exists and is neither empty nor a checkpoint of this package.
     """
     folder = check_folder_output(folder)
     if folder.is_dir() and any(folder.iterdir()) and not is_checkpoint(folder):
-        raise InputError(f"{folder}: exists and is no checkpoint of ours; choose another name")
+        raise InputError(
+            f"{folder}: exists and is not a checkpoint of s3prl_compress; choose another name"
+        )
     return folder

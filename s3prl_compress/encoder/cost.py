@@ -1,4 +1,4 @@
-"""What an encoder costs: parameters, multiply-adds, bytes. Counted, never measured."""
+"""Cost of an encoder in parameters, multiply-adds and bytes; counted, not measured."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .linear import SparseLinear
 from .model import SpeechEncoder
 from .shape import EncoderShape
 
-# Samples of the SUPERB leaderboard's 32 utterances (LibriSpeech test-clean), short to long;
-# only the lengths matter. Four buckets of eight.
+# Lengths in samples of the SUPERB leaderboard's 32 utterances (LibriSpeech test-clean), from short
+# to long, in four groups of eight. Multiply-adds depend on nothing else.
 LEADERBOARD_SAMPLES = (
     20560, 34560, 38480, 42560, 45600, 48720, 52000, 55120,
     59120, 62720, 66400, 71200, 75200, 78640, 82800, 87520,
@@ -26,7 +26,7 @@ LEADERBOARD_SAMPLES = (
     154000, 166720, 180880, 197920, 217920, 239280, 268160, 326000,
 )  # fmt: skip
 
-# The leaderboard's own figures for the dense models (data of 2022-04). Its parameter counts
+# Published on the leaderboard for the dense models (data of 2022-04). These parameter counts
 # include the pre-training head, which an upstream does not use.
 LEADERBOARD_COUNTS: dict[str, dict[str, float]] = {
     "hubert_base": {"parameters": 94.68e6, "macs_32": 1669e9},
@@ -39,7 +39,7 @@ LEADERBOARD_COUNTS: dict[str, dict[str, float]] = {
 
 
 def parameters(encoder: SpeechEncoder) -> int:
-    """Count the weights as they run: a sparse linear counts with its zeros, no head counts."""
+    """Count the weights that run: with the zeros of sparse linears, without a CTC head."""
     zeros = sum(
         module.in_features * module.out_features - len(module.values)
         for module in encoder.modules()
@@ -49,9 +49,10 @@ def parameters(encoder: SpeechEncoder) -> int:
 
 
 def nonzero_parameters(encoder: SpeechEncoder) -> int:
-    """Count the stored weights: of a sparse linear the non-zeros only, no head counts.
+    """Count the stored weights: only the non-zeros of sparse linears, without a CTC head.
 
-    Assignments of shared linears and bit masks are indices, not parameters: see `bytes`.
+    Assignments of shared linears and bit masks are indices, not parameters; they count in
+    `stored_bytes`.
     """
     return sum(
         parameter.numel()
@@ -61,28 +62,28 @@ def nonzero_parameters(encoder: SpeechEncoder) -> int:
 
 
 def stored_bytes(encoder: SpeechEncoder) -> int:
-    """Bytes of the weights on disk, indices and bit masks included, header and head left out."""
+    """Return the bytes of weights, indices and bit masks on disk, without header and CTC head."""
     total = 0
     for name, tensor in encoder.state_dict().items():
         if name.startswith("head."):
             continue
         size = tensor.element_size()
-        if tensor.dtype == torch.long:  # assignments: see stored.stored_tensors
+        if tensor.dtype == torch.long:  # assignments: see serialization.stored_tensors
             size = 1 if len(tensor) <= 256 else 4
         total += tensor.numel() * size
     return total
 
 
 def macs(shape: EncoderShape, samples: Sequence[int] = LEADERBOARD_SAMPLES) -> int:
-    """Multiply-adds of forward passes at batch 1, one for each of the lengths `samples`.
+    """Return the multiply-adds of one forward pass at batch size 1 for each length in `samples`.
 
-    Counted by torch's FlopCounterMode on the meta device. The counter knows no formula for the
-    CPU's fused attention and would silently leave it out (6 % of HuBERT-base at 10 s).
+    torch's FlopCounterMode counts them on the meta device. It has no formula for the CPU's fused
+    attention and would silently leave it out (6 % of HuBERT-base at 10 s), so one is given here.
     """
     return _macs(shape, tuple(samples))
 
 
-@lru_cache(maxsize=64)  # seconds for a large model, and a suite asks for every cell
+@lru_cache(maxsize=64)  # it takes seconds for a large model, and a suite needs it in every cell
 def _macs(shape: EncoderShape, samples: tuple[int, ...]) -> int:
     with torch.device("meta"):
         encoder = SpeechEncoder(shape)
@@ -92,7 +93,7 @@ def _macs(shape: EncoderShape, samples: tuple[int, ...]) -> int:
 def count_macs(
     forward: Callable[[Tensor], object], samples: Sequence[int], *, device: str = "cpu"
 ) -> int:
-    """Multiply-adds of any forward pass of one waveform, one for each of the lengths `samples`."""
+    """Return the multiply-adds of `forward` over one zero waveform for each length in `samples`."""
     total = 0
     for length in set(samples):
         counter = FlopCounterMode(display=False, custom_mapping=_attention_formula())
@@ -103,7 +104,7 @@ def count_macs(
 
 
 def cost(encoder: SpeechEncoder | EncoderShape) -> Cost:
-    """Return all counts of an encoder, or of a shape without weights."""
+    """Return all counts of an encoder, or of a shape alone."""
     if isinstance(encoder, EncoderShape):
         with torch.device("meta"):
             encoder = SpeechEncoder(encoder)
@@ -116,7 +117,13 @@ def cost(encoder: SpeechEncoder | EncoderShape) -> Cost:
 
 
 def describe(encoder: SpeechEncoder | UpstreamAdapter, name: str, source: str) -> Upstream:
-    """Return what a record says of the encoder that was measured."""
+    """Return the entry of an encoder in a result record.
+
+    Args:
+        encoder: the one that was evaluated.
+        name: its name in tables.
+        source: where it was loaded from.
+    """
     if isinstance(encoder, UpstreamAdapter):
         return encoder.describe(name)
     return Upstream(

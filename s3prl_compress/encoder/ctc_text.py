@@ -1,7 +1,7 @@
-"""Text as the symbols of a CTC vocabulary, and back.
+"""Encoding text as symbols of a CTC vocabulary, and decoding it.
 
-The conventions are those of wav2vec2's tokenizer in transformers, so that imported heads and
-new ones read alike: `|` stands for the space, and symbols in angle brackets are not text.
+The conventions are those of wav2vec2's tokenizer in transformers, so that imported and new heads
+agree: `|` stands for the space, and symbols in angle brackets are not text.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ def character_vocabulary(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def plain_text(text: str) -> str:
-    """Return `text` as it is compared: upper case, as LibriSpeech has it, and single spaces."""
+    """Return `text` in upper case and with single spaces, as word errors are counted."""
     return " ".join(text.upper().split())
 
 
 def encode(text: str, vocabulary: Sequence[str]) -> list[int]:
-    """Return the numbers of the symbols of `text`.
+    """Return `text` as indices into the vocabulary.
 
-    A character that the vocabulary has in the other case only is taken in that case; one that
-    it has not at all becomes the unknown symbol.
+    A character that is in the vocabulary only in the other case is encoded in that case; any other
+    character that is missing becomes the unknown symbol.
 
     Raises:
-        InputError: such a character, and the vocabulary has no unknown symbol.
+        InputError: a character is missing, and the vocabulary has no unknown symbol.
     """
     numbers = {symbol: number for number, symbol in enumerate(vocabulary)}
     space = SPACE if SPACE in numbers else " "
-    found = []
+    indices = []
     for character in " ".join(text.split()).replace(" ", space):
         forms = (character, character.upper(), character.lower(), UNKNOWN)
         known = [numbers[form] for form in forms if form in numbers]
         if not known:
             raise InputError(
                 f"transcript {text!r}: the CTC head has no symbol for {character!r}; start a new "
-                "head, or take it out of the transcripts"
+                "head, or remove it from the transcripts"
             )
-        found.append(known[0])
-    return found
+        indices.append(known[0])
+    return indices
 
 
 def decode(frames: Iterable[int], vocabulary: Sequence[str], blank: int) -> str:
-    """Return the text of the best symbol of every frame: repeats are one, blanks are none."""
+    """Return the text of the best symbol of every frame: merge repeats, then drop blanks."""
     text, before = [], blank
     for number in frames:
         if number not in (before, blank):

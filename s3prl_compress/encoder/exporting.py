@@ -1,8 +1,8 @@
-"""Encoders as folders of transformers, for whoever works with transformers alone.
+"""Export to folders that transformers can read.
 
-transformers knows one width for all layers' attention and FFN, and dense linears only. On request
-an encoder is written as the dense one that computes the same; where there is none, it is refused.
-transformers itself is not imported.
+transformers supports only dense linears, and one width of attention and FFN for all layers. An
+encoder of another shape can be exported as the dense encoder that computes the same, if there is
+one. This module does not import transformers.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ def export_transformers(
     dense: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> Path:
-    """Write `encoder` as a folder that transformers' `from_pretrained` reads, whole or not at all.
+    """Write `encoder` atomically as a folder for transformers' `from_pretrained`.
 
-    A CTC head goes along: the folder is one of `...ForCTC` then, with its `vocab.json`.
+    With a CTC head, the folder is that of a `...ForCTC` model and has a `vocab.json`.
 
     Args:
         encoder: a HuBERT, wav2vec2 or WavLM.
         folder: new, empty, or an earlier export.
-        dense: write low-rank, shared and sparse linears as the dense ones that they stand for, and
-            zeros in the place of pruned heads and FFN units; see `filling`.
+        dense: expand low-rank, shared and sparse linears to dense ones, and put zeros in the place
+            of pruned heads and FFN units; see `filling`.
         dtype: of the weights, torch.float32 or torch.float16.
 
     Raises:
-        InputError: transformers has no place for this encoder, `folder` holds something else, or
-            a weight is too large for float16.
+        InputError: transformers cannot represent this encoder, `folder` is not an earlier export,
+            or a weight is too large for float16.
     """
     folder = check_export_output(folder)
     _check_shape(encoder.shape, dense)
@@ -64,7 +64,7 @@ def export_transformers(
     files = {CONFIG_FILE: config, "preprocessor_config.json": _preprocessor(encoder)}
     if head is not None:
         files["vocab.json"] = {symbol: number for number, symbol in enumerate(head.vocabulary)}
-        # Without it, transformers takes "<pad>" for the blank whatever the symbols are.
+        # Otherwise transformers uses "<pad>" as the blank, whatever the vocabulary is.
         files["tokenizer_config.json"] = {
             "tokenizer_class": "Wav2Vec2CTCTokenizer",
             "pad_token": head.vocabulary[head.blank],
@@ -79,11 +79,11 @@ def export_transformers(
 
 
 def export_notes(encoder: SpeechEncoder) -> tuple[str, ...]:
-    """Return what the reader of an export must know, a sentence each."""
+    """Return what the user of an export must know, one sentence each."""
     notes = []
     kinds = _other_linears(encoder.shape)
     if kinds:
-        notes.append(f"{kinds} linears are written as dense ones")
+        notes.append(f"{kinds} linears are written as dense linears")
     if added := added_zeros(encoder.shape):
         counts = ", ".join(f"{count:,} {name}" for name, count in added.items())
         notes.append(
@@ -94,9 +94,9 @@ def export_notes(encoder: SpeechEncoder) -> tuple[str, ...]:
         quiet = 1e-6  # variance at an rms of 0.001
         louder = math.sqrt((quiet + encoder.normalize_eps) / (quiet + TRANSFORMERS_EPS))
         notes.append(
-            f"before it normalises, transformers adds {TRANSFORMERS_EPS:g} to the variance, this "
+            f"when normalising, transformers adds {TRANSFORMERS_EPS:g} to the variance, and this "
             f"encoder {encoder.normalize_eps:g}: transformers' input is {louder:.2g} times as loud "
-            "for waveforms of an rms of 0.001, and the same for loud ones"
+            "for waveforms with an RMS of 0.001, and equal for loud ones"
         )
     return tuple(notes)
 
@@ -105,7 +105,7 @@ def check_export_output(folder: str | Path) -> Path:
     """Return the folder if an export may be written there.
 
     Raises:
-        InputError: it holds something that is no earlier export.
+        InputError: it is neither empty nor an earlier export.
     """
     folder = Path(folder)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -115,23 +115,23 @@ def check_export_output(folder: str | Path) -> Path:
     except (OSError, ValueError, TypeError):
         earlier = False
     if not earlier:
-        raise InputError(f"{folder}: exists and is no earlier export; choose another name")
+        raise InputError(f"{folder}: exists and is not an earlier export; choose another name")
     return folder
 
 
 def _check_shape(shape: EncoderShape, dense: bool) -> None:
-    """Raise one `InputError` that names what transformers cannot hold."""
+    """Raise one `InputError` that lists everything that transformers cannot represent."""
     faults = []
     if shape.family not in _MODELS:
         faults.append(f"the family {shape.family}")
     if not shape.projection:
-        faults.append("no projection behind the convolutions")
+        faults.append("convolutions without a projection")
     if shape.feature_scale:
-        faults.append("a scale behind the last convolution")
+        faults.append("a scale after the last convolution")
     if not can_be_filled(shape):
-        faults.append("heads that together are not as wide as the encoder")
+        faults.append("heads that do not add up to the width of the encoder")
     if faults:
-        raise InputError(f"export: transformers has no place for {', '.join(faults)}")
+        raise InputError(f"export: transformers does not support {', '.join(faults)}")
     if dense:
         return
     kinds = _other_linears(shape)
@@ -150,13 +150,13 @@ def _check_shape(shape: EncoderShape, dense: bool) -> None:
         faults.append("FFNs without units")
     if faults:
         raise InputError(
-            f"export: transformers has no place for {', '.join(faults)}; --dense writes the dense "
-            "form that computes the same, as large as before compression"
+            f"export: transformers does not support {', '.join(faults)}; --dense writes an "
+            "equivalent dense encoder, as large as before compression"
         )
 
 
 def _other_linears(shape: EncoderShape) -> str:
-    """Return how many linears of which kinds are not dense, in words."""
+    """Return the counts of linears that are not dense, by kind: "3 low_rank, 1 sparse"."""
     kinds = Counter(getattr(layer, name).kind for layer in shape.layers for name in LINEARS)
     return ", ".join(f"{kinds[kind]} {kind}" for kind in sorted(kinds) if kind != "dense")
 
@@ -173,7 +173,7 @@ def _dense_state(encoder: SpeechEncoder) -> dict[str, Tensor]:
 
 
 def _with_prefix(tensors: dict[str, Tensor], family: str) -> dict[str, Tensor]:
-    """Name the tensors as `...ForCTC` does: the encoder behind its family's name."""
+    """Rename the tensors as in `...ForCTC`: the encoder's get the family's name as prefix."""
     renamed = {}
     for name, tensor in tensors.items():
         own = name.startswith("head.linear.")
@@ -185,7 +185,7 @@ def _with_prefix(tensors: dict[str, Tensor], family: str) -> dict[str, Tensor]:
 def _config(encoder: SpeechEncoder) -> dict[str, Any]:
     shape, head, history = dense_form(encoder.shape), encoder.head, encoder.provenance
     kind = "Model" if head is None else "ForCTC"
-    assert shape.position_conv is not None  # of the families that are let through
+    assert shape.position_conv is not None  # all exportable families have one
     config: dict[str, Any] = {
         "architectures": [f"{_MODELS[shape.family]}{kind}"],
         "model_type": shape.family,

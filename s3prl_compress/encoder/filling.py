@@ -1,9 +1,9 @@
-"""A pruned encoder as the dense one that computes the same: what was cut out comes back as zeros.
+"""The dense equivalent of a pruned encoder, with zeros in the place of what was pruned.
 
-Exact, since nothing of what is added reaches an output: a head whose values and output columns are
-zero adds zero whatever it attends to, further rows of zeros in q and k change no product of the two
-(the attention scale stays that of the original head size), and an FFN unit of zero weights is
-GELU(0) = 0.
+It is exact, because no added zero reaches an output: a head with zero values and zero output
+columns adds nothing, whatever it attends to; rows of zeros in q and k do not change their product
+(the attention scale is that of the original head size in both); and an FFN unit with zero weights
+outputs GELU(0) = 0.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _GATES = "attention.gru_rel_pos_const"
 
 
 def can_be_filled(shape: EncoderShape) -> bool:
-    """Say whether all heads fit into a dense model of `shape`'s width."""
+    """Say whether the heads of `shape` fit into a dense model of the same width."""
     return shape.original_heads * shape.head_size == shape.hidden and all(
         max(head.qk, head.vo) <= shape.head_size for layer in shape.layers for head in layer.heads
     )
@@ -31,13 +31,13 @@ def dense_ffn(shape: EncoderShape) -> int:
 
 
 def dense_form(shape: EncoderShape) -> EncoderShape:
-    """Return `shape` with all original heads and one FFN width, that of the widest layer."""
+    """Return `shape` with all original heads and, in all layers, the widest layer's FFN width."""
     layer = dense_layer(shape.original_heads, shape.head_size, dense_ffn(shape))
     return shape.model_copy(update={"layers": (layer,) * len(shape.layers)})
 
 
 def added_zeros(shape: EncoderShape) -> dict[str, int]:
-    """Return how many heads, dimensions of heads and FFN units the dense form has more."""
+    """Return how many heads, dimensions of heads and FFN units the dense form adds."""
     units = dense_ffn(shape)
     heads = [head for layer in shape.layers for head in layer.heads]
     added = {
@@ -68,7 +68,8 @@ def _fill_layer(
     qk = [head.original * size + row for head in layer.heads for row in range(head.qk)]
     vo = [head.original * size + row for head in layer.heads for row in range(head.vo)]
     ffn = list(range(layer.ffn))
-    # Which outputs (0) or inputs (1) of each linear are spread over how many.
+    # For each linear: the axis to pad (0: outputs, 1: inputs), the positions that are occupied, and
+    # the size after padding.
     places = {
         "q": (0, qk, shape.hidden),
         "k": (0, qk, shape.hidden),
@@ -90,7 +91,7 @@ def _fill_layer(
 
 
 def _spread(tensor: Tensor, axis: int, kept: list[int], total: int) -> Tensor:
-    """Put the slices of `tensor` to the places `kept` among `total`, with zeros at the others."""
+    """Put the slices of `tensor` at the positions `kept` of an axis of size `total`, else zeros."""
     size = list(tensor.shape)
     size[axis] = total
     places = torch.tensor(kept, dtype=torch.long, device=tensor.device)

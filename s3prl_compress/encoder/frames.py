@@ -1,11 +1,11 @@
-"""How many frames SUPERB's downstreams take of an utterance, and which.
+"""The frames of an utterance that SUPERB's downstreams use.
 
-s3prl's `Featurizer` takes `round(samples / 320)` frames of every utterance of a batch. The
-convolutions make one frame fewer for three lengths in four: in a padded batch the missing one is
-then made of padding, alone it is not there at all. Here it is always the last valid frame once
-more (what `S3PRLUpstream` does too), so that a mean over frames is the same in any batch.
+s3prl's `Featurizer` takes `round(samples / 320)` frames of every utterance in a batch. For three
+lengths in four, the convolutions make one frame fewer: in a padded batch the missing frame is
+computed from padding, and for a single utterance it does not exist. Here it always repeats the last
+valid frame (as `S3PRLUpstream` does), so that a mean over frames does not depend on the batch.
 
-Torch only: the s3prl upstream and the one-pass engine both use these functions.
+Both the s3prl upstream and the one-pass engine use these functions, which need torch only.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 SUPERB_STRIDE = 320
-"""Samples from one frame to the next that s3prl counts with (16 kHz, 20 ms)."""
+"""Samples from one frame to the next in s3prl's frame counts (16 kHz, 20 ms)."""
 
 
 def superb_frame_counts(lengths: Sequence[int], stride: int = SUPERB_STRIDE) -> list[int]:
-    """Return the number of frames that s3prl takes of utterances of `lengths` samples.
+    """Return the number of frames that s3prl uses of utterances of `lengths` samples.
 
-    It is Python's `round`, halves to even, as in `s3prl.upstream.interfaces.Featurizer.tolist`.
+    Halves are rounded to even, as in `s3prl.upstream.interfaces.Featurizer.tolist`.
     """
     return [round(length / stride) for length in lengths]
 
@@ -33,18 +33,18 @@ def superb_frames(
     lengths: Sequence[int],
     stride: int = SUPERB_STRIDE,
 ) -> list[Tensor]:
-    """Cut or extend padded hidden states to the frames that SUPERB's downstreams take.
+    """Cut or extend padded hidden states to the frames that SUPERB's downstreams use.
 
     Args:
-        hidden_states: L + 1 tensors [batch, frames, width], of which the first
-            `frame_counts[i]` frames of utterance i are valid; what follows them is not read.
+        hidden_states: L + 1 tensors [batch, frames, width]; the first `frame_counts[i]` frames of
+            utterance i are valid, and the others are not read.
         frame_counts: [batch], at least 1 each.
         lengths: samples of each utterance.
         stride: samples from one frame to the next.
 
     Returns:
-        L + 1 tensors [batch, max(round(lengths / stride)), width]. Where an utterance has fewer
-        valid frames than that, its last valid one is repeated to the end.
+        L + 1 tensors [batch, max(round(lengths / stride)), width]. If an utterance has fewer
+        valid frames than that, its last valid frame is repeated to the end.
     """
     longest = max(superb_frame_counts(lengths, stride))
     device = hidden_states[0].device

@@ -1,4 +1,4 @@
-"""The CTC head of a fine-tuned model: kept with the checkpoint through every method."""
+"""The CTC head of a fine-tuned model, which every method and checkpoint keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoders whose weights are rebuilt once, for many passes with the same weights."""
+"""Copies of encoders that rebuild sparse weights once instead of in every forward pass."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def inference_copy(encoder: Module) -> Module:
-    """Return an encoder that computes the same without rebuilding sparse weights in every pass.
+    """Return a copy of `encoder` with dense linears in the place of sparse ones.
 
-    A copy whose sparse linears are dense, with a shape that says so; it takes the memory of the
-    dense encoder and does not follow later changes of `encoder`. An encoder without sparse linears
-    (and a module that is no encoder of ours) is returned as it is.
+    It computes the same, takes the memory of a dense encoder, and does not follow later changes of
+    `encoder`. Encoders without sparse linears, and modules other than `SpeechEncoder`, are returned
+    unchanged.
     """
     if not isinstance(encoder, SpeechEncoder) or not any(
         isinstance(module, SparseLinear) for module in encoder.modules()

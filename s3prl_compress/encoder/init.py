@@ -1,4 +1,4 @@
-"""Encoders with random weights: for tests, benchmarks, and a demo without a download."""
+"""Encoders with random weights, for tests, benchmarks and demos that must not download."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import math
 import torch
 from torch import nn
 
-from .front_end import WeightNormedConv
+from .front_ends.convolutional import WeightNormedConv
 from .model import SpeechEncoder
 from .provenance import Provenance
 from .shape import EncoderShape
 
 
 def random_encoder(shape: EncoderShape, seed: int = 0, normalize: bool = False) -> SpeechEncoder:
-    """Return an encoder with weights drawn as the published models' were before training.
+    """Return an encoder with the initial weights of the published training recipes.
 
-    The same seed gives the same weights; torch's global generator is left as it was. The
-    provenance says that nothing was learned.
+    The same seed gives the same weights, and torch's global generator is not affected. The
+    provenance states that the weights are random.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -25,16 +25,20 @@ def random_encoder(shape: EncoderShape, seed: int = 0, normalize: bool = False) 
         for module in encoder.modules():
             _initialise(module)
         nn.init.uniform_(encoder.masked_spec_embed)
-        positions = encoder.encoder.pos_conv_embed.conv
-        kernel, width = positions.kernel_size[0], positions.in_channels
-        size = (positions.out_channels, width // positions.groups, kernel)
-        positions.set_weight(torch.randn(size) * 2 * math.sqrt(1 / (kernel * width)))
-        assert positions.bias is not None
-        nn.init.zeros_(positions.bias)
-    # Reports take upstreams of one base for relatives, so the base names the shape too.
+        if encoder.encoder.pos_conv_embed is not None:
+            _initialise_positions(encoder.encoder.pos_conv_embed.conv)
+    # Reports compare upstreams of the same base, so the base must name the shape as well.
     base = f"random weights (seed {seed}; {shape.family}, {len(shape.layers)} x {shape.hidden})"
     encoder.provenance = Provenance(base=base, random_weights=True)
     return encoder
+
+
+def _initialise_positions(conv: WeightNormedConv) -> None:
+    kernel, width = conv.kernel_size[0], conv.in_channels
+    size = (conv.out_channels, width // conv.groups, kernel)
+    conv.set_weight(torch.randn(size) * 2 * math.sqrt(1 / (kernel * width)))
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Transformer layers whose heads and units may have any sizes."""
+"""Transformer layers whose heads and FFNs may have any sizes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ BIAS_ELEMENTS = 1 << 22
 
 
 class Attention(nn.Module):
-    """Self-attention over the heads that are left; WavLM's gated relative positions included."""
+    """Self-attention over the remaining heads, with WavLM's gated relative positions if wanted."""
 
     def __init__(self, shape: EncoderShape, index: int) -> None:
         super().__init__()
         layer = shape.layers[index]
         self.heads = layer.heads
-        # The scale belongs to the original head size, whatever has been pruned since.
+        # Pruning does not change the scale: the remaining weights were trained with this one.
         self.scale = shape.head_size**-0.5
         self.q_proj = build_linear(layer.q, *layer.sizes("q", shape.hidden))
         self.k_proj = build_linear(layer.k, *layer.sizes("k", shape.hidden))
         self.v_proj = build_linear(layer.v, *layer.sizes("v", shape.hidden))
         self.out_proj = build_linear(layer.out, *layer.sizes("out", shape.hidden))
-        # Fused attention wants one size for q, k and v of all heads; zeros change no product.
+        # Fused attention needs one size for q, k and v of all heads; padding with zeros changes no
+        # product.
         self.size = max((max(head.qk, head.vo) for head in layer.heads), default=0)
         self.qk_layout = HeadLayout([head.qk for head in layer.heads], self.size)
         self.vo_layout = HeadLayout([head.vo for head in layer.heads], self.size)
@@ -38,7 +39,7 @@ class Attention(nn.Module):
             self.original_heads, self.head_size = shape.original_heads, shape.head_size
             self.gru_rel_pos_const = nn.Parameter(torch.ones(1, len(self.heads), 1, 1))
             self.gru_rel_pos_linear = nn.Linear(shape.head_size, 8)
-            if index == 0:  # the table of layer 0 serves all layers, with heads of its own or not
+            if index == 0:  # all layers share layer 0's table, even if it has no heads left
                 assert shape.relative_position is not None
                 self.rel_attn_embed = nn.Embedding(
                     shape.relative_position.buckets, shape.original_heads
@@ -46,14 +47,16 @@ class Attention(nn.Module):
 
     @property
     def position_table(self) -> Tensor:
-        """WavLM's table [buckets, original heads]; only layer 0 has it."""
+        """WavLM's table of biases [buckets, original heads], which only layer 0 has."""
         return self.rel_attn_embed.weight
 
     def forward(self, x: Tensor, mask: Tensor | None, position_bias: Tensor | None) -> Tensor:
         """Attend within [batch, frames, hidden].
 
-        mask: True where a frame may be attended to, [batch, 1, 1, frames]; None for everywhere.
-        position_bias: WavLM's by distance, [original heads, 2 frames - 1].
+        Args:
+            x: hidden states [batch, frames, hidden].
+            mask: True where a frame may be attended to, [batch, 1, 1, frames]; None: everywhere.
+            position_bias: WavLM's bias by distance, [original heads, 2 frames - 1].
         """
         if self.vo_layout.total == 0:
             return self.out_proj(x[..., :0])
@@ -77,11 +80,12 @@ class Attention(nn.Module):
         mask: Tensor | None,
         position_bias: Tensor,
     ) -> Tensor:
-        """Attend in blocks of queries, so that no bias [heads, frames, frames] is ever stored."""
+        """Attend in blocks of queries, to bound the memory of the biases."""
         gate = self._gate(x)
         batch, heads, frames, _ = query.shape
-        # With the keys in reverse, the biases of a query follow each other in the vector that
-        # starts one later for each query: a view, where any other order would need a copy.
+        # With the keys reversed, the biases of each query are a slice of `position_bias`, which
+        # starts one element later for each query. So they are a view; in any other order they
+        # would have to be copied.
         key, value = key.flip(2), value.flip(2)
         mask = None if mask is None else mask.flip(-1)
         originals = [head.original for head in self.heads]
@@ -103,7 +107,10 @@ class Attention(nn.Module):
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
     def _gate(self, x: Tensor) -> Tensor:
-        """Return the position bias's factors [batch, heads, frames, 1] (arXiv 2110.13900, 3.1)."""
+        """Return the gates of the position bias, [batch, heads, frames, 1].
+
+        See section 3.1 of arXiv 2110.13900.
+        """
         originals = [head.original for head in self.heads]
         batch, frames, _ = x.shape
         per_head = x.view(batch, frames, self.original_heads, self.head_size)[:, :, originals]
@@ -113,10 +120,21 @@ class Attention(nn.Module):
         return update * (reset * self.gru_rel_pos_const - 1.0) + 2.0
 
 
-class HeadLayout(nn.Module):
+class DerivedBuffers(nn.Module):
+    """Base of modules with buffers that follow from the shape, and so are not stored.
+
+    A checkpoint is loaded into modules without storage; `build` is called again afterwards.
+    """
+
+    def build(self) -> None:
+        """Make the buffers."""
+        raise NotImplementedError
+
+
+class HeadLayout(DerivedBuffers):
     """Cuts the concatenated rows of all heads into [batch, heads, frames, size] and back.
 
-    Heads smaller than `size` are filled up with zeros.
+    Heads smaller than `size` are padded with zeros.
     """
 
     index: Tensor
@@ -131,10 +149,10 @@ class HeadLayout(nn.Module):
         self.build()
 
     def build(self) -> None:
-        """Make the index buffers; again after the module was built without storage."""
+        """Make the index buffers."""
         if self.uniform:
             return
-        # Position `total` is a column of zeros that `split` appends.
+        # Index `total` selects the column of zeros that `split` appends.
         starts = [sum(self.sizes[:number]) for number in range(self.heads)]
         index = [
             start + offset if offset < own else self.total
@@ -158,7 +176,7 @@ class HeadLayout(nn.Module):
         return x.transpose(1, 2)
 
     def merge(self, x: Tensor) -> Tensor:
-        """Put [batch, heads, frames, size] together again: [batch, frames, rows]."""
+        """Concatenate [batch, heads, frames, size] to [batch, frames, rows]."""
         x = x.transpose(1, 2)
         if self.uniform:
             return x[..., : self.first].reshape(*x.shape[:2], self.total)
@@ -166,7 +184,7 @@ class HeadLayout(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """fc1, GELU, fc2."""
+    """The feed-forward network: fc1, GELU, fc2."""
 
     def __init__(self, shape: EncoderShape, index: int) -> None:
         super().__init__()
@@ -175,12 +193,12 @@ class FeedForward(nn.Module):
         self.output_dense = build_linear(layer.fc2, *layer.sizes("fc2", shape.hidden))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [batch, frames, hidden] to the same."""
+        """Map [batch, frames, hidden] to [batch, frames, hidden]."""
         return self.output_dense(gelu(self.intermediate_dense(x)))
 
 
 class TransformerLayer(nn.Module):
-    """Attention and FFN, each with a residual and a LayerNorm before (pre_norm) or after it."""
+    """Attention and FFN, each with a residual and a LayerNorm before (`pre_norm`) or after it."""
 
     def __init__(self, shape: EncoderShape, index: int) -> None:
         super().__init__()
@@ -191,7 +209,7 @@ class TransformerLayer(nn.Module):
         self.final_layer_norm = nn.LayerNorm(shape.hidden, eps=shape.layer_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, position_bias: Tensor | None) -> Tensor:
-        """Map [batch, frames, hidden] to the same."""
+        """Map [batch, frames, hidden] to [batch, frames, hidden]."""
         if self.pre_norm:
             x = x + self.attention(self.layer_norm(x), mask, position_bias)
             return x + self.feed_forward(self.final_layer_norm(x))
@@ -200,18 +218,23 @@ class TransformerLayer(nn.Module):
 
 
 def relative_position_bias(table: Tensor, frames: int, max_distance: int) -> Tensor:
-    """Return WavLM's position bias by distance, [heads, 2 frames - 1], of its table.
+    """Return WavLM's position bias for every distance, [heads, 2 frames - 1].
 
-    The table is [buckets, heads]; element `frames - 1 + key - query` belongs to a query and a key.
-    T5's bidirectional buckets (Raffel et al. 2020): half of them for each direction, exact up to
-    a quarter of all, logarithmic up to `max_distance`.
+    The bias of a query and a key is at index `frames - 1 + key - query`. Distances share buckets
+    as in T5 (Raffel et al., 2020): half of the buckets serve each direction, a quarter of all are
+    for one distance each, and the others grow logarithmically up to `max_distance`.
+
+    Args:
+        table: [buckets, heads].
+        frames: of the utterance.
+        max_distance: in frames; all larger distances share the last bucket.
     """
     relative = torch.arange(1 - frames, frames, device=table.device)
     half = table.shape[0] // 2
     exact = half // 2
     distance = relative.abs()
     logarithmic = torch.log(distance.float() / exact) / math.log(max_distance / exact)
-    # The distance 0 gives -inf here; `where` never takes it.
+    # Distance 0 gives -inf here, but `where` selects the exact bucket for it.
     far = (exact + logarithmic * (half - exact)).clamp(min=0, max=half - 1).long()
     bucket = torch.where(distance < exact, distance, far) + (relative > 0).long() * half
     return table[bucket].t()

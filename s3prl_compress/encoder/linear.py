@@ -1,4 +1,4 @@
-"""The four ways in which a linear layer is stored: dense, low-rank, shared and sparse."""
+"""The four kinds of linear layers: dense, low-rank, shared and sparse."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 from .shape import LinearShape
 
-# torch's own class, not a subclass: tools such as dynamic quantisation match exact types.
+# torch's own class and not a subclass: tools such as dynamic quantisation match exact types.
 DenseLinear = nn.Linear
 
 
 class EmptyLinear(nn.Linear):
-    """A dense linear without inputs or without outputs, initialised without torch's warning."""
+    """A dense linear with no inputs or no outputs, for which torch's initialisation would warn."""
 
     def reset_parameters(self) -> None:
-        """Set the bias, which is all that may be there, to zero."""
+        """Set the bias, the only parameter that can have elements, to zero."""
         nn.init.zeros_(self.bias)
 
 
@@ -40,12 +40,12 @@ class LowRankLinear(nn.Module):
         return F.linear(F.linear(x, self.factor_in), self.factor_out, self.bias)
 
     def dense_weight(self) -> Tensor:
-        """Return the weight [out, in] that this linear stands for."""
+        """Return the equivalent dense weight [out, in]."""
         return self.factor_out @ self.factor_in
 
 
 class SharedLinear(nn.Module):
-    """`y = (C x + c)[a]`: K centroid rows C with biases c, and an assignment a of every output."""
+    """`y = (C x + c)[a]`: K centroid rows C with biases c, and a centroid index a per output."""
 
     assignment: Tensor
 
@@ -60,16 +60,16 @@ class SharedLinear(nn.Module):
         return F.linear(x, self.centroids, self.centroid_bias).index_select(-1, self.assignment)
 
     def dense_weight(self) -> Tensor:
-        """Return the weight [out, in] that this linear stands for."""
+        """Return the equivalent dense weight [out, in]."""
         return self.centroids[self.assignment]
 
 
 class SparseLinear(nn.Module):
-    """A linear whose non-zero weights are stored with a bit mask, and which runs dense.
+    """A linear that stores its non-zero weights and a bit mask, and computes with a dense weight.
 
-    The file shrinks with the number of non-zeros; the time of a forward pass does not. Every
-    pass rebuilds the dense weight from the parameters, since no cheap check notices all the ways
-    to change them (`.data`, `functional_call`, replicas). `inference_copy` rebuilds it once.
+    It makes the file smaller, but not the forward pass faster. Every pass rebuilds the dense
+    weight, because a cached one could become stale unnoticed: `.data`, `functional_call` and
+    replicas all change parameters without a trace. `inference_copy` rebuilds it only once.
     """
 
     bitmask: Tensor
@@ -94,7 +94,7 @@ class SparseLinear(nn.Module):
         return linear
 
     def dense_weight(self) -> Tensor:
-        """Return the weight [out, in] with its zeros."""
+        """Return the weight [out, in], zeros included."""
         mask = unpack_bits(self.bitmask, self.in_features * self.out_features)
         flat = torch.zeros(len(mask), dtype=self.values.dtype, device=self.values.device)
         return flat.masked_scatter(mask, self.values).view(self.out_features, self.in_features)
@@ -108,7 +108,7 @@ Linear = DenseLinear | LowRankLinear | SharedLinear | SparseLinear
 
 
 def build_linear(shape: LinearShape, out_features: int, in_features: int) -> Linear:
-    """Build the linear that `shape` describes, with weights still to be filled in."""
+    """Build the linear that `shape` describes, with initial weights."""
     if shape.kind == "low_rank":
         assert shape.rank is not None
         return LowRankLinear(in_features, out_features, shape.rank)
@@ -122,7 +122,7 @@ def build_linear(shape: LinearShape, out_features: int, in_features: int) -> Lin
 
 
 def linear_shape(linear: Linear) -> LinearShape:
-    """Return the shape of an existing linear: the inverse of `build_linear`."""
+    """Return the shape of an existing linear; the inverse of `build_linear`."""
     if isinstance(linear, LowRankLinear):
         return LinearShape(kind="low_rank", rank=linear.factor_in.shape[0])
     if isinstance(linear, SharedLinear):
@@ -133,12 +133,12 @@ def linear_shape(linear: Linear) -> LinearShape:
 
 
 def dense_weight(linear: Linear) -> Tensor:
-    """Return the weight [out, in] that `linear` stands for, whatever its kind."""
+    """Return the equivalent dense weight [out, in] of a linear of any kind."""
     return linear.weight if isinstance(linear, DenseLinear) else linear.dense_weight()
 
 
 def dense_bias(linear: Linear) -> Tensor:
-    """Return the bias [out] that `linear` stands for, whatever its kind."""
+    """Return the bias [out] of a linear of any kind."""
     if isinstance(linear, SharedLinear):
         return linear.centroid_bias[linear.assignment]
     return linear.bias
@@ -148,7 +148,7 @@ _BIT_VALUES = torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8)
 
 
 def pack_bits(mask: Tensor) -> Tensor:
-    """Pack a boolean vector into uint8, the first element in the lowest bit; zeros at the end."""
+    """Pack a boolean vector into bytes, lowest bit first; the last byte is zero-padded."""
     bits = F.pad(mask.to(torch.uint8), (0, -len(mask) % 8)).view(-1, 8)
     return (bits * _BIT_VALUES.to(mask.device)).sum(dim=1, dtype=torch.uint8)
 

@@ -1,62 +1,64 @@
-"""The speech encoder: HuBERT, wav2vec2 and WavLM in one forward pass over an `EncoderShape`.
+"""The speech encoder: one forward pass for every `EncoderShape`.
 
-Torch only. Parameters have the names that Hugging Face gives them, so that published checkpoints
-load without a table of names.
+It needs torch only. Parameters have the names that Hugging Face gives them, so that published
+checkpoints load without a table of names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from ..common.errors import InputError
-from .front_end import FeatureExtractor, FeatureProjection, PositionConv
+from .front_ends import FrontEnd, Padding, front_end_class
+from .front_ends.convolutional import PositionConv
 from .head import CTCHead
 from .layers import TransformerLayer, relative_position_bias
 from .memory import check_memory
 from .provenance import Provenance
 from .shape import EncoderShape
 
-Padding = Literal["independent", "fairseq"]
 PADDINGS: tuple[Padding, ...] = ("independent", "fairseq")
 
 SAMPLING_RATE = 16_000
 
 FAIRSEQ_EPS = 1e-5
-"""Added to the variance when a waveform is normalised: fairseq, s3prl, torchaudio."""
+"""Added to the variance when a waveform is normalised, in fairseq, s3prl and torchaudio."""
 TRANSFORMERS_EPS = 1e-7
-"""The same in transformers' `Wav2Vec2FeatureExtractor`."""
+"""Its counterpart in transformers' `Wav2Vec2FeatureExtractor`."""
 
 
 class TransformerStack(nn.Module):
-    """Positions and Transformer layers; returns the input of every layer, and the output."""
+    """Positions and Transformer layers; returns the input of every layer and the final output."""
 
     def __init__(self, shape: EncoderShape) -> None:
         super().__init__()
         self.pre_norm = shape.pre_norm
         self.relative_position = shape.relative_position
-        self.pos_conv_embed = PositionConv(shape)
+        self.pos_conv_embed = PositionConv(shape) if shape.position_conv is not None else None
         self.layer_norm = nn.LayerNorm(shape.hidden, eps=shape.layer_norm_eps)
         self.layers = nn.ModuleList(
             TransformerLayer(shape, index) for index in range(len(shape.layers))
         )
 
     def forward(self, x: Tensor, valid: Tensor | None) -> tuple[Tensor, ...]:
-        """Map [batch, frames, hidden] to L + 1 hidden states of that size.
+        """Map the Transformer's input to L + 1 hidden states of the same size.
 
-        valid: True where a frame is an utterance's own, [batch, frames]; None for everywhere.
+        Args:
+            x: [batch, frames, hidden].
+            valid: False where a frame is padding, [batch, frames]; None: no frame is.
         """
         mask = None
         if valid is not None:
-            # The position conv looks across the end of an utterance: it must find zeros there.
+            # The position conv reads beyond the end of an utterance, and must find zeros there.
             x = x * valid.unsqueeze(-1)
             mask = valid[:, None, None, :]
-        x = x + self.pos_conv_embed(x)
+        if self.pos_conv_embed is not None:
+            x = x + self.pos_conv_embed(x)
         if not self.pre_norm:
             x = self.layer_norm(x)
         bias = None
@@ -77,16 +79,16 @@ class TransformerStack(nn.Module):
 class SpeechEncoder(nn.Module):
     """A self-supervised speech encoder of any shape.
 
-    Behaves the same in train and in eval mode: there is no dropout and no layer drop.
+    It behaves the same in train and in eval mode: there is no dropout and no layer drop.
 
     Args:
-        shape: sizes of everything.
-        normalize: bring each waveform to zero mean and unit variance first (what Hugging Face
-            calls `do_normalize` and fairseq `normalize`).
-        normalize_eps: added to the variance of the waveform before the root is taken.
+        shape: the family and all sizes.
+        normalize: normalise each waveform to zero mean and unit variance first (`do_normalize` in
+            transformers, `normalize` in fairseq).
+        normalize_eps: added to the variance of the waveform before the square root.
         padding: "independent": an utterance's features do not depend on what it is batched with.
-            "fairseq": the masks and the GroupNorm of s3prl and fairseq, as the published SUPERB
-            rows had them; there the padding of a batch leaks into every feature.
+            "fairseq": masks and GroupNorm are those of s3prl and fairseq, as in the published
+            SUPERB results; the padding of a batch then leaks into every feature.
     """
 
     def __init__(
@@ -98,29 +100,26 @@ class SpeechEncoder(nn.Module):
         padding: Padding = "independent",
     ) -> None:
         super().__init__()
-        if shape.family == "whisper_encoder":
-            raise InputError(
-                "whisper_encoder: shapes of this family can be written and read, but the forward "
-                "pass is not built yet; use hubert, wav2vec2 or wavlm"
-            )
+        front_end = front_end_class(shape.family)
         self.shape = shape
         self.normalize = normalize
         self.normalize_eps = normalize_eps
         self.padding = padding
         self.pad_short = False
-        """Take waveforms that are too short for one frame, with zeros behind them."""
+        """Accept waveforms that are too short for one frame, and append zeros to them."""
         self.sampling_rate = SAMPLING_RATE
         self.provenance = Provenance.unknown()
-        # Used in masked pre-training only; it belongs to every published checkpoint.
+        # Used in masked pre-training only, but part of every published checkpoint.
         self.masked_spec_embed = nn.Parameter(torch.zeros(shape.hidden))
-        self.feature_extractor = FeatureExtractor(shape)
-        self.feature_projection = FeatureProjection(shape)
+        self.feature_extractor: FrontEnd = front_end(shape)
+        # Any: surgery reads the attributes of a convolutional family's projection.
+        self.feature_projection: Any = front_end.build_projection(shape)
         self.encoder = TransformerStack(shape)
         self.head: CTCHead | None = None
 
     @property
     def padding(self) -> Padding:
-        """How the end of the shorter utterances of a batch is treated."""
+        """How utterances shorter than the longest of their batch are padded: see the class."""
         return self._padding
 
     @padding.setter
@@ -145,19 +144,19 @@ class SpeechEncoder(nn.Module):
         """Encode utterances.
 
         Args:
-            waveforms: 1-D tensors of samples at 16 kHz, of any lengths from 25 ms on, or from one
-                sample on where `pad_short` is set.
-            masks: True where a frame is hidden from the Transformer, [batch, frames]: it gets the
-                embedding of masked pre-training instead. None: nowhere.
+            waveforms: 1-D tensors of samples at 16 kHz, each at least `shape.minimum_samples` long,
+                or at least one sample if `pad_short` is set.
+            masks: True where a frame is replaced by the embedding of masked pre-training before
+                it enters the Transformer, [batch, frames]; None: nowhere.
 
         Returns:
             The hidden states, a tuple of L + 1 tensors [batch, frames, hidden]: state i is the
-            input of layer i, the last one is the output. And the number of frames of each
-            utterance, [batch], on the CPU; what lies behind them is padding.
+            input of layer i, and the last one is the output. And the number of frames of each
+            utterance, [batch], on the CPU; later frames are padding.
 
         Raises:
-            InputError: a waveform is not 1-D, or too short for one frame, or the batch needs more
-                memory than there is.
+            InputError: a waveform is not 1-D, or too short or too long, or the batch needs more
+                memory than is available.
         """
         features, valid, counts = self.features(waveforms)
         x = self.feature_projection(features)
@@ -166,15 +165,15 @@ class SpeechEncoder(nn.Module):
         return self.encoder(x, valid), counts
 
     def features(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Run the convolutions only: the first of the forward pass's three parts.
+        """Run the front end only, the first of the forward pass's three parts.
 
         Returns:
-            The features [batch, frames, conv width]; True where a frame is an utterance's own
-            [batch, frames], or None where all are; and the number of frames of each utterance,
+            The features [batch, frames, width]; a mask that is False where a frame is padding
+            [batch, frames], or None if none is; and the number of frames of each utterance,
             [batch], on the CPU.
 
         Raises:
-            InputError: a waveform is not 1-D, or too short for one frame.
+            InputError: as for `forward`.
         """
         lengths = self._check(waveforms)
         if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
@@ -183,28 +182,12 @@ class SpeechEncoder(nn.Module):
         if self.normalize:
             eps = self.normalize_eps
             prepared = [F.layer_norm(waveform, waveform.shape, eps=eps) for waveform in prepared]
-        if min(lengths) < self.shape.minimum_samples:
-            prepared = [_pad_to(waveform, self.shape.minimum_samples) for waveform in prepared]
-        batch = pad_sequence(prepared, batch_first=True) if len(prepared) > 1 else prepared[0][None]
-        padded = len({len(waveform) for waveform in prepared}) > 1
-        first_frames = None
-        if padded and self.padding == "independent":
-            conv = self.shape.convs[0]
-            first_frames = torch.tensor(
-                [(len(waveform) - conv.kernel) // conv.stride + 1 for waveform in prepared],
-                device=self.device,
-            )
-        features = self.feature_extractor(batch, first_frames)
-        counts = torch.tensor(self._frame_counts(lengths, features.shape[1]), device="cpu")
-        valid = None
-        if padded:
-            frames = torch.arange(features.shape[1], device=self.device)
-            valid = frames < counts.to(self.device)[:, None]
-        return features, valid, counts
+        features, valid, counts = self.feature_extractor(prepared, self.padding)
+        return features, valid, torch.tensor(counts, device="cpu")
 
     def _check(self, waveforms: Sequence[Tensor]) -> list[int]:
         if isinstance(waveforms, Tensor) or not len(waveforms):
-            raise InputError("the encoder takes a list of 1-D waveforms, with at least one in it")
+            raise InputError("the encoder takes a list of 1-D waveforms, which must not be empty")
         for number, waveform in enumerate(waveforms):
             if waveform.dim() != 1:
                 raise InputError(
@@ -217,22 +200,3 @@ class SpeechEncoder(nn.Module):
                     f"{1 if self.pad_short else self.shape.minimum_samples}"
                 )
         return [len(waveform) for waveform in waveforms]
-
-    def _frame_counts(self, lengths: list[int], frames: int) -> list[int]:
-        """Return each utterance's frames, by the padding rule, for a batch of `frames` frames."""
-        if (
-            self.padding == "independent"
-            or self.shape.padded_frames == "convolutions"
-            or self.shape.family == "wav2vec2"  # fairseq's counts by the convolutions too
-        ):
-            return [max(self.shape.frames(length), 1) for length in lengths]
-        # HuBERT and WavLM in fairseq: the mask over samples is cut into as many equal chunks as
-        # there are frames; a frame is padding where its whole chunk is (forward_padding_mask).
-        longest = max(*lengths, self.shape.minimum_samples)
-        chunk = (longest - longest % frames) // frames
-        return [min(-(-length // chunk), frames) for length in lengths]
-
-
-def _pad_to(waveform: Tensor, samples: int) -> Tensor:
-    """Append zeros to a waveform [length] of fewer than `samples`."""
-    return F.pad(waveform, (0, max(samples - len(waveform), 0)))

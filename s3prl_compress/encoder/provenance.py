@@ -1,4 +1,4 @@
-"""Where an encoder comes from: its base model and the chain of methods it went through."""
+"""Provenance of an encoder: its base model and the methods that were applied to it."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 EXPORT_MARK = "s3prl_compress"
-"""Key of a transformers folder's config.json under which an export keeps the history."""
+"""Key in an exported config.json of transformers that holds the history."""
 
 
 class MethodStep(BaseModel):
-    """One method that was applied, with everything that is needed to apply it again."""
+    """One application of a method, with everything that is needed to repeat it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: str
     method_version: int = 1
-    """Of what the method computes; 1 in folders that were written before there were versions."""
+    """Version of what the method computes; 1 in folders written before methods had versions."""
     settings: dict[str, Any]
-    """Every setting, defaults included."""
+    """All settings, defaults included."""
     version: str
-    """Of s3prl_compress."""
+    """Version of s3prl_compress."""
     git_commit: str | None
     date: str
-    """UTC, ISO 8601."""
+    """Date and time in UTC, ISO 8601."""
 
 
 class Provenance(BaseModel):
-    """The history of an encoder; stands in a checkpoint's `config.json`."""
+    """The history of an encoder, as stored in a checkpoint's `config.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,16 +37,16 @@ class Provenance(BaseModel):
     base_revision: str | None = None
     """Commit on the model hub."""
     base_sha256: str | None = None
-    """Of the file that the weights were read from."""
+    """Hash of the files that the weights were read from."""
     random_weights: bool = False
-    """True: nothing was ever learned."""
+    """True: the encoder was never trained."""
     steps: tuple[MethodStep, ...] = ()
     packages: dict[str, str] = {}
     """Versions of torch and of the reading libraries when the base was imported."""
 
     @classmethod
     def unknown(cls) -> Provenance:
-        """Return the provenance of an encoder that was built by hand."""
+        """Return the provenance of an encoder built directly from the class."""
         return cls(base="unknown (built by hand)")
 
     def after(self, step: MethodStep) -> Provenance:
@@ -54,7 +54,7 @@ class Provenance(BaseModel):
         return self.model_copy(update={"steps": (*self.steps, step)})
 
     def chain(self) -> tuple[str, ...]:
-        """Return one line per step: the method and its settings."""
+        """Return one line per step: the method and its settings in parentheses."""
         return tuple(
             f"{step.method}({', '.join(f'{key}={value}' for key, value in step.settings.items())})"
             for step in self.steps

@@ -1,4 +1,4 @@
-"""Tensors as they stand on disk: in the smallest type that was asked for and that holds them."""
+"""Conversion of tensors between memory and disk: types of weights and indices."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _SAFETENSORS_NAMES: dict[StoredType, str] = {"float32": "F32", "float16": "F16"}
 
 
 def stored_type(dtype: torch.dtype) -> StoredType:
-    """Return the name of a floating-point type that weights can be stored in.
+    """Return the name of a type in which weights can be stored.
 
     Raises:
-        InputError: it is another one.
+        InputError: weights cannot be stored in this type.
     """
     if dtype == torch.float32:
         return "float32"
@@ -29,10 +29,10 @@ def stored_type(dtype: torch.dtype) -> StoredType:
 
 
 def stored_tensors(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Return the tensors of `state` on the CPU as they are stored.
+    """Return the tensors of `state` on the CPU, in the types in which they are stored.
 
-    Weights become `dtype`, assignments the smallest integers that hold them. float16 keeps 11
-    bits of each weight, and what is below 3e-8 becomes zero.
+    Weights are converted to `dtype`, and assignments to the smallest integers that hold them.
+    float16 keeps 11 bits of each weight, and rounds weights below 3e-8 to zero.
 
     Raises:
         InputError: a weight is too large for `dtype`.
@@ -49,14 +49,14 @@ def stored_tensors(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str,
 
 
 def check_stored_type(name: str, given: str, expected: StoredType, where: str) -> None:
-    """Compare a floating-point tensor's type in a safetensors file with what the folder says.
+    """Compare the type of a floating-point tensor in a safetensors file with config.json.
 
     Raises:
         InputError: they differ.
     """
     if given.startswith(("F", "BF")) and given != _SAFETENSORS_NAMES[expected]:
         raise InputError(
-            f"{where}: tensor {name} is stored as {given}, config.json says {expected}"
+            f"{where}: tensor {name} is stored as {given}, but config.json says {expected}"
         )
 
 
@@ -66,7 +66,7 @@ def _as_type(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     if lost.any():
         largest = float(tensor[lost].abs().max())
         raise InputError(
-            f"tensor {name} holds {largest:g}, more than float16 can ({torch.finfo(dtype).max:g}); "
-            "store this encoder as float32"
+            f"tensor {name} holds {largest:g}, above the maximum of float16 "
+            f"({torch.finfo(dtype).max:g}); store this encoder as float32"
         )
     return converted

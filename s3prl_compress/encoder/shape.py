@@ -1,7 +1,7 @@
-"""What a speech encoder looks like: everything that a forward pass needs, without the weights.
+"""The shape of a speech encoder: everything that a forward pass needs, except the weights.
 
-An `EncoderShape` is a file format (it stands in a checkpoint's `config.json`), so it is versioned
-and every field is explicit. A dense HuBERT is just one shape; a compressed one is another.
+An `EncoderShape` is also a file format (it is part of a checkpoint's `config.json`), so it is
+versioned and every field is explicit. A dense HuBERT is one shape, a compressed HuBERT another.
 """
 
 from __future__ import annotations
@@ -12,19 +12,25 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializeAsAny,
     SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
     model_serializer,
     model_validator,
 )
 
 from ..common.errors import InputError
+from .front_ends import FrontEnd, FrontEndSettings, front_end_class
 
 FORMAT_VERSION: Literal[1] = 1
 
-Family = Literal["hubert", "wav2vec2", "wavlm", "whisper_encoder"]
+Family = str
+"""Name of a registered front end: "hubert", "wav2vec2", "wavlm"; see `front_ends`."""
+
 LinearKind = Literal["dense", "low_rank", "shared", "sparse"]
 
-# The six linears of a Transformer layer, by the short names used throughout.
+# Short names of the six linears of a Transformer layer.
 LINEARS = ("q", "k", "v", "out", "fc1", "fc2")
 
 LINEAR_PATHS = {
@@ -35,7 +41,7 @@ LINEAR_PATHS = {
     "fc1": "feed_forward.intermediate_dense",
     "fc2": "feed_forward.output_dense",
 }
-"""Where the six linears stand inside a Transformer layer."""
+"""Module paths of the six linears within a Transformer layer."""
 
 
 # Upper bounds, several times those of any published model (XLS-R 2B has a hidden size of 1920, an
@@ -51,15 +57,15 @@ class _Frozen(BaseModel):
 
 
 class LinearShape(_Frozen):
-    """How one linear is stored. Its two sizes follow from the layer it stands in."""
+    """The kind of one linear, and its inner size. The outer sizes follow from the layer."""
 
     kind: LinearKind = "dense"
     rank: int | None = Field(default=None, ge=0, le=MAX_FFN)
-    """low_rank: inner size r of `U (V x) + b`."""
+    """Inner size r of `U (V x) + b`, for the kind low_rank."""
     centroids: int | None = Field(default=None, ge=1, le=MAX_FFN)
-    """shared: number K of centroid rows in `y = (C x + c)[a]`."""
+    """Number K of centroid rows in `y = (C x + c)[a]`, for the kind shared."""
     nonzeros: int | None = Field(default=None, ge=0, le=MAX_FFN * MAX_HIDDEN)
-    """sparse: number of stored weights."""
+    """Number of stored weights, for the kind sparse."""
 
     @model_validator(mode="after")
     def _one_size_for_its_kind(self) -> LinearShape:
@@ -76,18 +82,18 @@ DENSE = LinearShape()
 
 
 class HeadShape(_Frozen):
-    """One attention head that is still there."""
+    """One remaining attention head."""
 
     original: int = Field(ge=0, lt=MAX_HEADS)
-    """Its number in the original model (WavLM's bias table and gates are per original head)."""
+    """Its index in the original model (WavLM's bias table and gates are per original head)."""
     qk: int = Field(ge=0, le=MAX_HIDDEN)
-    """Rows of q and of k that belong to it. 0 gives uniform attention."""
+    """Rows of q and of k that belong to it. With 0, attention is uniform."""
     vo: int = Field(ge=0, le=MAX_HIDDEN)
     """Rows of v, and columns of out, that belong to it."""
 
 
 class LayerShape(_Frozen):
-    """One Transformer layer. No heads and 0 FFN units are legal: the biases remain."""
+    """One Transformer layer. It may have no heads and no FFN units; then the biases remain."""
 
     heads: tuple[HeadShape, ...] = Field(max_length=MAX_HEADS)
     ffn: int = Field(ge=0, le=MAX_FFN)
@@ -121,7 +127,7 @@ class LayerShape(_Frozen):
 
 
 class ConvShape(_Frozen):
-    """One layer of the convolutional front end."""
+    """One layer of a convolutional front end."""
 
     width: int = Field(ge=1, le=8192)
     kernel: int = Field(ge=1, le=4096)
@@ -129,21 +135,21 @@ class ConvShape(_Frozen):
 
 
 class PositionConvShape(_Frozen):
-    """The grouped convolution over time that stands in for position embeddings."""
+    """The grouped convolution over time in the place of position embeddings."""
 
     kernel: int = Field(ge=1, le=4096)
     groups: int = Field(ge=1, le=MAX_HIDDEN)
 
 
 class RelativePositionShape(_Frozen):
-    """WavLM's bucketed relative position bias (the table belongs to layer 0, used by all)."""
+    """WavLM's bucketed relative position bias; all layers share layer 0's table."""
 
     buckets: int = Field(ge=4, le=65_536)
     max_distance: int = Field(ge=2, le=1_000_000)
 
     @model_validator(mode="after")
     def _room_for_the_logarithm(self) -> RelativePositionShape:
-        # Distances up to a quarter of the buckets are exact, those from there on logarithmic.
+        # Buckets are exact up to a quarter of their number, and logarithmic from there on.
         if self.max_distance <= self.buckets // 4:
             raise ValueError("max_distance must be above a quarter of the buckets")
         return self
@@ -154,17 +160,19 @@ class EncoderShape(_Frozen):
 
     format_version: Literal[1] = FORMAT_VERSION
     family: Family
+    """Names the front end; see `front_ends`."""
     hidden: int = Field(ge=1, le=MAX_HIDDEN)
     """Width D of the residual stream: no method changes it."""
-    convs: tuple[ConvShape, ...] = Field(min_length=1, max_length=64)
-    conv_norm: Literal["group", "layer"]
+    convs: tuple[ConvShape, ...] = Field(default=(), max_length=64)
+    conv_norm: Literal["group", "layer"] | None = None
     """group: a GroupNorm with one group per channel after the first conv only (base models);
-    layer: a LayerNorm over channels after every conv (large models)."""
-    conv_bias: bool
+    layer: a LayerNorm over channels after every conv (large models). None: the family has no
+    convolutions over samples; the same goes for `conv_bias`."""
+    conv_bias: bool | None = None
     projection: bool = True
     """False: fairseq's models without `post_extract_proj` (conv width equals hidden width)."""
     feature_scale: bool = False
-    """True: a factor per channel behind the last convolution (DPHuBERT's soft mask)."""
+    """True: a factor per channel after the last convolution (DPHuBERT's soft mask)."""
     pre_norm: bool
     """True: LayerNorm before attention and FFN, and a last one at the end (large models)."""
     original_heads: int = Field(ge=1, le=MAX_HEADS)
@@ -172,39 +180,51 @@ class EncoderShape(_Frozen):
     """Original head size: the attention scale stays `head_size ** -0.5` whatever is pruned."""
     layer_norm_eps: float = Field(default=1e-5, gt=0)
     position_conv: PositionConvShape | None = None
-    """None only for the family `whisper_encoder`."""
+    """None: the front end adds positions of another kind."""
     learned_positions: int | None = Field(default=None, ge=1, le=65_536)
-    """Length of the position table: family `whisper_encoder` only."""
+    """Length of a table of positions, for families that have one."""
     relative_position: RelativePositionShape | None = None
     """Family `wavlm` only."""
     padded_frames: Literal["convolutions"] | None = None
-    """How `padding="fairseq"` counts an utterance's own frames. None: as fairseq does it for this
-    family; "convolutions": as torchaudio does it for all families. Left out of JSON where None,
-    so that shapes from before this field keep their fingerprint."""
+    """How `padding="fairseq"` counts an utterance's own frames. None: as fairseq does for this
+    family; "convolutions": as torchaudio does for all families. It is left out of JSON if None, so
+    that the fingerprints of shapes written before this field existed stay valid."""
+    front_end: SerializeAsAny[FrontEndSettings] | None = None
+    """Settings of a front end that needs other fields than those above, in the type that the
+    front end declares. Left out of JSON if None, for the same reason."""
     layers: tuple[LayerShape, ...] = Field(max_length=MAX_LAYERS)
-    """From the bottom up. None is legal: the convolutions' projected output, with positions added,
-    is then the only hidden state."""
+    """From the bottom up. With no layers, the front end's projected output, with positions added,
+    is the only hidden state."""
 
     @model_serializer(mode="wrap")
-    def _without_padded_frames(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_absent_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data: dict[str, Any] = handler(self)
-        if data.get("padded_frames") is None:
-            data.pop("padded_frames", None)
+        for name in ("padded_frames", "front_end"):
+            if data.get(name) is None:
+                data.pop(name, None)
         return data
+
+    @field_validator("family")
+    @classmethod
+    def _registered(cls, family: str) -> str:
+        front_end_class(family)
+        return family
+
+    @field_validator("front_end", mode="before")
+    @classmethod
+    def _settings_of_the_family(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None or "family" not in info.data:  # a wrong family is an error by itself
+            return value
+        settings = front_end_class(info.data["family"]).settings
+        if settings is None:
+            raise ValueError(f"family {info.data['family']}: has no front_end settings")
+        return settings.model_validate(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> EncoderShape:
-        whisper = self.family == "whisper_encoder"
-        if (self.position_conv is None) != whisper:
-            raise ValueError(f"family {self.family}: position_conv is wrong")
-        if (self.learned_positions is not None) != whisper:
-            raise ValueError(f"family {self.family}: learned_positions is wrong")
-        if (self.relative_position is not None) != (self.family == "wavlm"):
-            raise ValueError(f"family {self.family}: relative_position is wrong")
-        if self.position_conv is not None and self.hidden % self.position_conv.groups:
-            raise ValueError("position_conv: groups must divide hidden")
-        if not self.projection and self.convs[-1].width != self.hidden:
-            raise ValueError("without a projection the last conv must be as wide as hidden")
+        if (self._front_end.settings is None) != (self.front_end is None):
+            raise ValueError(f"family {self.family}: needs front_end settings")
+        self._front_end.check_shape(self)
         if self.original_heads * self.head_size != self.hidden:
             raise ValueError(
                 f"{self.original_heads} original heads of size {self.head_size} do not make up "
@@ -217,32 +237,41 @@ class EncoderShape(_Frozen):
                 original >= self.original_heads for original in originals
             ):
                 raise ValueError(
-                    f"layer {number}: original head numbers must rise and stay below "
+                    f"layer {number}: original head numbers must increase and be below "
                     f"{self.original_heads}"
                 )
         return self
 
     @property
+    def _front_end(self) -> type[FrontEnd]:
+        return front_end_class(self.family)
+
+    @property
     def frame_stride(self) -> int:
         """Samples from one frame to the next (320 for all published models)."""
-        stride = 1
-        for conv in self.convs:
-            stride *= conv.stride
-        return stride
+        return self._front_end.frame_stride(self)
 
     def frames(self, samples: int) -> int:
-        """Number of frames that the convolutions make of `samples` samples."""
-        for conv in self.convs:
-            samples = (samples - conv.kernel) // conv.stride + 1 if samples >= conv.kernel else 0
-        return samples
+        """Return the number of frames that belong to an utterance of `samples` samples."""
+        return self._front_end.frames(self, samples)
+
+    def frames_computed(self, samples: int) -> int:
+        """Return the number of frames that enter the Transformer, padding included."""
+        return self._front_end.frames_computed(self, samples)
 
     @property
     def minimum_samples(self) -> int:
         """Fewest samples that give one frame (400 for all published models)."""
-        samples = 1
-        for conv in reversed(self.convs):
-            samples = (samples - 1) * conv.stride + conv.kernel
-        return samples
+        return self._front_end.minimum_samples(self)
+
+    @property
+    def feature_width(self) -> int:
+        """Number of features per frame that the front end makes."""
+        return self._front_end.feature_width(self)
+
+    def front_end_elements(self, samples: int) -> int:
+        """Estimate how many numbers the front end holds at once for `samples` samples."""
+        return self._front_end.peak_elements(self, samples)
 
 
 def _check_layer(layer: LayerShape, number: int, hidden: int, head_size: int) -> None:
@@ -271,10 +300,12 @@ def _check_layer(layer: LayerShape, number: int, hidden: int, head_size: int) ->
 
 
 def check_counts(layers: object, heads: object) -> None:
-    """Check how many layers and heads a foreign configuration asks for, before they are built.
+    """Check the numbers of layers and heads in another project's configuration.
+
+    It is done before anything is built, since huge numbers would exhaust the memory.
 
     Raises:
-        ValueError: a count is not a whole number, or out of bounds.
+        ValueError: a number is not a whole one, or out of bounds.
     """
     bounds = (("layers", layers, 0, MAX_LAYERS), ("heads", heads, 1, MAX_HEADS))
     for name, value, least, most in bounds:
@@ -283,7 +314,7 @@ def check_counts(layers: object, heads: object) -> None:
 
 
 def dense_layer(heads: int, head_size: int, ffn: int) -> LayerShape:
-    """Return a layer as published models have it."""
+    """Return a layer with all heads, as in the published models."""
     return LayerShape(
         heads=tuple(HeadShape(original=n, qk=head_size, vo=head_size) for n in range(heads)),
         ffn=ffn,
@@ -306,8 +337,11 @@ def dense_shape(
 ) -> EncoderShape:
     """Return the shape of an uncompressed model; the defaults are those of the base models.
 
-    `large` switches on what the large models have: layer norm and biases in the convolutions,
-    and normalisation before attention and FFN. (WavLM's convolutions have no bias even there.)
+    With `large`, convolutions have layer norms and biases, and normalisation precedes attention
+    and FFN, as in the large models. (WavLM's convolutions have no biases even there.)
+
+    Raises:
+        ValueError: the sizes contradict each other.
     """
     if hidden % heads:
         raise ValueError(f"hidden {hidden} is not divisible by heads {heads}")
@@ -340,7 +374,7 @@ NAMED_SHAPES: dict[str, EncoderShape] = {
     "wav2vec2_large": dense_shape("wav2vec2", **_LARGE),  # type: ignore[arg-type]
     "wavlm_base": dense_shape("wavlm"),
     "wavlm_large": dense_shape("wavlm", **_LARGE),  # type: ignore[arg-type]
-    # The speed benchmark's pruned shape: 4 heads, 700 FFN units and 384 conv channels.
+    # The pruned shape of the speed benchmark: 4 heads, 700 FFN units and 384 conv channels.
     "hubert_base_pruned": dense_shape("hubert", ffn=700, conv_widths=(384,) * 7).model_copy(
         update={"layers": (dense_layer(4, 64, 700),) * 12}
     ),
@@ -364,7 +398,7 @@ NAMED_SHAPES: dict[str, EncoderShape] = {
         position_groups=4,
     ),
 }
-"""Shapes that commands and tests know by name (weights are never implied)."""
+"""Shapes that commands and tests refer to by name. They do not imply any weights."""
 
 
 def named_shape(name: str) -> EncoderShape:

@@ -1,4 +1,8 @@
-"""How fast an encoder is."""
+"""Timing encoders: paired, interleaved measurements with intervals.
+
+Other packages use the names below. The module `ratios` is public, too: benchmarks use its median
+and paired ratio for their own times.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From raw times to a record: medians, spreads, ratios and warnings."""
+"""Turning measured times into a record: medians, spreads, ratios and warnings."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, Literal
 from ..results.records import BucketTiming, Environment, TimeRecord, Upstream
 from .loop import Times
 from .plan import BUCKET_NAMES, Bucket
-from .statistics import NOISY, interquartile_range, is_noisy, median, paired_ratio
+from .ratios import NOISY, interquartile_range, is_noisy, median, paired_ratio
 
-_ROUGH_BELOW = 5  # pairs; a bootstrap of fewer has hardly anything to draw from
+_FEW_PAIRS = 5  # a bootstrap interval over fewer pairs is only rough
 
 
 def make_record(
@@ -24,24 +24,24 @@ def make_record(
     settings: dict[str, Any],
     environment: Environment,
 ) -> TimeRecord:
-    """Return the record of what was measured, "all" after the four buckets."""
+    """Return the record of a measurement, with "all" after the four buckets of latencies."""
     latency = [bucket for bucket in buckets if bucket.name in BUCKET_NAMES]
-    everything = dict(times)
+    all_times = dict(times)
     sides = [side for side in ("this", "against") if f"{latency[0].name}/{side}" in times]
     for side in sides:
         parts = [times[f"{bucket.name}/{side}"] for bucket in latency]
-        everything[f"all/{side}"] = [sum(round_) for round_ in zip(*parts, strict=True)]
+        all_times[f"all/{side}"] = [sum(round_) for round_ in zip(*parts, strict=True)]
     rows = [(bucket.name, bucket.audio_seconds, bucket.batch_size) for bucket in buckets]
     rows.insert(len(latency), ("all", sum(bucket.audio_seconds for bucket in latency), 1))
     return TimeRecord(
         upstream=upstream,
         against=against,
         dtype=dtype,
-        buckets=tuple(_timing(everything, *row) for row in rows),
+        buckets=tuple(_timing(all_times, *row) for row in rows),
         raw_seconds=times,
         peak_memory_bytes=memory["this"],
         against_peak_memory_bytes=memory.get("against"),
-        warnings=tuple(_warnings(everything)),
+        warnings=tuple(_warnings(all_times)),
         settings=settings,
         environment=environment,
     )
@@ -66,7 +66,7 @@ def _timing(times: Times, name: str, audio_seconds: float, batch_size: int) -> B
 
 
 def _warnings(times: Times) -> Iterator[str]:
-    """Say what makes the figures less than they look, in one line a side."""
+    """Yield warnings about noise and few repeats, at most one line per side for noise."""
     for side, whose in (("this", ""), ("against", " of the other encoder")):
         noisy = {
             key.split("/")[0]: interquartile_range(values) / median(values)
@@ -80,5 +80,5 @@ def _warnings(times: Times) -> Iterator[str]:
                 "repeat on a quieter machine or with more repeats"
             )
     pairs = len(next(iter(times.values())))
-    if pairs < _ROUGH_BELOW:
+    if pairs < _FEW_PAIRS:
         yield f"only {pairs} repeats: the interval is rough"

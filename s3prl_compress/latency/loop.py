@@ -1,4 +1,4 @@
-"""The loop with the clock in it: two encoders take turns, bucket by bucket."""
+"""The timing loop, in which encoders alternate on every bucket."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tqdm import tqdm
 from .plan import Bucket
 
 Forward = Callable[[list[Tensor]], Any]
-"""A list of 1-D waveforms in, all hidden states out."""
+"""Maps a list of 1-D waveforms to all hidden states."""
 
 Times = dict[str, list[float]]
-"""Seconds of every pass that was taken, by "<bucket>/<side>"."""
+"""Seconds of each counted pass, by "<bucket>/<side>"."""
 
 
 def interleaved(
@@ -30,11 +30,18 @@ def interleaved(
     warmup: int,
     device: str = "cpu",
 ) -> Times:
-    """Time every side on every bucket, `repeats` times after `warmup` rounds that do not count.
+    """Time every side on every bucket, `repeats` times after `warmup` uncounted rounds.
 
-    Within a round the sides take turns on each bucket (A B), and the next round starts with the
-    other one (B A), so that a drifting clock or a passing disturbance meets both alike and
-    neither always runs on the other's warm caches.
+    The sides alternate on each bucket (A B), and the order changes from round to round (B A). So a
+    drifting clock or a short disturbance affects both alike, and neither side always runs on
+    caches that the other one has warmed.
+
+    Args:
+        sides: forward passes by name.
+        buckets: what each pass processes.
+        repeats: rounds that count.
+        warmup: rounds before them that do not.
+        device: of the encoders.
     """
     times: Times = {f"{bucket.name}/{side}": [] for bucket in buckets for side in sides}
     rounds = warmup + repeats
@@ -60,7 +67,7 @@ def interleaved(
 
 
 def one_pass(forward: Forward, bucket: Bucket, device: str = "cpu") -> float:
-    """Return the seconds of one pass over a bucket, each batch waited for as a caller would."""
+    """Return the seconds of one pass over a bucket, waiting for the result of each batch."""
     _synchronise(device)
     start = time.perf_counter()
     for batch in bucket.batches:
@@ -76,7 +83,7 @@ def _synchronise(device: str) -> None:
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """Keep Python's garbage collector out of the timed passes, as `timeit` does."""
+    """Disable Python's garbage collector within the block, as `timeit` does."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

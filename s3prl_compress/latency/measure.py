@@ -1,4 +1,4 @@
-"""`time_upstreams`: how fast an encoder is, by itself or side by side with another one."""
+"""`time_upstreams`: the speed of an encoder, alone or compared with another one."""
 
 from __future__ import annotations
 
@@ -46,32 +46,33 @@ def time_upstreams(
     lengths: Sequence[int] | None = None,
     normalize: bool | None = None,
 ) -> TimeRecord:
-    """Measure the forward pass, waveform to all hidden states, of one encoder or of two.
+    """Time the forward pass, from waveforms to all hidden states, of one encoder or of two.
 
-    The audio is noise of the leaderboard's 32 lengths in four buckets of eight, one utterance at
-    a time (latency); "all" is the sum of the four within each round. With `against`, both take
-    turns on every bucket, and the speed-up is the median of the paired ratios.
+    The audio is noise with the leaderboard's 32 lengths, in four buckets of eight and one
+    utterance at a time (latency); "all" is the sum of the four within each round. With `against`,
+    the two encoders alternate on every bucket, and the speed-up is the median of the paired ratios.
 
     Args:
-        source: Folder, file or hub id (anything that `load` takes), or a loaded encoder.
-        against: The one to compare with, normally the dense upstream.
+        source: Folder, file or hub id (anything that `load` accepts), or a loaded encoder.
+        against: The encoder to compare with, normally the dense upstream.
         name: Name in tables; by default the last part of `source`.
-        against_name: The same for `against`.
-        repeats: Rounds that count, at least 3. The median of each pass over a bucket is reported.
-        warmup: Rounds before them that do not count.
-        threads: CPU threads of torch while timing; default: as they are.
-        dtype: float32 is full float32 (TensorFloat-32 is off); bfloat16 converts weights and
-            waveforms (no autocast).
-        device: As torch names it; default: cuda where there is one, else cpu.
-        batch_size: Above 1, a fifth bucket "batched" measures throughput: all utterances, in
-            padded batches of this many, neighbours in length together.
-        utterances_per_bucket: Only so many of each bucket's eight, for a quick look.
-        lengths: Other lengths (samples at 16 kHz, a multiple of four of them).
-        normalize: Whether waveforms are normalised, in place of what the checkpoints say; for
-            what is loaded here.
+        against_name: Name of `against` in tables.
+        repeats: Number of rounds that count, at least 3. The median over rounds is reported.
+        warmup: Number of rounds before them that do not count.
+        threads: CPU threads of torch during timing; by default torch's current setting.
+        dtype: float32 (without TensorFloat-32) or bfloat16, which converts weights and waveforms
+            instead of using autocast.
+        device: Device by torch's name; by default cuda if it is available, and else cpu.
+        batch_size: If above 1, a fifth bucket "batched" measures throughput over all utterances,
+            in padded batches of this size and of similar lengths.
+        utterances_per_bucket: Use only this many of the eight utterances of each bucket, for a
+            quick look.
+        lengths: Other lengths, in samples at 16 kHz; their number must be a multiple of four.
+        normalize: Whether waveforms are normalised; by default as the checkpoints say. It applies
+            only to encoders that are loaded here.
 
     Raises:
-        InputError: `source` is no encoder, or a number is out of its range.
+        InputError: `source` cannot be loaded, or a number is out of range.
     """
     from ..encoder import describe, load_unless_loaded
 
@@ -122,9 +123,9 @@ def time_upstreams(
 
 
 def write_time_record(record: TimeRecord, folder: Path) -> Path:
-    """Write the record into `folder` under a name of its own, and return the path.
+    """Write the record to a new file in `folder`, and return its path.
 
-    Nothing is ever overwritten: a second run of the same comparison is a second file.
+    Nothing is overwritten: repeating the same comparison creates a second file.
     """
     parts = ["time", record.upstream.name]
     if record.against is not None:
@@ -142,13 +143,15 @@ def write_time_record(record: TimeRecord, folder: Path) -> Path:
 def _peaks(
     sides: dict[str, Forward], buckets: Sequence[Bucket], device: str
 ) -> tuple[dict[str, int], str]:
-    """Return the peak memory of each side in a pass of its own, and how it was counted."""
+    """Return the peak memory of one separate pass of each side, and how it was measured."""
     longest = [bucket for bucket in buckets if bucket.name in (BUCKET_NAMES[-1], "batched")]
     shortest = buckets[0].batches[0]
     memory, counted = {}, ""
     with torch.inference_mode():
         for side, forward in sides.items():
-            forward(list(shortest))  # weights are touched and libraries set up before the count
+            forward(
+                list(shortest)
+            )  # so that weights are mapped and libraries initialised before the measurement
 
             def run(forward: Forward = forward) -> None:
                 for bucket in longest:
@@ -183,9 +186,9 @@ def _threads(threads: int | None) -> Iterator[None]:
 
 
 def _ready(encoder: SpeechEncoder | UpstreamAdapter, dtype: DType, device: str) -> Forward:
-    """Return the encoder, or a copy where it is in another dtype, place or mode than wanted.
+    """Return the encoder in eval mode with this dtype and device, as a copy if it has to change.
 
-    A copy, too, where it is sparse: its dense weights are rebuilt before the clock starts.
+    A sparse encoder is copied with dense weights, so that rebuilding them is not timed.
     """
     encoder = inference_copy(encoder)
     wanted = (torch.device(device), getattr(torch, dtype))

@@ -1,7 +1,7 @@
-"""Peak memory of a pass, above what the process held before it.
+"""Peak memory of a pass, above the memory of the process before it.
 
-On CUDA it is the allocator's own count. On Linux it is the kernel's high-water mark of the
-resident set, which misses nothing between two samples; elsewhere the resident set is sampled.
+On CUDA it is the allocator's own count. On Linux it is the kernel's high-water mark of the resident
+set, which misses no peak. On other systems the resident set is sampled.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _INTERVAL = 0.001  # seconds
 
 
 def peak_memory(run: Callable[[], object], device: str = "cpu") -> tuple[int, str]:
-    """Run once and return (bytes above the start, how they were counted).
+    """Call `run` once; return its peak in bytes above the start, and how it was measured.
 
-    Weights that are already loaded are part of the start and so are not counted; file-mapped
-    weights are, where `run` is the first to touch them: run it once before.
+    Weights that are already in memory do not count. File-mapped weights count if `run` is the
+    first to read them, so call it once before.
     """
     gc.collect()
     if device.startswith("cuda"):
         return _on_cuda(run, device), CUDA
     _give_free_memory_back()
     try:
-        _CLEAR.write_text("5")  # resets VmHWM; proc(5), since Linux 4.0
+        _CLEAR.write_text("5")  # resets VmHWM (see proc(5); since Linux 4.0)
         before = _high_water_mark()
     except (OSError, StopIteration):
         return _sampled(run), SAMPLED
@@ -82,7 +82,7 @@ def _sampled(run: Callable[[], object]) -> int:
 
 
 def _give_free_memory_back() -> None:
-    """Let go of what earlier passes freed: a heap that is kept would hide a pass's growth."""
-    # Where the library is not glibc, the allocator gives large blocks back by itself.
+    """Return freed memory to the system, since reusing it would hide the growth during a pass."""
+    # Only glibc has this function; other allocators return large blocks by themselves.
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

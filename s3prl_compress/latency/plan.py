@@ -1,4 +1,4 @@
-"""What is run against the clock: noise of the leaderboard's lengths, in four buckets of eight."""
+"""The input for timing: noise with the leaderboard's lengths, in four buckets of eight."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ BUCKET_NAMES = ("short", "medium", "long", "longer")
 """The leaderboard's own names for its four groups of eight utterances."""
 
 SAMPLING_RATE = 16_000
-_NOISE_LEVEL = 0.1  # about the level of speech; any finite signal costs the same time
+_NOISE_LEVEL = 0.1  # about the level of speech; the time does not depend on it
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """Utterances that are timed together: one time is one pass over all of its batches."""
+    """Utterances that are timed together: each time is that of one pass over all batches."""
 
     name: str
     batches: tuple[tuple[Tensor, ...], ...]
-    """1-D waveforms, 16 kHz."""
+    """Batches of 1-D waveforms at 16 kHz."""
 
     @property
     def batch_size(self) -> int:
-        """Utterances per forward (of the largest batch)."""
+        """Number of utterances in the largest batch."""
         return max(len(batch) for batch in self.batches)
 
     @property
     def audio_seconds(self) -> float:
-        """Seconds of audio in one pass, padding not counted."""
+        """Seconds of audio in one pass, without padding."""
         samples = sum(len(waveform) for batch in self.batches for waveform in batch)
         return samples / SAMPLING_RATE
 
@@ -45,10 +45,17 @@ def length_buckets(
     device: str = "cpu",
     seed: int = 0,
 ) -> tuple[Bucket, ...]:
-    """Return four buckets at batch size 1, `lengths` (samples) being sorted into equal parts.
+    """Return four buckets at batch size 1.
 
-    `utterances_per_bucket` takes only so many of each bucket, evenly spaced over its lengths, for
-    a quick look. The noise is the same for the same `seed` and lengths, on every device.
+    Args:
+        lengths: in samples; sorted and divided into four equal parts.
+        utterances_per_bucket: use only this many of each bucket, evenly spaced over its lengths.
+        dtype: of the waveforms.
+        device: of the waveforms.
+        seed: of the noise, which is the same on every device.
+
+    Raises:
+        InputError: the lengths cannot be divided by four, or there are not that many per bucket.
     """
     size, rest = divmod(len(lengths), len(BUCKET_NAMES))
     if not size or rest:
@@ -68,7 +75,11 @@ def length_buckets(
 
 
 def batched(buckets: Sequence[Bucket], batch_size: int) -> Bucket:
-    """Return one bucket of all utterances, in padded batches of neighbouring lengths."""
+    """Return one bucket of all utterances, in batches of similar lengths.
+
+    Raises:
+        InputError: there are fewer utterances than `batch_size`, or it is below 2.
+    """
     waveforms = [waveform for bucket in buckets for batch in bucket.batches for waveform in batch]
     if not 2 <= batch_size <= len(waveforms):
         raise InputError(f"batch size must be 1 to {len(waveforms)}, got {batch_size}")

@@ -1,4 +1,4 @@
-"""A time record as a terminal shows it."""
+"""Text and summary of a time record."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..results.records import BucketTiming, TimeRecord
 
 
 def time_table(record: TimeRecord) -> str:
-    """Return the record as plain text: a line per bucket, then memory, machine and warnings."""
+    """Return the record as plain text: one line per bucket, then memory, machine and warnings."""
     compared = record.against is not None
     head = ["bucket", "audio", "batch", "median", "IQR", "RTFx"]
     if compared:
@@ -40,7 +40,7 @@ def time_table(record: TimeRecord) -> str:
 
 
 def summary(record: TimeRecord) -> dict[str, Any]:
-    """Return the figures over all utterances under stable keys, ready for JSON."""
+    """Return the results over all utterances under stable keys, for JSON."""
     overall = next(bucket for bucket in record.buckets if bucket.name == "all")
     return {
         "upstream": record.upstream.name,

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from ..common.errors import InputError
 from ..common.git import git_state
 from ..common.method_config import MethodConfig
+from ..common.model_errors import first_mistake
 from ..encoder.model import SpeechEncoder
 from ..encoder.provenance import MethodStep
 from ..version import __version__
@@ -159,18 +160,7 @@ def check_settings(method: str, settings: Mapping[str, Any]) -> MethodConfig:
     try:
         return info.config.model_validate(settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        setting = str(first["loc"][0]) if first["loc"] else ""
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            names = ", ".join(info.config.model_fields) or "none"
-            reason = f"no setting {setting!r}; there are: {names}"
-        elif first["type"] == "missing":
-            reason = f"setting {setting!r} must be given"
-        elif setting:
-            reason = f"setting {setting!r} is {first['input']!r}: {message}"
-        else:
-            reason = message
+        reason = first_mistake(error, lambda location: list(info.config.model_fields), "setting")
         raise InputError(f"method {info.name}: {reason}") from error
 
 

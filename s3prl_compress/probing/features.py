@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +16,7 @@ import numpy as np
 from torch import Tensor, from_numpy
 
 from ..common.errors import InputError
-from ..common.files import locked, write_atomically
+from ..common.files import file_atomically, locked, write_atomically
 from ..results.records import Padding
 from ..tasks.base.corpus import Corpus
 from ..tasks.base.engine import Job
@@ -126,13 +124,9 @@ def _write(
     device: str,
     seconds_per_batch: float,
 ) -> None:
-    """Make the features in a file beside `path`, then rename it; the index comes last."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write the features to `path` atomically; the index comes last."""
     path.with_suffix(".json").unlink(missing_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with file_atomically(path) as temporary:
         shape = tuple(identity["shape"])
         values = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
 
@@ -149,8 +143,4 @@ def _write(
             seconds_per_batch=seconds_per_batch,
         )
         values.flush()
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
     write_atomically(path.with_suffix(".json"), json.dumps(identity, indent=2) + "\n")

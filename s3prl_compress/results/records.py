@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ..common.errors import InputError
 from ..common.files import write_atomically
 from ..common.git import git_state
+from ..common.model_errors import first_mistake
 
 RECORD_VERSION: Final = 1
 NO_RECIPE: Final = "none"
@@ -306,11 +307,10 @@ def read_records(folder: Path) -> Iterator[tuple[Path, Record]]:
 
 def _reason(error: Exception) -> str:
     """Say in one line what is wrong with a record."""
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
     if isinstance(error, KeyError):
         return f"kind: {error.args[0]!r} is missing or unknown"
+    if isinstance(error, ValueError):
+        return first_mistake(error)
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 

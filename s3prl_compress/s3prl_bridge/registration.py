@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from ..encoder.bundled import SHIPPED
+from ..encoder.bundled import BUNDLED
 from .compat import apply_patches
 
 
@@ -23,7 +23,7 @@ def upstream_names() -> tuple[str, ...]:
 
     `compressed` takes a checkpoint (`-k`), the others bring their own.
     """
-    return ("compressed", *SHIPPED)
+    return ("compressed", *BUNDLED)
 
 
 def register() -> None:

@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from ..common.errors import InputError
+from ..common.files import file_atomically
 
 _module: Any = importlib.import_module("s3prl.downstream.runner")
 _save = torch.save
@@ -192,6 +193,5 @@ def _print(*values: Any, **options: Any) -> None:
 
 
 def _save_atomically(value: Any, path: str, *args: Any, **kwargs: Any) -> None:
-    temporary = f"{path}.part"
-    _save(value, temporary, *args, **kwargs)
-    os.replace(temporary, path)
+    with file_atomically(Path(path)) as temporary:
+        _save(value, str(temporary), *args, **kwargs)

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from ..common.errors import InputError
-from ..encoder.adapter import GuestShape, UpstreamAdapter
+from ..encoder.adapter import UpstreamAdapter, UpstreamShape
 from ..encoder.cost import LEADERBOARD_SAMPLES, count_macs
 from ..results.records import Cost, Upstream
 
@@ -67,7 +67,7 @@ class S3PRLUpstreamAdapter(UpstreamAdapter):
         super().__init__(
             upstream,
             None if checkpoint is None else Path(checkpoint),
-            GuestShape(
+            UpstreamShape(
                 states=facts.states,
                 hidden=facts.hidden,
                 frame_stride=facts.frame_stride,

@@ -165,6 +165,8 @@ def _indices(layer: LayerShape, kept: LayerSelection, device: torch.device) -> d
 
 def _conv_tensors(encoder: SpeechEncoder, kept: tuple[tuple[int, ...], ...]) -> dict[str, Tensor]:
     """Return the tensors of the front end with only the channels to keep."""
+    if not kept:  # a family without convolutions over samples
+        return {}
     state = encoder.state_dict()
     tensors: dict[str, Tensor] = {}
     inputs: Tensor | None = None
@@ -196,7 +198,7 @@ def conv_parameters(shape: EncoderShape, widths: Sequence[Any]) -> Any:
     inputs: Any = 1
     for number, (conv, width) in enumerate(zip(shape.convs, widths, strict=True)):
         normed = shape.conv_norm == "layer" or number == 0
-        total += width * (inputs * conv.kernel + int(shape.conv_bias) + 2 * int(normed))
+        total += width * (inputs * conv.kernel + int(bool(shape.conv_bias)) + 2 * int(normed))
         inputs = width
     per_feature = 2 + int(shape.feature_scale) + (shape.hidden if shape.projection else 0)
     return total + inputs * per_feature

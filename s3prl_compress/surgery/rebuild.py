@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..encoder.checkpoint import materialise_layouts
+from ..encoder.checkpoint import rebuild_buffers
 from ..encoder.linear import (
     DenseLinear,
     Linear,
@@ -113,7 +113,7 @@ def rebuild(
             padding=encoder.padding,
         )
     result.load_state_dict(new, strict=True, assign=True)
-    materialise_layouts(result)
+    rebuild_buffers(result)
     result.to(encoder.device)
     result.head = copy.deepcopy(encoder.head)
     result.sampling_rate = encoder.sampling_rate

@@ -37,7 +37,7 @@ def test_files_that_are_too_short_are_left_out_and_counted(
     names = sorted(path.relative_to(tmp_path) for path in own.glob("*/*"))
     table.write_text("file\n" + "".join(f"{name}\n" for name in names))
     assert len(open_audio(table, minimum_samples=2 * RATE).files) == 3
-    note = f"note: {tmp_path}: 5 of 8 audio files are shorter than 32000 samples and left out\n"
+    note = f"note: {tmp_path}: 5 of 8 audio files are shorter than 32000 samples and are skipped\n"
     assert note in capsys.readouterr().err
     with pytest.raises(InputError, match="none of 8 audio files has 160000 samples or more"):
         open_audio(table, minimum_samples=10 * RATE)

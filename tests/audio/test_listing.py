@@ -33,8 +33,8 @@ def test_librispeech_s_evaluation_parts_are_left_out(
     assert found.files == tuple(above + name for name in LIBRISPEECH[:2])
     assert found.selection == "train-clean-100, train-other-500"
     note = (
-        f"note: {tmp_path}: train-clean-100, train-other-500 taken to train on, dev-clean, "
-        "other files, test-other left out\n"
+        f"note: {tmp_path}: train-clean-100, train-other-500 used for training, dev-clean, "
+        "other files, test-other skipped\n"
     )
     assert capsys.readouterr().err == note
     assert list_audio(tmp_path) == found
@@ -55,7 +55,7 @@ def test_a_folder_without_parts_is_taken_whole(tmp_path: Path) -> None:
 
 def test_evaluation_parts_alone_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, *LIBRISPEECH[2:4])
-    with pytest.raises(InputError, match=r"holds dev-clean, test-other and no train-\*"):
+    with pytest.raises(InputError, match=r"contains dev-clean, test-other but no train-\*"):
         list_audio(tmp_path)
 
 
@@ -68,7 +68,7 @@ def test_a_table_with_splits_gives_its_training_rows(
         found = list_audio(source)
         assert (found.root, found.files) == (tmp_path, ("a.wav", "b.wav"))
         assert found.selection == "split train"
-    assert "2 of 4 recordings are taken" in capsys.readouterr().err
+    assert "2 of 4 recordings are used" in capsys.readouterr().err
     table.write_text("file,split\nc.wav,valid\nd.wav,test\n")
     with pytest.raises(InputError, match="has no row `train`"):
         list_audio(table)
@@ -85,7 +85,7 @@ def test_a_table_without_evaluation_rows_is_taken_whole(
 
 
 def test_nothing_is_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no audio in it"):
+    with pytest.raises(InputError, match="contains no audio"):
         list_audio(tmp_path)
     with pytest.raises(InputError, match="no such folder or table"):
         list_audio(tmp_path / "elsewhere")

@@ -73,7 +73,9 @@ def test_every_reader_hears_the_same(tmp_path: Path, form: str, rate: int, chann
     if rate == 16_000:
         np.testing.assert_array_equal(read_samples(path).numpy(), found.astype(np.float32))
     else:
-        with pytest.raises(InputError, match=f"sampled at {rate} Hz, not 16000; .*`s3prl-compress"):
+        with pytest.raises(
+            InputError, match=f"sampled at {rate} Hz instead of 16000; .*`s3prl-compress"
+        ):
             read_samples(path)
 
 

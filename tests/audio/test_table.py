@@ -42,7 +42,7 @@ def test_two_names_of_one_column_must_agree(tmp_path: Path) -> None:
         (b"file,text\na.wav,one\nb\0.wav,two\n", r"not text \(a NUL character in line 3\)"),
         (b"", "no column file, text; a table needs the columns file, text"),
         (b"file;text\na.wav;one\n", "no column file, text; .* separated by commas"),
-        (b"file,text,file\na.wav,one,b.wav\n", "the column file is there twice"),
+        (b"file,text,file\na.wav,one,b.wav\n", "there are two columns file"),
         (b"file,text\n", "the table has no rows"),
         (b'file,text\na.wav,"one\nb.wav,two\n', "not a readable table .line 3: .*check its quotes"),
         (b"text,file\none\ntwo,b.wav\n", r"row with too few cells: 1 \(line 2\)"),

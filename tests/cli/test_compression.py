@@ -133,13 +133,13 @@ def test_what_is_wrong_is_said_before_any_work(
 ) -> None:
     out = ("--output", tmp_path / "out")
     then = ("--method", "clustering", "--then", "distill")
-    assert "'audio' must be given" in complaint(capsys, checkpoint, *then, *out)
+    assert "audio: must be given" in complaint(capsys, checkpoint, *then, *out)
     assert "no such folder" in complaint(capsys, checkpoint, *then, "--audio", "nowhere", *out)
     assert "no method 'destill'" in complaint(
         capsys, checkpoint, "--method", "clustering", "--then", "destill", *out
     )
     assert "--teacher" in complaint(capsys, checkpoint, *then, "--teecher", "x", *out)
-    assert "'teacher' must be given" in complaint(
+    assert "teacher: must be given" in complaint(
         capsys, checkpoint, "--method", "distill", "--audio", tones, *out
     )
     assert not (tmp_path / "out").exists()

@@ -156,7 +156,7 @@ def test_a_foreign_folder_is_not_written_over(
     (tmp_path / "out" / "encoder").mkdir(parents=True)
     (tmp_path / "out" / "encoder" / "thesis.txt").write_text("mine")
     assert run(write(tmp_path / "toy.yaml", recipe()), tones, tmp_path / "out") == 2
-    assert "no checkpoint of ours" in capsys.readouterr().err
+    assert "not a checkpoint of s3prl_compress" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

@@ -213,12 +213,12 @@ def test_help_with_a_recipe_shows_the_settings(capsys: pytest.CaptureFixture[str
     [
         ("method: [", "not YAML"),
         ("- method", "must hold `key: value` lines"),
-        ("settings: {}", "method: Field required"),
+        ("settings: {}", "method: must be given"),
         ("method: clustering\nsparsity: 0.3", "sparsity: no such key; there are .*then"),
         ("method: clustering\nthen: [{methd: ctc}]", r"then\.0\.method"),
         ("method: clusterin", "no method 'clusterin'"),
-        ("method: clustering\nsettings: {sparsty: 1}", "no setting 'sparsty'"),
-        ("method: clustering\nsettings: {sparsity: 2}", "'sparsity' is 2"),
+        ("method: clustering\nsettings: {sparsty: 1}", "sparsty: no such setting"),
+        ("method: clustering\nsettings: {sparsity: 2}", "sparsity: must be less than 1; got 2"),
     ],
 )
 def test_a_wrong_recipe_is_one_line(

@@ -14,7 +14,7 @@ from s3prl_compress.encoder import (
 )
 from s3prl_compress.encoder.linear import SharedLinear, SparseLinear, pack_bits
 
-from ..support.peers import peers, small_shape
+from ..support.baselines import baselines, small_shape
 
 
 def mixed_shape(family: str, large: bool = False) -> EncoderShape:
@@ -35,7 +35,7 @@ def mixed_shape(family: str, large: bool = False) -> EncoderShape:
 def mixed_encoder(family: str, large: bool = False) -> SpeechEncoder:
     """An encoder of that shape all of whose weights matter."""
     encoder = random_encoder(mixed_shape(family, large)).eval()
-    peers.randomise(encoder)
+    baselines.randomise(encoder)
     generator = torch.Generator().manual_seed(1)
     for module in encoder.modules():
         if isinstance(module, SharedLinear):

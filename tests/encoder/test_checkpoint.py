@@ -87,7 +87,7 @@ def test_a_checkpoint_may_be_replaced_and_nothing_else(tmp_path: Path) -> None:
     thesis = tmp_path / "thesis"
     thesis.mkdir()
     (thesis / "chapter1.tex").write_text("...")
-    with pytest.raises(InputError, match="no checkpoint of ours"):
+    with pytest.raises(InputError, match="not a checkpoint of s3prl_compress"):
         save(random_encoder(TINY), thesis)
     assert [path.name for path in thesis.iterdir()] == ["chapter1.tex"]
 
@@ -142,7 +142,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "missing": (lambda f: edit_weights(f, lambda s: s.pop(WEIGHT)), f"tensor {WEIGHT} is missing"),
     "misshapen": (
         lambda f: edit_weights(f, lambda s: s.update({WEIGHT: torch.ones(3, 3)})),
-        rf"tensor {WEIGHT} is \[3, 3\]",
+        rf"tensor {WEIGHT} has the size \[3, 3\]",
     ),
     "integers": (
         lambda f: edit_weights(f, lambda s: s.update({WEIGHT: s[WEIGHT].long()})),
@@ -170,7 +170,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda f: edit_weights(
             f, lambda s: s["encoder.layers.0.feed_forward.intermediate_dense.bitmask"].fill_(255)
         ),
-        "bitmask marks 640 weights, 11 are stored",
+        "bitmask marks 640 weights, but 11 are stored",
     ),
 }
 
@@ -250,8 +250,9 @@ def cut_units(encoder: SpeechEncoder) -> None:
 FOREIGN_CHANGES: dict[str, tuple[Callable[[SpeechEncoder], Any], str]] = {
     "surgery": (
         cut_units,
-        r"layers.1.feed_forward.intermediate_dense.bias is \[40\], the shape says \[48\] "
-        r"\(and 2 more\); after surgery on the weights, give `encoder.shape` their new sizes",
+        r"layers.1.feed_forward.intermediate_dense.bias has the size \[40\], "
+        r"but the shape says \[48\] "
+        r"\(and 2 more\); after changing the sizes of weights, update `encoder.shape` to match",
     ),
     "a mask": (
         lambda encoder: prune.l1_unstructured(
@@ -302,7 +303,7 @@ def test_what_torch_pruning_cut_is_saved_once_the_shape_says_so(tmp_path: Path) 
             layer.feed_forward.intermediate_dense, pruning.prune_linear_out_channels, list(range(8))
         )
         group.prune()
-    with pytest.raises(InputError, match=r"is \[40\], the shape says \[48\]"):
+    with pytest.raises(InputError, match=r"size \[40\], but the shape says \[48\]"):
         save(encoder, tmp_path / "model")
     layers = tuple(layer.model_copy(update={"ffn": 40}) for layer in encoder.shape.layers)
     encoder.shape = encoder.shape.model_copy(update={"layers": layers})

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from s3prl_compress.encoder import SpeechEncoder
 
-from ..support.peers import noise, peers, small_encoder, states_of
+from ..support.baselines import baselines, noise, small_encoder, states_of
 from .mixed import mixed_encoder
 
 VARIANTS = [("hubert", False), ("wav2vec2", True), ("wavlm", False)]
@@ -58,7 +58,7 @@ def test_equals_the_encoder_itself(
         expected = states_of(encoder, [second])
         run = tool(OneWaveform(encoder), first)
         found = list(run(second))
-    assert peers.largest_difference(found, expected) <= TOLERANCE
+    assert baselines.largest_difference(found, expected) <= TOLERANCE
 
 
 @pytest.mark.parametrize("family", ["hubert", "wavlm"])
@@ -72,4 +72,4 @@ def test_dynamic_quantisation_finds_all_dense_linears(family: str) -> None:
     kind = torch.ao.nn.quantized.dynamic.Linear
     assert sum(isinstance(module, kind) for module in quantised.modules()) == count
     found = states_of(quantised, waveforms)
-    assert 1e-6 < peers.largest_difference(found, expected) < 0.1
+    assert 1e-6 < baselines.largest_difference(found, expected) < 0.1

@@ -28,12 +28,12 @@ from s3prl_compress.encoder.ctc_text import decode
 from s3prl_compress.encoder.exporting import export_notes, export_transformers
 from s3prl_compress.methods import compress
 
-from ..support.peers import (
+from ..support.baselines import (
     NAMES,
     TOLERANCE,
     VARIANTS,
+    baselines,
     noise,
-    peers,
     small_encoder,
     small_shape,
     states_of,
@@ -47,7 +47,7 @@ def _changed(family: str = "hubert", **changes: object) -> SpeechEncoder:
     shape = small_shape(family, False)
     second = shape.layers[1].model_copy(update=changes)
     encoder = random_encoder(shape.model_copy(update={"layers": (shape.layers[0], second)}))
-    peers.randomise(encoder)
+    baselines.randomise(encoder)
     return encoder.eval()
 
 
@@ -60,8 +60,8 @@ def _agrees_with_transformers(
     assert extractor.do_normalize == encoder.normalize
     # Not the extractor's own values: it adds 1e-7 to the variance, these encoders 1e-5.
     values = F.layer_norm(waveform, waveform.shape) if encoder.normalize else waveform
-    theirs = peers.transformers_states(model, values)
-    assert peers.largest_difference(states_of(encoder, [waveform]), theirs) <= tolerance
+    theirs = baselines.transformers_states(model, values)
+    assert baselines.largest_difference(states_of(encoder, [waveform]), theirs) <= tolerance
 
 
 @pytest.mark.parametrize(("family", "large"), VARIANTS, ids=NAMES)
@@ -102,7 +102,7 @@ def test_a_ctc_head_goes_along(tmp_path: Path) -> None:
     with torch.no_grad():
         ours = encoder.head(encoder(waveforms)[0][-1])
         theirs = model(waveforms[0][None]).logits
-    assert peers.largest_difference([ours], [theirs]) <= TOLERANCE
+    assert baselines.largest_difference([ours], [theirs]) <= TOLERANCE
 
 
 def test_half_precision_is_rounded_once(tmp_path: Path) -> None:
@@ -124,14 +124,14 @@ def test_compressed_linears_are_refused_or_made_dense(
     method: str, settings: dict[str, object], tmp_path: Path
 ) -> None:
     encoder = compress(small_encoder("hubert", False), method, **settings).eval()
-    with pytest.raises(InputError, match=r"no place for \d+ .* linears; --dense") as caught:
+    with pytest.raises(InputError, match=r"does not support \d+ .* linears; --dense") as caught:
         export_transformers(encoder, tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
     folder = export_transformers(encoder, tmp_path / "out", dense=True)
     _agrees_with_transformers(encoder, folder)
     again = load(folder)
-    difference = peers.largest_difference(
+    difference = baselines.largest_difference(
         states_of(again, noise(5_000)), states_of(encoder, noise(5_000))
     )
     assert difference <= TOLERANCE
@@ -169,7 +169,7 @@ def test_pruned_parts_are_refused_or_filled_with_zeros(
     family: str, changes: dict[str, Any], message: str, added: dict[str, int], tmp_path: Path
 ) -> None:
     encoder = _changed(family, **changes)
-    with pytest.raises(InputError, match=f"transformers has no place for {message}; --dense"):
+    with pytest.raises(InputError, match=f"transformers does not support {message}; --dense"):
         export_transformers(encoder, tmp_path / "out")
     assert not list(tmp_path.iterdir())
     folder = export_transformers(encoder, tmp_path / "out", dense=True)
@@ -185,21 +185,21 @@ def test_pruned_low_rank_linears_are_filled_too(tmp_path: Path) -> None:
     folder = export_transformers(encoder, tmp_path / "out", dense=True)
     _agrees_with_transformers(encoder, folder, tolerance=1e-5)
     linears, zeros = export_notes(encoder)
-    assert "low_rank linears are written as dense ones" in linears
+    assert "low_rank linears are written as dense linears" in linears
     assert "60 FFN units" in zeros
 
 
 def test_heads_wider_than_the_original_ones_are_refused(tmp_path: Path) -> None:
     encoder = _changed(heads=(HeadShape(original=0, qk=20, vo=12),))
     for dense in (False, True):
-        with pytest.raises(InputError, match="heads that together are not as wide"):
+        with pytest.raises(InputError, match="heads that do not add up to the width"):
             export_transformers(encoder, tmp_path / "out", dense=dense)
 
 
 def test_weights_that_are_not_those_of_the_shape_are_not_exported(tmp_path: Path) -> None:
     encoder = small_encoder("hubert", False)
     encoder.encoder.layers[0].feed_forward.intermediate_dense = nn.Linear(48, 40)
-    with pytest.raises(InputError, match=r"intermediate_dense.bias is \[40\], the shape says"):
+    with pytest.raises(InputError, match=r"dense.bias has the size \[40\], but the shape says"):
         export_transformers(encoder, tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
@@ -207,7 +207,7 @@ def test_weights_that_are_not_those_of_the_shape_are_not_exported(tmp_path: Path
 def test_another_eps_is_said_and_comes_back(tmp_path: Path) -> None:
     encoder = small_encoder("hubert", True, normalize=True)
     (note,) = export_notes(encoder)
-    assert "transformers adds 1e-07 to the variance, this encoder 1e-05" in note
+    assert "transformers adds 1e-07 to the variance, and this encoder 1e-05" in note
     assert "3.2 times as loud" in note
     folder = export_transformers(encoder, tmp_path / "out")
     assert load(folder).normalize_eps == encoder.normalize_eps == 1e-5
@@ -229,7 +229,7 @@ def test_transformers_own_way_from_audio_to_states(tmp_path: Path) -> None:
     values = extractor(wave.numpy(), sampling_rate=16_000, return_tensors="pt")
     with torch.no_grad():
         theirs = model.eval()(**values).last_hidden_state
-    assert peers.largest_difference([states_of(encoder, [wave])[-1]], [theirs]) <= TOLERANCE
+    assert baselines.largest_difference([states_of(encoder, [wave])[-1]], [theirs]) <= TOLERANCE
 
 
 @pytest.mark.parametrize("blank", ["<pad>", "-"])
@@ -260,8 +260,8 @@ def test_shapes_of_other_makers(tmp_path: Path) -> None:
             export_transformers(random_encoder(shape), tmp_path / "out")
 
     shape = small_shape("hubert", False, conv_widths=(48,) * 7)
-    refused(shape.model_copy(update={"projection": False}), "no projection")
-    refused(shape.model_copy(update={"feature_scale": True}), "a scale behind")
+    refused(shape.model_copy(update={"projection": False}), "without a projection")
+    refused(shape.model_copy(update={"feature_scale": True}), "a scale after")
 
 
 def test_only_an_earlier_export_is_replaced(tmp_path: Path) -> None:
@@ -270,13 +270,13 @@ def test_only_an_earlier_export_is_replaced(tmp_path: Path) -> None:
     export_transformers(small_encoder("wavlm", False), tmp_path / "out")
     assert load(tmp_path / "out").shape.family == "wavlm"
     ours = save(encoder, tmp_path / "ours")
-    with pytest.raises(InputError, match="no earlier export"):
+    with pytest.raises(InputError, match="not an earlier export"):
         export_transformers(encoder, ours)
     assert fingerprint(load(ours)) == fingerprint(encoder)
 
 
 def test_the_command(
-    shipped_demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundled_demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for form in ("transformers", "checkpoint"):
         output = tmp_path / form
@@ -284,6 +284,6 @@ def test_the_command(
         assert main(["export", "hubert_demo", *flags]) == 0
         figures = json.loads(capsys.readouterr().out)
         assert figures["bytes"] < 12_000_000
-        assert fingerprint(load(output)) == fingerprint(load(shipped_demo))
+        assert fingerprint(load(output)) == fingerprint(load(bundled_demo))
     assert main(["export", "hubert_demo", "--format", "transformers", "--output", str(output)]) == 2
-    assert "no earlier export" in capsys.readouterr().err
+    assert "not an earlier export" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import torch
 from s3prl_compress.encoder import fingerprint, inference_copy, load, random_encoder, save
 from s3prl_compress.encoder.linear import SparseLinear
 
-from ..support.peers import noise, small_shape, states_of
+from ..support.baselines import noise, small_shape, states_of
 from .mixed import mixed_encoder
 
 

@@ -54,7 +54,9 @@ def test_wavlms_memory_is_linear_in_the_length() -> None:
 def test_audio_that_does_not_fit_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = random_encoder(narrow("hubert", 8))
     monkeypatch.setattr(memory_module, "available_bytes", lambda device: 1 << 20)
-    with pytest.raises(InputError, match=r"2 x 60 s .* GiB on cpu, 0\.0 GiB are available: cut"):
+    with pytest.raises(
+        InputError, match=r"2 x 60 s .* GiB on cpu, but 0\.0 GiB are available: cut"
+    ):
         encoder([torch.zeros(MINUTE), torch.zeros(400)])
     with torch.no_grad():
         encoder([torch.zeros(16_000)])  # short: not even looked at

@@ -15,7 +15,7 @@ from s3prl_compress.encoder import (
     dense_shape,
     random_encoder,
 )
-from s3prl_compress.encoder.front_end import group_normed_conv
+from s3prl_compress.encoder.front_ends.convolutional import group_normed_conv
 
 TINY = NAMED_SHAPES["hubert_tiny"]
 
@@ -185,14 +185,7 @@ def test_wrong_audio_is_named(waveforms: list[torch.Tensor], message: str) -> No
         random_encoder(TINY)(waveforms)
 
 
-def test_unbuilt_and_unknown_things_are_named() -> None:
-    data = TINY.model_dump() | {
-        "family": "whisper_encoder",
-        "position_conv": None,
-        "learned_positions": 1500,
-    }
-    with pytest.raises(InputError, match="not built yet"):
-        SpeechEncoder(EncoderShape.model_validate(data))
+def test_an_unknown_padding_is_named() -> None:
     with pytest.raises(InputError, match="independent, fairseq"):
         SpeechEncoder(TINY, padding="zeros")  # type: ignore[arg-type]
 

@@ -20,18 +20,25 @@ from s3prl_compress.encoder.provenance import MethodStep
 from s3prl_compress.latency import time_upstreams
 from s3prl_compress.methods import available, compress
 
-from ..support.peers import NAMES, TOLERANCE, VARIANTS, peers, small_encoder, small_shape
+from ..support.baselines import (
+    NAMES,
+    TOLERANCE,
+    VARIANTS,
+    baselines,
+    small_encoder,
+    small_shape,
+)
 from ..support.small import assert_same, reached, speech, states
 from .test_edge_shapes import ENOUGH, METHODS, learn
 
 
 @pytest.mark.parametrize(("family", "large"), VARIANTS, ids=NAMES)
 def test_equals_transformers_with_fewer_layers(family: str, large: bool, tmp_path: Path) -> None:
-    model = peers.transformers_model(small_shape(family, large, layers=3))
+    model = baselines.transformers_model(small_shape(family, large, layers=3))
     model.save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"do_normalize": False}))
     encoder = load(tmp_path)
-    (waveform,) = peers.noise(9_000)
+    (waveform,) = baselines.noise(9_000)
     for keep in (3, 2, 1, 0):
         config = copy.deepcopy(model.config)
         config.num_hidden_layers = keep
@@ -42,11 +49,11 @@ def test_equals_transformers_with_fewer_layers(family: str, large: bool, tmp_pat
 
         smaller = compress(encoder, "layers", keep=keep).eval()
 
-        expected = peers.transformers_states(theirs, waveform)
+        expected = baselines.transformers_states(theirs, waveform)
         assert len(smaller.shape.layers) == keep
         assert len(expected) == keep + 1
-        found = peers.states_of(smaller, [waveform])
-        assert peers.largest_difference(found, expected) <= TOLERANCE
+        found = baselines.states_of(smaller, [waveform])
+        assert baselines.largest_difference(found, expected) <= TOLERANCE
 
 
 def test_lower_states_stay_and_nothing_is_shared() -> None:
@@ -115,8 +122,8 @@ def test_an_encoder_without_layers_goes_to_transformers_and_back(
     folder = export_transformers(none, tmp_path / "out", dense=dense)
     model = transformers.AutoModel.from_pretrained(folder).eval()
     waveforms = speech(8000)
-    theirs = peers.transformers_states(model, waveforms[0])
-    assert peers.largest_difference(peers.states_of(none, waveforms), theirs) <= TOLERANCE
+    theirs = baselines.transformers_states(model, waveforms[0])
+    assert baselines.largest_difference(baselines.states_of(none, waveforms), theirs) <= TOLERANCE
     again = load(folder)
     assert again.shape == none.shape
     assert_same(none, again, waveforms, tolerance=0)

@@ -91,12 +91,20 @@ def test_a_broken_package_does_not_take_ours_down(monkeypatch: pytest.MonkeyPatc
     ("method", "settings", "message"),
     [
         ("clusterin", {}, "no method 'clusterin'; there are: clustering, .*low_rank, magnitude"),
-        ("clustering", {"sparsty": 0.1}, "method clustering: no setting 'sparsty'; there are: sp"),
-        ("clustering", {"sparsity": 1.5}, "method clustering: setting 'sparsity' is 1.5: .*less"),
-        ("clustering", {"form": "both"}, "setting 'form' is 'both': .*'fold' or 'share'"),
+        (
+            "clustering",
+            {"sparsty": 0.1},
+            "clustering: sparsty: no such setting; there are sp",
+        ),
+        ("clustering", {"sparsity": 1.5}, "method clustering: sparsity: must be less .*; got 1.5"),
+        ("clustering", {"form": "both"}, "form: must be 'fold' or 'share'; got 'both'"),
         ("clustering", {"form": "share", "units": "ffn"}, "units and multiple go with form 'fold'"),
-        ("magnitude", {"units": "ffn,head"}, "method magnitude: setting 'units' is 'head': .*'vo'"),
-        ("magnitude", {"units": ""}, "method magnitude: setting 'units'"),
+        (
+            "magnitude",
+            {"units": "ffn,head"},
+            "units.*: must be .*'vo'.*; got 'head'",
+        ),
+        ("magnitude", {"units": ""}, "method magnitude: units.*: must be"),
         ("low_rank", {"linears": ["q", "q"]}, "each only once"),
         ("low_rank", {"audio": "no/such/folder"}, "no/such/folder: no such folder"),
         (

@@ -123,7 +123,7 @@ def test_methods_say_that_they_need_audio() -> None:
         info = available()[name]
         assert info.needs == "audio"
         assert info.learns
-    with pytest.raises(InputError, match="'audio' must be given"):
+    with pytest.raises(InputError, match="audio: must be given"):
         compress(encoder_of(), "structured")
     with pytest.raises(InputError, match="no such folder"):
         compress(encoder_of(), "structured", audio="nowhere")

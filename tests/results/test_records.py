@@ -22,8 +22,8 @@ def test_records_survive_the_disk(tmp_path: Path) -> None:
     ("broken", "reason"),
     [
         ('{"kind": "score", "task": ', "Expecting value"),
-        ('{"kind": "score"}', "Field required"),
-        ('{"kind": "time", "dtype": "int8"}', "Field required"),
+        ('{"kind": "score"}', "must be given"),
+        ('{"kind": "time", "dtype": "int8"}', "must be given"),
     ],
 )
 def test_a_broken_record_is_named_with_its_fault(tmp_path: Path, broken: str, reason: str) -> None:

@@ -41,12 +41,12 @@ def test_s3prl_finds_the_upstream_everywhere(tmp_path: Path) -> None:
 
 
 def test_a_name_of_s3prl_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registration, "SHIPPED", {"hubert": "a recipe"})
+    monkeypatch.setattr(registration, "BUNDLED", {"hubert": "a recipe"})
     with pytest.raises(RuntimeError, match="hubert"):
         registration.register()
 
 
-def test_the_shipped_upstream_needs_no_checkpoint(shipped_demo: Path) -> None:
+def test_the_bundled_upstream_needs_no_checkpoint(bundled_demo: Path) -> None:
     s3prl_compress.register()
     from s3prl import hub
     from s3prl.nn import S3PRLUpstream
@@ -59,14 +59,14 @@ def test_the_shipped_upstream_needs_no_checkpoint(shipped_demo: Path) -> None:
     with torch.no_grad():
         states = hub.hubert_demo(refresh=False)([wave])["hidden_states"]
         theirs, _ = upstream(wave[None], torch.tensor([8000]))
-        expected = hub.compressed(str(shipped_demo))([wave])["hidden_states"]
+        expected = hub.compressed(str(bundled_demo))([wave])["hidden_states"]
         assert hub.hubert_demo(model_config="fairseq").encoder.padding == "fairseq"
     for state, other, third in zip(states, expected, theirs, strict=True):
         assert torch.equal(state, other)
         assert torch.equal(state, third)
 
 
-def test_the_shipped_upstream_without_weights(no_shipped_demo: Path) -> None:
+def test_the_bundled_upstream_without_weights(no_bundled_demo: Path) -> None:
     s3prl_compress.register()
     from s3prl import hub
 

@@ -17,7 +17,7 @@ from s3prl_compress.probing.pooling import pool
 from s3prl_compress.s3prl_bridge.upstream import S3PRLUpstreamAdapter, foreign_fingerprint
 from s3prl_compress.tasks.registry import locate_corpus
 
-from ..support.peers import noise, peers, small_shape
+from ..support.baselines import baselines, noise, small_shape
 
 pytestmark = pytest.mark.s3prl
 
@@ -39,7 +39,7 @@ def test_the_leaderboards_first_row(fbank: S3PRLUpstreamAdapter) -> None:
 
 
 def test_a_converted_file_is_what_it_is_to_us(tmp_path: Path) -> None:
-    path = peers.s3prl_file(small_shape("hubert", large=False), tmp_path / "small.pt")
+    path = baselines.s3prl_file(small_shape("hubert", large=False), tmp_path / "small.pt")
     foreign, ours = S3PRLUpstreamAdapter("hubert_local", path), load(path, padding="fairseq")
     assert foreign.facts.states == len(ours.shape.layers) + 1
     counted = foreign.describe("peer").cost

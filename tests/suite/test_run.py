@@ -149,7 +149,7 @@ def test_a_failing_cell_does_not_stop_the_others(tiny_corpus: Path, tmp_path: Pa
         ({"from": "tiny", "method": "magic"}, "upstream a: no method 'magic'; there are: "),
         (
             {"from": "tiny", "method": "magnitude", "settings": {"sparsity": 2}},
-            "upstream a: method magnitude: setting 'sparsity' is 2: Input should be less than 1",
+            "upstream a: method magnitude: sparsity: must be less than 1; got 2",
         ),
     ],
 )

@@ -1,1 +1,1 @@
-"""The `compressed` upstream: any checkpoint folder of ours, or whatever `load` reads."""
+"""The s3prl upstream `compressed`, for everything that `s3prl_compress.load` reads."""

@@ -1,4 +1,4 @@
-"""Any encoder of s3prl_compress as an s3prl upstream."""
+"""The s3prl upstream for encoders of s3prl_compress."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from s3prl_compress.s3prl_bridge.compat import apply_patches
 
 apply_patches()
 
-from s3prl.upstream.interfaces import UpstreamBase  # noqa: E402  (not before the mends)
+from s3prl.upstream.interfaces import UpstreamBase  # noqa: E402  (s3prl needs the patches)
 
 
 class UpstreamExpert(UpstreamBase):
     """An encoder with s3prl's contract for upstreams: the same in train and in eval mode.
 
     Args:
-        ckpt: what `s3prl_compress.load` takes: a folder of ours, a transformers folder, an
-            s3prl-converted `.pt`, or a hub id. s3prl's option `-k`.
-        model_config: the padding as a bare word, or a YAML file with the keys `padding` and
-            `normalize`. s3prl's option `-g`; it wins over the two arguments below.
-        padding: "independent": an utterance has `round(samples / 320)` frames, and the same ones
-            alone as in any batch. "fairseq": frames and masks as in s3prl's own upstreams.
-        normalize: bring waveforms to zero mean and unit variance first; what the checkpoint says
-            if None.
-        refresh: passed by s3prl; has no effect.
-        unknown: refused. They are named here because s3prl passes on whatever `extra_conf` holds.
+        ckpt: anything that `s3prl_compress.load` accepts: a checkpoint folder, a transformers
+            folder, an s3prl-converted `.pt`, or a hub id. s3prl's option `-k`.
+        model_config: the padding itself ("fairseq"), or a YAML file with the keys `padding` and
+            `normalize`. s3prl's option `-g`; it overrides the two arguments below.
+        padding: "independent": an utterance has `round(samples / 320)` frames, which do not depend
+            on its batch. "fairseq": frames and masks are those of s3prl's own upstreams.
+        normalize: whether waveforms are normalised to zero mean and unit variance; None: as the
+            checkpoint says.
+        refresh: passed by s3prl, and ignored.
+        unknown: rejected with a message. s3prl passes on everything in `extra_conf`.
 
     Raises:
-        InputError: no checkpoint, or an option that does not exist.
+        InputError: there is no checkpoint, or an option does not exist.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class UpstreamExpert(UpstreamBase):
         super().__init__()
         if unknown:
             raise InputError(
-                f"upstream compressed: no option {', '.join(sorted(unknown))}; there are ckpt, "
-                "model_config, padding and normalize"
+                f"upstream compressed: no option {', '.join(sorted(unknown))}; there are "
+                "ckpt, model_config, padding and normalize"
             )
         if not ckpt:
             raise InputError(
@@ -62,19 +62,21 @@ class UpstreamExpert(UpstreamBase):
             )
         options = read_options(model_config, padding=padding, normalize=normalize)
         self.encoder = load(ckpt, padding=options.padding, normalize=options.normalize)
-        # s3prl's own upstreams take clips of less than one frame.
+        # s3prl's own upstreams accept clips shorter than one frame.
         self.encoder.pad_short = True
 
     def get_downsample_rates(self, key: str | None = None) -> int:
-        """Return samples per frame, the same for every hidden state."""
+        """Return the number of samples per frame, which is the same for every hidden state."""
         return SUPERB_STRIDE
 
     def forward(self, wavs: Sequence[Tensor]) -> dict[str, Any]:
-        """Map 1-D waveforms at 16 kHz to `hidden_states`, L + 1 tensors [batch, frames, width].
+        """Map 1-D waveforms at 16 kHz to hidden states.
 
-        State i is the input of layer i, and stands under `hidden_state_{i}`, too; the last is the
-        encoder's output (`last_hidden_state`). With independent padding an utterance's last valid
-        frame fills its row to the end.
+        Returns:
+            `hidden_states`, L + 1 tensors [batch, frames, width]: state i is the input of layer i,
+            and the last one is the encoder's output. Each is also there by itself, as
+            `hidden_state_{i}` and `last_hidden_state`. With independent padding, the last valid
+            frame of a shorter utterance is repeated to the end.
         """
         states, counts = self.encoder(wavs)
         if self.encoder.padding == "independent":
@@ -93,10 +95,10 @@ class UpstreamOptions(BaseModel):
 
 
 def read_options(model_config: str | Path | None, **default: Any) -> UpstreamOptions:
-    """Return what s3prl's `-g` says: a padding, or a YAML file; `default` for what it does not say.
+    """Return the options in s3prl's `-g`, a padding or a YAML file, and `default` for the others.
 
     Raises:
-        InputError: it is neither, or a key or a value is not known.
+        InputError: it is neither of the two, or a key or a value is unknown.
     """
     if model_config is None or model_config == "":
         return validated(UpstreamOptions, default, "upstream compressed")

@@ -1,4 +1,4 @@
-"""The entry that s3prl's hub gets; see `s3prl_compress.s3prl_bridge.registration`."""
+"""The entry for s3prl's hub; see `s3prl_compress.s3prl_bridge.registration`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from s3prl_compress.upstreams.compressed.expert import UpstreamExpert as _Upstre
 
 
 def compressed(ckpt: Any = None, *args: Any, **kwargs: Any) -> _UpstreamExpert:
-    """Return any encoder of s3prl_compress as an s3prl upstream.
+    """Return an encoder of s3prl_compress as an s3prl upstream.
 
-    ckpt: a folder of ours, a transformers folder, an s3prl-converted `.pt`, or a hub id. Further
-    arguments are those of `UpstreamExpert` (`model_config`, `padding`); s3prl's `refresh` is taken
-    and has no effect.
+    Args:
+        ckpt: a checkpoint folder, a transformers folder, an s3prl-converted `.pt`, or a hub id.
+        args: further arguments of `UpstreamExpert`.
+        kwargs: the same by name (`model_config`, `padding`); s3prl's `refresh` is ignored.
     """
     return _UpstreamExpert(ckpt, *args, **kwargs)

@@ -21,15 +21,14 @@ _LEGACY = ["pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.
 
 
 _SUFFIX = re.compile(r"\.[A-Za-z]\w*$")
-"""Of a file, or of a folder such as `out/hubert_base.fold10`; a version ("v1.5") is none."""
+"""Suffix of a file, or of a folder such as `out/hubert_base.fold10`; "v1.5" has none."""
 
 
 def is_hub_id(source: str) -> bool:
-    """Say whether `source`, where no such file is here, can be meant as a hub id.
+    """Say whether `source`, which is not an existing path, can be a hub id: owner and model.
 
-    It is one name of an owner and one of a model. A path that was mistyped must never be looked
-    up on the hub: whatever starts with `.` or `~`, ends like a file, or lies in a folder that is
-    here, is a path.
+    A mistyped path must never be looked up on the hub. So whatever starts with `.` or `~`, has the
+    suffix of a file, or lies in an existing folder is a path.
     """
     return (
         _ID.fullmatch(source) is not None
@@ -40,13 +39,13 @@ def is_hub_id(source: str) -> bool:
 
 
 def download(repository: str, revision: str | None) -> tuple[Path, str]:
-    """Fetch the files of a model that are needed, from the local cache where they are there.
+    """Download a model's configuration and weights, unless they are in the local cache.
 
     Returns:
         The folder, and the commit.
 
     Raises:
-        InputError: there is no such model, no way to it, or no weights in it.
+        InputError: there is no such model, or the hub cannot be reached.
     """
     import huggingface_hub
 
@@ -61,9 +60,9 @@ def download(repository: str, revision: str | None) -> tuple[Path, str]:
         folder = fetch(_DESCRIPTIONS + _SAFETENSORS)
         if not any(folder.glob("model*.safetensors")):
             folder = fetch(_DESCRIPTIONS + _LEGACY)
-    except Exception as error:  # its errors have no common base over its versions
+    except Exception as error:  # its errors have no base class common to all versions
         raise InputError(
-            f"{repository} is no path here, and could not be fetched from the model hub: "
+            f"{repository} is not an existing path, and could not be fetched from the model hub: "
             f"{first_line(error)}"
         ) from error
     return folder, folder.name

@@ -1,4 +1,4 @@
-"""What every importer hands over, and the one place where an encoder is built from it."""
+"""The result of an importer, and the one place where an encoder is built from it."""
 
 from __future__ import annotations
 
@@ -24,72 +24,79 @@ MASK_EMBEDDING = "masked_spec_embed"
 
 @dataclass
 class ImportedCheckpoint:
-    """A checkpoint of another project, in our terms."""
+    """A checkpoint of another project, translated to this package's shape and parameter names."""
 
     shape: EncoderShape
     tensors: dict[str, Tensor]
-    """Under our (Hugging Face's) names, heads of pre-training left out."""
+    """By Hugging Face's names, without the heads of pre-training."""
     normalize: bool | None
-    """None: the checkpoint does not say."""
+    """Whether waveforms are normalised; None: the checkpoint does not say."""
     files: tuple[Path, ...]
-    """Those that the weights were read from, in order."""
+    """Files that the weights were read from, in order."""
     normalize_eps: float = FAIRSEQ_EPS
-    """Added to the variance by the code that the checkpoint comes from."""
+    """Added to the variance when normalising, in the project that wrote the checkpoint."""
     normalize_key: str = "normalize"
-    """What the format calls the flag."""
+    """The format's name for `normalize`, for messages."""
     head: CTCHead | None = None
     libraries: tuple[str, ...] = ("torch",)
-    """Packages that read the files."""
+    """Packages that read the files; their versions become part of the provenance."""
 
 
 def build_encoder(
-    foreign: ImportedCheckpoint,
+    imported: ImportedCheckpoint,
     *,
     base: str,
     revision: str | None = None,
     normalize: bool | None = None,
 ) -> SpeechEncoder:
-    """Build the encoder of `foreign`, without initialising or copying its weights.
+    """Build an encoder from an imported checkpoint, without initialising or copying weights.
 
     Args:
-        foreign: what an importer read.
+        imported: the result of an importer.
         base: where it comes from, as the user named it.
         revision: commit on the model hub.
-        normalize: in place of what the checkpoint says.
+        normalize: whether waveforms are normalised; None: as the checkpoint says.
 
     Raises:
-        InputError: a tensor is missing, left over, misshapen or not finite.
+        InputError: a tensor is missing, unexpected, of the wrong size, or not finite.
     """
     if normalize is None:
-        normalize = foreign.normalize
+        normalize = imported.normalize
     if normalize is None:
         warnings.warn(
             f"{base} does not say whether waveforms are to be normalised (it has no "
-            f"`{foreign.normalize_key}`); taken as no, --normalize yes or no says it",
+            f"`{imported.normalize_key}`); assuming no. Set it by --normalize yes or no",
             stacklevel=2,
         )
         normalize = False
     with torch.device("meta"):
         encoder = SpeechEncoder(
-            foreign.shape, normalize=normalize, normalize_eps=foreign.normalize_eps
+            imported.shape, normalize=normalize, normalize_eps=imported.normalize_eps
         )
-    # It has no part in the forward pass, and not every format stores it.
-    foreign.tensors.setdefault(MASK_EMBEDDING, torch.zeros(foreign.shape.hidden))
-    given = {name: tuple(tensor.shape) for name, tensor in foreign.tensors.items()}
+    # It is not used in the forward pass, and not every format stores it.
+    imported.tensors.setdefault(MASK_EMBEDDING, torch.zeros(imported.shape.hidden))
+    given = {name: tuple(tensor.shape) for name, tensor in imported.tensors.items()}
     check_tensors(encoder.state_dict(), given, base)
-    fill(encoder, foreign.tensors, base)
-    encoder.head = foreign.head
+    fill(encoder, imported.tensors, base)
+    encoder.head = imported.head
     encoder.provenance = Provenance(
         base=base,
         base_revision=revision,
-        base_sha256=sha256(foreign.files),
-        packages={name: importlib.metadata.version(name) for name in foreign.libraries},
+        base_sha256=sha256(imported.files),
+        packages={name: importlib.metadata.version(name) for name in imported.libraries},
     )
     return encoder
 
 
 def ctc_head(weight: Tensor, bias: Tensor, vocabulary: tuple[str, ...], blank: int) -> CTCHead:
-    """Return the head with these weights: [symbols, hidden] and [symbols]."""
+    """Return a CTC head.
+
+    Args:
+        weight: [symbols, hidden].
+        bias: [symbols].
+        vocabulary: the symbols, in the order of the outputs.
+        blank: index of the CTC blank.
+    """
     with torch.device("meta"):
         head = CTCHead(weight.shape[1], vocabulary, blank)
     head.load_state_dict(
@@ -99,7 +106,7 @@ def ctc_head(weight: Tensor, bias: Tensor, vocabulary: tuple[str, ...], blank: i
 
 
 def sha256(files: tuple[Path, ...]) -> str:
-    """Return the SHA-256 of the files' bytes, one after the other."""
+    """Return the SHA-256 of the concatenated files, in hexadecimal digits."""
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
@@ -108,8 +115,8 @@ def sha256(files: tuple[Path, ...]) -> str:
     return digest.hexdigest()
 
 
-def sizes_fit(hidden: Any, heads: Any, layers: Any, where: str) -> int:
-    """Return the head size of a model with these sizes.
+def checked_head_size(hidden: Any, heads: Any, layers: Any, where: str) -> int:
+    """Return the size of each head of a model with these sizes.
 
     Raises:
         InputError: a size is not a whole number or out of bounds, or the heads do not divide the

@@ -1,6 +1,6 @@
-"""s3prl's converted `.pt` files: HuBERT and wav2vec2 (by its converters), WavLM (Microsoft's).
+"""Importer for s3prl's `.pt` files: converted HuBERT and wav2vec2, and Microsoft's WavLM.
 
-They hold fairseq's parameter names, which are translated here.
+It translates fairseq's parameter names to Hugging Face's.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from ...common.errors import InputError
+from ...common.model_errors import first_mistake
 from ..shape import (
     ConvShape,
     EncoderShape,
@@ -22,12 +23,13 @@ from ..shape import (
     RelativePositionShape,
     dense_layer,
 )
-from .imported import ImportedCheckpoint, sizes_fit
+from .imported import ImportedCheckpoint, checked_head_size
 from .reading import fairseq_refused, tensors_only
+from .registry import Importer, Source, register_importer
 
 _log = logging.getLogger(__name__)
 
-# fairseq's defaults for what a configuration leaves out (the same for all three families).
+# fairseq's defaults for missing fields (the same for all three families).
 _DEFAULTS: dict[str, Any] = {
     "extractor_mode": "default",
     "encoder_layers": 12,
@@ -41,7 +43,7 @@ _DEFAULTS: dict[str, Any] = {
     "conv_pos_groups": 16,
 }
 
-# Fields that change the forward pass, with the one value that this package computes.
+# Fields that change the forward pass, with the only value that this package supports.
 _SUPPORTED: dict[str, Any] = {
     "activation_fn": "gelu",
     "layer_type": "transformer",
@@ -54,7 +56,7 @@ _SUPPORTED_WAVLM: dict[str, Any] = {"relative_position_embedding": True, "gru_re
 
 _DROPPED_HEADS = ("final_proj", "label_embs_concat", "quantizer", "project_q", "target_glu")
 
-# Patterns of fairseq's names and what Hugging Face calls them, in the order in which they apply.
+# Patterns of fairseq's names and their replacements, in the order in which they are applied.
 _NAMES = tuple(
     (re.compile(old), new)
     for old, new in (
@@ -86,26 +88,19 @@ _NAMES = tuple(
 )
 
 
-def recognise(content: dict[str, Any]) -> bool:
+def recognise(source: Source) -> bool:
     """Say whether a file's top level is that of an s3prl-converted or fairseq file."""
-    keys = set(content)
-    return (
-        keys >= {"model_cfg", "model_weight"}
-        or keys >= {"cfg", "model"}
-        or keys
-        >= {
-            "args",
-            "model",
-        }
-    )
+    layouts = ({"model_cfg", "model_weight"}, {"cfg", "model"}, {"args", "model"})
+    return not source.is_folder and any(layout <= set(source.content) for layout in layouts)
 
 
-def read_content(content: dict[str, Any], path: Path) -> ImportedCheckpoint:
+def read(source: Source) -> ImportedCheckpoint:
     """Translate a file's content.
 
     Raises:
-        InputError: an original fairseq file, or a model that is not supported.
+        InputError: it is an original fairseq file, or its model is not supported.
     """
+    path, content = source.path, source.content
     if "model_weight" in content:
         family: Family = "hubert" if _is_hubert(content) else "wav2vec2"
         config, weights = dict(content["model_cfg"]), content["model_weight"]
@@ -122,7 +117,7 @@ def read_content(content: dict[str, Any], path: Path) -> ImportedCheckpoint:
         else:
             tensors[our_name(name)] = tensor
     if dropped:
-        _log.debug("heads left out: %s", ", ".join(dropped))
+        _log.debug("heads not imported: %s", ", ".join(dropped))
     return ImportedCheckpoint(
         shape=_shape(family, config, tensors, path),
         tensors=tensors,
@@ -131,8 +126,11 @@ def read_content(content: dict[str, Any], path: Path) -> ImportedCheckpoint:
     )
 
 
+register_importer(Importer("an s3prl-converted .pt", recognise, read))
+
+
 def our_name(name: str) -> str:
-    """Return Hugging Face's name of one of fairseq's parameters."""
+    """Translate the name of a parameter from fairseq to Hugging Face."""
     for old, new in _NAMES:
         name = old.sub(new, name)
     return name
@@ -157,11 +155,11 @@ def _shape(
 ) -> EncoderShape:
     supported = _SUPPORTED | (_SUPPORTED_WAVLM if family == "wavlm" else {})
     for field, value in supported.items():
-        # WavLM's two switches are off where its configuration does not name them.
+        # WavLM's two switches are off if its configuration does not mention them.
         given = config.get(field, False if field in _SUPPORTED_WAVLM else value)
         if given != value:
             raise InputError(
-                f"{path}: {field} is {given!r}, which this package cannot compute (only {value!r})"
+                f"{path}: {field} is {given!r}, which is not supported (only {value!r})"
             )
     value = {name: config.get(name, default) for name, default in _DEFAULTS.items()}
     if value["extractor_mode"] not in ("default", "layer_norm"):
@@ -170,7 +168,7 @@ def _shape(
             "'layer_norm'"
         )
     hidden, heads = value["encoder_embed_dim"], value["encoder_attention_heads"]
-    head_size = sizes_fit(hidden, heads, value["encoder_layers"], str(path))
+    head_size = checked_head_size(hidden, heads, value["encoder_layers"], str(path))
     convs = parse_convs(value["conv_feature_layers"], str(path))
     try:
         return EncoderShape(
@@ -179,7 +177,7 @@ def _shape(
             convs=convs,
             conv_norm="group" if value["extractor_mode"] == "default" else "layer",
             conv_bias=value["conv_bias"],
-            # fairseq leaves it out where both sides have one width.
+            # fairseq has none if both sides have the same width.
             projection="feature_projection.projection.weight" in tensors
             or convs[-1].width != hidden,
             pre_norm=value["layer_norm_first"],
@@ -200,15 +198,17 @@ def _shape(
             * value["encoder_layers"],
         )
     except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} describes no possible model: {reason}") from error
+        raise InputError(f"{path} describes no possible model: {first_mistake(error)}") from error
 
 
 def parse_convs(text: str, where: str) -> tuple[ConvShape, ...]:
-    """Read fairseq's way to write convolutions, `[(512, 10, 5)] + [(512, 3, 2)] * 4`.
+    """Parse fairseq's notation of convolutions, `[(512, 10, 5)] + [(512, 3, 2)] * 4`.
 
-    It is a Python expression, which fairseq and s3prl run; here only lists, sums and repetitions
-    are understood.
+    fairseq and s3prl evaluate it as Python code. This function accepts only lists, sums and
+    repetitions.
+
+    Raises:
+        InputError: the text is something else.
     """
     try:
         if len(text) > 10_000:
@@ -229,7 +229,7 @@ def _evaluate(node: ast.expr) -> Any:
         left, right = _evaluate(node.left), _evaluate(node.right)
         count = right if isinstance(right, int) else left
         repeated = left if count is right else right
-        # Repetitions can be nested, so that the product counts.
+        # Repetitions can be nested, so the product is what must be bounded.
         if not isinstance(count, int) or count > 1000 or len(repeated) * count > 1000:
             raise ValueError("not a repetition")
         return left * right

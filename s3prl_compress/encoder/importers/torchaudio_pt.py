@@ -1,13 +1,13 @@
-"""Files of `{"config", "state_dict"}` in torchaudio's terms, DPHuBERT's pruned models included.
+"""Importer for torchaudio's `{"config", "state_dict"}`, including DPHuBERT's pruned models.
 
 `config` holds the arguments of `torchaudio.models.wav2vec2_model` or `wavlm_model`. DPHuBERT
-(arXiv 2305.17651) has lists, one value per layer, for the number of heads
-(`encoder_num_heads`; WavLM: `encoder_remaining_heads`, their original numbers) and of FFN units,
-switches for whole attention and FFN blocks, and its own convolution widths.
+(arXiv 2305.17651) uses lists with one value per layer for the number of heads (for WavLM,
+`encoder_remaining_heads` lists the original indices of the remaining heads) and of FFN units,
+switches for whole attention and FFN blocks, and other convolution widths.
 
-The format does not tell HuBERT from wav2vec2, whose forward passes are the same: both come out as
-`hubert`. In a padded batch torchaudio counts the frames of all families by the convolutions, so
-that is what `padding="fairseq"` does for these files.
+The format does not distinguish HuBERT from wav2vec2, whose forward passes are the same: both are
+imported as `hubert`. torchaudio computes the frames of a padded batch from the convolutions for all
+families, so `padding="fairseq"` does the same for these files.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ...common.errors import InputError
+from ...common.model_errors import first_mistake
 from ..head import CTCHead
 from ..shape import (
     ConvShape,
@@ -33,13 +34,14 @@ from ..shape import (
     check_counts,
 )
 from .imported import ImportedCheckpoint, ctc_head
-from .reading import tensors_only
+from .reading import first_line, tensors_only
+from .registry import Importer, Source, register_importer
 
 _log = logging.getLogger(__name__)
 
 _DEFAULT_CONVS = [(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512, 2, 2)] * 2
 
-# Gates of a DPHuBERT model that is still being pruned.
+# Settings that are on while DPHuBERT is still pruning a model.
 _GATES = (
     "extractor_prune_conv_channels",
     "encoder_prune_attention_heads",
@@ -49,13 +51,18 @@ _GATES = (
 )
 
 
-def recognise(content: dict[str, Any]) -> bool:
+def recognise(source: Source) -> bool:
     """Say whether a file's top level is that of this format."""
-    return {"config", "state_dict"} <= set(content)
+    return not source.is_folder and {"config", "state_dict"} <= set(source.content)
 
 
-def read_content(content: dict[str, Any], path: Path) -> ImportedCheckpoint:
-    """Translate a file's content; InputError where it is no model of this format."""
+def read(source: Source) -> ImportedCheckpoint:
+    """Translate a file's content.
+
+    Raises:
+        InputError: it does not describe a model of this format, or the model still has its gates.
+    """
+    path, content = source.path, source.content
     config = content["config"]
     if not isinstance(config, dict) or "encoder_embed_dim" not in config:
         raise InputError(
@@ -65,8 +72,8 @@ def read_content(content: dict[str, Any], path: Path) -> ImportedCheckpoint:
     gates = [name for name in _GATES if config.get(name)]
     if gates:
         raise InputError(
-            f"{path}: {gates[0]} is on, so its gates are still in it; prune it first (DPHuBERT's "
-            "prune.py)"
+            f"{path}: {gates[0]} is on, so the model still contains gates; remove them first by "
+            "DPHuBERT's prune.py"
         )
     tensors = tensors_only(content["state_dict"], f"{path}: its state_dict")
     try:
@@ -74,7 +81,7 @@ def read_content(content: dict[str, Any], path: Path) -> ImportedCheckpoint:
     except KeyError as error:
         raise InputError(f"{path}: its `config` has no {error}") from error
     except (TypeError, ValueError, IndexError, ArithmeticError) as error:
-        reason = " ".join(str(error).split())
+        reason = first_mistake(error) if isinstance(error, ValueError) else first_line(error)
         raise InputError(f"{path}: its `config` describes no possible model: {reason}") from error
     mask = _feature_mask(tensors)
     head = _head(tensors, content.get("labels"), path)
@@ -92,6 +99,11 @@ def read_content(content: dict[str, Any], path: Path) -> ImportedCheckpoint:
         files=(path,),
         head=head,
     )
+
+
+register_importer(
+    Importer("a torchaudio or DPHuBERT file with `config` and `state_dict`", recognise, read)
+)
 
 
 def _shape(config: dict[str, Any]) -> EncoderShape:
@@ -145,7 +157,7 @@ def _layer(config: dict[str, Any], index: int, size: int) -> LayerShape:
     if "encoder_remaining_heads" in config:
         originals = sorted(config["encoder_remaining_heads"][index])
     else:
-        # DPHuBERT does not store which heads are left; without WavLM's biases it does not matter.
+        # DPHuBERT does not store which heads remain. Only WavLM's biases depend on it.
         heads = _of_layer(config["encoder_num_heads"], index)
         check_counts(1, max(heads, 1))
         originals = list(range(heads))
@@ -165,7 +177,7 @@ def _of_layer(value: Any, index: int) -> Any:
 
 
 def _feature_mask(tensors: dict[str, Tensor]) -> Tensor | None:
-    """Take DPHuBERT's soft mask of the last convolution out; None where it changes nothing."""
+    """Remove DPHuBERT's soft mask of the last convolution; return None if it is all ones."""
     mask = tensors.pop("feature_extractor.dummy_weight", None)
     return None if mask is None or torch.equal(mask, torch.ones_like(mask)) else mask
 
@@ -176,8 +188,8 @@ def _head(tensors: dict[str, Tensor], labels: Any, path: Path) -> CTCHead | None
         return None
     if labels is None:
         warnings.warn(
-            f"{path} has a CTC head (`aux`) without symbols, so the head is left out; a list "
-            "`labels` in the file, the blank first, would keep it",
+            f"{path} has a CTC head (`aux`) without symbols, so it is not imported; to keep it, "
+            "add a list `labels` to the file, with the blank first",
             stacklevel=2,
         )
         return None
@@ -187,7 +199,7 @@ def _head(tensors: dict[str, Tensor], labels: Any, path: Path) -> CTCHead | None
 
 
 def _rename(name: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
-    """Return our names of one of torchaudio's tensors; WavLM's packed projections become three."""
+    """Rename one of torchaudio's tensors; WavLM's packed projections are split into three."""
     name = name.removeprefix("model.")
     name = re.sub(r"^encoder\.feature_projection\.", "feature_projection.", name)
     name = re.sub(r"^encoder\.transformer\.", "encoder.", name)
@@ -206,14 +218,15 @@ def _rename(name: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
 def _complete(
     tensors: dict[str, Tensor], shape: EncoderShape, index: int, layer: LayerShape
 ) -> None:
-    """Cut WavLM's gates to the heads that are left, and fill in what whole pruned blocks lack."""
+    """Reduce WavLM's gates to the remaining heads, and add empty tensors for pruned blocks."""
     attention = f"encoder.layers.{index}.attention."
     if shape.relative_position is not None:
         gates = attention + "gru_rel_pos_const"
         if gates in tensors and tensors[gates].shape[1] == shape.original_heads:
             tensors[gates] = tensors[gates][:, [head.original for head in layer.heads]]
         if index == 0 and not layer.heads:
-            # DPHuBERT loses the table with layer 0's attention, and all layers their biases.
+            # DPHuBERT removes the table together with layer 0's attention, so that no layer has a
+            # bias any more; a table of zeros does the same.
             tensors.setdefault(
                 attention + "rel_attn_embed.weight",
                 torch.zeros(shape.relative_position.buckets, shape.original_heads),

@@ -1,4 +1,4 @@
-"""The CTC head of a folder of transformers, and the vocabulary beside it."""
+"""The CTC head of a transformers folder, with its vocabulary."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from .reading import read_json
 def read_head(
     heads: dict[str, Tensor], config: dict[str, Any], hidden: int, folder: Path
 ) -> CTCHead | None:
-    """Return the head with its vocabulary; None where the folder has either not.
+    """Return the head with its vocabulary, or None if the folder lacks one of them.
 
     Args:
-        heads: what `lm_head` holds, empty for models without.
-        config: the folder's config.json.
+        heads: tensors of `lm_head`; empty for models without a head.
+        config: content of config.json.
         hidden: width of the encoder.
-        folder: where vocab.json stands.
+        folder: folder of vocab.json.
 
     Raises:
-        InputError: head, vocabulary and configuration do not fit each other.
+        InputError: head, vocabulary and configuration contradict each other.
     """
     if not heads:
         return None
@@ -34,7 +34,7 @@ def read_head(
         raise InputError(f"{folder}: lm_head has {sorted(heads)} instead of weight and bias")
     if not (folder / "vocab.json").is_file():
         warnings.warn(
-            f"{folder} has a CTC head but no vocab.json, so the head is left out", stacklevel=2
+            f"{folder} has a CTC head but no vocab.json, so the head is not imported", stacklevel=2
         )
         return None
     vocabulary = _vocabulary(folder, len(heads["bias"]))
@@ -48,19 +48,19 @@ def read_head(
     if heads["weight"].shape != expected:
         raise InputError(
             f"{folder}: tensor lm_head.weight has shape {list(heads['weight'].shape)} where "
-            f"{list(expected)} is due"
+            f"{list(expected)} is expected"
         )
     return ctc_head(heads["weight"], heads["bias"], vocabulary, blank)
 
 
 def _vocabulary(folder: Path, size: int) -> tuple[str, ...]:
-    """Return the symbols by number, of `vocab.json` and `added_tokens.json` together."""
+    """Return the symbols of `vocab.json` and `added_tokens.json`, in the order of their indices."""
     numbers = read_json(folder / "vocab.json")
     if (folder / "added_tokens.json").is_file():
         numbers.update(read_json(folder / "added_tokens.json"))
     if not all(isinstance(number, int) for number in numbers.values()):
         raise InputError(
-            f"{folder}/vocab.json is no plain table from symbol to number (several languages?)"
+            f"{folder}/vocab.json is not a table from symbols to indices (several languages?)"
         )
     symbols = {number: symbol for symbol, number in numbers.items()}
     if sorted(symbols) != list(range(size)) or len(symbols) != len(numbers):

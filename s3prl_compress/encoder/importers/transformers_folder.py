@@ -1,8 +1,8 @@
-"""Folders that transformers wrote: HuBERT, wav2vec2 and WavLM, bare or with a head.
+"""Importer for transformers folders of HuBERT, wav2vec2 and WavLM, with or without a head.
 
-The parameter names are ours already; what is done here is to turn `config.json` into a shape,
-to put the prefix and the heads away, and to refuse whatever the forward pass does not know.
-transformers itself is not imported.
+Parameter names are the same here and there. This module turns `config.json` into a shape, strips
+prefix and heads, and refuses settings that the forward pass does not implement. It does not import
+transformers.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ from typing import Any, Literal, cast
 from torch import Tensor
 
 from ...common.errors import InputError
+from ...common.model_errors import first_mistake
 from ..model import TRANSFORMERS_EPS
 from ..provenance import EXPORT_MARK
 from ..shape import ConvShape, EncoderShape, PositionConvShape, RelativePositionShape, dense_layer
-from .imported import ImportedCheckpoint, sizes_fit
+from .imported import ImportedCheckpoint, checked_head_size
 from .reading import read_json, read_pickle, read_safetensors, tensors_only
+from .registry import Importer, Source, register_importer
 from .transformers_ctc import read_head
 
 _log = logging.getLogger(__name__)
 
 FAMILIES = ("hubert", "wav2vec2", "wavlm")
 
-# transformers' defaults for fields that an old config.json may lack.
+# transformers' defaults for fields that may be missing in an old config.json.
 _DEFAULTS: dict[str, Any] = {
     "hidden_size": 768,
     "num_hidden_layers": 12,
@@ -44,7 +46,7 @@ _DEFAULTS: dict[str, Any] = {
     "max_bucket_distance": 800,
 }
 
-# Fields that change the forward pass, with the one value that this package computes.
+# Fields that change the forward pass, with the only value that this package supports.
 _SUPPORTED: dict[str, Any] = {
     "hidden_act": "gelu",
     "feat_extract_activation": "gelu",
@@ -66,7 +68,7 @@ _DROPPED_HEADS = (
     "layer_weights",
     "tdnn",
     "objective",
-    "feature_extractor",  # ForXVector's; the encoder's own stands behind the family's prefix
+    "feature_extractor",  # ForXVector's; the encoder's own follows the family's prefix
 )
 
 _WEIGHTS = (
@@ -77,18 +79,19 @@ _WEIGHTS = (
 )
 
 
-def read_folder(folder: Path) -> ImportedCheckpoint:
+def recognise(source: Source) -> bool:
+    """Say whether a folder's `config.json` is that of one of the three families."""
+    return source.is_folder and source.content.get("model_type") in FAMILIES
+
+
+def read(source: Source) -> ImportedCheckpoint:
     """Read a folder of transformers.
 
     Raises:
-        InputError: another kind of model, a field that is not supported, or broken files.
+        InputError: a field of the configuration is not supported, or a file is broken.
     """
-    config = read_json(folder / "config.json")
-    family = config.get("model_type")
-    if family not in FAMILIES:
-        raise InputError(
-            f"{folder}/config.json: model_type is {family!r}; supported are {', '.join(FAMILIES)}"
-        )
+    folder, config = source.path, source.content
+    family: str = config["model_type"]
     shape = _shape(config, folder / "config.json")
     tensors, files = _read_weights(folder)
     tensors, heads = _without_prefix(tensors, family)
@@ -107,13 +110,21 @@ def read_folder(folder: Path) -> ImportedCheckpoint:
     )
 
 
+register_importer(
+    Importer(
+        f"a transformers folder or hub id of a {', '.join(FAMILIES[:-1])} or {FAMILIES[-1]} model",
+        recognise,
+        read,
+    )
+)
+
+
 def _shape(config: dict[str, Any], path: Path) -> EncoderShape:
     for field, supported in _SUPPORTED.items():
         value = config.get(field, supported)
         if (value or supported) != supported or (supported is True and value is False):
             raise InputError(
-                f"{path}: {field} is {value!r}, which this package cannot compute "
-                f"(only {supported!r})"
+                f"{path}: {field} is {value!r}, which is not supported (only {supported!r})"
             )
     value = {name: config.get(name, default) for name, default in _DEFAULTS.items()}
     convs = [value[name] for name in ("conv_dim", "conv_kernel", "conv_stride")]
@@ -127,7 +138,7 @@ def _shape(config: dict[str, Any], path: Path) -> EncoderShape:
             "'layer'"
         )
     hidden, heads = value["hidden_size"], value["num_attention_heads"]
-    head_size = sizes_fit(hidden, heads, value["num_hidden_layers"], str(path))
+    head_size = checked_head_size(hidden, heads, value["num_hidden_layers"], str(path))
     try:
         return EncoderShape(
             family=config["model_type"],
@@ -157,23 +168,22 @@ def _shape(config: dict[str, Any], path: Path) -> EncoderShape:
             * value["num_hidden_layers"],
         )
     except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} describes no possible model: {reason}") from error
+        raise InputError(f"{path} describes no possible model: {first_mistake(error)}") from error
 
 
 def _read_weights(folder: Path) -> tuple[dict[str, Tensor], tuple[Path, ...]]:
-    found = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
-    if found is None:
+    index = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
+    if index is None:
         raise InputError(f"{folder} has no weights; looked for {', '.join(_WEIGHTS)}")
-    files = (found,)
-    if found.suffix == ".json":
-        shards = read_json(found).get("weight_map", {}).values()
+    files = (index,)
+    if index.suffix == ".json":
+        shards = read_json(index).get("weight_map", {}).values()
         if any(Path(shard).name != shard for shard in shards):
-            raise InputError(f"{found} names files outside of its folder")
+            raise InputError(f"{index} names files outside its folder")
         files = tuple(folder / shard for shard in sorted(set(shards)))
         missing = [path.name for path in files if not path.is_file()]
         if missing or not files:
-            raise InputError(f"{found}: the weights file {missing or '(none listed)'} is missing")
+            raise InputError(f"{index}: the weights file {missing or '(none listed)'} is missing")
     tensors: dict[str, Tensor] = {}
     for path in files:
         if path.suffix == ".safetensors":
@@ -186,7 +196,7 @@ def _read_weights(folder: Path) -> tuple[dict[str, Tensor], tuple[Path, ...]]:
 def _without_prefix(
     tensors: dict[str, Tensor], family: str
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the encoder's tensors under their bare names, and those of a CTC head."""
+    """Split the tensors into the encoder's and a CTC head's, both without prefix."""
     prefix = f"{family}."
     if not any(name.startswith(prefix) for name in tensors):
         return tensors, {}
@@ -201,14 +211,14 @@ def _without_prefix(
         elif name.split(".")[0] in _DROPPED_HEADS:
             dropped.append(name)
         else:
-            inner[name] = tensor  # left for the strict check to name
+            inner[name] = tensor  # the strict check will name it
     if dropped:
-        _log.debug("heads left out: %s", ", ".join(dropped))
+        _log.debug("heads not imported: %s", ", ".join(dropped))
     return inner, heads
 
 
 def _weight_norm_name(name: str) -> str:
-    """Translate the names that `torch.nn.utils.weight_norm` gave before torch 2."""
+    """Translate the names of `torch.nn.utils.weight_norm` before torch 2."""
     for old, new in (("weight_g", "original0"), ("weight_v", "original1")):
         if name.endswith(f"conv.{old}"):
             return name.removesuffix(old) + f"parametrizations.weight.{new}"
@@ -216,14 +226,14 @@ def _weight_norm_name(name: str) -> str:
 
 
 def _normalize_eps(config: dict[str, Any]) -> float:
-    """Return the eps that an export of ours states, which transformers itself does not read."""
+    """Return the eps stored by an export of this package, which transformers itself ignores."""
     history = config.get(EXPORT_MARK)
     eps = history.get("normalize_eps") if isinstance(history, dict) else None
     return float(eps) if isinstance(eps, int | float) and eps > 0 else TRANSFORMERS_EPS
 
 
 def _normalize(config: dict[str, Any], folder: Path) -> bool | None:
-    """Return what the folder says of normalisation; transformers 5 nests it one level deeper."""
+    """Return `do_normalize`, which transformers 5 nests one level deeper; None if it is missing."""
     places: list[dict[str, Any]] = []
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...common.errors import InputError
+from ...common.model_errors import first_mistake
 from .corpus import CARD_FILE
 
 
@@ -37,7 +38,7 @@ def read_card(root: Path, task: str) -> CorpusCard:
     try:
         card = CorpusCard.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = first_mistake(error) if isinstance(error, ValidationError) else error.strerror
         raise InputError(f"{path}: no corpus card of this version ({reason})") from error
     if card.task != task:
         raise InputError(

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from ...audio.clips import SAMPLING_RATE, check_audio
 from ...common.errors import InputError
 from ...common.faults import Faults
+from ...common.model_errors import first_mistake
 from ..base.card import read_card
 from ..base.corpus import CARD_FILE, Corpus, Item, Split, check_classes_differ, progress
 
@@ -221,7 +222,7 @@ def read_labels(path: Path) -> LabelFile:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = first_mistake(error)
         raise InputError(f"{path}: no list of labels as s3prl reads it ({reason})") from error
 
 

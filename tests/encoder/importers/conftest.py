@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ...support.peers import peers, small_shape
+from ...support.baselines import baselines, small_shape
 from .files import transformers_folder
 
 
@@ -14,5 +14,5 @@ from .files import transformers_folder
 def folder(tmp_path: Path) -> Path:
     """A HuBERT folder that says it does not normalise."""
     return transformers_folder(
-        tmp_path / "hubert", peers.transformers_model(small_shape("hubert", False))
+        tmp_path / "hubert", baselines.transformers_model(small_shape("hubert", False))
     )

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from s3prl_compress.common.errors import InputError
-from s3prl_compress.encoder.importers import import_foreign
+from s3prl_compress.encoder.importers import import_checkpoint
 
-from ...support.peers import peers, small_shape
+from ...support.baselines import baselines, small_shape
 
 
 def transformers_folder(folder: Path, model: nn.Module, **saving: Any) -> Path:
@@ -43,7 +43,7 @@ def to_pickle(folder: Path, weights: dict[str, Tensor]) -> None:
 
 def refused(source: Path | str, *words: str) -> str:
     with pytest.raises(InputError) as caught:
-        import_foreign(source)
+        import_checkpoint(source)
     message = str(caught.value)
     assert "\n" not in message
     for word in (*words, Path(source).name):
@@ -78,7 +78,7 @@ def torchaudio_model(large: bool, wavlm: bool, **changes: Any) -> tuple[dict[str
         **changes,
     }
     model = (wavlm_model if wavlm else wav2vec2_model)(**config).eval()
-    peers.randomise(model)
+    baselines.randomise(model)
     return config | {"normalize_waveform": False}, model
 
 

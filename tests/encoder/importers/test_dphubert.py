@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from s3prl_compress.encoder import load
 
-from ...support.peers import TOLERANCE, noise, peers, states_of
+from ...support.baselines import TOLERANCE, baselines, noise, states_of
 from .files import refused, torchaudio_model, torchaudio_states
 
 KEPT = ([0, 3], [1])  # heads of either layer
@@ -91,7 +91,7 @@ def test_dphubert_files(large: bool, wavlm: bool, tmp_path: Path) -> None:
         assert [head.original for head in encoder.shape.layers[0].heads] == [0, 3]
     waveforms = noise(40_000)
     theirs = torchaudio_states(model, waveforms[0])
-    assert peers.largest_difference(states_of(encoder, waveforms)[1:], theirs) <= TOLERANCE
+    assert baselines.largest_difference(states_of(encoder, waveforms)[1:], theirs) <= TOLERANCE
 
     mask = torch.linspace(0.2, 1.0, 56)
     tensors["feature_extractor.dummy_weight"] = mask
@@ -102,7 +102,7 @@ def test_dphubert_files(large: bool, wavlm: bool, tmp_path: Path) -> None:
     encoder = load(path)
     assert encoder.shape.feature_scale
     theirs = torchaudio_states(model, waveforms[0])
-    assert peers.largest_difference(states_of(encoder, waveforms)[1:], theirs) <= TOLERANCE
+    assert baselines.largest_difference(states_of(encoder, waveforms)[1:], theirs) <= TOLERANCE
     torch.save(
         content | {"config": content["config"] | {"encoder_prune_attention_layer": True}}, path
     )
@@ -147,4 +147,4 @@ def test_dphubert_files_without_whole_blocks(wavlm: bool, layer: int, tmp_path: 
     assert encoder.shape.layers[1 - layer].ffn == 0
     waveforms = noise(20_000)
     theirs = torchaudio_states(model, waveforms[0])
-    assert peers.largest_difference(states_of(encoder, waveforms)[1:], theirs) <= TOLERANCE
+    assert baselines.largest_difference(states_of(encoder, waveforms)[1:], theirs) <= TOLERANCE

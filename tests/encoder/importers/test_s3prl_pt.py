@@ -12,7 +12,7 @@ from s3prl_compress.encoder import load
 from s3prl_compress.encoder.importers.s3prl_pt import our_name, parse_convs
 from s3prl_compress.s3prl_bridge.compat import apply_patches
 
-from ...support.peers import TOLERANCE, noise, peers, small_shape, states_of
+from ...support.baselines import TOLERANCE, baselines, noise, small_shape, states_of
 from .files import refused
 
 
@@ -21,18 +21,18 @@ from .files import refused
 def test_s3prl_files_without_a_projection(family: str, tmp_path: Path) -> None:
     apply_patches()
     shape = small_shape(family, False, conv_widths=(24,) * 6 + (48,))
-    path = peers.s3prl_file(shape, tmp_path / "model.pt")
+    path = baselines.s3prl_file(shape, tmp_path / "model.pt")
     encoder = load(path, padding="fairseq")
     assert encoder.shape == shape.model_copy(update={"projection": False})
     waveforms = noise(6_000, 4_500)
-    theirs = peers.s3prl_states(peers.s3prl_expert(family, path), waveforms)
-    assert peers.largest_difference(states_of(encoder, waveforms), theirs) <= TOLERANCE
+    theirs = baselines.s3prl_states(baselines.s3prl_expert(family, path), waveforms)
+    assert baselines.largest_difference(states_of(encoder, waveforms), theirs) <= TOLERANCE
 
 
 @pytest.mark.s3prl
 def test_s3prl_files_that_are_wrong(tmp_path: Path) -> None:
     apply_patches()
-    path = peers.s3prl_file(small_shape("wavlm", False), tmp_path / "model.pt")
+    path = baselines.s3prl_file(small_shape("wavlm", False), tmp_path / "model.pt")
     content = torch.load(path, weights_only=True)
     for fields, words in (
         ({"gru_rel_pos": False}, ("gru_rel_pos",)),

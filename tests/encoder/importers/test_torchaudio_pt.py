@@ -11,7 +11,7 @@ import torch
 
 from s3prl_compress.encoder import load, save
 
-from ...support.peers import TOLERANCE, noise, peers, small_shape, states_of
+from ...support.baselines import TOLERANCE, baselines, noise, small_shape, states_of
 from .files import little_memory, refused, torchaudio_model, torchaudio_states
 
 
@@ -26,7 +26,7 @@ def test_torchaudio_files(large: bool, wavlm: bool, tmp_path: Path) -> None:
     assert encoder.shape == expected.model_copy(update={"padded_frames": "convolutions"})
     waveforms = noise(40_000)
     theirs = torchaudio_states(model, waveforms[0])
-    assert peers.largest_difference(states_of(encoder, waveforms)[1:], theirs) <= TOLERANCE
+    assert baselines.largest_difference(states_of(encoder, waveforms)[1:], theirs) <= TOLERANCE
 
 
 def test_torchaudio_files_that_lack_something(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_torchaudio_padded_batches(large: bool, tmp_path: Path) -> None:
     assert counts.tolist() == lengths.tolist() == [49, 46, 1]
     for row, count in enumerate(counts.tolist()):
         own = slice(row, row + 1), slice(count)
-        assert peers.largest_difference([states[-1][own]], [theirs[own]]) <= TOLERANCE
+        assert baselines.largest_difference([states[-1][own]], [theirs[own]]) <= TOLERANCE
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_repeated_number_is_no_tensor_of_weights(tmp_path: Path) -> None:
     name = "encoder.feature_projection.projection.weight"
     state[name] = torch.ones(1).expand_as(state[name])
     torch.save({"config": config, "state_dict": state}, tmp_path / "model.pth")
-    refused(tmp_path / "model.pth", name, "larger than what is stored")
+    refused(tmp_path / "model.pth", name, "more elements than are stored")
 
 
 def test_torchaudio_head_needs_labels(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_torchaudio_head_needs_labels(tmp_path: Path) -> None:
     path = tmp_path / "model.pth"
     content = {"config": config, "state_dict": model.state_dict()}
     torch.save(content, path)
-    with pytest.warns(UserWarning, match="left out"):
+    with pytest.warns(UserWarning, match="not imported"):
         assert load(path).head is None
     torch.save(content | {"labels": ["-", "a"]}, path)
     refused(path, "2 labels", "3 outputs")
@@ -116,4 +116,4 @@ def test_torchaudio_head_needs_labels(tmp_path: Path) -> None:
     with torch.no_grad():
         ours = encoder.head(encoder([waveform])[0][-1])
         theirs = model(waveform[None])[0]
-    assert peers.largest_difference([ours], [theirs]) <= TOLERANCE
+    assert baselines.largest_difference([ours], [theirs]) <= TOLERANCE

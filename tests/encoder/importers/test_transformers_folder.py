@@ -16,7 +16,7 @@ from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import fingerprint, load, save
 from s3prl_compress.s3prl_bridge.compat import apply_patches
 
-from ...support.peers import TOLERANCE, noise, peers, small_shape, states_of
+from ...support.baselines import TOLERANCE, baselines, noise, small_shape, states_of
 from .files import edit_json, little_memory, refused, to_pickle, transformers_folder, weights_of
 
 SYMBOLS = {"<pad>": 2, "a": 0, "|": 1, "b": 3}
@@ -45,12 +45,12 @@ def test_legacy_bin_with_old_weight_norm_names_in_half_precision(folder: Path) -
         old[name] = weight
     assert any(name.endswith("weight_g") for name in old)
     to_pickle(folder, old)
-    assert peers.largest_difference(states_of(load(folder), noise(5_000)), expected) == 0.0
+    assert baselines.largest_difference(states_of(load(folder), noise(5_000)), expected) == 0.0
 
     torch.save({name: weight.half() for name, weight in old.items()}, folder / "pytorch_model.bin")
     encoder = load(folder)
     assert {weight.dtype for weight in encoder.state_dict().values()} == {torch.float32}
-    assert peers.largest_difference(states_of(encoder, noise(5_000)), expected) < 0.02
+    assert baselines.largest_difference(states_of(encoder, noise(5_000)), expected) < 0.02
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -68,7 +68,7 @@ def test_sharded_weights(legacy: bool, folder: Path) -> None:
         places |= {name: shard for name, _ in part}
     index = folder / f"{stem}.{ending}.index.json"
     index.write_text(json.dumps({"weight_map": places}))
-    assert peers.largest_difference(states_of(load(folder), noise(5_000)), expected) == 0.0
+    assert baselines.largest_difference(states_of(load(folder), noise(5_000)), expected) == 0.0
 
     (folder / f"{stem}-00002-of-00002.{ending}").unlink()
     with pytest.raises(InputError, match=r"00002-of-00002.* is missing"):
@@ -77,7 +77,7 @@ def test_sharded_weights(legacy: bool, folder: Path) -> None:
 
 @pytest.mark.parametrize("family", ["hubert", "wav2vec2", "wavlm"])
 def test_ctc_folders_keep_head_and_vocabulary(family: str, tmp_path: Path) -> None:
-    model = peers.transformers_model(
+    model = baselines.transformers_model(
         small_shape(family, True), "ForCTC", vocab_size=4, pad_token_id=2
     )
     folder = transformers_folder(tmp_path, model)
@@ -92,15 +92,15 @@ def test_ctc_folders_keep_head_and_vocabulary(family: str, tmp_path: Path) -> No
     with torch.no_grad():
         theirs = model(waveform[None]).logits
         ours = encoder.head(encoder([waveform])[0][-1])
-    assert peers.largest_difference([ours], [theirs]) <= TOLERANCE
+    assert baselines.largest_difference([ours], [theirs]) <= TOLERANCE
 
 
 def test_ctc_vocabularies_that_do_not_fit(tmp_path: Path) -> None:
-    model = peers.transformers_model(
+    model = baselines.transformers_model(
         small_shape("wav2vec2", False), "ForCTC", vocab_size=4, pad_token_id=2
     )
     folder = transformers_folder(tmp_path, model)
-    with pytest.warns(UserWarning, match=r"no vocab\.json.*left out"):
+    with pytest.warns(UserWarning, match=r"no vocab\.json.*not imported"):
         assert load(folder).head is None
     (folder / "vocab.json").write_text(json.dumps({"a": 0, "b": 1}))
     refused(folder, "vocab.json", "2 symbols", "4 outputs")
@@ -109,7 +109,7 @@ def test_ctc_vocabularies_that_do_not_fit(tmp_path: Path) -> None:
     assert head is not None
     assert head.vocabulary == ("a", "b", "<s>", "</s>")
     (folder / "vocab.json").write_text(json.dumps({"eng": {"a": 0}}))
-    refused(folder, "vocab.json", "no plain table")
+    refused(folder, "vocab.json", "not a table")
     (folder / "vocab.json").write_text(json.dumps(SYMBOLS | {"b": 1}))
     (folder / "added_tokens.json").unlink()
     refused(folder, "vocab.json")
@@ -122,19 +122,19 @@ def test_ctc_vocabularies_that_do_not_fit(tmp_path: Path) -> None:
 def test_other_heads_are_left_out(
     kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model = peers.transformers_model(small_shape("wav2vec2", False), kind)
+    model = baselines.transformers_model(small_shape("wav2vec2", False), kind)
     folder = transformers_folder(tmp_path, model)
     with caplog.at_level(logging.DEBUG, "s3prl_compress"):
         encoder = load(folder)
-    left_out = next(record.message for record in caplog.records if "left out" in record.message)
+    left_out = next(record.message for record in caplog.records if "not imported" in record.message)
     assert ("quantizer.codevectors" if kind == "ForPreTraining" else "projector") in left_out
     waveforms = noise(5_000)
-    theirs = peers.transformers_states(model.wav2vec2, waveforms[0])
-    assert peers.largest_difference(states_of(encoder, waveforms), theirs) <= TOLERANCE
+    theirs = baselines.transformers_states(model.wav2vec2, waveforms[0])
+    assert baselines.largest_difference(states_of(encoder, waveforms), theirs) <= TOLERANCE
 
 
 def test_models_without_a_mask_embedding(tmp_path: Path) -> None:
-    model = peers.transformers_model(
+    model = baselines.transformers_model(
         small_shape("hubert", False), mask_time_prob=0.0, mask_feature_prob=0.0
     )
     assert "masked_spec_embed" not in model.state_dict()
@@ -184,7 +184,7 @@ def test_missing_extra_misshapen_and_broken_tensors(folder: Path) -> None:
 def test_truncated_files_and_missing_weights(folder: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    assert "model.safetensors" in refused(folder, "broken")
+    assert "model.safetensors" in refused(folder, "damaged")
     weights.unlink()
     refused(folder, "no weights", "pytorch_model.bin")
     (folder / "config.json").write_text("{")
@@ -234,23 +234,23 @@ def test_normalisation_of_quiet_audio_is_that_of_the_origin(
     (wave,) = noise(6_000)
     wave = loudness * wave / wave.square().mean().sqrt()
     shape = small_shape("hubert", True)
-    model = peers.transformers_model(shape)
+    model = baselines.transformers_model(shape)
     folder = transformers_folder(tmp_path / "large", model)
     (folder / "preprocessor_config.json").write_text(json.dumps({"do_normalize": True}))
     extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
     values = extractor(wave.numpy(), sampling_rate=16_000, return_tensors="pt").input_values[0]
-    theirs = peers.transformers_states(model, values)
+    theirs = baselines.transformers_states(model, values)
     ours = load(folder)
-    assert peers.largest_difference(states_of(ours, [wave]), theirs) <= TOLERANCE
+    assert baselines.largest_difference(states_of(ours, [wave]), theirs) <= TOLERANCE
     # Behind a checkpoint of ours, too.
     again = load(save(ours, tmp_path / "ours"))
     assert fingerprint(again) == fingerprint(ours)
-    assert peers.largest_difference(states_of(again, [wave]), theirs) <= TOLERANCE
+    assert baselines.largest_difference(states_of(again, [wave]), theirs) <= TOLERANCE
 
     apply_patches()
-    path = peers.s3prl_file(shape, tmp_path / "large.pt", normalize=True)
-    theirs = peers.s3prl_states(peers.s3prl_expert("hubert", path), [wave])
-    assert peers.largest_difference(states_of(load(path), [wave]), theirs) <= TOLERANCE
+    path = baselines.s3prl_file(shape, tmp_path / "large.pt", normalize=True)
+    theirs = baselines.s3prl_states(baselines.s3prl_expert("hubert", path), [wave])
+    assert baselines.largest_difference(states_of(load(path), [wave]), theirs) <= TOLERANCE
 
 
 @pytest.mark.parametrize(

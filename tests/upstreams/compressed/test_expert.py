@@ -105,8 +105,8 @@ def test_wrong_input_is_said_in_one_line(folder: Path, tmp_path: Path) -> None:
         _expert(folder, "zeros")
     file = tmp_path / "wrong.yaml"
     for content, message in (
-        ("padding: zeros", "padding: Input should be 'independent' or 'fairseq'"),
-        ("normalize: 3", "normalize: Input should be a valid boolean"),
+        ("padding: zeros", "padding: must be 'independent' or 'fairseq'"),
+        ("normalize: 3", "normalize: must be a valid boolean"),
         ("paddin: fairseq", "paddin: no such key; there are padding, normalize"),
         ("fairseq", "`key: value` lines"),
         ("[", "not YAML"),
@@ -124,7 +124,7 @@ def test_options_that_do_not_exist_are_refused(folder: Path) -> None:
 
     with pytest.raises(InputError, match="no option paddding; there are ckpt, model_config"):
         S3PRLUpstream("compressed", str(folder), extra_conf={"paddding": "fairseq"})
-    with pytest.raises(InputError, match="upstream compressed: padding: Input should be"):
+    with pytest.raises(InputError, match="upstream compressed: padding: must be"):
         _expert(folder, padding="zeros")
     upstream = S3PRLUpstream("compressed", str(folder), extra_conf={"normalize": True})
     assert upstream.upstream.encoder.normalize is True
@@ -154,11 +154,11 @@ def test_every_state_stands_under_its_own_name_as_in_s3prls_upstreams(
 @pytest.mark.parametrize("large", [False, True])
 def test_clips_below_one_frame_are_s3prls_own(family: str, large: bool, tmp_path: Path) -> None:
     """With its normalisation before the padding, and its masks."""
-    from tests.support.peers import peers, small_shape
+    from tests.support.baselines import baselines, small_shape
 
-    path = peers.s3prl_file(small_shape(family, large), tmp_path / "s3prl.pt", normalize=large)
-    waves = peers.noise(16_000, 300, 399, 20)
-    theirs = peers.s3prl_states(peers.s3prl_expert(family, path), waves)
+    path = baselines.s3prl_file(small_shape(family, large), tmp_path / "s3prl.pt", normalize=large)
+    waves = baselines.noise(16_000, 300, 399, 20)
+    theirs = baselines.s3prl_states(baselines.s3prl_expert(family, path), waves)
     with torch.no_grad():
         ours = _expert(path, padding="fairseq")(waves)["hidden_states"]
     valid = [50, 1, 2, 1]  # frames that are not padding there: ceil(samples / 326)

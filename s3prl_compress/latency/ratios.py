@@ -1,4 +1,4 @@
-"""The few statistics that a measured speed needs: median, spread, and a paired ratio."""
+"""Statistics of measured times: median, interquartile range, and the ratio of paired times."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy
 
 NOISY = 0.10
-"""Interquartile range over median above which a measurement is called noisy."""
+"""Ratio of interquartile range and median above which a measurement is called noisy."""
 
 
 @dataclass(frozen=True)
 class PairedRatio:
-    """How much faster one thing is than another, from times that were taken in pairs."""
+    """The speed-up of one side over another, from times measured in pairs."""
 
     ratio: float
-    """Median over the pairs of (the other's time / this one's time)."""
+    """Median over the pairs of (the other side's time / this side's time)."""
     interval: tuple[float, float]
     """Bootstrap interval of that median."""
 
@@ -33,7 +33,7 @@ def interquartile_range(values: Sequence[float]) -> float:
 
 
 def is_noisy(values: Sequence[float]) -> bool:
-    """Tell whether the spread is too wide for a single figure (`torch.utils.benchmark`'s rule)."""
+    """Return whether the spread is too large to report one number (as `torch.utils.benchmark`)."""
     return interquartile_range(values) > NOISY * median(values)
 
 
@@ -48,9 +48,18 @@ def paired_ratio(
     """Return the median of `against / this` over the pairs, with its bootstrap interval.
 
     The percentile bootstrap (Efron, 1979) resamples whole pairs, so that what slows both members
-    of a pair (another process, a lower clock) cancels. The generator is fixed: the same times
-    always give the same interval. Raises `ValueError` for sequences of unequal length or times
-    that are not above zero.
+    of a pair (another process, a lower clock) cancels. The same times always give the same
+    interval, because the seed is fixed.
+
+    Args:
+        this: seconds of this side.
+        against: seconds of the other side, in the same order.
+        confidence: of the interval.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: the sequences are empty or differ in length, or a time is not positive.
     """
     if len(this) != len(against):
         raise ValueError(f"pairs need equal lengths, got {len(this)} and {len(against)}")

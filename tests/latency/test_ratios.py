@@ -4,7 +4,7 @@ import numpy
 import pytest
 import scipy.stats
 
-from s3prl_compress.latency.statistics import interquartile_range, is_noisy, median, paired_ratio
+from s3prl_compress.latency.ratios import interquartile_range, is_noisy, median, paired_ratio
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The peers of `benchmarks/peers.py` (a folder of scripts, no package), small."""
+"""Small shapes, and the module `benchmarks/baselines.py`, which is not in a package."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 from s3prl_compress.encoder import EncoderShape, SpeechEncoder, dense_shape, random_encoder
 
-_PATH = Path(__file__).parents[2] / "benchmarks" / "peers.py"
-_spec = importlib.util.spec_from_file_location("benchmark_peers", _PATH)
+_PATH = Path(__file__).parents[2] / "benchmarks" / "baselines.py"
+_spec = importlib.util.spec_from_file_location("benchmark_baselines", _PATH)
 assert _spec is not None
 assert _spec.loader is not None
-peers = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(peers)
+baselines = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(baselines)
 
 TOLERANCE = 1e-4  # of each state's largest value
 
@@ -41,9 +41,9 @@ def small_shape(family: str, large: bool, **sizes: object) -> EncoderShape:
 def small_encoder(family: str, large: bool, normalize: bool = False) -> SpeechEncoder:
     """An encoder of that shape all of whose weights matter."""
     encoder = random_encoder(small_shape(family, large), normalize=normalize).eval()
-    peers.randomise(encoder)
+    baselines.randomise(encoder)
     return encoder
 
 
-noise = peers.noise
-states_of = peers.states_of
+noise = baselines.noise
+states_of = baselines.states_of

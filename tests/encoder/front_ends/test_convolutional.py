@@ -13,10 +13,10 @@ from torch.func import functional_call
 from torch.nn.utils.parametrizations import weight_norm
 
 from s3prl_compress.encoder import SpeechEncoder
-from s3prl_compress.encoder.front_end import WeightNormedConv
+from s3prl_compress.encoder.front_ends.convolutional import WeightNormedConv
 
-from ..support.peers import noise, states_of
-from .mixed import mixed_encoder
+from ...support.baselines import noise, states_of
+from ..mixed import mixed_encoder
 
 FACTORS = ["parametrizations.weight.original0", "parametrizations.weight.original1"]
 

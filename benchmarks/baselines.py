@@ -1,4 +1,4 @@
-"""Other implementations with random weights, in their own file formats: what parity is shown with.
+"""Baseline implementations (transformers, s3prl) with random weights, for parity checks.
 
 Every function takes a dense `EncoderShape`. `tests/encoder/test_parity.py` uses them at two
 layers, `benchmarks/parity.py` at full depth.
@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from s3prl_compress.encoder import EncoderShape, SpeechEncoder
 
 Run = Any
-"""A function from a list of waveforms to the list of hidden states."""
+"""Maps a list of waveforms to the list of hidden states."""
 
 
 def randomise(model: nn.Module, seed: int = 0) -> None:
-    """Draw all weights anew so that each of them matters.
+    """Redraw all weights so that each of them matters.
 
-    Fresh models have zero biases and nearly uniform attention, behind which mistakes would hide.
+    A newly built model has zero biases and nearly uniform attention, which would hide mistakes.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -30,7 +30,7 @@ def randomise(model: nn.Module, seed: int = 0) -> None:
             if "norm" in name and name.endswith("weight") and weight.dim() == 1:
                 weight.normal_(1.0, 0.1, generator=generator)
             elif name.endswith(("original0", "weight_g")):
-                # Of a weight-normed convolution: the norms of its kernel positions.
+                # The norms of the kernel positions of a weight-normed convolution.
                 weight.uniform_(0.5, 1.0, generator=generator)
             elif name.endswith(("rel_attn_embed.weight", "relative_attention_bias.weight")):
                 weight.normal_(0.0, 1.0, generator=generator)
@@ -73,11 +73,13 @@ def transformers_states(
 ) -> list[Tensor]:
     """Return the L + 1 hidden states [1, frames, hidden] of one utterance.
 
-    masks: True where a frame is hidden, [1, frames].
+    The last one is `last_hidden_state`: in transformers 5 the last of `hidden_states` of a large
+    model precedes the final LayerNorm, but in fairseq, s3prl and transformers 4 it follows it.
 
-    The last one is taken from `last_hidden_state`: since transformers 5 the last of
-    `hidden_states` of a Large model stands before the final LayerNorm, in fairseq, s3prl and
-    transformers 4 behind it.
+    Args:
+        model: as `transformers_model` returns it.
+        waveform: [samples].
+        masks: True where a frame is masked, [1, frames].
     """
     with torch.no_grad():
         output = model(waveform[None], mask_time_indices=masks, output_hidden_states=True)
@@ -85,7 +87,7 @@ def transformers_states(
 
 
 def s3prl_file(shape: EncoderShape, path: Path, normalize: bool = False) -> Path:
-    """Write a random model of s3prl's own code as an s3prl-converted `.pt`.
+    """Write a random model of s3prl's own code in the format of an s3prl-converted `.pt`.
 
     `s3prl_compress.s3prl_bridge.compat.apply_patches()` must have been called.
     """
@@ -146,7 +148,7 @@ def s3prl_file(shape: EncoderShape, path: Path, normalize: bool = False) -> Path
 
 
 def s3prl_expert(family: str, path: Path) -> nn.Module:
-    """Return s3prl's own upstream over such a file."""
+    """Return s3prl's own upstream that has loaded such a file."""
     module = importlib.import_module(f"s3prl.upstream.{family}.expert")
     return module.UpstreamExpert(str(path)).eval()
 
@@ -158,7 +160,7 @@ def s3prl_states(expert: nn.Module, waveforms: list[Tensor]) -> list[Tensor]:
 
 
 def largest_difference(ours: list[Tensor], theirs: list[Tensor]) -> float:
-    """Return the largest difference over all states, each relative to its largest value.
+    """Return the largest difference over all states, relative to each state's largest value.
 
     Raises:
         ValueError: the numbers or the sizes of the states differ, or a value is not finite.
@@ -175,7 +177,7 @@ def largest_difference(ours: list[Tensor], theirs: list[Tensor]) -> float:
 
 
 def noise(*lengths: int, seed: int = 0) -> list[Tensor]:
-    """Utterances of these lengths with an offset and a loudness of their own."""
+    """Return utterances of these lengths, each with its own offset and loudness."""
     generator = torch.Generator().manual_seed(seed)
     return [
         0.05 * (number + 1) * (torch.randn(length, generator=generator) + 0.3)
@@ -184,6 +186,6 @@ def noise(*lengths: int, seed: int = 0) -> list[Tensor]:
 
 
 def states_of(encoder: SpeechEncoder, waveforms: list[Tensor]) -> list[Tensor]:
-    """The L + 1 hidden states of a batch."""
+    """Return the L + 1 hidden states of a batch."""
     with torch.no_grad():
         return list(encoder(waveforms)[0])

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from s3prl_compress.common.files import file_atomically, folder_atomically, write_atomically
+
+
+def test_a_file_appears_complete_with_usual_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    with file_atomically(path) as temporary:
+        temporary.write_text("one")
+        assert not path.exists()
+    assert path.read_text() == "one"
+    (tmp_path / "usual").touch()
+    assert path.stat().st_mode == (tmp_path / "usual").stat().st_mode
+    write_atomically(path, "two")
+    assert path.read_text() == "two"
+
+
+@pytest.mark.parametrize("atomically", [file_atomically, folder_atomically])
+def test_a_failure_changes_nothing(tmp_path: Path, atomically) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "a"
+    with atomically(path) as temporary:
+        before = os.stat(temporary).st_ino
+    with pytest.raises(RuntimeError), atomically(path):
+        raise RuntimeError
+    assert path.stat().st_ino == before
+    assert list(tmp_path.iterdir()) == [path]
