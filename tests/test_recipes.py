@@ -11,7 +11,7 @@ from s3prl_compress.encoder import NAMED_SHAPES
 from s3prl_compress.evaluation import TASKS, load_settings
 from s3prl_compress.methods import available
 from s3prl_compress.pretraining.recipe import load_recipe
-from s3prl_compress.suite.recipe import read_suite
+from s3prl_compress.suite.suite_file import read_suite
 from s3prl_compress.tasks.base.task import ENGINES, SHIPPED
 
 FOLDER = Path(s3prl_compress.recipes.__file__).parent

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from s3prl_compress.cli.recipes import Step
 
 from s3prl_compress.cli import app as cli
 from s3prl_compress.cli import compression
-from s3prl_compress.cli.recipes import Step
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.distillation import distill as learned
 from s3prl_compress.encoder import fingerprint, load

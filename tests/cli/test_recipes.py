@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 import s3prl_compress.recipes
+from s3prl_compress.cli.recipes import read_recipe
 
 from s3prl_compress.cli import app as cli
-from s3prl_compress.cli.recipes import read_recipe
 from s3prl_compress.encoder import dense_shape, load, random_encoder, save
 from s3prl_compress.methods import available, check_settings
 
