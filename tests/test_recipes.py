@@ -20,7 +20,7 @@ SUITES = [path for path in FILES if path.parent == FOLDER]
 OF_TASKS = [path for path in FILES if path.parent == FOLDER / "tasks"]
 OF_TRAINING = [path for path in FILES if path.parent == FOLDER / "pretrain"]
 OF_COMPRESSION = [path for path in FILES if path.parent == FOLDER / "compress"]
-"""What they do is tested in tests/commands/test_recipes.py."""
+"""Their behaviour is tested in tests/cli/test_recipes.py."""
 
 
 def test_every_recipe_is_looked_at() -> None:

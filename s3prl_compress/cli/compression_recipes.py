@@ -1,4 +1,4 @@
-"""A recipe for `compress`: a YAML file that says which methods, with which settings."""
+"""Recipes of `compress`: YAML files that name methods and their settings."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ..common.errors import InputError
 from ..common.yaml_files import Location, find_packaged, parse, read_text, validated
 
 
-class Step(BaseModel):
-    """A method and its settings; what is not given has the method's default."""
+class CompressionStep(BaseModel):
+    """A method and its settings; omitted settings have the method's defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -21,21 +21,23 @@ class Step(BaseModel):
     settings: dict[str, Any] = {}
 
 
-class CompressionRecipe(Step):
-    """What `compress --recipe` does: a method, and those for what it made."""
+class CompressionRecipe(CompressionStep):
+    """The content of a recipe: a method, and further methods that are applied to its result."""
 
-    then: tuple[Step, ...] = ()
+    then: tuple[CompressionStep, ...] = ()
 
-    def steps(self) -> tuple[Step, ...]:
-        """Return all methods in their order."""
-        return (Step(method=self.method, settings=self.settings), *self.then)
+    def steps(self) -> tuple[CompressionStep, ...]:
+        """Return all methods in the order in which they are applied."""
+        return (CompressionStep(method=self.method, settings=self.settings), *self.then)
 
 
-def steps_of(method: str | None, then: str | None, recipe: str | None) -> tuple[Step, ...]:
-    """Return the methods that the command line names, itself or by a recipe.
+def resolve_steps(
+    method: str | None, then: str | None, recipe: str | None
+) -> tuple[CompressionStep, ...]:
+    """Return the methods that the command line names, either directly or by a recipe.
 
     Raises:
-        InputError: neither a method nor a recipe, both of them, or a recipe that cannot be used.
+        InputError: neither or both of method and recipe are given, or the recipe is invalid.
     """
     if recipe is not None:
         if method is not None or then is not None:
@@ -43,31 +45,31 @@ def steps_of(method: str | None, then: str | None, recipe: str | None) -> tuple[
         return read_recipe(find_recipe(recipe)).steps()
     if method is None:
         raise InputError(
-            "nothing says how: give --method NAME (see `s3prl-compress ls methods`) or --recipe "
-            "FILE (see `s3prl-compress ls recipes`)"
+            "no method: give --method NAME (see `s3prl-compress ls methods`) or --recipe FILE (see "
+            "`s3prl-compress ls recipes`)"
         )
-    return tuple(Step(method=name) for name in (method, then) if name is not None)
+    return tuple(CompressionStep(method=name) for name in (method, then) if name is not None)
 
 
 def find_recipe(name: str) -> Path:
-    """Return a recipe's file: a path, or the name of a packaged one.
+    """Return the file of a recipe, given by its path or by the name of a packaged recipe.
 
     Raises:
-        InputError: there is neither.
+        InputError: there is no such file and no packaged recipe of this name.
     """
     return find_packaged(name, "recipe", "recipes/compress")
 
 
 def read_recipe(path: Path) -> CompressionRecipe:
-    """Read a recipe; what its methods say to the settings is not looked at.
+    """Read a recipe, without validating the settings of its methods.
 
     Raises:
-        InputError: one line with the file and the key.
+        InputError: the file cannot be read or is invalid; the message names the file and the key.
     """
     data = parse(read_text(path), path)
     return validated(CompressionRecipe, data, path, keys=_keys)
 
 
 def _keys(location: Location) -> Sequence[str]:
-    """Return the keys that may stand where a wrong one stood."""
-    return list((CompressionRecipe if len(location) == 1 else Step).model_fields)
+    """Return the keys that are allowed at the place of an unknown key."""
+    return list((CompressionRecipe if len(location) == 1 else CompressionStep).model_fields)
