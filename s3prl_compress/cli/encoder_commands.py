@@ -115,41 +115,35 @@ def compress(
 def export(
     model: str,
     *,
-    format: Literal["transformers", "checkpoint"],
+    format: str,
     output: str,
     dense: bool = False,
     dtype: Literal["float32", "float16"] = "float32",
 ) -> CommandResult:
-    """Write an encoder as a transformers folder, or as a checkpoint folder of this package.
+    """Write an encoder in another format, such as a transformers folder.
 
     Args:
         model: checkpoint folder, transformers folder, s3prl-converted .pt file, hub id, or
             hubert_demo
-        format: transformers writes config.json, model.safetensors and preprocessor_config.json;
-            checkpoint is this package's format, which can hold any encoder
+        format: name of a format, see `ls formats`: transformers, which transformers reads without
+            this package; or checkpoint, this package's own, which can hold any encoder
         output: folder to write; an earlier export of the same format is replaced
         dense: with transformers, write low-rank, shared and sparse linear layers as dense ones, and
             fill pruned heads and FFN units with zeros
         dtype: number format of the stored weights
     """
-    folder = (check_checkpoint_output if format == "checkpoint" else check_folder_output)(output)
+    folder = check_folder_output(output)
     import torch
 
-    from ..encoder import load, save
-    from ..encoder.exporting import check_export_output, export_notes, export_transformers
+    from ..encoder import load
+    from ..encoder.exporters import find_export_target
 
+    target = find_export_target(format)
+    target.check_output(folder)
+    encoder = load(model)
     stored = {"float32": torch.float32, "float16": torch.float16}[dtype]
-    notes: tuple[str, ...] = ()
-    if format == "transformers":
-        check_export_output(folder)
-        encoder = load(model)
-        export_transformers(encoder, folder, dense=dense, dtype=stored)
-        notes = export_notes(encoder)
-        kind = "AutoModel" if encoder.head is None else "AutoModelForCTC"
-        next_step = f"in transformers: {kind}.from_pretrained({str(folder)!r})"
-    else:
-        save(load(model), folder, dtype=stored)
-        next_step = f"next: s3prl-compress inspect {output}"
+    target.write(encoder, folder, dense=dense, dtype=stored)
+    notes = target.notes(encoder)
     size = sum(path.stat().st_size for path in folder.iterdir())
     data = {
         "output": output,
@@ -159,4 +153,5 @@ def export(
         "notes": list(notes),
     }
     text = f"{model} as {format}, {dtype}, {size:,} bytes: {output}"
+    next_step = target.next_step(encoder, folder)
     return CommandResult(data, text, (*(f"note: {note}" for note in notes), next_step))

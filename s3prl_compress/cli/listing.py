@@ -26,12 +26,12 @@ Listing = Callable[[str | None, bool], CommandResult]
 
 
 def ls(
-    kind: Literal["methods", "tasks", "engines", "upstreams", "shapes", "recipes"],
+    kind: Literal["methods", "tasks", "engines", "upstreams", "shapes", "recipes", "formats"],
     name: str | None = None,
     *,
     verbose: bool = False,
 ) -> CommandResult:
-    """List the available methods, tasks, engines, upstreams, shapes or recipes.
+    """List the available methods, tasks, engines, upstreams, shapes, recipes or formats.
 
     Args:
         kind: what to list
@@ -128,6 +128,16 @@ def list_recipes(name: str | None, verbose: bool) -> CommandResult:
     return CommandResult(data, table(sorted(chosen.items()), ("recipe", "what it is")))
 
 
+def list_formats(name: str | None, verbose: bool) -> CommandResult:
+    """List the formats that `export` can write."""
+    from ..encoder.exporters import export_targets
+
+    known = {key: target.summary for key, target in export_targets().items()}
+    chosen = known if name is None else {name: _chosen(name, known, "format")}
+    data = {"formats": [{"name": key, "what": text} for key, text in chosen.items()]}
+    return CommandResult(data, table(chosen.items(), ("format", "what it is")))
+
+
 LISTINGS: dict[str, Listing] = {
     "methods": list_methods,
     "tasks": list_tasks,
@@ -135,6 +145,7 @@ LISTINGS: dict[str, Listing] = {
     "upstreams": list_upstreams,
     "shapes": list_shapes,
     "recipes": list_recipes,
+    "formats": list_formats,
 }
 
 

@@ -25,10 +25,10 @@ from s3prl_compress.encoder import (
     save,
 )
 from s3prl_compress.encoder.ctc_text import decode
-from s3prl_compress.encoder.exporting import export_notes, export_transformers
+from s3prl_compress.encoder.exporters.transformers import export_notes, export_transformers
 from s3prl_compress.methods import compress
 
-from ..support.peers import (
+from ...support.peers import (
     NAMES,
     TOLERANCE,
     VARIANTS,
@@ -270,7 +270,7 @@ def test_only_an_earlier_export_is_replaced(tmp_path: Path) -> None:
     export_transformers(small_encoder("wavlm", False), tmp_path / "out")
     assert load(tmp_path / "out").shape.family == "wavlm"
     ours = save(encoder, tmp_path / "ours")
-    with pytest.raises(InputError, match="no earlier export"):
+    with pytest.raises(InputError, match="not an earlier export"):
         export_transformers(encoder, ours)
     assert fingerprint(load(ours)) == fingerprint(encoder)
 
@@ -286,4 +286,4 @@ def test_the_command(
         assert figures["bytes"] < 12_000_000
         assert fingerprint(load(output)) == fingerprint(load(shipped_demo))
     assert main(["export", "hubert_demo", "--format", "transformers", "--output", str(output)]) == 2
-    assert "no earlier export" in capsys.readouterr().err
+    assert "not an earlier export" in capsys.readouterr().err
