@@ -1,12 +1,12 @@
-"""How far a compressed encoder's hidden states are from those of the encoder it was made from.
+"""Error of a compressed encoder's hidden states relative to the encoder that it was made from.
 
     python benchmarks/state_error.py hubert_demo out/demo/upstreams/* --audio DIR
 
-A score on a small test set has errors of points; this has next to none, and shows what a method
-changed even where no task notices. Per state, and over all of them: the relative error
-`|x - y| / |x|`, with x the given encoder's frames of an utterance (less their mean over time, so
-that a constant does not count) and y the compressed one's; mean over utterances with its standard
-error.
+A score on a small test set has a standard error of points; the state error has almost none, and
+shows what a method has changed even if no task score does. It is `|x - y| / |x|`, where x are the
+frames of an utterance from the reference encoder and y those from the compressed one, both less
+their mean over time, so that constants do not count. Prints the mean over utterances and its
+standard error, for the last state and for all states together.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FIT_SECONDS = 300.0
 
 
 States = list[list[Tensor]]
-"""Of every utterance: its hidden states, [frames, hidden], less their means over time."""
+"""Hidden states of every utterance, [frames, hidden] each, less their means over time."""
 Errors = npt.NDArray[np.float64]
 """The relative error of every utterance's states, [utterances, layers + 1]."""
 
@@ -45,7 +45,7 @@ def states_of(encoder: SpeechEncoder, speech: list[Tensor]) -> States:
 
 
 def relative_errors(wanted: States, found: States) -> Errors:
-    """Return how far the states `found` are from those `wanted`."""
+    """Return the relative errors of the states `found` with respect to `wanted`."""
     rows = [
         [float((x - y).norm() / x.norm()) for x, y in zip(*utterance, strict=True)]
         for utterance in zip(wanted, found, strict=True)
@@ -70,7 +70,7 @@ def mapped(found: States, fitted: States, wanted: States) -> States:
 
 
 def heard(folder: Path, seconds: float, reference: SpeechEncoder) -> list[Tensor]:
-    """Return the speech of a folder that states are compared on."""
+    """Return the waveforms of a folder on which states are compared."""
     return list(
         waveforms(
             open_audio(folder),
@@ -92,7 +92,7 @@ def columns(errors: dict[str, Errors]) -> npt.NDArray[np.float64]:
 
 
 def is_checkpoint(source: str) -> bool:
-    """Tell a checkpoint, or the name of one, from what else a shell's pattern may have matched."""
+    """Tell checkpoints and their names from other files that a shell pattern may have matched."""
     path = Path(source)
     return (path / "config.json").is_file() if path.is_dir() else path.suffix != ".json"
 
@@ -100,11 +100,11 @@ def is_checkpoint(source: str) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("reference", help="the encoder that the others were made from")
-    parser.add_argument("others", nargs="+", help="checkpoints; what is none is passed over")
+    parser.add_argument("others", nargs="+", help="checkpoints; other files are skipped")
     parser.add_argument("--audio", type=Path, required=True, help="folder of speech")
-    parser.add_argument("--seconds", type=float, default=120.0, help="of it to use")
+    parser.add_argument("--seconds", type=float, default=120.0, help="amount of speech to use")
     parser.add_argument("--fit", type=Path, help="folder of other speech, for linear maps")
-    parser.add_argument("--less", help="name of a row: differences from it, utterance by utterance")
+    parser.add_argument("--less", help="name of a row; also print paired differences from it")
     parser.add_argument("--device")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
