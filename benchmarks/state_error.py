@@ -39,34 +39,34 @@ Errors = npt.NDArray[np.float64]
 
 @torch.no_grad()
 def states_of(encoder: SpeechEncoder, speech: list[Tensor]) -> States:
-    """Encode utterances, one by one."""
+    """Return the hidden states of utterances, which are encoded one by one."""
     bar = tqdm(speech, leave=False, unit="utterance")
     return [[state[0] - state[0].mean(0) for state in encoder([wave])[0]] for wave in bar]
 
 
-def relative_errors(wanted: States, found: States) -> Errors:
-    """Return the relative errors of the states `found` with respect to `wanted`."""
+def relative_errors(reference: States, states: States) -> Errors:
+    """Return the relative errors of `states` with respect to `reference`."""
     rows = [
         [float((x - y).norm() / x.norm()) for x, y in zip(*utterance, strict=True)]
-        for utterance in zip(wanted, found, strict=True)
+        for utterance in zip(reference, states, strict=True)
     ]
     return np.array(rows)
 
 
-def mapped(found: States, fitted: States, wanted: States) -> States:
-    """Return states after a linear map of each: the one that brings `fitted` closest to `wanted`.
+def mapped(states: States, fitted: States, target: States) -> States:
+    """Return states after a linear map of each, fitted on other utterances by ridge regression.
 
     Args:
-        found: of one encoder.
-        fitted: of the same encoder, for other utterances.
-        wanted: of another encoder, for these.
+        states: states of an encoder.
+        fitted: states of the same encoder, for the other utterances.
+        target: states of the reference encoder, for the other utterances.
     """
     maps = []
-    for number in range(len(found[0])):
-        y, x = (torch.cat([own[number] for own in states]) for states in (fitted, wanted))
+    for number in range(len(states[0])):
+        y, x = (torch.cat([own[number] for own in side]) for side in (fitted, target))
         fit = Ridge(alpha=1.0, fit_intercept=False).fit(y.cpu().numpy(), x.cpu().numpy())
         maps.append(torch.from_numpy(fit.coef_.T).to(y))
-    return [[y @ own for y, own in zip(states, maps, strict=True)] for states in found]
+    return [[y @ own for y, own in zip(utterance, maps, strict=True)] for utterance in states]
 
 
 def heard(folder: Path, seconds: float, reference: SpeechEncoder) -> list[Tensor]:

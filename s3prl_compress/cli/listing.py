@@ -80,7 +80,7 @@ def list_engines(name: str | None, verbose: bool) -> CommandResult:
     """List the engines that train and evaluate heads."""
     chosen = ENGINES if name is None else {name: _chosen(name, ENGINES, "engine")}
     data = {"engines": [{"name": key, "what": text} for key, text in chosen.items()]}
-    return CommandResult(data, table(chosen.items(), ("engine", "what it is")))
+    return CommandResult(data, table(chosen.items(), ("engine", "description")))
 
 
 def list_upstreams(name: str | None, verbose: bool) -> CommandResult:
@@ -94,7 +94,7 @@ def list_upstreams(name: str | None, verbose: bool) -> CommandResult:
     data = {"upstreams": [{"name": key, "what": text} for key, text in chosen.items()]}
     return CommandResult(
         data,
-        table(sorted(chosen.items()), ("upstream", "what it is")),
+        table(sorted(chosen.items()), ("upstream", "description")),
         (
             "in s3prl: python -m s3prl_compress.run_downstream -u compressed -k FOLDER ...",
             "          python -m s3prl_compress.run_downstream -u hubert_demo ...",
@@ -125,7 +125,7 @@ def list_recipes(name: str | None, verbose: bool) -> CommandResult:
         known |= {f"recipes/{part}/{e.name}": _first_line(e) for e in _recipes(folder / part)}
     chosen = known if name is None else {name: _chosen(name, known, "recipe")}
     data = {"recipes": [{"name": key, "what": text} for key, text in chosen.items()]}
-    return CommandResult(data, table(sorted(chosen.items()), ("recipe", "what it is")))
+    return CommandResult(data, table(sorted(chosen.items()), ("recipe", "description")))
 
 
 def list_formats(name: str | None, verbose: bool) -> CommandResult:
@@ -135,7 +135,7 @@ def list_formats(name: str | None, verbose: bool) -> CommandResult:
     known = {key: target.summary for key, target in export_targets().items()}
     chosen = known if name is None else {name: _chosen(name, known, "format")}
     data = {"formats": [{"name": key, "what": text} for key, text in chosen.items()]}
-    return CommandResult(data, table(chosen.items(), ("format", "what it is")))
+    return CommandResult(data, table(chosen.items(), ("format", "description")))
 
 
 LISTINGS: dict[str, Listing] = {
