@@ -77,7 +77,7 @@ def test_a_source_can_be_told_whether_to_normalise(tmp_path: Path) -> None:
     assert fingerprint(load(folder)) != fingerprint(made)
     smaller, _ = make_upstream(entry(settings={"sparsity": 0.2}), made, tmp_path / "out", "cpu")
     assert smaller.normalize is False
-    with pytest.raises(ValueError, match="normalize goes with source"):
+    with pytest.raises(ValueError, match="normalize needs source"):
         entry(normalize=False)
 
 
