@@ -1,17 +1,18 @@
-# Nothing is needed before these but a clone and Python 3.10 or later.
+# These need a clone and Python 3.10 or later, and nothing else.
 PYTHON ?= python3
 BIN := .venv/bin
-# Threads that wait sleep: where cores are shared, spinning ones make everything many times slower.
+# Waiting threads sleep instead of spinning, which is many times faster on shared cores.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo test lint install
 
-# The whole path, offline, in a few minutes: out/demo/leaderboard.html.
+# Compress, score, time and report, offline, in a few minutes; writes out/demo/leaderboard.html.
 demo: .venv/.installed
 	$(BIN)/s3prl-compress run recipes/demo.yaml
 
-# With SPEECH_DATA=folder the tests on real speech run, too. Two processes of one thread each take
-# less time than one of two: the models are tiny. Files stay whole, for their fixtures' sake.
+# SPEECH_DATA=FOLDER also runs the tests on real speech. The models are tiny, so two processes with
+# one thread each are faster than one process with two. A test file stays in one process, because its
+# tests share fixtures.
 test: .venv/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
@@ -19,10 +20,11 @@ lint: .venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 install: .venv/.installed
 
-# The stamp comes last, so that a half-made environment is made again.
+# The stamp is written last, so that an incomplete environment is made again.
 .venv/.installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -c constraints.txt -e '.[test]'

@@ -1,16 +1,17 @@
-"""How often the error model finds a difference where there is none, and how often where there is.
+"""Calibration of the error model: false alarms on A/A pairs, and power.
 
     python benchmarks/calibration.py                     # simulated predictions only
     python benchmarks/calibration.py --data SPEECH --tasks er ks --output out/calibration.json
 
-On real speech heads are trained on `hubert_demo` with a pool of seeds, and on the same weights
-moved by 0.1 %. Random groups of seeds are then compared, which differ by chance alone: the same
-weights with other seeds (two samples), and both weights with the same seeds (pairs). The share of
-p below .05 must lie between .02 and .08, that below .01 below .025. Groups of one pool share
-seeds: the uncertainty is that of as many pairs as are disjoint, the pool's size over a pair's.
+On real speech, heads are trained with a pool of seeds, both on `hubert_demo` and on the same
+weights perturbed by 0.1 %. Random groups of seeds are then compared, which differ by chance alone:
+the same weights with other seeds (two samples), or both weights with the same seeds (pairs). The
+share of p values below .05 must lie between .02 and .08, and the share below .01 must be below
+.025. Groups from one pool share seeds, so the uncertainty is computed from the number of disjoint
+pairs: the size of the pool divided by that of a pair.
 
-Power is that for a stated difference: right answers of one group are made wrong at random until it
-is reached.
+Power is measured for a given difference: correct answers of one group are made wrong at random
+until the difference is reached.
 """
 
 from __future__ import annotations
@@ -49,25 +50,25 @@ SETS = {
     "ks_words": "ks_arabic_sc_large",
     "sid": "sid_arabic_sc_large",
 }
-"""By the name that `--tasks` takes: the folder below the speech."""
-MOVED = 0.001
+"""Folders of the speech data by the name that `--tasks` accepts."""
+PERTURBATION = 0.001
 """Relative size of the random change of all weights."""
 
 Pool = npt.NDArray[np.bool_]
-"""Whether each seed is right on each test utterance: [seeds, utterances]."""
+"""Whether each seed's prediction of each test utterance is correct: [seeds, utterances]."""
 
 
-def moved(encoder: SpeechEncoder) -> SpeechEncoder:
-    """Change all weights by 0.1 % at random, in place."""
+def perturbed(encoder: SpeechEncoder) -> SpeechEncoder:
+    """Perturb all weights by 0.1 % at random, in place, and return the encoder."""
     random = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in encoder.parameters():
-            weight.mul_(1 + MOVED * torch.randn(weight.shape, generator=random))
+            weight.mul_(1 + PERTURBATION * torch.randn(weight.shape, generator=random))
     return encoder
 
 
 def train_pool(encoder: SpeechEncoder, corpus: Corpus, args: argparse.Namespace) -> Pool:
-    """Train heads with all seeds of the pool and test them."""
+    """Train heads with all seeds of the pool and return which test predictions are correct."""
     settings, _ = load_settings(corpus.task, args.recipe, "onepass")
     job = Job(
         encoder=encoder,
@@ -93,47 +94,47 @@ def pairs(
 ) -> list[Estimate]:
     """Compare `draws` random pairs of groups of seeds that differ by chance alone.
 
-    With the same seeds, groups are of both pools; else both groups are of the first one.
+    With `same_seeds`, one group is taken from each pool; otherwise both are from the first pool.
     """
     random = np.random.default_rng(0)
-    found = []
+    estimates = []
     for _ in range(draws):
         drawn = random.permutation(len(pools[0]))
         first, second = pools[0][drawn[:seeds]], pools[0][drawn[seeds : 2 * seeds]]
         if same_seeds:
-            # Which of the two weights a head is of is left to chance, seed by seed: otherwise all
-            # groups would share the pool's mean difference, and vary too little around it.
+            # Which of the two weights a head belongs to is drawn for each seed. Otherwise all
+            # groups would share the mean difference of the pools and vary too little around it.
             swapped = random.random((seeds, 1)) < 0.5
             pair = (pools[0][drawn[:seeds]], pools[1][drawn[:seeds]])
             first, second = np.where(swapped, *pair), np.where(swapped, *pair[::-1])
-        found.append(compare(first, second, same_seeds))
-    return found
+        estimates.append(compare(first, second, same_seeds))
+    return estimates
 
 
 def worsened(group: Pool, points: float, random: np.random.Generator) -> Pool:
-    """Make right answers wrong at random, so that scores fall by so many points on average."""
-    lost = random.random(group.shape) < points / 100.0 / group.mean()
-    return group & ~lost
+    """Make correct answers wrong at random, so that scores fall by `points` on average."""
+    made_wrong = random.random(group.shape) < points / 100.0 / group.mean()
+    return group & ~made_wrong
 
 
-def summary(found: list[Estimate], independent: int) -> dict[str, float]:
-    """Return shares of small p values, and their standard error with so many independent pairs."""
-    p_values = np.array([one.p_value() for one in found])
+def summary(estimates: list[Estimate], independent: int) -> dict[str, float]:
+    """Return the shares of small p values, with the standard error for `independent` pairs."""
+    p_values = np.array([one.p_value() for one in estimates])
     return {
         "below_05": float(np.mean(p_values < 0.05)),
         "below_01": float(np.mean(p_values < 0.01)),
         "uncertainty": math.sqrt(0.05 * 0.95 / independent),
-        "detectable": float(np.median([one.detectable(0.05) for one in found])),
+        "detectable": float(np.median([one.detectable(0.05) for one in estimates])),
     }
 
 
 def measure(task: str, args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return a row per kind of pair and number of seeds, for one set of real speech."""
+    """Return one row for each kind of pair and number of seeds, on one set of real speech."""
     kind = task.partition("_")[0]
     folder = prepare_corpus(kind, args.data / SETS[task] / "metadata.csv", args.work / task)
     corpus = open_corpus(folder, kind)
     encoder = load("upstreams/hubert_demo").eval()
-    pools = (train_pool(encoder, corpus, args), train_pool(moved(encoder), corpus, args))
+    pools = (train_pool(encoder, corpus, args), train_pool(perturbed(encoder), corpus, args))
     folds = [len(corpus.items("test", fold)) for fold in corpus.folds]
     units: Units = sampling_units([item.speaker for item in corpus.test_items()])
 
@@ -172,7 +173,7 @@ def measure(task: str, args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def simulated(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return a row per scenario and number of seeds; test sets are drawn for each pair."""
+    """Return one row for each scenario and number of seeds; each pair has its own test set."""
     random = np.random.default_rng(0)
     rows = []
     for scenario in SCENARIOS:
@@ -192,20 +193,21 @@ def _print(row: dict[str, Any]) -> None:
     print(
         f"{row['set']:34} {row['pairs']:26} {row['seeds']:3} seeds: p < .05 in "
         f"{row['below_05']:.3f} ± {row['uncertainty']:.3f}, p < .01 in {row['below_01']:.3f}; "
-        f"{row['shift']:g} points found in {row['power']:.2f}, detectable {row['detectable']:.1f}",
+        f"power for {row['shift']:g} points {row['power']:.2f}, "
+        f"detectable {row['detectable']:.1f} points",
         flush=True,
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="folder of real speech; without it: simulations")
+    parser.add_argument("--data", type=Path, help="folder of real speech; without it, simulate")
     parser.add_argument("--tasks", nargs="+", choices=SETS, default=["er", "ks", "sid"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[3, 5, 10])
-    parser.add_argument("--pool", type=int, default=40, help="seeds that are trained")
-    parser.add_argument("--draws", type=int, default=400, help="pairs that are compared")
-    parser.add_argument("--shift", type=float, default=3.0, help="points, for the power")
-    parser.add_argument("--recipe", default="smoke", help="of the heads, see `score --recipe`")
+    parser.add_argument("--pool", type=int, default=40, help="number of seeds to train")
+    parser.add_argument("--draws", type=int, default=400, help="number of pairs to compare")
+    parser.add_argument("--shift", type=float, default=3.0, help="difference for the power, points")
+    parser.add_argument("--recipe", default="smoke", help="recipe of the heads, as for `score`")
     parser.add_argument("--work", type=Path, default=Path("out/calibration"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--output", type=Path)

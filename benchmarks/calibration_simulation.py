@@ -1,8 +1,8 @@
-"""Simulated predictions with known variances: what an error model is checked against.
+"""Simulated predictions with known variances, to check an error model against.
 
-A prediction is right where a latent number is above 0: the utterance's own ease, plus effects of
-its speaker, of the seed, of both together, and of seed and utterance together (a probit model).
-Two variants of one model ("A/A") differ by nothing but their seeds.
+A prediction is correct if a latent variable is above 0: the ease of the utterance plus effects of
+its speaker, of the seed, of seed and speaker, and of seed and utterance (a probit model). Two
+variants of one model ("A/A") differ in nothing but their seeds.
 """
 
 from __future__ import annotations
@@ -18,24 +18,27 @@ from s3prl_compress.statistics import Estimate, Units, accuracy_outcomes, differ
 
 @dataclass(frozen=True)
 class Scenario:
-    """A test set and the variances of what is trained on it; standard deviations are latent."""
+    """A test set with the variances of its effects; standard deviations are on the latent scale."""
 
     name: str
     speakers: int
-    """0: the test set names none."""
+    """Number of speakers; 0 if the test set does not name them."""
     utterances: int = 600
     unequal: bool = False
-    """Speakers' numbers of utterances are log-normal, with a standard deviation of 0.7."""
+    """Whether the speakers' numbers of utterances are log-normal, with a deviation of 0.7."""
     speaker: float = 0.0
+    """Standard deviation of the speakers' effect."""
     seed_points: float = 0.0
-    """Standard deviation of a seed's accuracy that all utterances share, in points."""
+    """Standard deviation of the seeds' effect that all utterances share, in accuracy points."""
     seed_by_speaker: float = 0.0
+    """Standard deviation of the effect of seed and speaker."""
     seed_by_utterance: float = 0.5
+    """Standard deviation of the effect of seed and utterance."""
     accuracy: float = 0.75
     same_seeds: bool = True
-    """The two variants have the same seeds: half of the seeds' variance is common to them."""
+    """Whether the variants share their seeds, and with them half of the seeds' variance."""
     speaker_difference: float = 0.0
-    """Of the two variants' difference between speakers, whose mean is 0."""
+    """Standard deviation over speakers of the variants' difference, whose mean is 0."""
 
 
 SCENARIOS = (
@@ -62,11 +65,11 @@ def trials(
     """Return the estimated differences of `count` pairs of variants.
 
     Args:
-        scenario: what varies, and how much.
-        seeds: of each variant.
-        count: how many pairs; test sets are drawn for each.
-        random: draws everything.
-        shift: true difference, in points; 0 for A/A pairs.
+        scenario: the test set and its variances.
+        seeds: number of seeds of each variant.
+        count: number of pairs; each has a test set of its own.
+        random: source of all random numbers.
+        shift: true difference in points; 0 for A/A pairs.
     """
     return [_trial(scenario, seeds, random, shift) for _ in range(count)]
 
@@ -107,7 +110,7 @@ def _noise(
     per_point: float,
     random: np.random.Generator,
 ) -> npt.NDArray[np.float64]:
-    """Return what a seed changes: [seeds, utterances]."""
+    """Return the effects of the seeds: [seeds, utterances]."""
     speakers, utterances = int(speaker_of.max()) + 1, len(speaker_of)
     noise = scenario.seed_by_utterance * random.normal(size=(seeds, utterances))
     noise += scenario.seed_points * per_point * random.normal(size=(seeds, 1))

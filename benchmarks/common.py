@@ -1,4 +1,4 @@
-"""What every benchmark shares: where a number was made, and a JSON file to keep it in."""
+"""Shared by all benchmarks: print the machine, and write results with it to a JSON file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from s3prl_compress.results.records import environment
 
 
 def write_result(output: Path | None, figures: Any, device: str = "cpu") -> None:
-    """Print the machine and, where `output` is given, write figures and environment to it."""
+    """Print the machine; if `output` is given, write the figures and the environment to it."""
     where = environment(device)
     print(
         f"\n{where.machine}, {where.threads} threads, torch {where.packages['torch']}, {where.date}"

@@ -1,13 +1,13 @@
-"""Every method at three sizes with equal training: the table and the plot of the comparison.
+"""Compare every method at three sizes with equal training: a table and a plot.
 
     SPEECH_DATA=DIR python benchmarks/compare_demo.py --output out/compare_demo
 
-Runs the suite `recipes/compare_demo.yaml` (what is complete in the output folder is not done
-again), measures how far the hidden states of every row are from dense (see `state_error.py`; on
-speech that no row was trained on), as they are and after a linear map of each, and writes
-`compare_demo.csv` (every figure, with date and machine) and `compare_demo.png` to `--results`.
-Prints the table, and each method against its baselines: differences of the states' errors, paired
-over utterances.
+Runs the suite `recipes/compare_demo.yaml` (cells that are complete in the output folder are
+skipped) and measures the error of every row's hidden states relative to the dense model, directly
+and after a linear map of each state, on speech that no row was trained on (see `state_error.py`).
+Writes `compare_demo.csv` (all figures, with date and machine) and `compare_demo.png` to
+`--results`. Prints the table, and the difference of state errors between each method and its
+baselines, paired over utterances.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from tqdm import tqdm
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.common.files import write_atomically
 from s3prl_compress.encoder import load
-from s3prl_compress.suite.run import run_suite
+from s3prl_compress.suite import run_suite
 
-RECIPE = Path(__file__).parent.parent / "recipes" / "compare_demo.yaml"
+SUITE = Path(__file__).parent.parent / "recipes" / "compare_demo.yaml"
 DENSE = "hubert_demo"
 SETS = {
     "ks_arabic_sc": "KS, Arabic SC",
@@ -52,7 +52,7 @@ METHODS = {
     "pinch.weight": ("self-pinching, weights", "#cf222e", "*"),
     "weights.distill": ("weight magnitude + distill", "#24292f", "<"),
 }
-"""How a row's name without its size is called, and drawn; without training: a broken line."""
+"""Label, colour and marker by a row's name without its size; dotted lines are without training."""
 PAIRS = (
     ("structured", "channels.distill"),
     ("structured", "dphubert"),
@@ -63,14 +63,14 @@ PAIRS = (
     ("fold.distill", "channels.distill"),
     ("prune_rank.longer", "rank.longer"),
 )
-"""A method, and what it is expected to beat; not all were made at every size."""
+"""A method and the baseline that it is expected to beat; not every size exists for all of them."""
 
 Errors = dict[str, npt.NDArray[np.float64]]
-"""Of every row: [utterances], the mean over the states' relative errors."""
+"""Relative error, mean over the states, by the row's name: [utterances]."""
 
 
 def kind_and_size(name: str) -> tuple[str, int]:
-    """Split `pinch50.neuron` into `pinch.neuron` and 50; dense has size 0."""
+    """Split `pinch50.neuron` into `pinch.neuron` and 50; the size of the dense model is 0."""
     found = re.fullmatch(r"([a-z_]+)(\d\d)((?:\.\w+)?)", name)
     return (name, 0) if found is None else (found[1] + found[3], int(found[2]))
 
@@ -78,7 +78,7 @@ def kind_and_size(name: str) -> tuple[str, int]:
 def state_errors(
     upstreams: Path, names: list[str], speech: Path, fit: Path, seconds: float
 ) -> tuple[Errors, Errors]:
-    """Measure every row against dense: its states as they are, and after a linear map of each."""
+    """Return every row's state errors relative to dense: directly, and after a linear map."""
     dense = load(DENSE).eval()
     tested, fitting = heard(speech, seconds, dense), heard(fit, FIT_SECONDS, dense)
     wanted, there = states_of(dense, tested), states_of(dense, fitting)
@@ -93,7 +93,7 @@ def state_errors(
 
 
 def merged(board: pd.DataFrame, plain: Errors, after: Errors) -> pd.DataFrame:
-    """Return one line per row: sizes, scores of the four sets and their mean, speed, errors."""
+    """Return a frame with one line for each row: sizes, scores, their mean, speed, state errors."""
     lines = []
     for name, own in board.groupby("upstream", sort=False):
         kind, size = kind_and_size(str(name))
@@ -154,7 +154,7 @@ def table(frame: pd.DataFrame) -> str:
 
 
 def pairs(errors: Errors, title: str) -> str:
-    """Return each method against what it is expected to beat, as a markdown table."""
+    """Return the difference between each method and its baseline as a markdown table."""
     found = {kind_and_size(name): values for name, values in errors.items()}
     sizes = sorted({size for _, size in found})
     lines = [f"| {title} | {' | '.join(f'{size} % fewer' for size in sizes)} |"]
@@ -173,7 +173,7 @@ def pairs(errors: Errors, title: str) -> str:
 
 
 def draw(frame: pd.DataFrame, path: Path) -> None:
-    """Draw the states' errors after a linear map, and the mean score, against what is stored."""
+    """Plot the state errors after a linear map, and the mean score, against the stored size."""
     figure = Figure(figsize=(11.5, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
@@ -184,7 +184,8 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
         own = frame[frame["kind"] == kind].sort_values("fewer_percent")
         across = 100 * own["nonzero_parameters"] / whole
         left.plot(across, own["mapped_error"], label=label, **style)
-        beside = across + 0.7 * (number - (len(METHODS) - 1) / 2)  # so that no bar hides another
+        # Shifted sideways, so that the error bars do not hide each other.
+        beside = across + 0.7 * (number - (len(METHODS) - 1) / 2)
         right.errorbar(beside, own["mean"], own["mean_error"], ls="", elinewidth=1, **style)
         untrained = frame[frame["kind"] == kind.removesuffix(".distill")]
         if kind.endswith(".distill"):
@@ -219,14 +220,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("out/compare_demo"))
     parser.add_argument("--results", type=Path, default=Path("out/compare_demo"))
-    parser.add_argument("--seconds", type=float, default=160.0, help="of speech, for the states")
+    parser.add_argument("--seconds", type=float, default=160.0, help="speech for the states")
     given = parser.parse_args()
     try:
-        answer = run_suite(RECIPE, output=given.output)
-    except InputError as error:  # SPEECH_DATA is not set, say
+        result = run_suite(SUITE, output=given.output)
+    except InputError as error:  # for example, SPEECH_DATA is not set
         parser.error(str(error))
-    if answer.exit_code:
-        raise SystemExit(answer.text)
+    if result.exit_code:
+        raise SystemExit(result.text)
     board = pd.read_csv(given.output / "leaderboard.csv")
     board = board[board["corpus"].isin(SETS)]
     names = [name for name in board["upstream"].unique() if name != DENSE]

@@ -1,7 +1,7 @@
-"""What it costs to compress: seconds and peak memory of every method on random weights.
+"""Cost of compression: seconds and peak memory of every method on random weights.
 
-Each method runs in a process of its own, whose peak resident memory includes the encoder that it
-is given, the new one, and the libraries. Prints a table and writes JSON.
+Each method runs in a process of its own, whose peak resident memory includes the given encoder, the
+new one and the libraries. Prints a table and writes JSON.
 
     python benchmarks/compress_cost.py --output compress_cost.json
     python benchmarks/compress_cost.py --shape hubert_small
@@ -37,7 +37,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "low_rank, uniform": ("low_rank", {"allocation": "uniform"}),
     "low_rank, energy, audio": ("low_rank", {"audio": "NOISE"}),
 }
-"""Name of a row: method and settings; the audio is noise that is made on the spot."""
+"""Method and settings by the name of a row; NOISE stands for a folder of generated noise."""
 
 
 def main() -> None:
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def run_child(job: dict[str, Any]) -> dict[str, Any]:
-    """Run one case in a fresh process, whose progress bars go to stderr as they come."""
+    """Run one case in a new process, which writes its progress bars to standard error."""
     command = [sys.executable, __file__, "--child", json.dumps(job)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -111,7 +111,7 @@ def measure(shape: str, threads: int, method: str, settings: dict[str, Any]) -> 
 
 
 def make_noise(folder: Path, seconds: int = 120, pieces: int = 12) -> Path:
-    """Write `seconds` of noise as wav files: activations cost the same whatever is said."""
+    """Write `seconds` of noise as wav files; the cost does not depend on the content."""
     import numpy as np
     import soundfile
 

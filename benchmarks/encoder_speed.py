@@ -1,8 +1,8 @@
-"""Speed of the encoder: dense against transformers' HubertModel, pruned against dense.
+"""Speed of the encoder: dense compared with transformers' HubertModel, pruned with dense.
 
     python benchmarks/encoder_speed.py --output out/encoder_speed.json
 
-Side by side in one run, in turns; 10 s of noise; a ratio is the median over the pairs, with a
+All models take turns in one run on 10 s of noise. A ratio is the median over pairs, with a
 bootstrap interval.
 """
 

@@ -1,15 +1,15 @@
-"""What the two engines cost: a training step at HuBERT-base size, a sweep, and complete runs.
+"""Cost of the two engines: a training step at HuBERT-base size, a sweep, and complete runs.
 
     python benchmarks/engine_speed.py --data DIR --output out/engine_speed.json
 
-1. A step of keyword spotting at HuBERT-base size, batch 32 x 1 s: s3prl's own modules with the
-   upstream in them, against the one-pass engine's heads on stored means.
-2. The same with 7 learning rates at once, and with 10 seeds x 7 rates: heads alone.
-3. An extrapolation to the official schedule on Speech Commands v0.01. Labelled as such: nothing
-   of that size is run here.
-4. With `--data DIR` (a prepared corpus): whole one-pass runs at HuBERT-base size, features, heads
-   and test, with 10 seeds x 7 rates against one seed x 7 rates, in pairs; with one rate and with 7;
-   and one complete run of both engines with a small upstream.
+1. A training step of keyword spotting at HuBERT-base size, batch 32 x 1 s: s3prl's own modules
+   including the upstream, compared with the one-pass engine's heads on cached means.
+2. The same with 7 learning rates at once, and with 10 seeds x 7 rates: heads only.
+3. An extrapolation to the official schedule on Speech Commands v0.01, labelled as such: nothing of
+   that size is run here.
+4. With `--data DIR` (a prepared corpus), complete one-pass runs at HuBERT-base size (features,
+   heads and test): 10 seeds x 7 rates and one seed x 7 rates in pairs, and 1 rate and 7 rates; and
+   one complete run of both engines with a small upstream.
 
 `--part seeds` measures only what 10 seeds cost.
 """
@@ -149,7 +149,7 @@ def seed_runs(data: Path, pairs: int) -> tuple[dict[str, list[float]], PairedRat
 
 
 def official_seeds(features_per_clip: float, steps: dict[str, float]) -> float:
-    """Return how many times one seed x 7 rates all seeds cost at the official schedule."""
+    """Return the cost of all seeds relative to one seed, with 7 rates, at the official schedule."""
     features = (sum(OFFICIAL_CLIPS.values()) + OFFICIAL_CROPS) * features_per_clip
     one, all_seeds = (features + OFFICIAL_STEPS * step for step in steps.values())
     return all_seeds / one
@@ -213,7 +213,7 @@ def steps(repeats: int) -> dict[str, float]:
 
 
 def extrapolate(measured: dict[str, float]) -> dict[str, float]:
-    """Multiply the measured steps up to the official schedule; hours."""
+    """Extrapolate the measured steps to the official schedule, in hours."""
     clips = OFFICIAL_CLIPS
     evaluated = OFFICIAL_EVALUATIONS * clips["dev"] + clips["test"]
     per_clip = measured["s3prl_step"] / BATCH  # an upper bound: evaluation has no backward
@@ -230,7 +230,7 @@ def extrapolate(measured: dict[str, float]) -> dict[str, float]:
 
 
 def sweep_runs(data: Path) -> dict[str, float]:
-    """Run the one-pass engine at base size with one rate and with all, each from the audio on."""
+    """Run the one-pass engine at base size from the audio, with one rate and with all rates."""
     encoder = random_encoder(NAMED_SHAPES["hubert_base"]).eval()
     seconds = {}
     with tempfile.TemporaryDirectory() as temporary:

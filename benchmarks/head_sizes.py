@@ -1,12 +1,12 @@
-"""What unequal head sizes cost: `structured`'s ways to round them, at equal parameters.
+"""Cost of unequal head sizes: speed of `structured`'s ways to round them, at equal parameters.
 
     python benchmarks/head_sizes.py --output out/head_sizes.json
 
-Gates of a random HuBERT-base are drawn, heads differing in strength as learned ones do, and
-hardened to one target in four ways: as the gates say (the encoder pads q, k and v of a layer to
-its largest head), in multiples of 8, equal within a layer, and both. All have the same number of
-parameters. They run side by side, in turns, on noise; a ratio is the median over the pairs, with a
-bootstrap interval: how many times faster than the unrounded one.
+The gates of a random HuBERT-base are drawn so that heads differ in strength as learned ones do.
+They are binarized to one target in four ways: unrounded (the encoder pads q, k and v of a layer to
+its largest head), in multiples of 8, equal within a layer, and both. All results have the same
+number of parameters. They take turns on noise; a ratio is the speed relative to the unrounded
+model, as the median over pairs with a bootstrap interval.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def drawn_gates(dense: SpeechEncoder) -> MaskedEncoder:
 
 
 def hardened(dense: SpeechEncoder, sparsity: float) -> dict[str, SpeechEncoder]:
-    """Return what each way makes of the same gates."""
+    """Return the encoder that each way of rounding makes from the same gates."""
     found = {}
     for name, rounding in WAYS.items():
         masked = drawn_gates(dense)

@@ -1,20 +1,20 @@
-"""What hubert_demo has learned: the table of its model card.
+"""Evaluate hubert_demo for its model card: what it has learned beyond spectra and random weights.
 
     python benchmarks/hubert_demo_card.py --data SPEECH_DIR --output out/hubert_demo_card.json \
         --card upstreams/hubert_demo/README.md
 
-Upstreams under the same head (softmax-weighted sum of the hidden states, mean over frames,
-two linears), the same steps and the same sweep of learning rates, with the one-pass engine: the
-encoder, the same encoder with random weights, and statistics of log-mels and MFCC. The features of
-all of them are standardised over the training utterances; a further row has the encoder's states
-as they are. Rates, and how long to train, are chosen on dev; layers are weighted in training. Four
-small sets of real speech:
-`SPEECH_DIR/<set>/metadata.csv` as `prepare` takes it.
+All upstreams have the same head (softmax-weighted sum of the hidden states, mean over frames, two
+linear layers), the same number of steps and the same sweep of learning rates, on the one-pass
+engine. They are the encoder, the same encoder with random weights, and statistics of log-mels and
+MFCC. Their features are standardised over the training utterances; one more row has the encoder's
+states without that. The learning rate and the number of steps are chosen on dev; the weights of the
+layers are trained. The data are four small sets of real speech, `SPEECH_DIR/<set>/metadata.csv` in
+the form that `prepare` takes.
 
-Differences are of the mean over the sets. Their errors come from a bootstrap: in each draw, the
-test utterances of every set (within a fold where there are folds) are drawn anew, the same ones
-for all upstreams, and so are the seeds, for every upstream and set of their own: a seed is one
-draw of head and batches, and of the weights of the random encoder.
+Differences are between means over the sets. Their errors come from a bootstrap. Each draw resamples
+the test utterances of every set (within folds if there are any), the same for all upstreams, and
+the seeds, separately for every upstream and set. A seed determines the head, the batches, and the
+weights of the random encoder.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def score_set(
 def bootstrap_means(
     sets: Mapping[str, Mapping[str, Cells]], draws: int = DRAWS, seed: int = 0
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Draw every upstream's mean accuracy over the sets anew, [draws], in percent.
+    """Return bootstrap draws of every upstream's mean accuracy over the sets, [draws], in percent.
 
     Draw n of one upstream and draw n of another are of the same utterances: their difference is
     paired.

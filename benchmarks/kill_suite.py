@@ -1,16 +1,16 @@
-"""What a suite loses when it is killed: SIGKILL at random moments, again and again.
+"""Kill a suite at random moments by SIGKILL, again and again, and check that nothing is lost.
 
     python benchmarks/kill_suite.py --kills 20 --output out/kill_suite.json
 
-A small suite (random weights, the packaged demo speech, both engines) runs once undisturbed.
-Then it is started, killed after a random part of that time, looked at, and started again; where
-it ends before its kill, it is compared with the undisturbed one and begun anew from nothing. Every
-other kill takes the whole tree of processes at once, as a node that goes down; the others take the
-process group of the command alone, and what it had started must end by itself.
+A small suite (random weights, the packaged demo speech, both engines) runs once undisturbed. Then
+it is started, killed after a random part of that time, checked and started again. If it ends before
+its kill, it is compared with the undisturbed run and started again from nothing. Every other kill
+hits the whole process tree at once, like a node failure; the others hit only the process group of
+the command, and everything that it started must end by itself.
 
-After every kill: each record is whole, each checkpoint loads, no process is left. After every end:
-the records are those of the undisturbed run, exactly, but for s3prl's cells that were resumed in
-the middle of training, which must say so.
+After every kill, each record is complete, each checkpoint loads, and no process is left. After
+every end, the records equal those of the undisturbed run exactly, except those of s3prl's cells
+that were resumed in the middle of training, which must be marked so.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ QUICK: dict[str, Any] = {
     "batch_size": 8,
     "crops_per_file": 4,
     "learning_rates": [1e-2, 1e-3],
-    # One rate, since a start of s3prl takes most of the time; long enough to be hit in training.
+    # One learning rate, because s3prl takes most of its time to start; enough steps that some kills
+    # hit the training.
     "engines": {"s3prl": {"learning_rates": [1e-2], "total_steps": 200}},
 }
 SUITE: dict[str, Any] = {
@@ -62,17 +63,17 @@ SUITE: dict[str, Any] = {
     "threads": 1,
 }
 PATIENCE = 30.0
-"""Seconds in which processes that nobody killed must have ended by themselves."""
+"""Seconds within which the processes that were not killed must end by themselves."""
 
 
 @dataclass
 class Findings:
-    """What was seen."""
+    """The observations of all kills and ends."""
 
     kills: list[dict[str, Any]] = field(default_factory=list)
     ends: list[dict[str, int]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
-    """Empty if the suite keeps its word."""
+    """Violations; empty if the suite behaves as documented."""
 
 
 def start(suite: Path, output: Path, log: Path) -> subprocess.Popen[bytes]:
@@ -83,7 +84,7 @@ def start(suite: Path, output: Path, log: Path) -> subprocess.Popen[bytes]:
 
 
 def run_whole(suite: Path, output: Path, log: Path) -> float:
-    """Run a suite to its end, and return the seconds that it took."""
+    """Run a suite to its end and return its duration in seconds."""
     started = time.perf_counter()
     if start(suite, output, log).wait() != 0:
         raise SystemExit(f"the suite failed:\n{log.read_text(errors='replace')[-3000:]}")
@@ -91,7 +92,7 @@ def run_whole(suite: Path, output: Path, log: Path) -> float:
 
 
 def kill(run: subprocess.Popen[bytes], *, everything: bool) -> list[psutil.Process]:
-    """Kill, and return the processes that are left once there was time to end."""
+    """Kill the suite and return the processes that remain after `PATIENCE` seconds."""
     family = psutil.Process(run.pid).children(recursive=True)
     os.killpg(run.pid, signal.SIGKILL)
     if everything:
@@ -104,7 +105,7 @@ def kill(run: subprocess.Popen[bytes], *, everything: bool) -> list[psutil.Proce
 
 
 def look(output: Path) -> tuple[dict[str, int], list[str]]:
-    """Count what is whole in an output folder, and name what is not."""
+    """Count the complete records and checkpoints in an output folder, and name the others."""
     counts = {"records": 0, "checkpoints": 0, "states": 0, "features": 0}
     faults = []
     for kind, pattern, check in (
@@ -170,7 +171,7 @@ def compare(output: Path, plain: Path) -> tuple[dict[str, int], list[str]]:
 
 
 def disturb(folder: Path, kills: int, seed: int) -> tuple[Findings, float]:
-    """Run the suite undisturbed, then kill it `kills` times; return what was seen."""
+    """Run the suite undisturbed, then kill it `kills` times; return the observations."""
     (folder / "quick.yaml").write_text(yaml.safe_dump(QUICK))
     suite, log = folder / "suite.yaml", folder / "log"
     suite.write_text(yaml.safe_dump(SUITE, sort_keys=False))
@@ -211,7 +212,7 @@ def _ended(findings: Findings, output: Path, plain: Path) -> None:
 
 
 def _title(log: Path) -> str:
-    """Return the cell that the last run was in."""
+    """Return the cell that the last run was working on."""
     lines = log.read_text(errors="replace").splitlines()
     titles = [line for line in lines if line.startswith("[")]
     return titles[-1] if titles else "before the first cell"

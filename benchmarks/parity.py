@@ -1,16 +1,17 @@
-"""Parity at full depth: ours against transformers, s3prl's experts, and itself alone.
+"""Parity at full depth with transformers, with s3prl's experts, and between batch sizes.
 
     python benchmarks/parity.py --output out/parity.json
 
-HuBERT, wav2vec2 and WavLM, base and large, with random weights, written in the other projects'
-own formats and read by our importers. Three checks each, every one over all L + 1 hidden states,
-as the largest difference relative to the state's largest value:
+HuBERT, wav2vec2 and WavLM, base and large, are written with random weights in the other projects'
+own formats and read by the importers. For each there are three comparisons over all L + 1 hidden
+states; the result is the largest difference relative to the largest value of the state:
 
-- transformers: single utterances against transformers' model;
-- s3prl: a padded batch with `padding="fairseq"` against s3prl's own expert;
-- alone: an utterance alone against the same one in that batch, with `padding="independent"`.
+- transformers: single utterances, compared with transformers' model;
+- s3prl: a padded batch with `padding="fairseq"`, compared with s3prl's own expert;
+- alone: an utterance alone, compared with the same one in that batch (`padding="independent"`).
 
-One model at a time; a large one needs some 5 GiB of memory and 1.3 GB of disk for a while.
+Models are checked one at a time; a large one needs about 5 GiB of memory and 1.3 GB of temporary
+disk space.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ TOLERANCE = 1e-4
 MODELS = tuple(
     f"{family}_{size}" for size in ("base", "large") for family in ("hubert", "wav2vec2", "wavlm")
 )
-# Samples. Between them the two mask rules of s3prl give different numbers of frames.
+# Lengths in samples, for which s3prl's two mask rules give different numbers of frames.
 SINGLE = (47_999, 32_000)
 BATCH = (48_000, 47_000, 33_333, 16_080)
 
@@ -68,7 +69,7 @@ def against_transformers(shape: EncoderShape, folder: Path) -> float:
 
 
 def against_s3prl(shape: EncoderShape, path: Path) -> tuple[float, float]:
-    """Return the largest difference from s3prl's expert, and that of alone from batched."""
+    """Return the largest differences from s3prl's expert, and between alone and batched."""
     # As published: the large models normalise their input, the base models do not.
     s3prl_file(shape, path, normalize=shape.pre_norm)
     expert = s3prl_expert(shape.family, path)

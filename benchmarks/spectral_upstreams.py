@@ -1,8 +1,8 @@
-"""Means and deviations of log-mels and MFCC in the place of an encoder, and equal terms for both.
+"""Upstreams made of spectra (statistics of log-mels and MFCC), and encoders standardised alike.
 
-An upstream here returns, for every frame of an utterance, the same vector of statistics over all of
-its frames. The mean over frames, which SUPERB's utterance heads take, is that vector again, so
-the engine's whole path (corpus, head, rates, dev) is the one that encoders go through.
+An upstream here returns the same vector for every frame of an utterance: statistics over all of its
+frames. The mean over frames, which SUPERB's utterance heads take, is that vector again. So spectra
+go through the same engine (corpus, head, learning rates, dev) as encoders.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ KINDS = tuple(_WIDTHS)
 
 
 class SpectralUpstream(SpeechEncoder):
-    """Statistics of an utterance's spectra as an encoder's one hidden state.
+    """An encoder whose only hidden state holds statistics of the utterance's spectra.
 
     Args:
-        kind: one of `KINDS`. Log-mels: 80 bands, windows of 25 ms every 10 ms. MFCC: those that
-            HuBERT's first targets are made of, 13 with first and second differences every 20 ms.
-            Both by torchaudio's reimplementation of Kaldi's.
+        kind: one of `KINDS`. Log-mels have 80 bands, in windows of 25 ms every 10 ms. MFCC are
+            those of HuBERT's first targets: 13 with first and second differences, every 20 ms. Both
+            are computed by torchaudio's reimplementation of Kaldi's features.
     """
 
     offset: Tensor
@@ -58,7 +58,7 @@ class SpectralUpstream(SpeechEncoder):
         self.register_buffer("number", torch.tensor([float(KINDS.index(kind))]))
 
     def statistics(self, waveform: Tensor) -> Tensor:
-        """Return an utterance's statistics [width], as they come."""
+        """Return an utterance's statistics [width], not standardised."""
         if self.kind.startswith("MFCC"):
             frames = torch.from_numpy(mfcc(waveform, self.shape))
         else:
@@ -69,7 +69,7 @@ class SpectralUpstream(SpeechEncoder):
         return torch.cat(parts)
 
     def standardise(self, corpus: Corpus) -> None:
-        """Bring every statistic to mean 0 and deviation 1 over the training utterances."""
+        """Standardise every statistic to mean 0 and deviation 1 over the training utterances."""
         values = torch.stack([self.statistics(wave) for wave in training_waves(corpus)])
         self.offset.copy_(values.mean(0))
         self.scale.copy_(values.std(0).clamp(min=1e-6))
@@ -84,7 +84,7 @@ class SpectralUpstream(SpeechEncoder):
 
 
 class StandardisedEncoder(SpeechEncoder):
-    """An encoder whose states are treated as the spectra's statistics are.
+    """An encoder whose states are standardised like the statistics of spectra.
 
     Every dimension of every hidden state is brought to mean 0 and deviation 1 over the training
     utterances' means. The head is linear, so it can do no more with them than before; a gradient

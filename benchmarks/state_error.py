@@ -1,12 +1,12 @@
-"""How far a compressed encoder's hidden states are from those of the encoder it was made from.
+"""Error of a compressed encoder's hidden states relative to the encoder that it was made from.
 
     python benchmarks/state_error.py hubert_demo out/demo/upstreams/* --audio DIR
 
-A score on a small test set has errors of points; this has next to none, and shows what a method
-changed even where no task notices. Per state, and over all of them: the relative error
-`|x - y| / |x|`, with x the given encoder's frames of an utterance (less their mean over time, so
-that a constant does not count) and y the compressed one's; mean over utterances with its standard
-error.
+A score on a small test set has a standard error of points; the state error has almost none, and
+shows what a method has changed even if no task score does. It is `|x - y| / |x|`, where x are the
+frames of an utterance from the reference encoder and y those from the compressed one, both less
+their mean over time, so that constants do not count. Prints the mean over utterances and its
+standard error, for the last state and for all states together.
 """
 
 from __future__ import annotations
@@ -33,45 +33,45 @@ FIT_SECONDS = 300.0
 
 
 States = list[list[Tensor]]
-"""Of every utterance: its hidden states, [frames, hidden], less their means over time."""
+"""Hidden states of every utterance, [frames, hidden] each, less their means over time."""
 Errors = npt.NDArray[np.float64]
 """The relative error of every utterance's states, [utterances, layers + 1]."""
 
 
 @torch.no_grad()
 def states_of(encoder: SpeechEncoder, speech: list[Tensor]) -> States:
-    """Encode utterances, one by one."""
+    """Return the hidden states of utterances, which are encoded one by one."""
     bar = tqdm(speech, leave=False, unit="utterance")
     return [[state[0] - state[0].mean(0) for state in encoder([wave])[0]] for wave in bar]
 
 
-def relative_errors(wanted: States, found: States) -> Errors:
-    """Return how far the states `found` are from those `wanted`."""
+def relative_errors(reference: States, states: States) -> Errors:
+    """Return the relative errors of `states` with respect to `reference`."""
     rows = [
         [float((x - y).norm() / x.norm()) for x, y in zip(*utterance, strict=True)]
-        for utterance in zip(wanted, found, strict=True)
+        for utterance in zip(reference, states, strict=True)
     ]
     return np.array(rows)
 
 
-def mapped(found: States, fitted: States, wanted: States) -> States:
-    """Return states after a linear map of each: the one that brings `fitted` closest to `wanted`.
+def mapped(states: States, fitted: States, target: States) -> States:
+    """Return states after a linear map of each, fitted on other utterances by ridge regression.
 
     Args:
-        found: of one encoder.
-        fitted: of the same encoder, for other utterances.
-        wanted: of another encoder, for these.
+        states: states of an encoder.
+        fitted: states of the same encoder, for the other utterances.
+        target: states of the reference encoder, for the other utterances.
     """
     maps = []
-    for number in range(len(found[0])):
-        y, x = (torch.cat([own[number] for own in states]) for states in (fitted, wanted))
+    for number in range(len(states[0])):
+        y, x = (torch.cat([own[number] for own in side]) for side in (fitted, target))
         fit = Ridge(alpha=1.0, fit_intercept=False).fit(y.cpu().numpy(), x.cpu().numpy())
         maps.append(torch.from_numpy(fit.coef_.T).to(y))
-    return [[y @ own for y, own in zip(states, maps, strict=True)] for states in found]
+    return [[y @ own for y, own in zip(utterance, maps, strict=True)] for utterance in states]
 
 
 def heard(folder: Path, seconds: float, reference: SpeechEncoder) -> list[Tensor]:
-    """Return the speech of a folder that states are compared on."""
+    """Return the waveforms of a folder on which states are compared."""
     return list(
         waveforms(
             open_audio(folder),
@@ -93,7 +93,7 @@ def columns(errors: dict[str, Errors]) -> npt.NDArray[np.float64]:
 
 
 def is_checkpoint(source: str) -> bool:
-    """Tell a checkpoint, or the name of one, from what else a shell's pattern may have matched."""
+    """Tell checkpoints and their names from other files that a shell pattern may have matched."""
     path = Path(source)
     return (path / "config.json").is_file() if path.is_dir() else path.suffix != ".json"
 
@@ -101,11 +101,11 @@ def is_checkpoint(source: str) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("reference", help="the encoder that the others were made from")
-    parser.add_argument("others", nargs="+", help="checkpoints; what is none is passed over")
+    parser.add_argument("others", nargs="+", help="checkpoints; other files are skipped")
     parser.add_argument("--audio", type=Path, required=True, help="folder of speech")
-    parser.add_argument("--seconds", type=float, default=120.0, help="of it to use")
+    parser.add_argument("--seconds", type=float, default=120.0, help="amount of speech to use")
     parser.add_argument("--fit", type=Path, help="folder of other speech, for linear maps")
-    parser.add_argument("--less", help="name of a row: differences from it, utterance by utterance")
+    parser.add_argument("--less", help="name of a row; also print paired differences from it")
     parser.add_argument("--device")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Speed of a distillation step: ours against the same step written plainly with transformers.
+"""Speed of a distillation step, compared with the same step written plainly with transformers.
 
     python benchmarks/train_step.py --output out/train_step.json
     python benchmarks/train_step.py --device cuda --batch-seconds 160 --dtype bf16
@@ -36,13 +36,13 @@ from s3prl_compress.training import loop
 from s3prl_compress.training.settings import LoopSettings, build_optimizer
 
 Step = Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]]
-"""Waveforms in; one update; the loss, and the norm of all gradients before clipping."""
+"""Takes waveforms, makes one update, and returns the loss and the norm of all gradients."""
 
 RATE, CLIP = 2e-4, 10.0
 
 
 def our_step(teacher: SpeechEncoder, student: SpeechEncoder, dtype: str, device: str) -> Step:
-    """Return a step as `learned.distill` takes it."""
+    """Return a step as `distillation.distill` makes it."""
     precision: Any = "bf16" if dtype == "bf16" else "no"
     settings = LoopSettings(
         steps=1, learning_rate=RATE, weight_decay=0.0, max_grad_norm=CLIP, precision=precision,
@@ -65,7 +65,7 @@ def our_step(teacher: SpeechEncoder, student: SpeechEncoder, dtype: str, device:
 
 
 def plain_step(teacher: SpeechEncoder, student: SpeechEncoder, dtype: str, device: str) -> Step:
-    """Return the same step with transformers' model, as one writes it."""
+    """Return the same step with transformers' model, written in the usual way."""
     silent = {
         **{"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0},
         **{"feat_proj_dropout": 0.0, "layerdrop": 0.0},
@@ -110,7 +110,7 @@ def plain_step(teacher: SpeechEncoder, student: SpeechEncoder, dtype: str, devic
 
 
 def trained(step: Step) -> Callable[[list[Tensor]], Any]:
-    """Let the clock's loop, which runs without gradients, run a step that needs them."""
+    """Wrap a step that needs gradients for the timing loop, which disables them."""
 
     def run(waveforms: list[Tensor]) -> Any:
         with torch.inference_mode(False), torch.enable_grad():
@@ -120,7 +120,7 @@ def trained(step: Step) -> Callable[[list[Tensor]], Any]:
 
 
 def same_step(steps: dict[str, Step], waveforms: Sequence[Tensor], dtype: str) -> dict[str, Any]:
-    """Take the first step of both and compare loss and gradients.
+    """Make the first step of both and compare loss and gradients.
 
     Raises:
         SystemExit: they are not the same step.
@@ -139,7 +139,7 @@ def same_step(steps: dict[str, Step], waveforms: Sequence[Tensor], dtype: str) -
 
 
 def peak_memory(step: Step, waveforms: Sequence[Tensor], device: str) -> int | None:
-    """Return the bytes that one step takes beside all weights and moments; None on a CPU."""
+    """Return the bytes that one step takes besides weights and moments; None on a CPU."""
     if not device.startswith("cuda"):
         return None
     torch.cuda.synchronize(device)

@@ -1,18 +1,22 @@
-"""s3prl's own command line with our upstreams in it.
+"""s3prl's own command line with the upstreams of this package.
 
     python -m s3prl_compress.run_downstream -m train -u compressed -k out/fold10 \
         -d speech_commands -p out/ks -g fairseq \
         -o "config.downstream_expert.datarc.speech_commands_root=DIR,,\
 config.downstream_expert.datarc.speech_commands_test_root=DIR"
 
-`-u hubert_demo` needs no `-k`. The flags are those of `s3prl.run_downstream`. Three things are made
-easier: `-g` takes the padding as a word (`independent` or `fairseq`); without `-c`, the downstreams
-`speech_commands`, `voxceleb1`, `emotion` and `asr` get SUPERB's settings (the wheel of s3prl holds
-no configs), and `asr` its tables of lengths, below the experiment's folder; without `--device`, the
-CPU is taken where there is no GPU. Two traps are closed: the list of files that `voxceleb1` keeps
-from an earlier corpus is not used, and `asr` finds a `char.dict`.
+`-u hubert_demo` needs no `-k`. The flags are those of `s3prl.run_downstream`, with three additions:
 
-Only ever a process of its own: s3prl's `main` replaces `builtins.isinstance`.
+- `-g` accepts the kind of padding by name (`independent` or `fairseq`).
+- Without `-c`, the downstreams `speech_commands`, `voxceleb1`, `emotion` and `asr` use SUPERB's
+  settings, because the wheel of s3prl contains no configs. `asr` also gets its tables of lengths,
+  below the experiment's folder.
+- Without `--device`, the CPU is used if there is no GPU.
+
+Two faults of s3prl are avoided: the list of files that `voxceleb1` caches from an earlier corpus is
+ignored, and `asr` finds a `char.dict`.
+
+Run this as a process of its own only, because s3prl's `main` replaces `builtins.isinstance`.
 """
 
 from __future__ import annotations
@@ -33,11 +37,11 @@ from .common.errors import InputError
 
 _DATA = "config.downstream_expert.datarc"
 _SILENCE = ("sv_voxceleb1", "voxceleb2_amsoftmax_segment_eval")
-"""Downstreams of s3prl that call libsox's effect `silence`."""
+"""Downstreams of s3prl that use libsox's effect `silence`."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run s3prl's command line; return the exit status, 2 for a mistake in the input."""
+    """Run s3prl's command line and return the exit code, 2 for invalid input."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with tempfile.TemporaryDirectory(prefix="s3prl_compress_") as scratch:
@@ -58,7 +62,7 @@ def _run(arguments: list[str]) -> None:
     fork_workers()
     register()
     mend_downstreams()
-    # s3prl counts its steps by its progress bar: disabled (TQDM_DISABLE) it would never end.
+    # s3prl counts its steps by its progress bar, so with TQDM_DISABLE training would never end.
     bar: Any = tqdm
     bar.__init__ = partialmethod(tqdm.__init__, disable=False)
     sys.argv = ["s3prl_compress.run_downstream", *arguments]
@@ -66,10 +70,10 @@ def _run(arguments: list[str]) -> None:
 
 
 def _completed(given: list[str], scratch: Path) -> list[str]:
-    """Check what can be checked before s3prl's slow start, and fill in what s3prl lacks."""
+    """Validate the flags before s3prl's slow start, and add the defaults that s3prl lacks."""
     flags = _read(given)
     if flags is None:
-        return given  # s3prl's usage
+        return given  # s3prl's parser prints its usage or an error
     _check_upstream(flags)
     _check_downstream(flags)
     extra = _device(flags) + _absolute(flags)
@@ -79,7 +83,7 @@ def _completed(given: list[str], scratch: Path) -> list[str]:
 
 
 def _read(given: list[str]) -> argparse.Namespace | None:
-    """Read the flags that matter here; None where s3prl's parser will refuse or show its help."""
+    """Parse the flags that matter here; None if s3prl's parser will reject them or print help."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=True, exit_on_error=False)
     names = {
         "mode": "-m", "override": "-o", "past_exp": "-e", "config": "-c", "downstream": "-d",
@@ -105,8 +109,8 @@ def _check_upstream(flags: argparse.Namespace) -> None:
 
     if flags.hub == "huggingface":
         raise InputError(
-            "--hub huggingface: runs code from the model hub, by functions that huggingface_hub "
-            "no longer has; leave it out, and give the model as -u compressed -k OWNER/NAME"
+            "--hub huggingface: runs code from the model hub through functions that "
+            "huggingface_hub has removed; omit it and give the model as -u compressed -k OWNER/NAME"
         )
     if flags.upstream in BUNDLED and not flags.upstream_ckpt:
         bundled_folder(flags.upstream)
@@ -127,17 +131,17 @@ def _check_downstream(flags: argparse.Namespace) -> None:
     if "torchaudio_sox_effects" in apply_patches():
         raise InputError(
             f"-d {flags.downstream}: trims silence by libsox's effect `silence`, which torchaudio "
-            "no longer has since 2.9; use an environment with torchaudio before 2.9 and libsox"
+            "has removed in 2.9; use an environment with an earlier torchaudio and libsox"
         )
 
 
 def _absolute(flags: argparse.Namespace) -> list[str]:
-    """Return the flags whose paths s3prl keeps for a resumed run, which may start elsewhere."""
-    flag = {"-k": flags.upstream_ckpt, "-g": flags.upstream_model_config}
-    found = {name: Path(path) for name, path in flag.items() if path and Path(path).exists()}
+    """Return flags with absolute paths, because a resumed run may start in another folder."""
+    given = {"-k": flags.upstream_ckpt, "-g": flags.upstream_model_config}
+    paths = {name: Path(path) for name, path in given.items() if path and Path(path).exists()}
     if flags.expdir:
-        found["-p"] = Path(flags.expdir)
-    return [part for name, path in found.items() for part in (name, str(path.absolute()))]
+        paths["-p"] = Path(flags.expdir)
+    return [part for name, path in paths.items() for part in (name, str(path.absolute()))]
 
 
 def _device(flags: argparse.Namespace) -> list[str]:
@@ -147,7 +151,7 @@ def _device(flags: argparse.Namespace) -> list[str]:
         print("run_downstream: no GPU found, adding --device cpu", file=sys.stderr)
         return ["--device", "cpu"]
     if flags.device == "cpu":
-        # s3prl's evaluation enters torch.cuda.device(args.device) wherever there is a GPU.
+        # s3prl's evaluation enters torch.cuda.device(args.device) on every machine with a GPU.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     return []
 
@@ -159,7 +163,7 @@ def _resumes(flags: argparse.Namespace) -> bool:
 
 
 def _config(flags: argparse.Namespace, scratch: Path) -> list[str]:
-    """Return `-c FILE` where s3prl's default file is not there."""
+    """Return `-c FILE` with SUPERB's settings if no config is given and s3prl has no default."""
     if flags.config and not Path(flags.config).is_file():
         raise InputError(f"-c {flags.config}: no such file; give s3prl's experiment config")
     if flags.config or flags.downstream is None:
@@ -171,14 +175,14 @@ def _config(flags: argparse.Namespace, scratch: Path) -> list[str]:
 
     if flags.downstream not in OFFICIAL:
         raise InputError(
-            f"-d {flags.downstream}: s3prl's wheel holds no configs; add -c FILE (in s3prl's "
+            f"-d {flags.downstream}: s3prl's wheel contains no configs; add -c FILE (in s3prl's "
             f"repository: s3prl/downstream/{flags.downstream}/config.yaml)"
         )
     official, given = OFFICIAL[flags.downstream], _overrides(flags)
     missing = [f"{_DATA}.{place}" for place in official.places if f"{_DATA}.{place}" not in given]
     if missing:
         raise InputError(
-            f"-d {flags.downstream}: say where the corpus lies, with -c FILE or with "
+            f"-d {flags.downstream}: give the folder of the corpus, with -c FILE or with "
             f'-o "{",,".join(f"{name}=DIR" for name in missing)}"'
         )
     config = official.render()
@@ -187,12 +191,12 @@ def _config(flags: argparse.Namespace, scratch: Path) -> list[str]:
         data["bucket_file"] = _bucket_tables(flags, given[f"{_DATA}.libri_root"])
     file = scratch / f"{flags.downstream}.yaml"
     file.write_text(yaml.safe_dump(config), encoding="utf-8")
-    print("run_downstream: no -c given, taking SUPERB's settings", file=sys.stderr)
+    print("run_downstream: no -c given, using SUPERB's settings", file=sys.stderr)
     return ["-c", str(file)]
 
 
 def _bucket_tables(flags: argparse.Namespace, librispeech: str) -> str:
-    """Write the tables of lengths where a resumed run finds them; return their folder."""
+    """Write the tables of lengths to a folder that a resumed run finds, and return it."""
     from .tasks.cli_support import write_bucket_tables
 
     folder = (_experiment(flags) / "len_for_bucket").absolute()
@@ -205,7 +209,7 @@ def _experiment(flags: argparse.Namespace) -> Path:
 
 
 def _overrides(flags: argparse.Namespace) -> dict[str, str]:
-    """Return what `-o` says, by key; its parts are separated by ",,"."""
+    """Return the values that `-o` sets, by key; its parts are separated by ",,"."""
     parts = [part.strip().partition("=") for part in (flags.override or "").split(",,")]
     return {key.strip(): value.strip(" '\"") for key, _, value in parts if key.strip()}
 

@@ -14,6 +14,7 @@ import pytest
 
 from s3prl_compress.cli import app as cli
 from s3prl_compress.cli.console import TRACEBACK_VARIABLE
+from s3prl_compress.cli.listing import LISTINGS
 
 QUICK = Path(__file__).parent / "quick.yaml"
 TIME_FLAGS = ("--repeats", "3", "--warmup", "0", "--utterances-per-bucket", "1")
@@ -70,7 +71,7 @@ def test_inspect_of_a_checkpoint_shows_its_history(
     assert answer["base"] in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("kind", ["methods", "tasks", "engines", "upstreams", "shapes", "recipes"])
+@pytest.mark.parametrize("kind", LISTINGS)
 def test_ls(capsys: pytest.CaptureFixture[str], kind: str) -> None:
     listed = figures(capsys, "ls", kind)[kind]
     first = listed[0]["name"]
@@ -218,6 +219,8 @@ def test_export_says_how_to_load_it_and_what_was_filled(
     export = ("export", tmp_path / "small", "--format", "transformers", "--output")
     assert "--dense" in complaint(capsys, *export, tmp_path / "no")
     assert not (tmp_path / "no").exists()
+    onnx = ("export", checkpoint, "--format", "onnx", "--output", tmp_path / "no")
+    assert "there are: checkpoint, transformers" in complaint(capsys, *onnx)
     answer = figures(capsys, *export, tmp_path / "dense", "--dense")
     assert answer["notes"][0].startswith("filled with zeros: ")
     encoder = load(checkpoint)
@@ -303,7 +306,7 @@ def test_ctrl_c(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("s3prl_compress.cli.inspection.inspect_model", interrupted)
     assert cli.main(["inspect", "hubert_tiny"]) == 130
-    assert "goes on" in capsys.readouterr().err
+    assert "run the same command again to resume" in capsys.readouterr().err
 
 
 def test_exit_code_and_no_traceback_of_the_real_process(tmp_path: Path) -> None:

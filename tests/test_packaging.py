@@ -1,4 +1,4 @@
-"""What setup.cfg says is what the package needs and holds."""
+"""setup.cfg and pyproject.toml match the code: dependencies, packages and import levels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import configparser
 import re
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 PLACES = {
@@ -58,6 +60,21 @@ def test_every_dependency_has_a_tested_version() -> None:
     for extra in setup["options.extras_require"].values():
         declared |= _names(extra)
     assert declared == _names((ROOT / "constraints.txt").read_text(encoding="utf-8"))
+
+
+def test_every_package_has_an_import_level() -> None:
+    """Otherwise a new package could import, and be imported, without any check."""
+    tomllib = pytest.importorskip("tomllib", reason="part of Python since 3.11")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = project["tool"]["importlinter"]["contracts"]
+    listed = {name.strip() for layer in contract["layers"] for name in layer.split("|")}
+    package = ROOT / "s3prl_compress"
+    paths = [path for path in package.glob("*.py") if path.stem != "__init__"]
+    # `tasks` spans several levels, so its packages are listed one by one.
+    paths += [file.parent for file in package.glob("*/__init__.py") if file.parent.name != "tasks"]
+    paths += [file.parent for file in package.glob("tasks/*/__init__.py")]
+    needed = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths}
+    assert needed <= listed
 
 
 def test_every_package_is_listed() -> None:

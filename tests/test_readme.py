@@ -60,6 +60,12 @@ def test_what_is_linked_is_there(page: str) -> None:
     assert [link for link in local if not (ROOT / link).exists()] == []
 
 
+def test_the_method_of_contributing_is_the_one_that_is_tested() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    (method,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert method == (ROOT / "tests" / "methods" / "random_units.py").read_text("utf-8")
+
+
 def test_the_parser_finds_commands() -> None:
     text = (
         "```console\n$ s3prl-compress ls tasks  # what there is\nls\n```\n"

@@ -12,7 +12,7 @@ from s3prl_compress.encoder import NAMED_SHAPES
 from s3prl_compress.evaluation import TASKS, load_settings
 from s3prl_compress.methods import available
 from s3prl_compress.pretraining.recipe import load_recipe
-from s3prl_compress.suite.recipe import read_suite
+from s3prl_compress.suite.suite_file import read_suite
 from s3prl_compress.tasks.base.task import ENGINES, SHIPPED
 
 FOLDER = Path(s3prl_compress.recipes.__file__).parent
@@ -21,7 +21,7 @@ SUITES = [path for path in FILES if path.parent == FOLDER]
 OF_TASKS = [path for path in FILES if path.parent == FOLDER / "tasks"]
 OF_TRAINING = [path for path in FILES if path.parent == FOLDER / "pretrain"]
 OF_COMPRESSION = [path for path in FILES if path.parent == FOLDER / "compress"]
-"""What they do is tested in tests/commands/test_recipes.py."""
+"""Their behaviour is tested in tests/cli/test_recipes.py."""
 
 
 def test_every_recipe_is_looked_at() -> None:

@@ -25,13 +25,16 @@ DATA = "config.downstream_expert.datarc"
     [
         (["-u", "compressed", "-d", "speech_commands"], "-u compressed: no checkpoint"),
         (["-u", "compressed", "-k", "/no/such", "-d", "asr"], "-k /no/such: no such file"),
-        (["-u", "hubert", "-d", "diarization"], "-d diarization: s3prl's wheel holds no configs"),
+        (
+            ["-u", "hubert", "-d", "diarization"],
+            "-d diarization: s3prl's wheel contains no configs",
+        ),
         (
             ["-u", "hubert", "-d", "emotion"],
             "datarc.root=DIR,,config.downstream_expert.datarc.meta",
         ),
         (["-u", "hubert", "-d", "asr", "-o", f"{DATA}.libri_root=/no"], "/no: no such folder"),
-        (["-u", "hubert", "-d", "speech_commands"], "say where the corpus lies"),
+        (["-u", "hubert", "-d", "speech_commands"], "give the folder of the corpus"),
         (["-u", "hubert", "-d", "asr", "-c", "no.yaml"], "-c no.yaml: no such file"),
         (
             ["-u", "hubert", "-d", "sv_voxceleb1"],

@@ -1,4 +1,4 @@
-"""What `check` prints."""
+"""The output of `check`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ..statistics import ONE_SIDED, POWER, Verdict
 from ..statistics.noninferiority import MOST_SEEDS, MOST_UNITS
 
 EXIT_CODES: Mapping[Verdict, int] = {"passed": 0, "failed": 1, "not resolved": 3}
-"""2 is invalid input, as everywhere."""
+"""Exit codes of the verdicts; 2 means invalid input, as for every command."""
 
 
-def check_figures(
+def check_data(
     comparison: Comparison,
     records: Sequence[ScoreRecord],
     dense_records: Sequence[ScoreRecord],
     folder: Path,
 ) -> dict[str, Any]:
-    """Return everything that `check` found, under stable keys, ready for JSON."""
+    """Return the result of `check` under stable keys, ready for JSON."""
     row, dense, first = comparison.row, comparison.dense_row, records[0]
     return {
         "verdict": comparison.verdict,
@@ -58,7 +58,7 @@ def check_figures(
 
 
 def check_lines(comparison: Comparison) -> str:
-    """Return scores, loss, what varied, and the verdict, a line each."""
+    """Return scores, loss, sources of error and verdict, one line each."""
     row, dense, loss = comparison.row, comparison.dense_row, comparison.loss
     metric = "accuracy" if row["higher_is_better"] else "WER"
     seeds = f"{len(comparison.seeds)} seeds and " if comparison.seeds else ""
@@ -77,8 +77,8 @@ def check_lines(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def check_hints(comparison: Comparison, output: str) -> tuple[str, ...]:
-    """Return a warning about random weights, where the records are, and what to run next."""
+def check_next_steps(comparison: Comparison, output: str) -> tuple[str, ...]:
+    """Return a warning about random weights, the place of the records, and the next command."""
     random = comparison.row["random_weights"] or comparison.dense_row["random_weights"]
     seeds, _ = _needed(comparison)
     following = f"s3prl-compress report {output}"
@@ -116,7 +116,10 @@ def _limit(comparison: Comparison) -> str:
 
 
 def _needed(comparison: Comparison) -> tuple[int | None, float | None]:
-    """Return the seeds that resolve all conditions, and how many times the test set would."""
+    """Return what would resolve all conditions: a number of seeds, and a larger test set.
+
+    The test set is given as a multiple of its present size. None if no reasonable value would do.
+    """
     parts = [one for one in (comparison.loss, comparison.score) if one.verdict == "not resolved"]
     seeds = [one.seeds for one in parts if one.seeds is not None]
     units = [one.units for one in parts if one.units is not None]
@@ -127,7 +130,7 @@ def _needed(comparison: Comparison) -> tuple[int | None, float | None]:
 
 
 def _reason(comparison: Comparison) -> str:
-    """Return what makes a verdict, or what would resolve one."""
+    """Return the reason for a verdict, or what it would take to reach one."""
     if comparison.verdict != "not resolved":
         return _shown(comparison)
     seeds, factor = _needed(comparison)

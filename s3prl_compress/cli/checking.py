@@ -1,4 +1,4 @@
-"""`check`: whether a compressed model loses less than a margin; for continuous integration."""
+"""`check`: test whether a compressed model loses less than a margin, for continuous integration."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ..common.errors import InputError
 from ..common.validation import check_folder_output, pick_device, use_threads
 
 SEEDS = "0-9"
+"""Default random seeds of the heads."""
 
 
 def check(
@@ -28,63 +29,67 @@ def check(
     device: str | None = None,
     threads: int | None = None,
 ) -> CommandResult:
-    """Test whether a model loses less than a margin against its dense upstream.
+    """Test whether a compressed model loses less than a margin against its dense upstream.
 
-    Both are scored on the one-pass engine with the same seeds; finished scores in the output are
-    reused. The loss is tested on both sides at 5 %, with seeds and speakers as sources of error.
+    Both are scored with the one-pass engine and the same seeds; existing records in the output
+    folder are reused. The loss is tested in both directions at a level of 5 %, with seeds and
+    speakers as sources of error.
 
-    Exit codes: 0, the loss is shown to be below the margin (and the score to be above the minimum);
-    1, one of the two is shown not to hold; 3, not resolved; 2, invalid input.
+    Exit codes: 0, the loss is shown to be below the margin (and the score above the minimum, if one
+    is given); 1, one of the two is shown not to hold; 3, not resolved; 2, invalid input.
 
     Args:
-        model: a folder of ours, a transformers folder, an s3prl .pt, or a hub id
-        against: the dense upstream, named in the same ways
+        model: checkpoint folder, transformers folder, s3prl-converted .pt file, or hub id
+        against: the dense upstream, given in the same way
         data: folder of the corpus, csv table for `prepare`, or the word demo for the generated
-            speech that comes with this package
-        margin: largest loss that is tolerated, in points, above 0
-        task: ks, sid, er, asr; or ctc for the model's own CTC head, which takes no seeds and no
-            recipe
-        min_score: lowest score of MODEL that is tolerated, in percent; of error rates the highest
-        seeds: at least two, such as 0-9 (the default)
-        recipe: smoke, official, or a YAML file; by default smoke, on the demo corpus a shorter one
-        output: folder of records, to which the corpus is added where it must be prepared
-        normalize: yes or no: whether waveforms are normalised first, in place of what both
-            checkpoints say
-        device: where it is computed; cuda where there is one, else cpu
-        threads: number of CPU threads
+            speech that is part of this package
+        margin: largest tolerated loss in percentage points, above 0
+        task: ks, sid, er or asr; or ctc for the model's own CTC head, which accepts neither seeds
+            nor recipe
+        min_score: lowest tolerated score of MODEL in percent; for error rates the highest
+        seeds: random seeds of the heads, at least two; by default 0-9
+        recipe: settings of the heads' training: smoke, official, or a YAML file; by default smoke,
+            or a shorter one for the demo corpus
+        output: folder of result records, and of the corpus if it has to be prepared
+        normalize: whether waveforms are scaled to zero mean and unit variance before the encoder;
+            overrides what both models say
+        device: torch device to compute on, such as cpu or cuda; by default cuda if it is available,
+            otherwise cpu
+        threads: number of CPU threads; by default torch's own choice
     """
     use_threads(threads)
-    place, folder = pick_device(device), check_folder_output(output)
+    chosen_device, folder = pick_device(device), check_folder_output(output)
     _check_limits(margin, min_score)
-    several, settings = _training(task, seeds, recipe, data)
+    head_seeds, settings = _training(task, seeds, recipe, data)
     from ..encoder import load
     from ..evaluation import score, score_seeds
     from ..evaluation.ctc import needs_head
     from ..report.comparison import compare
-    from .check_summary import EXIT_CODES, check_figures, check_hints, check_lines
+    from .check_summary import EXIT_CODES, check_data, check_lines, check_next_steps
 
     sources = (model, against)
-    for source in sources:  # before minutes are spent on the other one
+    # Load both first, so that a mistake in one shows before minutes are spent on the other.
+    for source in sources:
         encoder = load(source, normalize=normalize)
         if task == "ctc":
             needs_head(encoder, source)
     corpus = _corpus(task, data, folder / "corpora")
-    same: dict[str, Any] = {
+    options: dict[str, Any] = {
         "data": corpus,
         "output": folder,
-        "device": place,
+        "device": chosen_device,
         "normalize": normalize,
     }
     if task == "ctc":
-        found = [[score(source, task, **same)] for source in sources]
+        own, dense = ([score(source, task, **options)] for source in sources)
     else:
-        same |= {"seeds": several, "recipe": settings}
-        found = [score_seeds(source, task, **same) for source in sources]
-    comparison = compare(found[0], found[1], folder, margin=margin, minimum=min_score)
+        options |= {"seeds": head_seeds, "recipe": settings}
+        own, dense = (score_seeds(source, task, **options) for source in sources)
+    comparison = compare(own, dense, folder, margin=margin, minimum=min_score)
     return CommandResult(
-        check_figures(comparison, found[0], found[1], folder),
+        check_data(comparison, own, dense, folder),
         check_lines(comparison),
-        check_hints(comparison, output),
+        check_next_steps(comparison, output),
         EXIT_CODES[comparison.verdict],
     )
 
@@ -99,26 +104,26 @@ def _check_limits(margin: float, min_score: float | None) -> None:
 def _training(
     task: str, seeds: str | None, recipe: str | None, data: str
 ) -> tuple[tuple[int, ...], str]:
-    """Return the seeds and the recipe of the heads; no seeds where none is trained."""
+    """Return the seeds and the recipe of the heads; no seeds if no head is trained."""
     from ..common.yaml_files import find_packaged
     from ..evaluation import load_settings, parse_seeds
     from ..tasks.registry import DEMO
 
     if task == "ctc":
         if seeds is not None or recipe is not None:
-            raise InputError("task ctc: nothing is trained, so it takes no seeds and no recipe")
+            raise InputError("task ctc: no head is trained, so it takes no seeds and no recipe")
         return (), ""
-    several = parse_seeds(SEEDS if seeds is None else seeds)
-    if len(several) < 2:
+    head_seeds = parse_seeds(SEEDS if seeds is None else seeds)
+    if len(head_seeds) < 2:
         raise InputError(
-            f"seeds {seeds}: a single seed cannot be tested, since it does not show how much seeds "
-            f"differ; give at least two, such as {SEEDS}"
+            f"seeds {seeds}: a single seed does not show how much seeds differ, so nothing can be "
+            f"tested; give at least two, such as {SEEDS}"
         )
     if recipe is None:
         demo = find_packaged(f"{task}_demo", "recipe", "recipes/tasks")
         recipe = str(demo) if data == DEMO else "smoke"
     load_settings(task, recipe, "onepass")
-    return several, recipe
+    return head_seeds, recipe
 
 
 def _corpus(task: str, data: str, below: Path) -> str | Path:

@@ -1,4 +1,4 @@
-"""From one checkpoint to a smaller one on disk, with the counts before and after."""
+"""Compress a checkpoint on disk, and count parameters and operations before and after."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ..encoder import SpeechEncoder, cost, load_unless_loaded, normalization_not
 from ..methods import MethodInfo, available, check_settings, compress
 from ..training.processes import is_main, local_device
 from ..training.state import FACTS_FILE, read_facts
+from .compression_recipes import CompressionStep
 from .listing import setting_helps
-from .recipes import Step
 
 WORK = ".work"
-"""Behind an output's name: the folder from which a learned method that was stopped goes on."""
+"""Suffix of the folder beside the output from which an interrupted method resumes."""
 
 HISTORY_FILE = "training.json"
-"""In the checkpoint folder: loss, sparsity and learning rate of every stage, and its seconds."""
+"""File in the checkpoint folder with loss, sparsity, learning rate and duration of each stage."""
 
 
 def compress_to(
     source: str | Path | SpeechEncoder,
     folder: Path,
-    steps: Sequence[Step],
+    steps: Sequence[CompressionStep],
     settings: Mapping[str, str],
     device: str,
     normalize: bool | None = None,
@@ -39,21 +39,25 @@ def compress_to(
     """Compress `source`, write the result to `folder`, and return counts before and after.
 
     Args:
-        source: an encoder, or what can be loaded as one.
-        folder: of the checkpoint; what was learned is kept in `folder`.work until it is written.
-        steps: the methods, each for what the one before made. Where a later one takes a teacher
-            and is given none, that is `source`.
-        settings: texts as they were typed; see `typed`. They count for every method that has
-            them, before its own in `steps`.
-        device: where it is computed; of several processes each has a GPU of its own.
-        normalize: whether waveforms are normalised, in place of what `source` says; stored in the
-            new checkpoint.
+        source: an encoder, or a source that `load` accepts.
+        folder: folder of the new checkpoint. Training state is kept in `folder`.work until the
+            checkpoint is written.
+        steps: the methods, each applied to the result of the one before. If a later one takes a
+            teacher and none is given, the teacher is `source`.
+        settings: values as typed by the user, see `parse_setting`. Each applies to every method
+            that has the setting, and overrides the one in `steps`.
+        device: torch device to compute on; with several processes each uses a GPU of its own.
+        normalize: whether waveforms are normalised; overrides what `source` says and is stored in
+            the new checkpoint.
+
+    Raises:
+        InputError: the source, a method or a setting cannot be used.
     """
-    values = {name: typed(text) for name, text in settings.items()}
+    values = {name: parse_setting(text) for name, text in settings.items()}
     work = folder.with_name(folder.name + WORK)
     chain = [
-        (name, own | _work_of(name, own, work / f"{number}_{name}"))
-        for number, (name, own) in enumerate(_dealt_out(steps, values))
+        (name, own | _work_setting(name, own, work / f"{number}_{name}"))
+        for number, (name, own) in enumerate(_assign_settings(steps, values))
     ]
     place = local_device(torch.device(device))
     encoder = load_unless_loaded(source, device=place, normalize=normalize)
@@ -62,7 +66,8 @@ def compress_to(
         if "teacher" in find_method(name).config.model_fields:
             own.setdefault("teacher", encoder)
     for name, own in chain:
-        check_settings(name, own).recorded()  # audio and teachers too, before hours of work
+        # Also reads audio and teachers, so that mistakes show before hours of work.
+        check_settings(name, own).recorded()
     smaller = encoder
     for name, own in chain:
         smaller = compress(smaller, name, **own)
@@ -85,7 +90,7 @@ def compress_to(
 
 
 def chained_settings(names: Sequence[str]) -> dict[str, str]:
-    """Return the settings of several methods and their help, the first method's first."""
+    """Return the settings of several methods with their help texts, the first method's first."""
     helps: dict[str, str] = {}
     for name in names:
         config = find_method(name).config
@@ -95,12 +100,12 @@ def chained_settings(names: Sequence[str]) -> dict[str, str]:
     return helps
 
 
-def _dealt_out(
-    steps: Sequence[Step], values: Mapping[str, Any]
+def _assign_settings(
+    steps: Sequence[CompressionStep], values: Mapping[str, Any]
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Return each method with its settings and those of `values` that it has.
+    """Return each method with its own settings, updated by those of `values` that it has.
 
-    The first one gets those that none has, to complain of them.
+    Settings that no method has go to the first one, whose validation rejects them.
     """
     configs = [find_method(step.method).config for step in steps]
     accepted = [config.model_fields.keys() | config.former_names().keys() for config in configs]
@@ -124,14 +129,14 @@ def _dealt_out(
     return dealt
 
 
-def _work_of(name: str, own: Mapping[str, Any], folder: Path) -> dict[str, Path]:
-    """Return the setting `work` for a method that has it and was given none."""
+def _work_setting(name: str, own: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    """Return the setting `work` if the method has it and the user did not set it."""
     wanted = "work" in find_method(name).config.model_fields and "work" not in own
     return {"work": folder} if wanted else {}
 
 
 def _keep_histories(work: Path, folder: Path) -> None:
-    """Write what the stages of learning measured beside the weights, as `training.json`."""
+    """Write the measurements of the training stages to `training.json` beside the weights."""
     stages = {
         str(path.parent.parent.relative_to(work)): read_facts(path.parent)
         for path in sorted(work.rglob(FACTS_FILE))
@@ -144,7 +149,7 @@ def find_method(name: str) -> MethodInfo:
     """Return a method by its name.
 
     Raises:
-        InputError: there is none of this name.
+        InputError: there is no method of this name.
     """
     methods = available()
     if name not in methods:
@@ -152,10 +157,13 @@ def find_method(name: str) -> MethodInfo:
     return methods[name]
 
 
-def typed(text: str) -> Any:
-    """Return what a typed setting means: null, a JSON list or object, or the text itself.
+def parse_setting(text: str) -> Any:
+    """Return the value of a setting as typed: null, a JSON list or object, or the text itself.
 
-    Numbers stay text: pydantic reads them by the setting's own type.
+    Numbers remain text: pydantic converts them to the type of the setting.
+
+    Raises:
+        InputError: a list or object is not valid JSON.
     """
     if text.lower() in ("null", "none"):
         return None
@@ -163,19 +171,19 @@ def typed(text: str) -> Any:
         try:
             return json.loads(text)
         except ValueError as error:
-            raise InputError(f"{text}: is not JSON ({error}); correct it") from error
+            raise InputError(f"{text}: not valid JSON ({error})") from error
     return text
 
 
-def comparison(figures: Mapping[str, Any]) -> str:
-    """Return counts before and after as a table."""
+def comparison(data: Mapping[str, Any]) -> str:
+    """Return the counts before and after as a table."""
     keys = ("parameters", "nonzero_parameters", "macs_32", "bytes")
     rows = [
         (
             key.replace("_", " "),
-            f"{figures['before'][key]:,}",
-            f"{figures[key]:,}",
-            f"{figures[key] / figures['before'][key] - 1:+.1%}",
+            f"{data['before'][key]:,}",
+            f"{data[key]:,}",
+            f"{data[key] / data['before'][key] - 1:+.1%}",
         )
         for key in keys
     ]

@@ -1,7 +1,7 @@
-"""From an argument list to a plain function and back to a terminal: parsing, printing, exit codes.
+"""Run plain functions as commands: parse arguments, print results, set exit codes.
 
-The functions themselves are in `cli`. What each one takes is read off its signature: positional
-parameters are positional arguments, keyword-only ones are options, and its docstring is its help.
+The arguments of a command follow from the signature of its function: positional parameters become
+positional arguments, keyword-only parameters become options, and the docstring becomes the help.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ TRACEBACK_VARIABLE = "S3PRL_COMPRESS_TRACEBACK"
 
 @dataclass(frozen=True)
 class Command:
-    """A plain function as a command."""
+    """A plain function that can be run from the command line."""
 
     function: Callable[..., CommandResult]
     examples: tuple[str, ...]
     extra: Callable[[Sequence[str]], dict[str, str]] = field(default=lambda argv: {})
-    """Names and help of further options that depend on the arguments so far; their texts reach
-    the function as they were typed, as further keyword arguments."""
+    """Function from the arguments to the names and help texts of further options. Their values are
+    passed on as strings, as further keyword arguments."""
 
 
-def run(commands: Mapping[str, Command], argv: Sequence[str]) -> int:
-    """Run one command and return the exit code: its own, 2 for bad input, 130 after Ctrl-C."""
+def run_command(commands: Mapping[str, Command], argv: Sequence[str]) -> int:
+    """Run a command and return its exit code; 2 for invalid input, 130 after Ctrl-C."""
     show_traceback = "--traceback" in argv or bool(os.environ.get(TRACEBACK_VARIABLE))
     try:
         with _renamings_on_stderr():
@@ -57,12 +57,12 @@ def run(commands: Mapping[str, Command], argv: Sequence[str]) -> int:
         if show_traceback:
             traceback.print_exc()
         print(
-            "\nstopped; the same command goes on from what is already written",
+            "\nstopped; run the same command again to resume from what is already written",
             file=sys.stderr,
         )
         return 130
     except BrokenPipeError:
-        # The reader (`head`, say) has gone; Python's own flush at the exit must not complain.
+        # The reader (such as `head`) has closed the pipe; Python's flush at exit must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
@@ -81,16 +81,16 @@ def _run_one(commands: Mapping[str, Command], argv: Sequence[str]) -> int:
     options = parser.parse_args(rest).as_dict()
     as_json, _ = options.pop("json"), options.pop("traceback")
     given = {key: value for key, value in options.items() if key not in extra or value is not None}
-    # Whatever libraries print must not get between the figures.
+    # Standard output is for the result alone; whatever libraries print goes to standard error.
     with contextlib.redirect_stdout(sys.stderr):
-        answer = command.function(**given)
+        result = command.function(**given)
     if as_json:
-        print(json.dumps(answer.data, indent=2))
-        print(*answer.next_steps, sep="\n", end="\n" if answer.next_steps else "", file=sys.stderr)
+        print(json.dumps(result.data, indent=2))
+        print(*result.next_steps, sep="\n", end="\n" if result.next_steps else "", file=sys.stderr)
     else:
-        print(*filter(None, (answer.text, *answer.next_steps)), sep="\n")
+        print(*filter(None, (result.text, *result.next_steps)), sep="\n")
     sys.stdout.flush()
-    return answer.exit_code
+    return result.exit_code
 
 
 @contextlib.contextmanager
@@ -115,7 +115,7 @@ def _renamings_on_stderr() -> Iterator[None]:
 
 
 class _Parser(ArgumentParser):
-    """Errors are one line, without the usage before it."""
+    """A parser whose errors are one line, without the usage."""
 
     extra: Mapping[str, str] = {}
 
@@ -129,9 +129,9 @@ class _Parser(ArgumentParser):
 
 
 def _plain(text: str) -> str:
-    """Say what jsonargparse says of a wrong value without Python's types."""
+    """Rewrite jsonargparse's message about a wrong value without Python's types."""
     text = re.sub(r'^Parser key "(\w+)": ', r"\1: ", text)
-    # Where an option may be left out, None is among its types; nobody can type that.
+    # The type of an optional option includes None, which a user cannot type.
     text = re.sub(r"Does not validate .*? Errors: - (.*?) - .* Given (value: )", r"\1 Got \2", text)
     text = re.sub(
         r"Expected a typing\.Literal\[(.*?)\]",
@@ -145,7 +145,7 @@ def _plain(text: str) -> str:
 
 
 class _Formatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keeps the examples' lines; says what an option takes only where that is news."""
+    """A formatter that keeps the line breaks of the examples and shows only telling defaults."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
@@ -168,15 +168,17 @@ def _parser(name: str, command: Command, extra: Mapping[str, str]) -> _Parser:
         _add(parser, command.function, parameter)
     for option, text in extra.items():
         parser.add_argument(f"--{option}", type=str, default=None, help=text)
-    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
-    parser.add_argument("--traceback", action="store_true", help="show where an error came from")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    parser.add_argument(
+        "--traceback", action="store_true", help="print the traceback of an error, for debugging"
+    )
     helps = _documented(command.function)
     for action in parser._actions:
-        # jsonargparse takes `%(default)s` only, so a percent sign needs no care.
+        # jsonargparse substitutes `%(default)s` only, so percent signs need no escaping.
         action.help = helps.get(action.dest, action.help)
         if action.metavar == "{true,false,null}":
-            action.metavar = "{yes,no}"  # the parser takes these, too
-        # As people type them; the parser itself knows them with underscores.
+            action.metavar = "{yes,no}"  # the parser accepts these as well
+        # Shown with dashes; the parser itself knows them with underscores.
         action.option_strings = [name.replace("_", "-") for name in action.option_strings]
     return parser
 
@@ -184,7 +186,7 @@ def _parser(name: str, command: Command, extra: Mapping[str, str]) -> _Parser:
 def _add(
     parser: _Parser, function: Callable[..., CommandResult], parameter: inspect.Parameter
 ) -> None:
-    """Add the argument of one parameter; jsonargparse reads its type off the signature."""
+    """Add the argument of one parameter; jsonargparse takes its type from the signature."""
     if parameter.kind == parameter.VAR_KEYWORD:
         return
     if parameter.default is False:
@@ -201,7 +203,7 @@ def _add(
 
 
 def _documented(function: Callable[..., Any]) -> dict[str, str]:
-    """Return what a docstring says in `Args:` about each parameter."""
+    """Return the help text of each parameter from the section `Args:` of a docstring."""
     helps: dict[str, str] = {}
     name = ""
     _, _, section = (inspect.getdoc(function) or "").partition("\nArgs:\n")
@@ -216,7 +218,7 @@ def _documented(function: Callable[..., Any]) -> dict[str, str]:
 
 
 def _with_underscores(part: str) -> str:
-    """Let options be typed with dashes or with underscores."""
+    """Replace dashes in an option's name by underscores, so that users may type either."""
     if not part.startswith("--"):
         return part
     option, equals, value = part[2:].partition("=")
@@ -231,10 +233,10 @@ def _overview(commands: Mapping[str, Command]) -> str:
         [
             f"usage: {PROGRAM} COMMAND ...",
             "",
-            "Make a speech encoder smaller, score it on SUPERB tasks through s3prl, and time it.",
+            "Compress speech encoders, score them on SUPERB tasks and measure their speed.",
             "",
             table(lines),
             "",
-            f"`{PROGRAM} COMMAND --help` shows a command's options and an example.",
+            f"`{PROGRAM} COMMAND --help` shows the options of a command with examples.",
         ]
     )

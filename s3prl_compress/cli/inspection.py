@@ -1,4 +1,4 @@
-"""What an encoder is and costs, as `inspect` shows it."""
+"""The counts, shape and history of an encoder that `inspect` shows."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ from ..encoder.shape import LINEARS
 def inspect_model(model: str, device: str = "cpu") -> dict[str, Any]:
     """Return an encoder's counts, shape and history under stable keys, ready for JSON.
 
-    `model` is what `load` takes, or the name of a shape: then no weights are needed, and the
-    leaderboard's own counts (with the pre-training head) stand beside ours.
+    Args:
+        model: a source that `load` accepts, or the name of a shape. A shape needs no weights, and
+            the result includes the SUPERB leaderboard's counts, which contain the pre-training
+            head.
+        device: torch device on which the weights are loaded.
     """
     if model in NAMED_SHAPES and not Path(model).exists():
         shape = NAMED_SHAPES[model]
@@ -45,7 +48,7 @@ def inspect_model(model: str, device: str = "cpu") -> dict[str, Any]:
 
 
 def shape_facts(shape: EncoderShape) -> dict[str, Any]:
-    """Return what a person asks first about a shape."""
+    """Return the main sizes of a shape: layers, heads, FFN units, channels, kinds of linears."""
     layers = shape.layers
     kinds = Counter(getattr(layer, name).kind for layer in layers for name in LINEARS)
     return {
@@ -62,7 +65,7 @@ def shape_facts(shape: EncoderShape) -> dict[str, Any]:
 
 
 def encoder_facts(encoder: SpeechEncoder) -> dict[str, Any]:
-    """Return what only an encoder with weights has: flags, head, history, identity."""
+    """Return the properties of an encoder with weights: input, head, history and fingerprint."""
     history = encoder.provenance
     return {
         "normalize": encoder.normalize,
@@ -76,10 +79,10 @@ def encoder_facts(encoder: SpeechEncoder) -> dict[str, Any]:
     }
 
 
-def inspection_rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the figures as (name, words) for a terminal."""
+def inspection_rows(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the result of `inspect_model` as pairs of name and text for a terminal."""
     rows = []
-    for key, value in figures.items():
+    for key, value in data.items():
         if key == "provenance" or value is None:
             continue
         if isinstance(value, bool):
@@ -97,7 +100,7 @@ def inspection_rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _run_lengths(values: list[Any]) -> str:
-    """Write equal neighbours once: `12 x 3072`."""
+    """Return a list with repeated neighbours contracted: `12 x 3072`."""
     runs: list[tuple[Any, int]] = []
     for value in values:
         if runs and runs[-1][0] == value:

@@ -1,4 +1,4 @@
-"""What there is: methods and their settings, tasks, engines, upstreams, shapes, recipes."""
+"""`ls`: list methods and their settings, tasks, engines, upstreams, shapes and recipes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import typing
 from collections.abc import Callable
 from importlib import resources
 from importlib.abc import Traversable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..common.command_result import CommandResult, table
 from ..common.errors import InputError
@@ -18,27 +18,43 @@ if TYPE_CHECKING:
     from ..methods import MethodInfo
 
 ENGINES = {
-    "onepass": "each utterance through the upstream once, heads trained on stored means; minutes",
-    "s3prl": "s3prl's own runner in a child process; the official way, hours to days",
+    "onepass": "runs the upstream once and trains heads on cached features; minutes",
+    "s3prl": "drives s3prl's official runner in a child process; hours to days",
 }
 
 Listing = Callable[[str | None, bool], CommandResult]
 
 
+def ls(
+    kind: Literal["methods", "tasks", "engines", "upstreams", "shapes", "recipes", "formats"],
+    name: str | None = None,
+    *,
+    verbose: bool = False,
+) -> CommandResult:
+    """List the available methods, tasks, engines, upstreams, shapes, recipes or formats.
+
+    Args:
+        kind: what to list
+        name: list only the entry of this name, with all details
+        verbose: list all entries with all details
+    """
+    return LISTINGS[kind](name, verbose)
+
+
 def list_methods(name: str | None, verbose: bool) -> CommandResult:
-    """List compression methods; one of them, or all when verbose, with the settings."""
+    """List the compression methods; a single one, or all of them if verbose, with settings."""
     from ..methods import available
 
     known = available()
     chosen = known if name is None else {name: _chosen(name, known, "method")}
-    figures = {"methods": [_method_figures(info) for info in chosen.values()]}
+    data = {"methods": [_method_data(info) for info in chosen.values()]}
     if name is not None or verbose:
-        return CommandResult(figures, "\n\n".join(_method_text(info) for info in chosen.values()))
+        return CommandResult(data, "\n\n".join(_method_text(info) for info in chosen.values()))
     rows = [(info.name, info.needs, info.summary) for info in known.values()]
     return CommandResult(
-        figures,
+        data,
         table(rows, ("method", "needs", "what it does")),
-        ("settings of one: s3prl-compress ls methods NAME",),
+        ("settings of a method: s3prl-compress ls methods NAME",),
     )
 
 
@@ -51,20 +67,20 @@ def list_tasks(name: str | None, verbose: bool) -> CommandResult:
 
     known = TASKS | {CTC_TASK.name: CTC_TASK}
     chosen = known if name is None else {name: _chosen(name, known, "task")}
-    figures = {"tasks": [asdict(task) for task in chosen.values()]}
+    data = {"tasks": [asdict(task) for task in chosen.values()]}
     if name is not None or verbose:
         return CommandResult(
-            figures, "\n\n".join(table(asdict(task).items()) for task in chosen.values())
+            data, "\n\n".join(table(asdict(task).items()) for task in chosen.values())
         )
     rows = [(t.name, t.version, t.title, f"{t.metric} ({t.unit})") for t in known.values()]
-    return CommandResult(figures, table(rows, ("task", "version", "title", "metric")))
+    return CommandResult(data, table(rows, ("task", "version", "title", "metric")))
 
 
 def list_engines(name: str | None, verbose: bool) -> CommandResult:
-    """List the engines that score."""
+    """List the engines that train and evaluate heads."""
     chosen = ENGINES if name is None else {name: _chosen(name, ENGINES, "engine")}
-    figures = {"engines": [{"name": key, "what": text} for key, text in chosen.items()]}
-    return CommandResult(figures, table(chosen.items(), ("engine", "what it is")))
+    data = {"engines": [{"name": key, "what": text} for key, text in chosen.items()]}
+    return CommandResult(data, table(chosen.items(), ("engine", "description")))
 
 
 def list_upstreams(name: str | None, verbose: bool) -> CommandResult:
@@ -75,10 +91,10 @@ def list_upstreams(name: str | None, verbose: bool) -> CommandResult:
         if (entry / "hubconf.py").is_file()
     }
     chosen = known if name is None else {name: _chosen(name, known, "upstream")}
-    figures = {"upstreams": [{"name": key, "what": text} for key, text in chosen.items()]}
+    data = {"upstreams": [{"name": key, "what": text} for key, text in chosen.items()]}
     return CommandResult(
-        figures,
-        table(sorted(chosen.items()), ("upstream", "what it is")),
+        data,
+        table(sorted(chosen.items()), ("upstream", "description")),
         (
             "in s3prl: python -m s3prl_compress.run_downstream -u compressed -k FOLDER ...",
             "          python -m s3prl_compress.run_downstream -u hubert_demo ...",
@@ -87,29 +103,39 @@ def list_upstreams(name: str | None, verbose: bool) -> CommandResult:
 
 
 def list_shapes(name: str | None, verbose: bool) -> CommandResult:
-    """List the shapes that `inspect` and `random` know by name; weights are never implied."""
+    """List the shapes that `inspect` and `random` know by name; they come without weights."""
     from ..encoder import NAMED_SHAPES
 
     chosen = NAMED_SHAPES if name is None else {name: _chosen(name, NAMED_SHAPES, "shape")}
     rows = [(key, shape.family, len(shape.layers), shape.hidden) for key, shape in chosen.items()]
     keys = ("name", "family", "layers", "hidden")
-    figures = {"shapes": [dict(zip(keys, row, strict=True)) for row in rows]}
+    data = {"shapes": [dict(zip(keys, row, strict=True)) for row in rows]}
     return CommandResult(
-        figures,
+        data,
         table(rows, ("shape", *keys[1:])),
-        ("cost of one: s3prl-compress inspect SHAPE",),
+        ("size and cost of a shape: s3prl-compress inspect SHAPE",),
     )
 
 
 def list_recipes(name: str | None, verbose: bool) -> CommandResult:
-    """List the packaged recipes: suites, and those for `score`, `compress` and pre-training."""
+    """List the packaged YAML files: suites, and recipes of tasks, `compress` and `pretrain`."""
     folder = resources.files("s3prl_compress.recipes")
     known = {f"recipes/{entry.name}": _first_line(entry) for entry in _recipes(folder)}
     for part in ("tasks", "compress", "pretrain"):
         known |= {f"recipes/{part}/{e.name}": _first_line(e) for e in _recipes(folder / part)}
     chosen = known if name is None else {name: _chosen(name, known, "recipe")}
-    figures = {"recipes": [{"name": key, "what": text} for key, text in chosen.items()]}
-    return CommandResult(figures, table(sorted(chosen.items()), ("recipe", "what it is")))
+    data = {"recipes": [{"name": key, "what": text} for key, text in chosen.items()]}
+    return CommandResult(data, table(sorted(chosen.items()), ("recipe", "description")))
+
+
+def list_formats(name: str | None, verbose: bool) -> CommandResult:
+    """List the formats that `export` can write."""
+    from ..encoder.exporters import export_targets
+
+    known = {key: target.summary for key, target in export_targets().items()}
+    chosen = known if name is None else {name: _chosen(name, known, "format")}
+    data = {"formats": [{"name": key, "what": text} for key, text in chosen.items()]}
+    return CommandResult(data, table(chosen.items(), ("format", "description")))
 
 
 LISTINGS: dict[str, Listing] = {
@@ -119,11 +145,12 @@ LISTINGS: dict[str, Listing] = {
     "upstreams": list_upstreams,
     "shapes": list_shapes,
     "recipes": list_recipes,
+    "formats": list_formats,
 }
 
 
 def setting_helps(config: type[BaseModel]) -> dict[str, str]:
-    """Return, for every setting of a method, what it means, takes, and is by default."""
+    """Return the help text of every setting of a method: meaning, type and default."""
     helps = {}
     for name, field in config.model_fields.items():
         meaning = " ".join((field.description or "").split())
@@ -138,7 +165,7 @@ def _chosen(name: str, known: Any, kind: str) -> Any:
     return known[name]
 
 
-def _method_figures(info: MethodInfo) -> dict[str, Any]:
+def _method_data(info: MethodInfo) -> dict[str, Any]:
     return {
         "name": info.name,
         "needs": info.needs,
@@ -162,14 +189,14 @@ def _default(field: Any) -> str:
 
 
 def _type_name(annotation: Any) -> str:
-    """Say what a setting takes, as a person would."""
+    """Return the type of a setting in words that a user can act on."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
         return "|".join(map(str, arguments))
     if origin is typing.Annotated:
         return _type_name(arguments[0])
     if origin is tuple:
-        return f"some of {_type_name(arguments[0])}"
+        return f"one or more of {_type_name(arguments[0])}"
     if arguments:
         return " or ".join(_type_name(part) for part in arguments)
     names = {"NoneType": "null", "str": "text", "int": "integer", "float": "number"}
@@ -178,11 +205,11 @@ def _type_name(annotation: Any) -> str:
 
 
 def _recipes(folder: Traversable) -> list[Traversable]:
-    found = [entry for entry in folder.iterdir() if entry.name.endswith(".yaml")]
-    return sorted(found, key=lambda entry: entry.name)
+    files = [entry for entry in folder.iterdir() if entry.name.endswith(".yaml")]
+    return sorted(files, key=lambda entry: entry.name)
 
 
 def _first_line(file: Traversable) -> str:
-    """Return the first line's words, without the marks of a comment or docstring."""
+    """Return the first line of a file, without the marks of a comment or docstring."""
     lines = file.read_text("utf-8").splitlines() or [""]
     return lines[0].strip('#" ').rstrip(".")

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def settings_of_method(argv: Sequence[str]) -> dict[str, str]:
-    """Return the settings of the methods that `compress` is told to use, with their help."""
+def method_settings(argv: Sequence[str]) -> dict[str, str]:
+    """Return the settings of the methods that are named in `argv`, with their help texts."""
     options = ("--method", "--then", "--recipe")
-    named = {
+    values = {
         part.partition("=")[0][2:]: part.partition("=")[2] or following
         for part, following in zip(argv, [*argv[1:], ""], strict=True)
         if part.partition("=")[0] in options
     }
-    given = {key: name for key, name in named.items() if name and not name.startswith("--")}
+    given = {key: name for key, name in values.items() if name and not name.startswith("--")}
     if not given.keys() & {"method", "recipe"}:
         return {}
     from .compression import chained_settings
-    from .recipes import steps_of
+    from .compression_recipes import resolve_steps
 
-    steps = steps_of(given.get("method"), given.get("then"), given.get("recipe"))
+    steps = resolve_steps(given.get("method"), given.get("then"), given.get("recipe"))
     return chained_settings([step.method for step in steps])

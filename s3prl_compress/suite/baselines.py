@@ -1,4 +1,4 @@
-"""A suite's upstreams that are s3prl's own: tried out once, then known by a card."""
+"""Third-party baselines of a suite: built and measured once; size and cost are cached."""
 
 from __future__ import annotations
 
@@ -7,41 +7,41 @@ from pathlib import Path
 
 from ..common.files import write_atomically
 from ..s3prl_bridge.upstream import S3PRLUpstreamAdapter, UpstreamInfo, foreign_fingerprint
-from .recipe import UpstreamEntry
+from .suite_file import UpstreamEntry
 
 
-def make_peer(entry: UpstreamEntry, folder: Path) -> tuple[S3PRLUpstreamAdapter, bool]:
-    """Return s3prl's upstream, and whether it was tried out before.
+def load_baseline(entry: UpstreamEntry, folder: Path) -> tuple[S3PRLUpstreamAdapter, bool]:
+    """Return an adapter for one of s3prl's own upstreams, and whether its size was cached.
 
-    `folder/<name>.json` keeps its sizes and its cost, so that it need not be built where only its
-    identity is asked for.
+    Size and cost are cached in `folder/<name>.json`, so that the model is not built where only its
+    identity is needed.
 
     Raises:
-        InputError: s3prl cannot build it.
+        InputError: s3prl cannot build the upstream.
     """
     assert entry.s3prl is not None
-    card = folder / f"{entry.name}.json"
+    cache_file = folder / f"{entry.name}.json"
     identity = foreign_fingerprint(entry.s3prl, entry.checkpoint)
-    facts = _kept(card, identity)
-    peer = S3PRLUpstreamAdapter(entry.s3prl, entry.checkpoint, facts)
-    if facts is None:
-        text = {"sha256": identity, "facts": peer.facts.model_dump(mode="json")}
-        write_atomically(card, json.dumps(text, indent=2) + "\n")
-    return peer, facts is not None
+    cached = _read_cache(cache_file, identity)
+    baseline = S3PRLUpstreamAdapter(entry.s3prl, entry.checkpoint, cached)
+    if cached is None:
+        content = {"sha256": identity, "facts": baseline.facts.model_dump(mode="json")}
+        write_atomically(cache_file, json.dumps(content, indent=2) + "\n")
+    return baseline, cached is not None
 
 
-def peer_facts(entry: UpstreamEntry, folder: Path) -> UpstreamInfo | None:
-    """Return what is known of an upstream that was tried out; else None."""
+def baseline_info(entry: UpstreamEntry, folder: Path) -> UpstreamInfo | None:
+    """Return the cached size and cost of a baseline; None if it has not been built yet."""
     assert entry.s3prl is not None
     identity = foreign_fingerprint(entry.s3prl, entry.checkpoint)
-    return _kept(folder / f"{entry.name}.json", identity)
+    return _read_cache(folder / f"{entry.name}.json", identity)
 
 
-def _kept(card: Path, identity: str) -> UpstreamInfo | None:
+def _read_cache(cache_file: Path, identity: str) -> UpstreamInfo | None:
     try:
-        written = json.loads(card.read_text(encoding="utf-8"))
-        if written["sha256"] != identity:
+        content = json.loads(cache_file.read_text(encoding="utf-8"))
+        if content["sha256"] != identity:  # another checkpoint, or another version of s3prl
             return None
-        return UpstreamInfo.model_validate(written["facts"])
+        return UpstreamInfo.model_validate(content["facts"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

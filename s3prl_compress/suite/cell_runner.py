@@ -1,4 +1,4 @@
-"""`do_cells`: the work of cells, within the process that was started for it."""
+"""Run cells: make an upstream, score it or time it, inside the worker process."""
 
 from __future__ import annotations
 
@@ -19,82 +19,83 @@ from ..encoder.cost import parameters
 from ..evaluation import record_path, score_seeds
 from ..latency import time_upstreams, write_time_record
 from ..tasks.registry import locate_corpus
-from .baselines import make_peer
-from .cells import Cell
-from .plan import CellResult, Plan
-from .recipe import UpstreamEntry
-from .times import timed_before
+from .baselines import load_baseline
+from .cells import SuiteCell
+from .plan import CellResult, SuitePlan
+from .suite_file import UpstreamEntry
+from .times import find_time_record
 from .upstreams import load_upstream, make_upstream, upstream_source
 
 
-def do_cells(plan: Plan, cells: Sequence[Cell]) -> tuple[CellResult, ...]:
-    """Do a cell, or those of a batch (see `groups`) together, and say how each ended.
+def run_cells(plan: SuitePlan, cells: Sequence[SuiteCell]) -> tuple[CellResult, ...]:
+    """Run one cell, or the cells of a batch together (see `groups`), and return a result for each.
 
-    Whatever goes wrong comes back as the result of all of them. What is complete in the output
-    folder already is found by its content and not done again.
+    An exception becomes a failure of every cell of the batch. Cells that are complete in the output
+    folder are recognised by their content and skipped.
     """
     started = time.perf_counter()
     use_threads(plan.threads or plan.suite.threads)
-    details, worn = "", False
+    details, restart_worker = "", False
     outcomes: Sequence[_Outcome]
     try:
-        outcomes = _WORK[cells[0].kind](plan, cells)
+        outcomes = _RUNNERS[cells[0].kind](plan, cells)
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        # After anything but bad input nobody knows what is left behind, of GPU memory above all.
-        worn = not isinstance(error, InputError)
-        words = f"{type(error).__name__}: {reason}" if worn else reason
+        # Only invalid input is known to leave the process clean; after anything else it may hold
+        # on to memory, GPU memory above all.
+        restart_worker = not isinstance(error, InputError)
+        message = f"{type(error).__name__}: {reason}" if restart_worker else reason
         details = traceback.format_exc()
-        outcomes = [("failed", words, False)] * len(cells)
-        if worn:
+        outcomes = [("failed", message, False)] * len(cells)
+        if restart_worker:
             print(details, file=sys.stderr, flush=True)
     if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()  # the next cell may need another process's memory there
+        torch.cuda.empty_cache()  # the next cell may run in another process on the same GPU
     seconds = time.perf_counter() - started
     return tuple(
         CellResult(
             title=cell.title,
             state=state,
-            words=words,
+            message=message,
             details=details,
             seconds=seconds / len(cells),
             random_weights=random_weights,
-            # s3prl's hub changes the process that imports it.
-            worn=worn or "s3prl.hub" in sys.modules,
+            # Importing s3prl's hub changes global state of the process.
+            restart_worker=restart_worker or "s3prl.hub" in sys.modules,
         )
-        for cell, (state, words, random_weights) in zip(cells, outcomes, strict=True)
+        for cell, (state, message, random_weights) in zip(cells, outcomes, strict=True)
     )
 
 
-_State = Literal["done", "before", "failed"]
+_State = Literal["done", "skipped", "failed"]
 _Outcome = tuple[_State, str, bool]
-"""State, words, and whether the weights are random."""
+"""State, message, and whether the weights are random."""
 
 
-def _upstream(plan: Plan, cell: Cell) -> _Outcome:
+def _make(plan: SuitePlan, cell: SuiteCell) -> _Outcome:
     entry = _entry(plan, cell.upstream)
     if entry.s3prl is not None:
-        peer, known = make_peer(entry, plan.upstreams)
-        words = f"{peer.facts.cost.parameters:,} parameters, s3prl's own {entry.s3prl}"
-        return _outcome(known, words, random_weights=False)
+        baseline, cached = load_baseline(entry, plan.upstreams)
+        message = f"{baseline.facts.cost.parameters:,} parameters, s3prl's own {entry.s3prl}"
+        return _outcome(cached, message, random_weights=False)
     base = None if entry.base is None else _encoder(plan, entry.base)
-    encoder, kept = make_upstream(entry, base, plan.upstreams, pick_device(_device(plan)))
+    encoder, cached = make_upstream(entry, base, plan.upstreams, pick_device(_device(plan)))
     random_weights = encoder.provenance.random_weights
-    words = f"{parameters(encoder):,} parameters"
+    message = f"{parameters(encoder):,} parameters"
     if random_weights:
-        words += ", of random weights"
-    return _outcome(kept, words, random_weights)
+        message += ", random weights"
+    return _outcome(cached, message, random_weights)
 
 
-def _scores(plan: Plan, cells: Sequence[Cell]) -> list[_Outcome]:
-    """Score cells that differ in their seeds only."""
+def _score(plan: SuitePlan, cells: Sequence[SuiteCell]) -> list[_Outcome]:
+    """Score cells that differ only in their seed."""
     cell = cells[0]
     assert cell.task is not None
     assert cell.engine is not None
     task = plan.suite.tasks[cell.task]
     entry = _entry(plan, cell.upstream)
-    began = time.time()
-    # Jobs of a cluster begin together, and the first one may have to prepare the corpus.
+    started = time.time()
+    # Cluster jobs start at the same time; the first one may have to prepare the corpus.
     with FileLock(plan.output / ".corpora.lock"):
         data = locate_corpus(task.task, task.data, plan.corpora)
     records = score_seeds(
@@ -112,27 +113,28 @@ def _scores(plan: Plan, cells: Sequence[Cell]) -> list[_Outcome]:
     )
     outcomes = []
     for record in records:
-        before = record_path(record, plan.records).stat().st_mtime < began
-        words = f"{record.score:.1f} \N{PLUS-MINUS SIGN} {record.standard_error:.1f}"
-        outcomes.append(_outcome(before, words, record.upstream.random_weights))
+        # `score_seeds` returns existing records as they are: only the file's age tells them apart.
+        skipped = record_path(record, plan.records).stat().st_mtime < started
+        message = f"{record.score:.1f} \N{PLUS-MINUS SIGN} {record.standard_error:.1f}"
+        outcomes.append(_outcome(skipped, message, record.upstream.random_weights))
     return outcomes
 
 
-def _time(plan: Plan, cell: Cell) -> _Outcome:
+def _time(plan: SuitePlan, cell: SuiteCell) -> _Outcome:
     timing = plan.suite.time
     assert timing is not None
     alone = timing.against in (None, cell.upstream)
     this = _upstream_of(plan, cell.upstream)
     against = None if alone else _upstream_of(plan, str(timing.against))
     device = pick_device(_device(plan))
-    record = timed_before(
+    record = find_time_record(
         plan.records,
         fingerprint(this),
         None if against is None else fingerprint(against),
         timing,
         device,
     )
-    before = record is not None
+    skipped = record is not None
     if record is None:
         record = time_upstreams(
             this,
@@ -149,44 +151,44 @@ def _time(plan: Plan, cell: Cell) -> _Outcome:
         )
         write_time_record(record, plan.records)
     overall = next(bucket for bucket in record.buckets if bucket.name == "all")
-    words = f"RTFx {overall.rtfx:.4g}"
+    message = f"RTFx {overall.rtfx:.4g}"
     if overall.speedup is not None:
-        words += f", speed-up {overall.speedup:.2f}"
-    return _outcome(before, words, record.upstream.random_weights)
+        message += f", speed-up {overall.speedup:.2f}"
+    return _outcome(skipped, message, record.upstream.random_weights)
 
 
-_WORK: dict[str, Callable[[Plan, Sequence[Cell]], Sequence[_Outcome]]] = {
-    "upstream": lambda plan, cells: [_upstream(plan, cells[0])],
-    "score": _scores,
+_RUNNERS: dict[str, Callable[[SuitePlan, Sequence[SuiteCell]], Sequence[_Outcome]]] = {
+    "upstream": lambda plan, cells: [_make(plan, cells[0])],
+    "score": _score,
     "time": lambda plan, cells: [_time(plan, cells[0])],
 }
 
 
-def _outcome(before: bool, words: str, random_weights: bool) -> _Outcome:
-    if before:
-        return "before", f"{words}, done before", random_weights
-    return "done", words, random_weights
+def _outcome(skipped: bool, message: str, random_weights: bool) -> _Outcome:
+    if skipped:
+        return "skipped", f"{message}, skipped: already complete", random_weights
+    return "done", message, random_weights
 
 
-def _entry(plan: Plan, name: str) -> UpstreamEntry:
+def _entry(plan: SuitePlan, name: str) -> UpstreamEntry:
     return next(entry for entry in plan.suite.upstreams if entry.name == name)
 
 
-def _encoder(plan: Plan, name: str) -> SpeechEncoder:
+def _encoder(plan: SuitePlan, name: str) -> SpeechEncoder:
     return load_upstream(_entry(plan, name), plan.upstreams)
 
 
-def _source(plan: Plan, entry: UpstreamEntry) -> str | UpstreamAdapter:
-    """Return what `score` takes for an upstream that was made."""
+def _source(plan: SuitePlan, entry: UpstreamEntry) -> str | UpstreamAdapter:
+    """Return an upstream in the form that `score` takes."""
     if entry.s3prl is not None:
-        return make_peer(entry, plan.upstreams)[0]
+        return load_baseline(entry, plan.upstreams)[0]
     return upstream_source(entry, plan.upstreams)
 
 
-def _upstream_of(plan: Plan, name: str) -> SpeechEncoder | UpstreamAdapter:
+def _upstream_of(plan: SuitePlan, name: str) -> SpeechEncoder | UpstreamAdapter:
     source = _source(plan, _entry(plan, name))
     return _encoder(plan, name) if isinstance(source, str) else source
 
 
-def _device(plan: Plan) -> str | None:
+def _device(plan: SuitePlan) -> str | None:
     return plan.device or plan.suite.device

@@ -1,4 +1,4 @@
-"""A suite's cells: which steps there are, in which order, and which of them `--only` means."""
+"""The cells of a suite: how they are enumerated, what they depend on, and how `--only` selects."""
 
 from __future__ import annotations
 
@@ -12,54 +12,61 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from ..common.errors import InputError
 from ..results.records import Engine
-from .recipe import Suite, TaskEntry, UpstreamEntry
+from .suite_file import Suite, TaskEntry, UpstreamEntry
 
 
-class Cell(BaseModel):
-    """One step, as data: it crosses to the process, or to the machine, that does it."""
+class SuiteCell(BaseModel):
+    """One step of a suite: make an upstream, score it, or time it.
+
+    Plain data, so that it can be sent to the process or machine that runs it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["upstream", "score", "time"]
     upstream: str
-    """Name of the suite's entry."""
+    """Name of an entry in the suite's `upstreams`."""
     task: int | None = None
-    """Place in the suite's tasks, for scores."""
+    """Index into the suite's `tasks`; None unless the cell is a score."""
     task_name: str | None = None
     engine: Engine | None = None
     seed: int | None = None
 
     @property
     def title(self) -> str:
-        """What it is called in lists and in `--only`."""
+        """Name in listings and in `--only`."""
         if self.kind != "score":
             return f"{self.kind} {self.upstream}"
         return f"{self.task_name} {self.upstream} {self.engine} seed {self.seed}"
 
     @property
     def stem(self) -> str:
-        """Of its log: the title without blanks, and the task's place, which tells two apart."""
-        place = "" if self.task is None else f"{self.task + 1}."
-        return place + re.sub(r"[^\w.+-]+", "-", self.title)
+        """File stem of the cell's log.
+
+        It starts with the index of the task, because two entries of one task share their titles.
+        """
+        prefix = "" if self.task is None else f"{self.task + 1}."
+        return prefix + re.sub(r"[^\w.+-]+", "-", self.title)
 
 
-CELLS = TypeAdapter(tuple[Cell, ...])
-"""Cells to and from JSON."""
+CELLS = TypeAdapter(tuple[SuiteCell, ...])
+"""Serializes cells to and from JSON."""
 
 
-def cells_of(suite: Suite) -> list[Cell]:
-    """Return all cells, each after those that it needs: its upstreams, then one-pass scores.
+def cells_of(suite: Suite) -> list[SuiteCell]:
+    """Return all cells in an order that respects their dependencies.
 
-    A score on s3prl's engine may take its learning rate from a one-pass one; see `rate_needs`.
+    Upstreams come first, then one-pass scores: a score on s3prl's engine may use the learning rate
+    that a one-pass score selected (see `rate_cells`).
     """
-    cells = [Cell(kind="upstream", upstream=entry.name) for entry in suite.upstreams]
+    cells = [SuiteCell(kind="upstream", upstream=entry.name) for entry in suite.upstreams]
     seeded = [
         (place, task, seed)
         for place, task in enumerate(suite.tasks)
         for seed in task.seeds or suite.seeds
     ]
     scores = [
-        Cell(
+        SuiteCell(
             kind="score",
             upstream=entry.name,
             task=place,
@@ -74,59 +81,61 @@ def cells_of(suite: Suite) -> list[Cell]:
     cells += sorted(scores, key=lambda cell: cell.engine != "onepass")
     if suite.time is not None:
         timed = [entry for entry in suite.upstreams if entry.name != suite.time.against]
-        cells += [Cell(kind="time", upstream=entry.name) for entry in timed or suite.upstreams]
+        cells += [SuiteCell(kind="time", upstream=entry.name) for entry in timed or suite.upstreams]
     return cells
 
 
-def select(suite: Suite, cells: Sequence[Cell], only: str | None) -> list[Cell]:
-    """Return the cells that `only` means, and the upstreams that they need.
+def select_cells(suite: Suite, cells: Sequence[SuiteCell], only: str | None) -> list[SuiteCell]:
+    """Return the cells that match `only`, and the upstreams that these require.
 
     Args:
-        suite: whose cells they are.
-        cells: all of them.
-        only: patterns as of a shell, with commas between. Each is held against a cell's title,
-            upstream, task, engine and kind.
+        suite: the suite that the cells belong to.
+        cells: all of its cells.
+        only: shell patterns separated by commas. A pattern matches a cell if it matches its title,
+            upstream, task, engine or kind. None selects everything.
 
     Raises:
-        InputError: a pattern that fits nothing.
+        InputError: a pattern matches no cell.
     """
     if only is None:
         return list(cells)
-    chosen: set[Cell] = set()
+    selected: set[SuiteCell] = set()
     for pattern in filter(None, (part.strip() for part in only.split(","))):
-        fitting = {cell for cell in cells if any(fnmatchcase(n, pattern) for n in _names(cell))}
-        if not fitting:
-            known = ", ".join(cell.title for cell in cells[:3])
-            raise InputError(f"--only {pattern}: fits no cell; the first are: {known}")
-        chosen |= fitting
-    needed = {name for cell in chosen for name in needs(suite, cell)}
-    return [c for c in cells if c in chosen or (c.kind == "upstream" and c.upstream in needed)]
+        matching = {
+            cell for cell in cells if any(fnmatchcase(name, pattern) for name in _names(cell))
+        }
+        if not matching:
+            first = ", ".join(cell.title for cell in cells[:3])
+            raise InputError(f"--only {pattern}: matches no cell; the first cells are: {first}")
+        selected |= matching
+    required = {name for cell in selected for name in required_upstreams(suite, cell)}
+    return [c for c in cells if c in selected or (c.kind == "upstream" and c.upstream in required)]
 
 
-def needs(suite: Suite, cell: Cell) -> list[str]:
-    """Return the upstreams that must have been made before a cell, bases first.
+def required_upstreams(suite: Suite, cell: SuiteCell) -> list[str]:
+    """Return the upstreams that must exist before a cell runs, bases first.
 
-    What an upstream is made from is needed with it: whether it is still the same decides whether
-    a kept one is good.
+    The bases of an upstream are included: a stored upstream is valid only as long as the base that
+    it was made from is unchanged.
     """
     entries = {entry.name: entry for entry in suite.upstreams}
-    names = [entry.name for entry in reversed(list(_line(entries, cell.upstream)))]
+    names = [entry.name for entry in reversed(list(_ancestry(entries, cell.upstream)))]
     if cell.kind == "upstream":
         names = names[:-1]
     if cell.kind == "time" and suite.time is not None and suite.time.against is not None:
-        against = reversed(list(_line(entries, suite.time.against)))
+        against = reversed(list(_ancestry(entries, suite.time.against)))
         names += [entry.name for entry in against if entry.name not in names]
     return names
 
 
-def rate_needs(suite: Suite, cell: Cell, cells: Sequence[Cell]) -> list[Cell]:
-    """Return the one-pass cells that choose the learning rate of a cell of s3prl's engine.
+def rate_cells(suite: Suite, cell: SuiteCell, cells: Sequence[SuiteCell]) -> list[SuiteCell]:
+    """Return the one-pass cells that select the learning rate of a cell on s3prl's engine.
 
-    Those of the same upstream and conditions, of its own seed where there is one: else any. None
-    where the recipe has rates of its own, or no such cell is among `cells`: then `score` runs the
-    one-pass engine first.
+    These have the same upstream, task, corpus, recipe and padding; the same seed if there is such a
+    cell, otherwise any seed. The list is empty if the recipe sets its own learning rates, or if
+    `cells` has no such cell; in the latter case `score` runs the one-pass engine first.
     """
-    if cell.engine != "s3prl" or cell.task is None or not takes_rate(suite, cell):
+    if cell.engine != "s3prl" or cell.task is None or not takes_onepass_rate(suite, cell):
         return []
     alike = [
         other
@@ -138,8 +147,8 @@ def rate_needs(suite: Suite, cell: Cell, cells: Sequence[Cell]) -> list[Cell]:
     return [other for other in alike if other.seed == cell.seed] or alike
 
 
-def takes_rate(suite: Suite, cell: Cell) -> bool:
-    """Tell whether a score's learning rate is the one that the one-pass engine chooses."""
+def takes_onepass_rate(suite: Suite, cell: SuiteCell) -> bool:
+    """Tell whether a score is trained at the learning rate that the one-pass engine selects."""
     from ..evaluation import load_settings
     from ..evaluation.rates import onepass_scores
 
@@ -157,14 +166,14 @@ def _conditions(task: TaskEntry) -> tuple[str | None, ...]:
     return task.task, task.data, task.recipe, task.padding
 
 
-def _line(entries: dict[str, UpstreamEntry], name: str) -> Iterator[UpstreamEntry]:
-    """Yield an upstream, what it is made from, and so on."""
+def _ancestry(entries: dict[str, UpstreamEntry], name: str) -> Iterator[UpstreamEntry]:
+    """Yield an upstream, its base, the base of that, and so on."""
     entry: UpstreamEntry | None = entries[name]
     while entry is not None:
         yield entry
         entry = None if entry.base is None else entries[entry.base]
 
 
-def _names(cell: Cell) -> list[str]:
+def _names(cell: SuiteCell) -> list[str]:
     parts = (cell.title, cell.upstream, cell.task_name, cell.engine, cell.kind)
     return [part for part in parts if part is not None]

@@ -1,6 +1,6 @@
-"""What killed processes were writing when they died: temporary files and folders beside the real.
+"""Remove stale temporary files and folders of killed processes.
 
-They have the names that `files` and the features' cache give them, `.<name>.<eight characters>`.
+Atomic writes and the feature cache name them `.<name>.<eight characters>`.
 """
 
 from __future__ import annotations
@@ -12,27 +12,28 @@ from contextlib import suppress
 from pathlib import Path
 
 _TEMPORARY = re.compile(r"^\..+\.[a-z0-9_]{8}$")
-_OLD = 24 * 3600.0
-"""Seconds without a change after which nobody is writing any more, on any machine."""
+_STALE_AFTER = 24 * 3600.0
+"""Seconds without a change after which a temporary file is considered abandoned."""
 
 
-def remove_leftovers(folder: Path, older_than: float = _OLD) -> int:
-    """Remove temporary files and folders below `folder`; return how many there were.
+def remove_temporary_files(folder: Path, older_than: float = _STALE_AFTER) -> int:
+    """Remove stale temporary files and folders below `folder`; return their number.
 
-    Only those that were not changed for `older_than` seconds: jobs of a cluster may be writing.
+    Only paths unchanged for `older_than` seconds are removed: cluster jobs may still be writing to
+    younger ones.
     """
-    found = 0
-    before = time.time() - older_than
+    removed = 0
+    newest = time.time() - older_than
     for path in [path for path in folder.rglob(".*") if _TEMPORARY.match(path.name)]:
-        with suppress(OSError):  # another process may remove it, too
-            if _last_change(path) > before:
+        with suppress(OSError):  # another process may be removing it as well
+            if _last_change(path) > newest:
                 continue
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink()
-            found += 1
-    return found
+            removed += 1
+    return removed
 
 
 def _last_change(path: Path) -> float:

@@ -1,7 +1,7 @@
-"""A suite as jobs of a cluster, by submitit: Slurm, or processes on this machine.
+"""Run a suite as jobs through submitit: on Slurm, or in processes on this machine.
 
-Slurm gets all jobs at once, with their dependencies, and goes on without us: where this process
-ends, the same command takes up the jobs that are still in the queue, and submits what is missing.
+Slurm receives all jobs at once, with their dependencies, and runs them even if this process ends:
+the same command then reattaches to the jobs that are still queued and submits the missing ones.
 """
 
 from __future__ import annotations
@@ -9,141 +9,155 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from ..common.files import write_atomically
-from .cells import Cell
+from .cells import SuiteCell
 from .corpora import corpus_fingerprint
-from .groups import Group, groups_of
-from .plan import CellResult, Plan
-from .queues import LocalQueue, Queue, SlurmQueue
-from .slurm_job import Job, cells_text, read_result, result_path
-from .status import Finished
+from .groups import CellGroup, groups_of
+from .plan import CellResult, SuitePlan
+from .queues import JobQueue, LocalQueue, SlurmQueue
+from .slurm_job import GroupJob, cells_text, read_result, result_path
+from .status import SuiteStatus
 from .worker import last_lines
 
 Cluster = Literal["slurm", "local"]
-_GRACE = 10.0
-"""Seconds after a job's end in which its result files may still be on their way to us."""
+_RESULT_TIMEOUT = 10.0
+"""Seconds to wait for the result files of a finished job: network file systems lag behind."""
 
 
 def run_on_cluster(
-    plan: Plan, cells: Sequence[Cell], cluster: Cluster, *, seconds_between: float = 2.0
-) -> list[tuple[Cell, CellResult]]:
-    """Do the cells as jobs, wait for all of them, and return how each ended.
+    plan: SuitePlan,
+    cells: Sequence[SuiteCell],
+    cluster: Cluster,
+    *,
+    seconds_between: float = 2.0,
+) -> list[tuple[SuiteCell, CellResult]]:
+    """Run the cells as jobs, wait for all of them, and return their results.
 
     Args:
-        plan: of the suite.
-        cells: those that are to be done.
-        cluster: slurm, or local for processes on this machine, one after the other.
-        seconds_between: two looks at the queue.
+        plan: the suite and where its output goes.
+        cells: the cells to run.
+        cluster: "slurm", or "local" for processes on this machine, one after the other.
+        seconds_between: interval between two queries of the queue, in seconds.
 
     Raises:
-        InputError: submitit or the cluster is not here.
+        InputError: submitit is not installed, or the cluster is not available or refuses a job.
     """
     folder = plan.output / "cluster"
     entry = plan.suite.cluster
-    queue: Queue = SlurmQueue(folder, entry) if cluster == "slurm" else LocalQueue(folder, entry)
-    before = _before(plan, cells)
-    groups = groups_of(plan.suite, [cell for cell in cells if cell not in before])
-    numbers = _taken_up(folder, queue, groups)
+    queue: JobQueue = SlurmQueue(folder, entry) if cluster == "slurm" else LocalQueue(folder, entry)
+    complete = _complete(plan, cells)
+    # A failure that an earlier run recorded for a cell that is complete by now would make every
+    # job that depends on the cell give up.
+    _remove_results(folder / "results", complete)
+    groups = groups_of(plan.suite, [cell for cell in cells if cell not in complete])
+    job_ids = _still_queued(folder, queue, groups)
     try:
-        _do(plan, groups, queue, numbers, folder, seconds_between)
+        _submit_and_wait(plan, groups, queue, job_ids, folder, seconds_between)
     except BaseException:
-        if numbers:
-            queue.leave()
+        if job_ids:
+            queue.detach()
         raise
-    ends = before | {
-        cell: _result(queue, numbers[group.name], folder / "results", cell)
+    results = complete | {
+        cell: _result(queue, job_ids[group.name], folder / "results", cell)
         for group in groups
         for cell in group.cells
     }
-    return [(cell, ends[cell]) for cell in cells]
+    return [(cell, results[cell]) for cell in cells]
 
 
-def _do(
-    plan: Plan,
-    groups: Sequence[Group],
-    queue: Queue,
-    numbers: dict[str, str],
+def _submit_and_wait(
+    plan: SuitePlan,
+    groups: Sequence[CellGroup],
+    queue: JobQueue,
+    job_ids: dict[str, str],
     folder: Path,
     seconds_between: float,
 ) -> None:
-    """Submit the groups, each when it may be, and wait for the end of all.
+    """Submit every group as soon as the queue accepts it, and wait until all jobs have ended.
 
-    `numbers` are the jobs that are in the queue already; the new ones are added to it.
+    `job_ids` holds the jobs that are queued already, by group name; new ones are added to it.
     """
     results = folder / "results"
-    unsent = [group for group in groups if group.name not in numbers]
-    for group in unsent:
-        for cell in group.cells:
-            result_path(results, cell).unlink(missing_ok=True)
-    _say(f"{len(groups)} jobs, {len(numbers)} of them in the queue already")
+    pending = [group for group in groups if group.name not in job_ids]
+    for group in pending:
+        _remove_results(results, group.cells)
+    _log(f"{len(groups)} jobs, {len(job_ids)} of them queued already")
     ended: set[str] = set()
     while len(ended) < len(groups):
-        for group in list(unsent):
-            if len(numbers) - len(ended) >= queue.at_once or not queue.takes(group, ended):
+        for group in list(pending):
+            if len(job_ids) - len(ended) >= queue.max_jobs or not queue.can_submit(group, ended):
                 continue
-            after = [numbers[name] for name in group.needs]
-            job = Job(plan.model_dump_json(by_alias=True), cells_text(group.cells), str(results))
-            numbers[group.name] = queue.submit(group, job, after)
-            unsent.remove(group)
-            write_atomically(folder / "jobs.json", json.dumps(numbers, indent=1) + "\n")
+            after = [job_ids[name] for name in group.depends_on]
+            job = GroupJob(
+                plan.model_dump_json(by_alias=True), cells_text(group.cells), str(results)
+            )
+            job_ids[group.name] = queue.submit(group, job, after)
+            pending.remove(group)
+            write_atomically(folder / "jobs.json", json.dumps(job_ids, indent=1) + "\n")
         time.sleep(seconds_between)
-        waiting = queue.waiting([n for name, n in numbers.items() if name not in ended])
+        unfinished = queue.unfinished([i for name, i in job_ids.items() if name not in ended])
         for group in groups:
-            known = group.name in numbers and group.name not in ended
-            if known and numbers[group.name] not in waiting:
+            submitted = group.name in job_ids and group.name not in ended
+            if submitted and job_ids[group.name] not in unfinished:
                 ended.add(group.name)
-                _say(f"[{len(ended)}/{len(groups)}] {group.name}: {_words(results, group)}")
+                _log(f"[{len(ended)}/{len(groups)}] {group.name}: {_summary(results, group)}")
 
 
-def _before(plan: Plan, cells: Sequence[Cell]) -> dict[Cell, CellResult]:
-    """Return the cells that need no job, since they are complete."""
+def _complete(plan: SuitePlan, cells: Sequence[SuiteCell]) -> dict[SuiteCell, CellResult]:
+    """Return the cells that need no job because they are complete."""
     entries = plan.suite.tasks
-    finished = Finished(plan, lambda place: corpus_fingerprint(entries[place], plan.corpora))
+    status = SuiteStatus(plan, lambda index: corpus_fingerprint(entries[index], plan.corpora))
     return {
-        cell: CellResult(title=cell.title, state="before", words="done before")
+        cell: CellResult(title=cell.title, state="skipped", message="skipped: already complete")
         for cell in cells
-        if finished.is_finished(cell)
+        if status.is_complete(cell)
     }
 
 
-def _taken_up(folder: Path, queue: Queue, groups: Sequence[Group]) -> dict[str, str]:
-    """Return the jobs of an earlier run that are still there, by their group's name."""
+def _still_queued(folder: Path, queue: JobQueue, groups: Sequence[CellGroup]) -> dict[str, str]:
+    """Return the job ids of an earlier run that have not ended, by group name."""
     try:
         known: dict[str, str] = json.loads((folder / "jobs.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    waiting = queue.waiting(list(known.values()))
+    unfinished = queue.unfinished(list(known.values()))
     names = {group.name for group in groups}
-    return {name: n for name, n in known.items() if n in waiting and name in names}
+    return {name: i for name, i in known.items() if i in unfinished and name in names}
 
 
-def _words(results: Path, group: Group) -> str:
-    found = [read_result(results, cell) for cell in group.cells]
-    if len(found) == 1:
-        return "no result" if found[0] is None else found[0].words
-    done = sum(result is not None and result.state != "failed" for result in found)
-    return f"{done} of {len(found)} cells"
+def _remove_results(results: Path, cells: Iterable[SuiteCell]) -> None:
+    for cell in cells:
+        result_path(results, cell).unlink(missing_ok=True)
 
 
-def _result(queue: Queue, number: str, results: Path, cell: Cell) -> CellResult:
-    """Return what a job wrote of a cell, or that it wrote nothing."""
-    until = time.monotonic() + _GRACE
-    while (result := read_result(results, cell)) is None and time.monotonic() < until:
+def _summary(results: Path, group: CellGroup) -> str:
+    """Summarize a finished job in a few words."""
+    written = [read_result(results, cell) for cell in group.cells]
+    if len(written) == 1:
+        return "no result" if written[0] is None else written[0].message
+    done = sum(result is not None and result.state != "failed" for result in written)
+    return f"{done} of {len(written)} cells complete"
+
+
+def _result(queue: JobQueue, job_id: str, results: Path, cell: SuiteCell) -> CellResult:
+    """Return the result that a job wrote for a cell; a failure if it wrote none."""
+    deadline = time.monotonic() + _RESULT_TIMEOUT
+    while (result := read_result(results, cell)) is None and time.monotonic() < deadline:
         time.sleep(0.5)
     if result is not None:
         return result
-    lines = last_lines(queue.log(number))
+    lines = last_lines(queue.log(job_id))
     return CellResult(
         title=cell.title,
         state="failed",
-        words=f"its job ({number}) ended before it; the end of {queue.log(number)} says why",
+        message=f"job {job_id} ended without a result; see the end of {queue.log(job_id)}",
         details="\n".join(lines),
     )
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

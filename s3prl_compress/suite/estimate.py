@@ -1,15 +1,17 @@
-"""`--dry-run`: which cells there are, and what the missing ones will take of time and disk.
+"""Estimate the time and disk space of the missing cells, for `--dry-run`.
 
-From past records of the same task, settings and corpus where there are any: what the upstream took
-of them is scaled by multiply-adds, what the heads took is not. Else by rules of thumb:
+Estimates come from past records of the same task, settings and corpus if there are any: the time
+of the upstream is scaled by its multiply-adds, the time of the heads is not. Otherwise from rules
+of thumb:
 
-- seconds of a forward pass = 2 x multiply-adds / (what this machine does in a matrix product,
-  measured for a moment, x `_SHARE_OF_PEAK`);
-- `onepass`: every utterance goes through the upstream once, for all seeds and learning rates;
-- `s3prl`: for each learning rate all micro-batches do, and dev at every evaluation; test once;
-- heads: a few updates at the real size, measured for a moment, see `head_times`; the seeds of a
-  one-pass group share them;
-- compressing without training: nothing.
+- The forward pass takes 2 x multiply-adds / (speed of a matrix product on this machine, measured
+  briefly, x `_SHARE_OF_PEAK`) seconds.
+- `onepass` sends every utterance through the upstream once, for all seeds and learning rates.
+- `s3prl` sends all micro-batches through it for each learning rate, the dev set at every
+  evaluation, and the test set once.
+- Heads: a few updates at the real size are measured, see `head_times`; the seeds of a one-pass
+  group share them.
+- Compression without training takes no time.
 """
 
 from __future__ import annotations
@@ -26,49 +28,49 @@ from ..common.validation import pick_device, use_threads
 from ..encoder import LEADERBOARD_SAMPLES
 from ..evaluation import Settings
 from ..results.records import ScoreRecord
-from .cells import Cell, rate_needs, takes_rate
-from .corpora import CorpusFacts, corpus_facts
+from .cells import SuiteCell, rate_cells, takes_onepass_rate
+from .corpora import CorpusInfo, corpus_info
 from .estimate_table import DONE, Estimate, estimate_table
 from .groups import groups_of
 from .head_times import head_seconds
-from .plan import Plan
+from .plan import SuitePlan
 from .sizes import UpstreamSize, checkpoint_bytes, feature_bytes, head_bytes, upstream_size
-from .status import Finished
+from .status import SuiteStatus
 
 Number = TypeVar("Number", int, float)
 _SHARE_OF_PEAK = 0.7
-"""Of a matrix product's speed, in an encoder's forward pass. A rule of thumb."""
+"""Speed of an encoder's forward pass relative to that of a matrix product. A rule of thumb."""
 _BOARD_SECONDS = sum(LEADERBOARD_SAMPLES) / 16_000
 
 
-def estimate(plan: Plan, cells: Sequence[Cell]) -> CommandResult:
-    """Return the list of cells with what each will take; nothing is written."""
+def estimate(plan: SuitePlan, cells: Sequence[SuiteCell]) -> CommandResult:
+    """Return a table of the cells with the estimated time and disk space; write nothing."""
     use_threads(plan.threads or plan.suite.threads)
     return estimate_table(plan, _Estimator(plan, cells).all())
 
 
 class _Estimator:
-    """What is looked up or measured once for all cells."""
+    """Estimates cells; sizes and speeds are looked up or measured once for all of them."""
 
-    def __init__(self, plan: Plan, cells: Sequence[Cell]) -> None:
+    def __init__(self, plan: SuitePlan, cells: Sequence[SuiteCell]) -> None:
         self._plan, self._cells = plan, cells
-        self._facts = [corpus_facts(entry, plan.corpora) for entry in plan.suite.tasks]
-        self._finished = Finished(plan, lambda place: self._facts[place].fingerprint)
+        self._corpora = [corpus_info(entry, plan.corpora) for entry in plan.suite.tasks]
+        self._status = SuiteStatus(plan, lambda place: self._corpora[place].fingerprint)
         groups = groups_of(plan.suite, cells)
         self._makes_features = {group.cells[0] for group in groups}
         self._together = {cell: len(group.cells) for group in groups for cell in group.cells}
         self._size = cache(lambda name: upstream_size(plan, name))
         self._device = pick_device(plan.device or plan.suite.device)
         self._speed = cache(lambda: _speed(self._device))
-        self._chosen: set[tuple[int | None, str]] = set()
-        """Tasks and upstreams whose rate an earlier cell of s3prl's engine has one-pass choose."""
+        self._rates_selected: set[tuple[int | None, str]] = set()
+        """Tasks and upstreams for which an earlier s3prl cell runs the one-pass engine first."""
 
     def all(self) -> list[Estimate]:
-        """Return what each cell will take."""
+        """Return the estimates of all cells, in their order."""
         return [self._of(cell) for cell in self._cells]
 
-    def _of(self, cell: Cell) -> Estimate:
-        if self._finished.is_finished(cell):
+    def _of(self, cell: SuiteCell) -> Estimate:
+        if self._status.is_complete(cell):
             return Estimate(cell, 0.0, 0, DONE)
         size = self._size(cell.upstream)
         if cell.kind == "upstream":
@@ -78,7 +80,7 @@ class _Estimator:
         score = self._of_score(cell, makes_features=cell in self._makes_features)
         if not self._runs_onepass_first(cell):
             return score
-        self._chosen.add((cell.task, cell.upstream))
+        self._rates_selected.add((cell.task, cell.upstream))
         onepass = cell.model_copy(update={"engine": "onepass"})
         first = self._of_score(onepass, makes_features=True)
         return Estimate(
@@ -88,25 +90,25 @@ class _Estimator:
             f"{score.basis}; one-pass first",
         )
 
-    def _runs_onepass_first(self, cell: Cell) -> bool:
-        """Whether nothing before a cell of s3prl's engine chooses its learning rate."""
+    def _runs_onepass_first(self, cell: SuiteCell) -> bool:
+        """Whether a cell on s3prl's engine has to select its learning rate itself."""
         return (
             cell.engine == "s3prl"
-            and takes_rate(self._plan.suite, cell)
-            and not rate_needs(self._plan.suite, cell, self._cells)
-            and (cell.task, cell.upstream) not in self._chosen
-            and not self._finished.rates(cell)
+            and takes_onepass_rate(self._plan.suite, cell)
+            and not rate_cells(self._plan.suite, cell, self._cells)
+            and (cell.task, cell.upstream) not in self._rates_selected
+            and not self._status.rates(cell)
         )
 
-    def _of_score(self, cell: Cell, *, makes_features: bool) -> Estimate:
-        """Estimate a score; not `makes_features`: another cell before it does."""
+    def _of_score(self, cell: SuiteCell, *, makes_features: bool) -> Estimate:
+        """Estimate a score; without `makes_features`, an earlier cell computes the features."""
         assert cell.task is not None
         assert cell.engine is not None
-        entry, corpus = self._plan.suite.tasks[cell.task], self._facts[cell.task]
+        entry, corpus = self._plan.suite.tasks[cell.task], self._corpora[cell.task]
         size, onepass = self._size(cell.upstream), cell.engine == "onepass"
-        recipe = self._finished.settings(cell, cell.engine)
+        recipe = self._status.settings(cell, cell.engine)
         settings = recipe
-        if takes_rate(self._plan.suite, cell):
+        if takes_onepass_rate(self._plan.suite, cell):
             settings = recipe.model_copy(update={"learning_rates": recipe.learning_rates[:1]})
         if onepass:
             needed = feature_bytes(entry.task, settings, size, corpus) if makes_features else 0
@@ -114,7 +116,7 @@ class _Estimator:
         else:
             needed = head_bytes(settings, size, corpus)
             audio = corpus.trained_seconds(settings)
-        past = _Past(self._matching(cell, recipe, corpus), size.macs_32)
+        past = _PastRecords(self._matching(cell, recipe, corpus), size.macs_32)
         if past.heads is not None and (past.upstream is not None or audio == 0.0):
             seconds = past.heads + ((past.upstream or 0.0) if audio != 0.0 else 0.0)
             return Estimate(cell, seconds, needed, "past records")
@@ -136,23 +138,25 @@ class _Estimator:
             basis += ", the official corpus's size"
         return Estimate(cell, forward + heads, needed, basis)
 
-    def _matching(self, cell: Cell, settings: Settings, corpus: CorpusFacts) -> list[ScoreRecord]:
-        """Return the records of everything the same but the upstream and the seed."""
+    def _matching(
+        self, cell: SuiteCell, settings: Settings, corpus: CorpusInfo
+    ) -> list[ScoreRecord]:
+        """Return the records that differ from a cell only in the upstream and the seed."""
         wanted = (cell.task_name, cell.engine, settings.identity(), corpus.fingerprint)
         return [
             record
-            for record in self._finished.scores
+            for record in self._status.scores
             if wanted == (record.task, record.engine, record.settings, record.corpus.fingerprint)
         ]
 
 
-class _Past:
-    """Seconds by past records; of several upstreams the one nearest in multiply-adds counts."""
+class _PastRecords:
+    """Seconds according to past records of the upstream that is nearest in multiply-adds."""
 
     heads: float | None = None
-    """Of training and testing heads; of s3prl's engine nothing, since its runs are not apart."""
+    """Training and testing heads. 0 for s3prl's engine, which does not measure them separately."""
     upstream: float | None = None
-    """Of the upstream's forward passes, scaled by multiply-adds; of s3prl's engine, of all."""
+    """Forward passes of the upstream, scaled by multiply-adds. For s3prl's engine: everything."""
 
     def __init__(self, records: Sequence[ScoreRecord], macs_32: int) -> None:
         near = [
@@ -162,25 +166,25 @@ class _Past:
         ]
         for ratio, record in sorted(near, key=lambda one: abs(one[0] - 1)):
             total = record.seconds["total"]
-            # 0 where the features were made by another cell.
+            # 0 if another cell computed the features.
             features = total if record.engine == "s3prl" else record.seconds.get("features", 0.0)
             if self.heads is None:
                 self.heads = total - features
             if self.upstream is None and features > 0:
-                # A record has its share; a cell that makes features makes them for all seeds.
+                # A record holds the share of one seed; a cell computes features for all seeds.
                 self.upstream = features * record.seeds_together * ratio
 
 
-def _of_upstream(plan: Plan, cell: Cell, size: UpstreamSize) -> Estimate:
+def _of_upstream(plan: SuitePlan, cell: SuiteCell, size: UpstreamSize) -> Estimate:
     entry = next(entry for entry in plan.suite.upstreams if entry.name == cell.upstream)
     if entry.source is not None or entry.s3prl is not None:
-        return Estimate(cell, 0.0, 0, "is read only")
+        return Estimate(cell, 0.0, 0, "only read, not made")
     if size.learned:
-        return Estimate(cell, None, checkpoint_bytes(size), "learned: its steps decide")
+        return Estimate(cell, None, checkpoint_bytes(size), "learned: depends on its steps")
     return Estimate(cell, 0.0, checkpoint_bytes(size), "rule of thumb")
 
 
-def _of_time(plan: Plan, cell: Cell, size: UpstreamSize, speed: float) -> Estimate:
+def _of_time(plan: SuitePlan, cell: SuiteCell, size: UpstreamSize, speed: float) -> Estimate:
     timing = plan.suite.time
     assert timing is not None
     share = (timing.utterances_per_bucket or 8) / 8
@@ -195,11 +199,11 @@ def _plus(one: Number | None, other: Number | None) -> Number | None:
 
 
 def _speed(device: str) -> float:
-    """Return floating-point operations per second of a forward pass on this machine."""
+    """Return the floating-point operations per second of a forward pass on this machine."""
     matrix = torch.rand(2048, 2048, device=device)
     best = float("inf")
-    for _ in range(4):  # the first one warms up
+    for _ in range(4):  # the first iteration warms up
         started = time.perf_counter()
-        float((matrix @ matrix)[0, 0])  # waits for the device
+        float((matrix @ matrix)[0, 0])  # reading a number waits for the device
         best = min(best, time.perf_counter() - started)
     return 2 * 2048**3 / best * _SHARE_OF_PEAK

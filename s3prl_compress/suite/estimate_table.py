@@ -1,4 +1,4 @@
-"""An estimate as a terminal and `--json` show it: a summary by task and engine, then every cell."""
+"""Print an estimate: a summary by task and engine, followed by every cell."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..common.command_result import CommandResult, table
-from .cells import Cell
-from .plan import Plan
+from .cells import SuiteCell
+from .plan import SuitePlan
 
 DONE = "done"
-"""Basis of a cell that is complete."""
+"""The basis of cells that are complete already."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a cell will take; None where nobody can say."""
+    """Estimated time and disk space of a cell; None where they cannot be estimated."""
 
-    cell: Cell
+    cell: SuiteCell
     seconds: float | None
     bytes: int | None
     basis: str
-    """Where the seconds come from."""
+    """Source of the estimate: past records, or a rule of thumb."""
 
 
-def estimate_table(plan: Plan, rows: Sequence[Estimate]) -> CommandResult:
-    """Return both tables and their figures."""
+def estimate_table(plan: SuitePlan, rows: Sequence[Estimate]) -> CommandResult:
+    """Return the summary and the list of cells, as text and as data."""
     total = _sum(rows)
     summary = [
         {"task": task, "engine": engine, **_sum([row for row in rows if _key(row.cell) == key])}
         for key in dict.fromkeys(_key(row.cell) for row in rows)
         for task, engine in [key]
     ]
-    figures = {
+    data = {
         "summary": summary,
         "cells": [
             {
@@ -60,8 +60,8 @@ def estimate_table(plan: Plan, rows: Sequence[Estimate]) -> CommandResult:
     ]
     lines = [(row.cell.title, duration(row.seconds), _space(row.bytes), row.basis) for row in rows]
     last = (
-        f"{total['cells']} cells, {total['done']} done; the others: about "
-        f"{duration(total['seconds'])} one after the other, {_space(total['bytes'])} on disk"
+        f"{total['cells']} cells, {total['done']} of them complete; the others take about "
+        f"{duration(total['seconds'])} one after the other and {_space(total['bytes'])} on disk"
     )
     if total["not_estimated"]:
         last += f"; {total['not_estimated']} of them could not be estimated"
@@ -69,15 +69,17 @@ def estimate_table(plan: Plan, rows: Sequence[Estimate]) -> CommandResult:
         (
             table(short, ("task", "engine", "cells", "done", "time", "disk")),
             "",
-            table(lines, ("cell", "time", "disk", "from")),
+            table(lines, ("cell", "time", "disk", "estimated from")),
             last,
         )
     )
-    return CommandResult(figures, text, (f"nothing was written; without --dry-run: {plan.output}",))
+    return CommandResult(
+        data, text, (f"nothing was written; without --dry-run, output goes to {plan.output}",)
+    )
 
 
 def duration(seconds: float | None) -> str:
-    """Return a time in a unit in which it is read at a glance; "?" where it is not known."""
+    """Return a time in seconds, minutes, hours or days, whichever suits; "?" if it is unknown."""
     if seconds is None:
         return "?"
     for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
@@ -86,8 +88,8 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.0f} s"
 
 
-def _key(cell: Cell) -> tuple[str, str | None]:
-    """Return the line of the summary that a cell belongs to."""
+def _key(cell: SuiteCell) -> tuple[str, str | None]:
+    """Return the task (or kind) and engine under which the summary counts a cell."""
     if cell.kind == "score":
         return str(cell.task_name), cell.engine
     return {"upstream": "upstreams", "time": "timing"}[cell.kind], None

@@ -1,11 +1,11 @@
-"""Which cells are done together: by one process at a time, and on a cluster as one job.
+"""Group cells that run together: in one process one after the other, or as one cluster job.
 
-- An upstream is a job; what needs it waits for that job.
+- An upstream is one job. Jobs that need the upstream wait for it.
 - The one-pass cells of an upstream on a task are one job: their seeds share the features and are
-  trained at the same time, see `scoring.score_seeds`.
-- A cell of s3prl's engine is a job: it takes hours to days, and shares nothing with another. One
-  that takes its learning rate from one-pass cells waits for their job.
-- A time is a job, so that it can have a node to itself.
+  trained at the same time (see `evaluation.score_seeds`).
+- A cell on s3prl's engine is one job, because it takes hours to days and shares nothing with other
+  cells. If it uses the learning rate that one-pass cells select, it waits for their job.
+- A timing is one job, so that it can have a node to itself.
 """
 
 from __future__ import annotations
@@ -13,60 +13,53 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .cells import Cell, needs, rate_needs
-from .recipe import Suite
+from .cells import SuiteCell, rate_cells, required_upstreams
+from .suite_file import Suite
 
 
 @dataclass(frozen=True)
-class Group:
-    """One job."""
+class CellGroup:
+    """The cells of one job."""
 
     name: str
-    """Of its files, and in the queue."""
-    cells: tuple[Cell, ...]
-    needs: tuple[str, ...]
-    """Names of the groups that must have ended before it starts."""
+    """Name of the job in the queue; unique in a suite and usable as a file stem."""
+    cells: tuple[SuiteCell, ...]
+    depends_on: tuple[str, ...]
+    """Names of the groups that must have ended before this one starts."""
 
     @property
-    def times(self) -> bool:
-        """Whether speed is measured in it."""
+    def measures_time(self) -> bool:
+        """Whether the group contains a timing."""
         return any(cell.kind == "time" for cell in self.cells)
 
 
-def groups_of(suite: Suite, cells: Sequence[Cell]) -> list[Group]:
-    """Return the jobs for some of a suite's cells, in an order in which they can be done."""
-    members = {group_name(part[0]): part for part in batches_of(cells)}
-    made = {cell.upstream: name for name, part in members.items() for cell in part[:1]
-            if cell.kind == "upstream"}  # fmt: skip
-    return [
-        Group(
-            name=name,
-            cells=part,
-            needs=(
-                *(
-                    made[needed]
-                    for needed in dict.fromkeys(n for cell in part for n in needs(suite, cell))
-                    if needed in made
-                ),
-                *dict.fromkeys(
-                    group_name(other) for cell in part for other in rate_needs(suite, cell, cells)
-                ),
-            ),
-        )
-        for name, part in members.items()
-    ]
+def groups_of(suite: Suite, cells: Sequence[SuiteCell]) -> list[CellGroup]:
+    """Return the jobs for some of a suite's cells, in an order that respects their dependencies."""
+    batches = {group_name(batch[0]): batch for batch in batches_of(cells)}
+    made_by = {
+        batch[0].upstream: name for name, batch in batches.items() if batch[0].kind == "upstream"
+    }
+    groups = []
+    for name, batch in batches.items():
+        upstreams = [required for cell in batch for required in required_upstreams(suite, cell)]
+        rates = [other for cell in batch for other in rate_cells(suite, cell, cells)]
+        # An upstream that is complete already is in no group, so there is nothing to wait for.
+        before = [made_by[upstream] for upstream in upstreams if upstream in made_by]
+        before += [group_name(other) for other in rates]
+        groups.append(CellGroup(name, batch, depends_on=tuple(dict.fromkeys(before))))
+    return groups
 
 
-def batches_of(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
-    """Return the cells that are done together, in the order of the first cell of each batch."""
-    members: dict[str, list[Cell]] = {}
+def batches_of(cells: Sequence[SuiteCell]) -> list[tuple[SuiteCell, ...]]:
+    """Return the cells that run together, ordered by the first cell of each batch."""
+    batches: dict[str, list[SuiteCell]] = {}
     for cell in cells:
-        members.setdefault(group_name(cell), []).append(cell)
-    return [tuple(part) for part in members.values()]
+        batches.setdefault(group_name(cell), []).append(cell)
+    return [tuple(batch) for batch in batches.values()]
 
 
-def group_name(cell: Cell) -> str:
-    """Return the name of a cell's group; it is fit for a file's stem."""
+def group_name(cell: SuiteCell) -> str:
+    """Return the name of a cell's group; it is usable as a file stem."""
     if cell.engine == "onepass" and cell.task is not None:
         return f"{cell.task + 1}.{cell.task_name}-{cell.upstream}-onepass"
     return cell.stem

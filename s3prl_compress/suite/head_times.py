@@ -1,9 +1,9 @@
-"""How long training heads takes: a few updates of the real head at its real size, scaled up.
+"""Estimate how long heads train, by measuring a few updates at the real size.
 
-Nothing here depends on an upstream's weights: the features are random numbers. An update takes a
-fixed time (Adam) and a time for each unit of its batch. A unit is the mean over frames of an
-utterance for the one-pass engine's heads of KS, SID and ER, else a frame. Both times follow from
-updates on batches of two sizes.
+Nothing depends on an upstream's weights, so the features are random numbers. An update takes a
+fixed time (Adam) plus a time for each item of its batch. An item is one utterance (its mean over
+frames) for the one-pass engine's heads of KS, SID and ER, and one frame otherwise. Both times are
+fitted to updates on batches of two sizes.
 """
 
 from __future__ import annotations
@@ -21,37 +21,36 @@ from ..probing.heads import ParallelHeads
 from ..probing.recogniser import Recogniser
 from ..probing.recogniser_training import update
 from ..tasks.base.task import RecognitionHead
-from .corpora import CorpusFacts
+from .corpora import CorpusInfo
 from .sizes import FRAMES_PER_SECOND, UpstreamSize
 
 _REPEATS = 2
-"""Updates on a batch of each size; the faster one counts. Before them, one warms up."""
+"""Updates measured for each batch size, of which the fastest counts, after one warm-up update."""
 _FORWARD = 1 / 3
-"""Share of an evaluation, which is a forward pass, in the time that an update takes for a unit."""
+"""Time of a forward pass relative to that of an update (forward and backward), for each item."""
 
 
 @dataclass(frozen=True)
 class UpdateTime:
-    """Seconds of an update."""
+    """Time of an update in seconds: `fixed`, plus `unit` for each item of the batch."""
 
     fixed: float
     unit: float
-    """For each unit of the batch."""
 
 
 def head_seconds(
     settings: Settings,
     size: UpstreamSize,
-    corpus: CorpusFacts,
+    corpus: CorpusInfo,
     *,
     onepass: bool,
     device: str,
     seeds: int = 1,
 ) -> float:
-    """Return how long a cell trains and evaluates its heads, all rates and folds together.
+    """Return the seconds in which a cell trains and evaluates its heads, over all rates and folds.
 
-    Of s3prl's engine, this is the part that the upstream's forward passes do not count. Where the
-    one-pass engine trains the heads of `seeds` cells together, it is the share of one of them.
+    The upstream's forward passes are not included. If the one-pass engine trains the heads of
+    `seeds` cells together, the result is the share of one cell.
     """
     frames = not onepass or settings.recognition is not None
     per_train, per_dev, per_test = (
@@ -69,18 +68,18 @@ def head_seconds(
         runs = len(settings.learning_rates)
         one = _recogniser(size.states, size.hidden, batch, settings.recognition, device)
     elif onepass:
-        runs = 1  # all rates at once
+        runs = 1  # all learning rates are trained at the same time
         rates = len(settings.learning_rates)
         shape = (size.states, size.hidden, corpus.classes, settings.projector_dim)
-        one = _sweep(shape, rates, seeds, batch, device)
+        one = _parallel_heads(shape, rates, seeds, batch, device)
     else:
         runs = len(settings.learning_rates)
         shape = (size.states, size.hidden, corpus.classes, settings.projector_dim)
         one = _frame_head(shape, device)
-    looks = settings.total_steps // settings.eval_step
+    evaluations = settings.total_steps // settings.eval_step
     dev = corpus.dev + (corpus.background * settings.crops_per_file if onepass else 0)
     training = settings.total_steps * (one.fixed + one.unit * batch * per_train)
-    evaluating = looks * dev * per_dev * one.unit * _FORWARD
+    evaluating = evaluations * dev * per_dev * one.unit * _FORWARD
     testing = corpus.test * per_test * one.unit * _FORWARD
     return corpus.folds * (runs * (training + evaluating) + testing)
 
@@ -89,7 +88,7 @@ def head_seconds(
 def _recogniser(
     states: int, hidden: int, batch: int, sizes: RecognitionHead, device: str
 ) -> UpdateTime:
-    """Measure s3prl's recogniser, which both engines train."""
+    """Measure s3prl's speech recogniser, which both engines train."""
     head = Recogniser(states, hidden, sizes).to(device)
     optimizer = torch.optim.Adam(head.parameters(), lr=1e-4)
 
@@ -98,21 +97,18 @@ def _recogniser(
         targets = [torch.tensor([4]) for _ in range(batch)]
         update(head, optimizer, [(features, targets)], 1.0)
 
-    few, more = 2, 12  # of each utterance
-    return _fit(lambda units: step(units // batch), few * batch, more * batch, device)
+    few, more = 2, 12  # frames of each utterance
+    return _fit(lambda frames: step(frames // batch), few * batch, more * batch, device)
 
 
 @cache
-def _sweep(
+def _parallel_heads(
     shape: tuple[int, int, int, int], rates: int, seeds: int, batch: int, device: str
 ) -> UpdateTime:
-    """Measure one seed's share of the one-pass engine's heads of all rates and seeds.
-
-    They are trained on means over frames.
-    """
+    """Measure the one-pass engine's heads for all rates and seeds; return the share of one seed."""
     states, hidden, classes, projector_dim = shape
     learning_rates = [1e-4] * rates
-    sweep = ParallelHeads(
+    heads = ParallelHeads(
         states,
         hidden,
         classes,
@@ -124,7 +120,7 @@ def _sweep(
 
     def step(rows: int) -> None:
         labels = torch.zeros(seeds, rows, dtype=torch.long, device=device)
-        sweep.update(torch.rand(seeds, rows, states, hidden, device=device), labels)
+        heads.update(torch.rand(seeds, rows, states, hidden, device=device), labels)
 
     together = _fit(step, batch, 4 * batch, device)
     return UpdateTime(together.fixed / seeds, together.unit / seeds)
@@ -132,7 +128,7 @@ def _sweep(
 
 @cache
 def _frame_head(shape: tuple[int, int, int, int], device: str) -> UpdateTime:
-    """Measure s3prl's head of KS, SID and ER, which sums and projects every frame."""
+    """Measure s3prl's head for KS, SID and ER, which weights and projects every frame."""
     states, hidden, classes, projector_dim = shape
     weights = nn.Parameter(torch.zeros(states, device=device))
     projector = nn.Linear(hidden, projector_dim, device=device)
@@ -151,7 +147,8 @@ def _frame_head(shape: tuple[int, int, int, int], device: str) -> UpdateTime:
 
 
 def _fit(step: Callable[[int], None], few: int, more: int, device: str) -> UpdateTime:
-    step(few)  # warms up
+    """Fit a line through the times of updates on `few` and on `more` items."""
+    step(few)  # warm-up
     low, high = _seconds(step, few, device), _seconds(step, more, device)
     unit = max(high - low, 0.0) / (more - few)
     return UpdateTime(max(low - unit * few, 0.0), unit)

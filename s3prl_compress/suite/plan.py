@@ -1,4 +1,4 @@
-"""What every process that works on a suite is told."""
+"""The data that processes working on a suite exchange: the plan and the results of cells."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from .cells import Cell, needs
-from .recipe import Suite
+from .cells import SuiteCell, required_upstreams
+from .suite_file import Suite
 
 
-class Plan(BaseModel):
-    """A suite with everything that the command line added to it."""
+class SuitePlan(BaseModel):
+    """A suite with the settings that the command line adds to it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     suite: Suite
     output: Path
     device: str | None
-    """None: cuda where there is one, else the CPU, as the process that works finds it."""
+    """None: the worker uses CUDA if it is available, otherwise the CPU."""
     threads: int | None
     command: tuple[str, ...]
-    """The command line of the run: it goes into every record."""
+    """The command line of the run, which every record stores."""
 
     @property
     def upstreams(self) -> Path:
@@ -32,7 +32,7 @@ class Plan(BaseModel):
 
     @property
     def records(self) -> Path:
-        """Folder of the records, all that the report reads."""
+        """Folder of the result records; the report reads nothing else."""
         return self.output / "records"
 
     @property
@@ -42,39 +42,42 @@ class Plan(BaseModel):
 
     @property
     def logs(self) -> Path:
-        """Folder of a log per cell, of the last time that it was worked on."""
+        """Folder with one log for each cell, from the last time that the cell ran."""
         return self.output / "logs"
 
 
 class CellResult(BaseModel):
-    """How a cell ended."""
+    """The outcome of a cell."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: str
-    state: Literal["done", "before", "failed"]
-    """before: it was complete already, and was not done again."""
-    words: str
-    """What came out, or why it failed, in one line."""
+    state: Literal["done", "skipped", "failed"]
+    """skipped: the cell was complete already and did not run again."""
+    message: str
+    """The outcome, or the reason of the failure, in one line."""
     details: str = ""
-    """Of a failure: the traceback, or the last lines of the log."""
+    """For a failure: the traceback, or the last lines of the log."""
     seconds: float = Field(default=0.0, ge=0)
-    """Of cells that were done together, each has the same share."""
+    """Wall time; cells that ran together have equal shares of theirs."""
     random_weights: bool = False
-    worn: bool = False
-    """True: the process must not be used for another cell."""
+    restart_worker: bool = False
+    """Whether the worker process must be replaced before the next cell."""
 
 
 RESULTS = TypeAdapter(tuple[CellResult, ...])
-"""Results to and from JSON."""
+"""Serializes results to and from JSON."""
 
 
-def without_upstream(
-    suite: Suite, cells: Sequence[Cell], missing: Container[str]
+def failures_without_upstream(
+    suite: Suite, cells: Sequence[SuiteCell], missing: Container[str]
 ) -> list[CellResult] | None:
-    """Return the failures of cells of one upstream, if what they need could not be made."""
-    for name in needs(suite, cells[0]):
+    """Return failures for cells of one upstream if one that they require could not be made.
+
+    None means that the cells can run.
+    """
+    for name in required_upstreams(suite, cells[0]):
         if name in missing:
-            words = f"upstream {name} could not be made"
-            return [CellResult(title=cell.title, state="failed", words=words) for cell in cells]
+            message = f"upstream {name} could not be made"
+            return [CellResult(title=cell.title, state="failed", message=message) for cell in cells]
     return None

@@ -1,4 +1,4 @@
-"""Where a suite's jobs go, by submitit: Slurm's queue, or processes on this machine."""
+"""The queues that a suite's jobs are submitted to: Slurm, or processes on this machine."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..common.errors import InputError
-from .groups import Group
-from .recipe import ClusterEntry
-from .slurm_job import Job
+from .groups import CellGroup
+from .slurm_job import GroupJob
+from .suite_file import ClusterEntry
 
 
-class Queue(Protocol):
-    """Where jobs go."""
+class JobQueue(Protocol):
+    """A queue that runs jobs."""
 
-    at_once: int
-    """Jobs that may be there at the same time."""
+    max_jobs: int
+    """Maximum number of unfinished jobs in the queue."""
 
-    def takes(self, group: Group, ended: Container[str]) -> bool:
-        """Tell whether a group may be submitted when those groups have ended."""
+    def can_submit(self, group: CellGroup, ended: Container[str]) -> bool:
+        """Tell whether a group may be submitted once the groups named in `ended` have ended."""
 
-    def submit(self, group: Group, job: Job, after: Sequence[str]) -> str:
-        """Return the new job's number; it starts when those of `after` have ended."""
+    def submit(self, group: CellGroup, job: GroupJob, after: Sequence[str]) -> str:
+        """Submit a job that starts when the jobs in `after` have ended; return its id."""
 
-    def waiting(self, numbers: Sequence[str]) -> set[str]:
-        """Return those of the jobs that have not ended."""
+    def unfinished(self, job_ids: Sequence[str]) -> set[str]:
+        """Return the jobs that have not ended."""
 
-    def log(self, number: str) -> Path:
-        """Return where a job's errors are."""
+    def log(self, job_id: str) -> Path:
+        """Return the file that a job's standard error is written to."""
 
-    def leave(self) -> None:
-        """Say or do what there is to do about the jobs when this process must end before them."""
+    def detach(self) -> None:
+        """Cancel the jobs, or tell the user what becomes of them, when this process is stopped."""
 
 
 class SlurmQueue:
-    """Slurm's queue."""
+    """The queue of a Slurm cluster."""
 
-    at_once = sys.maxsize
+    max_jobs = sys.maxsize
 
     def __init__(self, folder: Path, entry: ClusterEntry) -> None:
         submitit = _submitit()
@@ -51,19 +51,19 @@ class SlurmQueue:
             )
         except RuntimeError as error:
             raise InputError(
-                "--cluster slurm: there is no srun here; run it on a node that submits jobs"
+                "--cluster slurm: srun not found; run the command on a node that can submit jobs"
             ) from error
 
-    def takes(self, group: Group, ended: Container[str]) -> bool:
-        """See `Queue.takes`."""
-        return True  # Slurm sees to the order
+    def can_submit(self, group: CellGroup, ended: Container[str]) -> bool:
+        """See `JobQueue.can_submit`."""
+        return True  # Slurm itself waits for dependencies
 
-    def submit(self, group: Group, job: Job, after: Sequence[str]) -> str:
-        """See `Queue.submit`."""
+    def submit(self, group: CellGroup, job: GroupJob, after: Sequence[str]) -> str:
+        """See `JobQueue.submit`."""
         entry = self._entry
         more = dict(entry.more) | {"requeue": True}
         if after:
-            # Any end: a failed upstream's cells say so themselves, in no time.
+            # afterany, not afterok: cells whose upstream failed report that themselves, at once.
             more["dependency"] = "afterany:" + ":".join(after)
         given: dict[str, Any] = {
             "partition": entry.partition,
@@ -73,7 +73,7 @@ class SlurmQueue:
             "gpus_per_node": entry.gpus or None,
             "mem": None if entry.memory_gb is None else f"{round(entry.memory_gb * 1024)}MB",
             "setup": list(entry.setup) or None,
-            "exclusive": True if group.times and entry.exclusive_timing else None,
+            "exclusive": True if group.measures_time and entry.exclusive_timing else None,
         }
         self._executor.update_parameters(
             job_name=group.name,
@@ -89,33 +89,33 @@ class SlurmQueue:
             reason = " ".join(str(error).split())
             raise InputError(f"--cluster slurm: {group.name}: {reason}") from error
 
-    def waiting(self, numbers: Sequence[str]) -> set[str]:
-        """See `Queue.waiting`."""
-        # Not submitit's own question, which needs Slurm's accounting; many clusters have none.
+    def unfinished(self, job_ids: Sequence[str]) -> set[str]:
+        """See `JobQueue.unfinished`."""
+        # submitit asks sacct, which needs Slurm's accounting; many clusters run without it.
         command = ["squeue", "--me", "--noheader", "--format=%A"]
         try:
-            answer = subprocess.run(command, check=True, capture_output=True, text=True)
+            listing = subprocess.run(command, check=True, capture_output=True, text=True)
         except (OSError, subprocess.CalledProcessError):
-            return set(numbers)  # the controller is away for a moment
-        return set(numbers) & set(answer.stdout.split())
+            return set(job_ids)  # the controller does not respond for a moment
+        return set(job_ids) & set(listing.stdout.split())
 
-    def log(self, number: str) -> Path:
-        """See `Queue.log`."""
-        return self._folder / "jobs" / f"{number}_0_log.err"
+    def log(self, job_id: str) -> Path:
+        """See `JobQueue.log`."""
+        return self._folder / "jobs" / f"{job_id}_0_log.err"
 
-    def leave(self) -> None:
-        """See `Queue.leave`."""
+    def detach(self) -> None:
+        """See `JobQueue.detach`."""
         print(
-            "\nthe jobs go on without this process: the same command takes them up; "
-            "scancel ends them",
+            "\nthe jobs continue without this process; run the same command to reattach to them, "
+            "or scancel to end them",
             file=sys.stderr,
         )
 
 
 class LocalQueue:
-    """Processes on this machine, by submitit's local executor."""
+    """Processes on this machine, started by submitit's local executor, one at a time."""
 
-    at_once = 1
+    max_jobs = 1
 
     def __init__(self, folder: Path, entry: ClusterEntry) -> None:
         self._executor = _submitit().LocalExecutor(folder=folder / "jobs")
@@ -123,27 +123,27 @@ class LocalQueue:
         self._folder = folder
         self._jobs: dict[str, Any] = {}
 
-    def takes(self, group: Group, ended: Container[str]) -> bool:
-        """See `Queue.takes`."""
-        return all(name in ended for name in group.needs)
+    def can_submit(self, group: CellGroup, ended: Container[str]) -> bool:
+        """See `JobQueue.can_submit`."""
+        return all(name in ended for name in group.depends_on)
 
-    def submit(self, group: Group, job: Job, after: Sequence[str]) -> str:
-        """See `Queue.submit`."""
+    def submit(self, group: CellGroup, job: GroupJob, after: Sequence[str]) -> str:
+        """See `JobQueue.submit`."""
         started = self._executor.submit(job)
         self._jobs[str(started.job_id)] = started
         return str(started.job_id)
 
-    def waiting(self, numbers: Sequence[str]) -> set[str]:
-        """See `Queue.waiting`."""
-        # One of an earlier run ended with it.
-        return {n for n in numbers if n in self._jobs and not self._jobs[n].done()}
+    def unfinished(self, job_ids: Sequence[str]) -> set[str]:
+        """See `JobQueue.unfinished`."""
+        # Jobs of an earlier run ended with that run, so unknown ids have ended.
+        return {i for i in job_ids if i in self._jobs and not self._jobs[i].done()}
 
-    def log(self, number: str) -> Path:
-        """See `Queue.log`."""
-        return self._folder / "jobs" / f"{number}_0_log.err"
+    def log(self, job_id: str) -> Path:
+        """See `JobQueue.log`."""
+        return self._folder / "jobs" / f"{job_id}_0_log.err"
 
-    def leave(self) -> None:
-        """See `Queue.leave`."""
+    def detach(self) -> None:
+        """See `JobQueue.detach`."""
         for job in self._jobs.values():
             job.cancel(check=False)
 
@@ -153,6 +153,6 @@ def _submitit() -> Any:
         import submitit
     except ImportError as error:
         raise InputError(
-            "--cluster needs submitit; install it with: pip install s3prl_compress[cluster]"
+            "--cluster needs submitit; install it with: pip install 's3prl_compress[cluster]'"
         ) from error
     return submitit

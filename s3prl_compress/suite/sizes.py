@@ -1,4 +1,4 @@
-"""How large things are before they are there: upstreams, features, checkpoints of heads."""
+"""Predict sizes before anything is made: upstreams, features, checkpoints of heads."""
 
 from __future__ import annotations
 
@@ -8,33 +8,35 @@ from ..common.errors import InputError
 from ..encoder import EncoderShape, cost, is_checkpoint, load, named_shape, read_config
 from ..evaluation import Settings
 from ..methods import available
-from .baselines import peer_facts
-from .corpora import CorpusFacts
-from .plan import Plan
+from .baselines import baseline_info
+from .corpora import CorpusInfo
+from .plan import SuitePlan
 
 _ASSUMED = "hubert_base"
-"""Stands for an upstream that would have to be fetched, or built by s3prl, to be measured."""
+"""Shape assumed for an upstream that would have to be downloaded, or built by s3prl, to measure."""
 FRAMES_PER_SECOND = 50
 _CHARACTERS = 32
-"""Of ASR's output layer, about."""
+"""Approximate size of the speech recogniser's output layer."""
 
 
 @dataclass(frozen=True)
 class UpstreamSize:
-    """What of an upstream decides time and disk."""
+    """The properties of an upstream that determine time and disk space."""
 
     states: int
-    """Hidden states: layers + 1."""
+    """Number of hidden states: layers + 1."""
     hidden: int
+    """Width of a hidden state."""
     macs_32: int
-    """Multiply-adds over the leaderboard's 32 utterances."""
+    """Multiply-adds over the SUPERB leaderboard's 32 utterances."""
     bytes: int
+    """Size of the checkpoint."""
     learned: bool = False
-    """True: making it means training."""
+    """Whether making the upstream involves training."""
 
 
-def upstream_size(plan: Plan, name: str) -> UpstreamSize:
-    """Return an upstream's size; one that is not made yet is taken to be as large as its base."""
+def upstream_size(plan: SuitePlan, name: str) -> UpstreamSize:
+    """Return an upstream's size; one that does not exist yet has the size of its base."""
     entry = next(entry for entry in plan.suite.upstreams if entry.name == name)
     if entry.random is not None:
         return _size(named_shape(entry.random.shape))
@@ -46,7 +48,7 @@ def upstream_size(plan: Plan, name: str) -> UpstreamSize:
         size = size or upstream_size(plan, entry.base)
         return UpstreamSize(size.states, size.hidden, size.macs_32, size.bytes, learned)
     if entry.source is None:
-        facts = peer_facts(entry, plan.upstreams)
+        facts = baseline_info(entry, plan.upstreams)
         if facts is None:
             return _size(named_shape(_ASSUMED))
         return UpstreamSize(facts.states, facts.hidden, facts.cost.macs_32, facts.cost.bytes)
@@ -59,12 +61,13 @@ def upstream_size(plan: Plan, name: str) -> UpstreamSize:
 
 
 def feature_bytes(
-    task: str, settings: Settings, size: UpstreamSize, corpus: CorpusFacts
+    task: str, settings: Settings, size: UpstreamSize, corpus: CorpusInfo
 ) -> int | None:
-    """Return what the one-pass engine keeps of a corpus.
+    """Return the bytes of the features that the one-pass engine stores for a corpus.
 
-    A mean over frames per utterance and state, in float32; for ASR all frames, in float16; for
-    SID as if every training clip were long enough to be cropped.
+    These are, for each utterance and state, the mean over frames in float32; for ASR all frames in
+    float16; for SID several crops, as if every training clip were long enough to be cropped. None
+    if the sizes of the corpus are unknown.
     """
     if task == "asr":
         if corpus.all_seconds is None:
@@ -79,8 +82,11 @@ def feature_bytes(
     return clips * size.states * size.hidden * 4
 
 
-def head_bytes(settings: Settings, size: UpstreamSize, corpus: CorpusFacts) -> int:
-    """Return what s3prl keeps of a run: three checkpoints, each the head and Adam's two moments."""
+def head_bytes(settings: Settings, size: UpstreamSize, corpus: CorpusInfo) -> int:
+    """Return the bytes that s3prl's runner stores: three checkpoints of a head with Adam's state.
+
+    Adam's two moments are as large as the head each.
+    """
     if settings.recognition is not None:
         head = settings.recognition
         weights = size.hidden * head.project_dim + 2 * head.rnn_dim * _CHARACTERS
@@ -93,7 +99,7 @@ def head_bytes(settings: Settings, size: UpstreamSize, corpus: CorpusFacts) -> i
 
 
 def checkpoint_bytes(size: UpstreamSize) -> int:
-    """Return what an upstream of ours takes."""
+    """Return the bytes that the checkpoint of an upstream takes."""
     return size.bytes
 
 

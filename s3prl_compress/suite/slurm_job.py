@@ -1,6 +1,6 @@
-"""What runs on a cluster: one group of cells, with a result file for each.
+"""The job that runs on a cluster: one group of cells, with a result file for each cell.
 
-Only texts cross to the job, and results come back as JSON beside the jobs' logs.
+submitit pickles the job, so that it holds only strings; results come back as JSON files.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from types import FrameType
 from typing import Any
 
 from ..common.files import write_atomically
-from .cells import CELLS, Cell
+from .cells import CELLS, SuiteCell
 from .groups import batches_of
-from .plan import CellResult, Plan, without_upstream
-from .worker import Worker, each_alone
+from .plan import CellResult, SuitePlan, failures_without_upstream
+from .worker import Worker, retry_alone
 
 
-class Job:
-    """Does the cells of a group; submitit starts it, and starts it again after a requeue.
+class GroupJob:
+    """Runs the cells of a group; submitit calls it, and calls it again after a requeue.
 
     Args:
-        plan: a `Plan` as JSON.
+        plan: a `SuitePlan` as JSON.
         cells: the group's cells as JSON.
-        folder: of the result files.
+        folder: folder of the result files.
     """
 
     def __init__(self, plan: str, cells: str, folder: str) -> None:
@@ -34,93 +34,93 @@ class Job:
         self.folder = folder
 
     def __call__(self) -> int:
-        """Do the cells and return how many failed."""
-        plan, folder = Plan.model_validate_json(self.plan), Path(self.folder)
+        """Run the cells and return the number of failures."""
+        plan, folder = SuitePlan.model_validate_json(self.plan), Path(self.folder)
         cells = CELLS.validate_json(self.cells)
-        for cell in cells:  # of a start before a requeue
+        for cell in cells:  # results from before a requeue
             result_path(folder, cell).unlink(missing_ok=True)
         failed = 0
-        with _Warning() as warning, Worker(plan) as worker:
+        with _TerminationWarning() as warning, Worker(plan) as worker:
             for batch in batches_of(cells):
                 missing = {
                     entry.name
                     for entry in plan.suite.upstreams
-                    if _failed(folder, Cell(kind="upstream", upstream=entry.name))
+                    if _failed(folder, SuiteCell(kind="upstream", upstream=entry.name))
                 }
                 results: Iterable[CellResult] | None
-                results = without_upstream(plan.suite, batch, missing)
+                results = failures_without_upstream(plan.suite, batch, missing)
                 if results is None:
-                    first = worker.do_together(batch)
-                    warning.heed(first[0])
-                    results = each_alone(worker, batch, first)
+                    first = worker.run_together(batch)
+                    warning.wait_if_terminating(first[0])
+                    results = retry_alone(worker, batch, first)
                 for cell, result in zip(batch, results, strict=True):
-                    warning.heed(result)
+                    warning.wait_if_terminating(result)
                     write_atomically(result_path(folder, cell), result.model_dump_json() + "\n")
                     failed += result.state == "failed"
         return failed
 
     def checkpoint(self) -> Any:
-        """Return what is to be done after a requeue: the same; what is complete is skipped."""
+        """Return the job to requeue: the same one, which skips cells that are complete."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
-class _Warning:
-    """Notices that the scheduler is about to end the job, by preemption above all.
+class _TerminationWarning:
+    """Notices that the scheduler is about to terminate the job, most often by preemption.
 
-    It warns all processes at once, and those of a cell end at the warning: such an end is no
-    failure of the cell, which will be done again.
+    The scheduler warns all processes of the job at once, and the worker dies of the warning. This
+    is not a failure of its cell, which runs again after the requeue, so it must not be recorded.
     """
 
     _delay = 2.0
-    """Seconds in which the warning may reach us after it has reached them."""
+    """Seconds within which the warning reaches this process after it has reached the worker."""
     _patience = 600.0
-    """Seconds after which nobody means it any more."""
+    """Seconds to wait for the termination; if it does not come by then, it was cancelled."""
 
-    def __enter__(self) -> _Warning:
-        self._given = False
-        self._before = signal.signal(signal.SIGTERM, self._note)
+    def __enter__(self) -> _TerminationWarning:
+        self._received = False
+        self._previous_handler = signal.signal(signal.SIGTERM, self._handle)
         return self
 
     def __exit__(self, *error: object) -> None:
-        signal.signal(signal.SIGTERM, self._before)
+        signal.signal(signal.SIGTERM, self._previous_handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._given = True
-        if callable(self._before):  # submitit's, which says so in the log
-            self._before(number, frame)
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._received = True
+        if callable(self._previous_handler):  # submitit's handler, which logs the signal
+            self._previous_handler(number, frame)
 
-    def heed(self, result: CellResult) -> None:
-        """Look for a warning where a cell's process came to harm."""
-        if result.worn and result.state == "failed":
-            self.wait_for_the_end()
+    def wait_if_terminating(self, result: CellResult) -> None:
+        """After a failure that may be the scheduler's doing, wait for the job's termination."""
+        if result.restart_worker and result.state == "failed":
+            self.wait_for_termination()
 
-    def wait_for_the_end(self) -> None:
-        """Return at once where there was no warning; else be killed here."""
+    def wait_for_termination(self) -> None:
+        """Wait to be killed if a warning was received; otherwise return after a short delay."""
         time.sleep(self._delay)
-        if self._given:
+        if self._received:
             time.sleep(self._patience)
 
 
-def cells_text(cells: tuple[Cell, ...]) -> str:
-    """Return cells as a `Job` takes them."""
+def cells_text(cells: tuple[SuiteCell, ...]) -> str:
+    """Return cells in the form that a `GroupJob` takes."""
     return CELLS.dump_json(cells).decode()
 
 
-def result_path(folder: Path, cell: Cell) -> Path:
-    """Return where a job writes how a cell ended."""
+def result_path(folder: Path, cell: SuiteCell) -> Path:
+    """Return the file that a job writes the result of a cell to."""
     return folder / f"{cell.stem}.json"
 
 
-def read_result(folder: Path, cell: Cell) -> CellResult | None:
-    """Return how a cell ended; None where its job has not written that."""
+def read_result(folder: Path, cell: SuiteCell) -> CellResult | None:
+    """Return the result of a cell; None if its job has not written a readable one."""
     try:
         return CellResult.model_validate_json(result_path(folder, cell).read_bytes())
     except (OSError, ValueError):
         return None
 
 
-def _failed(folder: Path, cell: Cell) -> bool:
+def _failed(folder: Path, cell: SuiteCell) -> bool:
     result = read_result(folder, cell)
     return result is not None and result.state == "failed"

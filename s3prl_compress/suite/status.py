@@ -1,7 +1,7 @@
-"""Which cells are complete already, found out without doing them.
+"""Determine which cells are complete, without running them.
 
-A run need not ask: `score` and the others skip what is complete by themselves. This is for a dry
-run, and for a cluster, where a job that has nothing to do still waits in the queue.
+A run on this machine does not need this, because `score` and the other steps skip what is complete.
+A dry run does, and so does a cluster, where even a job with nothing to do waits in the queue.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from ..results.records import Engine, ScoreRecord, TimeRecord, read_record
 from ..s3prl_bridge.upstream import foreign_fingerprint
 from ..tasks.base.engine import ENGINE_VERSIONS
 from ..tasks.base.task import find_task
-from .baselines import peer_facts
-from .cells import Cell, takes_rate
-from .plan import Plan
-from .times import fits
-from .upstreams import load_upstream, same_recipe, upstream_recipe
+from .baselines import baseline_info
+from .cells import SuiteCell, takes_onepass_rate
+from .plan import SuitePlan
+from .times import is_same_comparison
+from .upstreams import load_upstream, same_spec, upstream_spec
 
 
-class Finished:
-    """Looks into a suite's output folder.
+class SuiteStatus:
+    """The completed cells in a suite's output folder.
 
     Args:
-        plan: of the suite.
-        corpus: the fingerprint of a task's corpus by its place in the suite; None where it is not
-            prepared yet.
+        plan: the suite and where its output goes.
+        corpus: function from the index of a task to the fingerprint of its corpus, or to None if
+            the corpus is not prepared yet.
     """
 
-    def __init__(self, plan: Plan, corpus: Callable[[int], str | None]) -> None:
+    def __init__(self, plan: SuitePlan, corpus: Callable[[int], str | None]) -> None:
         self._plan = plan
         self._corpus = cache(corpus)
         self._entries = {entry.name: entry for entry in plan.suite.upstreams}
@@ -43,12 +43,12 @@ class Finished:
 
     @cached_property
     def scores(self) -> list[ScoreRecord]:
-        """The score records that lie there, with all their predictions."""
+        """The score records in the output folder whose predictions are there too."""
         records = [record for record in self._records if isinstance(record, ScoreRecord)]
         return [r for r in records if (self._plan.records / r.predictions).is_file()]
 
-    def is_finished(self, cell: Cell) -> bool:
-        """Tell whether a run would find the cell complete."""
+    def is_complete(self, cell: SuiteCell) -> bool:
+        """Tell whether a run would skip the cell."""
         checkpoint = self.checkpoint(cell.upstream)
         if checkpoint is None:
             return False
@@ -56,17 +56,17 @@ class Finished:
             return True
         return self._scored(cell, checkpoint) if cell.kind == "score" else self._timed(cell)
 
-    def _scored(self, cell: Cell, checkpoint: str) -> bool:
+    def _scored(self, cell: SuiteCell, checkpoint: str) -> bool:
         assert cell.task is not None
         assert cell.engine is not None
         entry = self._plan.suite.tasks[cell.task]
         settings = self.settings(cell, cell.engine)
         version = find_task(entry.task).version, ENGINE_VERSIONS[cell.engine]
-        wanted = (checkpoint, entry.task, version, cell.engine, cell.seed)
-        found = [
+        expected = (checkpoint, entry.task, version, cell.engine, cell.seed)
+        matching = [
             r
             for r in self.scores
-            if wanted
+            if expected
             == (
                 r.upstream.checkpoint_sha256,
                 r.task,
@@ -77,13 +77,13 @@ class Finished:
             and (r.padding, r.settings) == (settings.padding, settings.identity())
             and r.corpus.fingerprint == self._corpus(cell.task)
         ]
-        if not takes_rate(self._plan.suite, cell):
-            return any(r.rate_choice != "one-pass" for r in found)
-        rates = self.rates(cell) if found else set()
-        return any(r.rate_choice == "one-pass" and r.learning_rate in rates for r in found)
+        if not takes_onepass_rate(self._plan.suite, cell):
+            return any(r.rate_choice != "one-pass" for r in matching)
+        rates = self.rates(cell) if matching else set()
+        return any(r.rate_choice == "one-pass" and r.learning_rate in rates for r in matching)
 
-    def rates(self, cell: Cell) -> set[float]:
-        """Return the learning rates that one-pass records choose for a cell."""
+    def rates(self, cell: SuiteCell) -> set[float]:
+        """Return the learning rates that the one-pass records select for a cell."""
         assert cell.task is not None
         checkpoint = self.checkpoint(cell.upstream)
         if checkpoint is None:
@@ -98,16 +98,16 @@ class Finished:
         )
         return {rate.learning_rate for rate in chosen}
 
-    def settings(self, cell: Cell, engine: Engine) -> Settings:
-        """Return the settings of a cell's recipe for an engine, with the padding that is used."""
+    def settings(self, cell: SuiteCell, engine: Engine) -> Settings:
+        """Return a cell's settings for an engine, with the padding that takes effect."""
         assert cell.task is not None
         entry = self._plan.suite.tasks[cell.task]
         settings, _ = load_settings(entry.task, entry.recipe, engine)
-        foreign = self._entries[cell.upstream].s3prl is not None
-        padding = "fairseq" if foreign else entry.padding or settings.padding
+        third_party = self._entries[cell.upstream].s3prl is not None
+        padding = "fairseq" if third_party else entry.padding or settings.padding
         return settings.model_copy(update={"padding": padding})
 
-    def _timed(self, cell: Cell) -> bool:
+    def _timed(self, cell: SuiteCell) -> bool:
         timing = self._plan.suite.time
         assert timing is not None
         alone = timing.against in (None, cell.upstream)
@@ -118,34 +118,37 @@ class Finished:
         device = pick_device(self._plan.device or self._plan.suite.device)
         threads = self._plan.threads or self._plan.suite.threads
         times = [record for record in self._records if isinstance(record, TimeRecord)]
-        return any(fits(record, this, other, timing, device, threads) for record in times)
+        return any(
+            is_same_comparison(record, this, other, timing, device, threads) for record in times
+        )
 
     def _checkpoint(self, name: str) -> str | None:
-        """Return an upstream's fingerprint, or None where it would have to be made (again)."""
+        """Return an upstream's fingerprint; None if it would have to be made, or made again."""
         entry, folder = self._entries[name], self._plan.upstreams
         try:
             if entry.source is not None:
                 return fingerprint(load_upstream(entry, folder))
             if entry.s3prl is not None:
-                facts = peer_facts(entry, folder)
-                return None if facts is None else foreign_fingerprint(entry.s3prl, entry.checkpoint)
+                cached = baseline_info(entry, folder)
+                identity = foreign_fingerprint(entry.s3prl, entry.checkpoint)
+                return None if cached is None else identity
             base = None if entry.base is None else self.checkpoint(entry.base)
             if entry.base is not None and base is None:
                 return None
             card = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-            if not same_recipe(card["recipe"], upstream_recipe(entry, base)):
+            if not same_spec(card["recipe"], upstream_spec(entry, base)):
                 return None
-            found = fingerprint(load_upstream(entry, folder))
+            stored = fingerprint(load_upstream(entry, folder))
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return found if found == card["sha256"] else None
+        return stored if stored == card["sha256"] else None
 
     @cached_property
     def _records(self) -> list[ScoreRecord | TimeRecord]:
-        found = []
+        records = []
         for path in sorted(self._plan.records.glob("*.json")):
             try:
-                found.append(read_record(path))
+                records.append(read_record(path))
             except InputError:
-                continue  # the report names a broken record
-        return found
+                continue  # the report names unreadable records
+        return records

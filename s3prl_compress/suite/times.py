@@ -1,4 +1,4 @@
-"""Whether a comparison was timed before: on this machine, with these encoders and settings."""
+"""Find the record of a timing that was already measured with the same encoders and settings."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import torch
 
 from ..common.errors import InputError
 from ..results.records import TimeRecord, environment, read_record
-from .recipe import TimeEntry
+from .suite_file import TimeEntry
 
 
-def timed_before(
+def find_time_record(
     records: Path,
     this: str,
     against: str | None,
     timing: TimeEntry,
     device: str,
 ) -> TimeRecord | None:
-    """Return the record of this very comparison on this machine, if there is one.
+    """Return the record of the same comparison on this machine; None if there is none.
 
     `this` and `against` are the encoders' fingerprints.
     """
@@ -26,13 +26,15 @@ def timed_before(
         try:
             record = read_record(path)
         except InputError:
-            continue  # the report names a broken record
-        if isinstance(record, TimeRecord) and fits(record, this, against, timing, device):
+            continue  # the report names unreadable records
+        if isinstance(record, TimeRecord) and is_same_comparison(
+            record, this, against, timing, device
+        ):
             return record
     return None
 
 
-def fits(
+def is_same_comparison(
     record: TimeRecord,
     this: str,
     against: str | None,
@@ -40,13 +42,13 @@ def fits(
     device: str,
     threads: int | None = None,
 ) -> bool:
-    """Tell whether a record is of this comparison, on this machine.
+    """Tell whether a record holds the same comparison, measured on this machine.
 
-    `threads`: those of the process that would measure, where it is not this one.
+    `threads` is the number of CPU threads of the process that would measure, if not this one.
     """
     other, settings, there = record.against, record.settings, record.environment
-    wanted = (this, against, timing.dtype, timing.repeats, timing.warmup, timing.batch_size)
-    found = (
+    expected = (this, against, timing.dtype, timing.repeats, timing.warmup, timing.batch_size)
+    recorded = (
         record.upstream.checkpoint_sha256,
         None if other is None else other.checkpoint_sha256,
         record.dtype,
@@ -54,7 +56,7 @@ def fits(
     )
     here = environment(device)
     return (
-        found == wanted
+        recorded == expected
         and len(settings.get("lengths", ())) // 4 == (timing.utterances_per_bucket or 8)
         and (there.machine, there.device) == (here.machine, here.device)
         and there.threads == (timing.threads or threads or torch.get_num_threads())

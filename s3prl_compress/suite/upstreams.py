@@ -1,4 +1,4 @@
-"""A suite's upstreams: loaded, drawn or made smaller, and kept below the output folder."""
+"""The upstreams of a suite: loaded, randomly initialised or compressed, and cached on disk."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ..common.files import write_atomically
 from ..encoder import SpeechEncoder, fingerprint, load, named_shape, random_encoder, save
 from ..methods import available, check_settings, compress
 from ..version import __version__
-from .recipe import UpstreamEntry
+from .suite_file import UpstreamEntry
 
 _STORED = {"float32": torch.float32, "float16": torch.float16}
 
 
 def check_entry(entry: UpstreamEntry) -> None:
-    """Find mistakes that show without loading or making anything.
+    """Check an entry as far as possible without loading or making anything.
 
     Raises:
-        InputError: a shape, method or setting that cannot be used; it names the entry.
+        InputError: an unknown shape or method, or an invalid setting; the message names the entry.
     """
     try:
         if entry.random is not None:
@@ -38,80 +38,85 @@ def check_entry(entry: UpstreamEntry) -> None:
 def make_upstream(
     entry: UpstreamEntry, base: SpeechEncoder | None, folder: Path, device: str
 ) -> tuple[SpeechEncoder, bool]:
-    """Return an entry's encoder on the CPU, and whether it lay there already.
+    """Return an entry's encoder on the CPU, and whether it was cached.
 
-    A random or compressed encoder is kept in `folder/<name>`, and what it was made from in
-    `<name>.json` beside it. It is made again when the base, the method, its version, its settings
-    or the package's version change.
+    A random or compressed encoder is stored in `folder/<name>`, with a description of how it was
+    made in `<name>.json` beside it. It is made again if the base, the method, its version, its
+    settings or the package's version have changed.
 
     Args:
-        entry: what to make.
-        base: the encoder that it is made from, where it is made from one.
-        folder: where to keep them.
-        device: where a method computes.
+        entry: the suite's description of the upstream.
+        base: the encoder to compress; None if the entry has no base.
+        folder: cache folder of all upstreams of the suite.
+        device: torch device on which a method computes.
 
     Raises:
-        InputError: a source, shape, method or setting that cannot be used.
+        InputError: the source, shape, method or a setting cannot be used.
     """
     if entry.source is not None:
         return load_upstream(entry, folder), False
-    recipe = upstream_recipe(entry, None if base is None else fingerprint(base))
-    place, card = folder / entry.name, folder / f"{entry.name}.json"
-    kept = _kept(place, card, recipe)
-    if kept is not None:
-        return kept, True
+    spec = upstream_spec(entry, None if base is None else fingerprint(base))
+    checkpoint, card = folder / entry.name, folder / f"{entry.name}.json"
+    cached = _load_cached(checkpoint, card, spec)
+    if cached is not None:
+        return cached, True
     encoder = _make(entry, base, folder, device)
+    # A card must never describe another checkpoint: it goes first and comes back last.
     card.unlink(missing_ok=True)
-    save(encoder, place, dtype=_STORED[entry.stored_as])
+    save(encoder, checkpoint, dtype=_STORED[entry.stored_as])
     if entry.stored_as != "float32":
-        encoder = load(place)  # what every later cell will find there
-    text = json.dumps({"recipe": recipe, "sha256": fingerprint(encoder)}, indent=2)
+        encoder = load(checkpoint)  # rounded, as every later cell will load it
+    text = json.dumps({"recipe": spec, "sha256": fingerprint(encoder)}, indent=2)
     write_atomically(card, text + "\n")
     return encoder, False
 
 
 def upstream_source(entry: UpstreamEntry, folder: Path) -> str:
-    """Return what `load` takes for an entry of ours that was made."""
+    """Return the source or checkpoint folder from which `load` reads an upstream."""
     return entry.source if entry.source is not None else str(folder / entry.name)
 
 
 def load_upstream(entry: UpstreamEntry, folder: Path) -> SpeechEncoder:
-    """Load an encoder of ours that was made, or that a source names."""
+    """Load the encoder of an entry that names a source, or that has been made already."""
     return load(upstream_source(entry, folder), normalize=entry.normalize)
 
 
-def upstream_recipe(entry: UpstreamEntry, base: str | None) -> dict[str, Any]:
-    """Return everything that decides what comes out, ready for JSON.
+def upstream_spec(entry: UpstreamEntry, base: str | None) -> dict[str, Any]:
+    """Return everything that determines the weights of an upstream, ready for JSON.
 
-    `base` is the fingerprint of the encoder that it is made from. Audio and teachers count by
-    their content, not by their place, so that a folder made on one machine is good on another.
+    Audio and teachers are identified by their content, not by their path, so that a folder made on
+    one machine is valid on another.
+
+    Args:
+        entry: the suite's description of a random or compressed upstream.
+        base: fingerprint of the encoder that it is made from.
 
     Raises:
-        InputError: a method or setting that cannot be used.
+        InputError: the method or a setting cannot be used.
     """
-    recipe: dict[str, Any] = {"version": __version__}
+    spec: dict[str, Any] = {"version": __version__}
     if entry.random is not None:
-        return recipe | {"random": entry.random.model_dump()}
-    assert entry.method is not None  # the recipe's own check
+        return spec | {"random": entry.random.model_dump()}
+    assert entry.method is not None  # `UpstreamEntry` allows no other case
     if entry.stored_as != "float32":
-        recipe["stored_as"] = entry.stored_as
+        spec["stored_as"] = entry.stored_as
     settings = check_settings(entry.method, entry.settings).recorded()
     version = available()[entry.method].version
-    if version > 1:  # left out at 1, so that what was made before there were versions stays valid
-        recipe["method_version"] = version
-    return recipe | {"base": base, "method": entry.method, "settings": settings}
+    if version > 1:  # omitted at 1, so that upstreams made before methods had versions stay valid
+        spec["method_version"] = version
+    return spec | {"base": base, "method": entry.method, "settings": settings}
 
 
-def same_recipe(written: Mapping[str, Any], recipe: Mapping[str, Any]) -> bool:
-    """Say whether a card's recipe is the one of `upstream_recipe`.
+def same_spec(written: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
+    """Return whether a stored specification equals that of `upstream_spec`.
 
-    Settings count by their present names, so that an upstream that was made before a setting was
-    renamed is complete and not made again.
+    Settings are compared under their present names, so that an upstream made before a setting was
+    renamed stays complete.
     """
-    if "method" in recipe and written.get("method") == recipe["method"]:
-        config = available()[recipe["method"]].config
+    if "method" in spec and written.get("method") == spec["method"]:
+        config = available()[spec["method"]].config
         written = {**written, "settings": config.with_present_names(written["settings"])}
-    return written == recipe
+    return written == spec
 
 
 def _make(
@@ -119,23 +124,23 @@ def _make(
 ) -> SpeechEncoder:
     if entry.random is not None:
         return random_encoder(named_shape(entry.random.shape), entry.random.seed).eval()
-    assert base is not None  # the recipe's own check
+    assert base is not None  # `UpstreamEntry` allows no other case
     assert entry.method is not None
     settings, work = dict(entry.settings), folder / f"{entry.name}.work"
     if entry.method in available() and "work" in available()[entry.method].config.model_fields:
-        settings.setdefault("work", work)  # what it has learned so far outlives a kill
+        settings.setdefault("work", work)  # an interrupted training resumes from here
     smaller = compress(base.to(device), entry.method, **settings)
     shutil.rmtree(work, ignore_errors=True)
     return smaller.to("cpu").eval()
 
 
-def _kept(place: Path, card: Path, recipe: dict[str, Any]) -> SpeechEncoder | None:
-    """Return the encoder that lies there if it was made by this recipe and is unchanged."""
+def _load_cached(checkpoint: Path, card: Path, spec: dict[str, Any]) -> SpeechEncoder | None:
+    """Return the stored encoder if it was made to this specification and is unchanged."""
     try:
-        written = json.loads(card.read_text(encoding="utf-8"))
-        if not same_recipe(written["recipe"], recipe):
+        stored = json.loads(card.read_text(encoding="utf-8"))
+        if not same_spec(stored["recipe"], spec):
             return None
-        encoder = load(place)
+        encoder = load(checkpoint)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return encoder if fingerprint(encoder) == written["sha256"] else None
+    return encoder if fingerprint(encoder) == stored["sha256"] else None

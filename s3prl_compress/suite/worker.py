@@ -1,8 +1,8 @@
-"""A process that does cells, seen from the one that asks for them.
+"""The parent's handle of a worker process that runs cells.
 
-A crash, or the kernel's out-of-memory killer, takes the cell that was being done and no more. The
-process is used again, since its start takes seconds; it is replaced after a failure, and after a
-long cell, so that what a library holds on to does not pile up.
+A crash, or the kernel's out-of-memory killer, costs the cell that was running and nothing else. The
+process is reused, because starting it takes seconds. It is replaced after a crash, and after a long
+cell, so that memory that libraries do not release cannot accumulate.
 """
 
 from __future__ import annotations
@@ -19,47 +19,48 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from .cells import CELLS, Cell
+from .cells import CELLS, SuiteCell
 from .groups import group_name
-from .plan import RESULTS, CellResult, Plan
+from .plan import RESULTS, CellResult, SuitePlan
 
 _LONG = 60.0
-"""Seconds of a cell after which a fresh start costs nothing worth mentioning."""
-_PATIENCE = 10.0
-"""Seconds that a process has to put its things away after Ctrl-C."""
+"""Seconds after which a cell is long: the time to restart the worker is negligible then."""
+_GRACE = 10.0
+"""Seconds that the process has to clean up after Ctrl-C."""
 LAST_LINES = 15
+"""Number of log lines that describe a failure."""
 
 
 class Worker:
-    """Does cells one by one in a process of its own, which it starts when there is need.
+    """Runs cells one by one in a child process, which is started and replaced as needed.
 
     Args:
-        plan: of the suite.
-        quiet: do not copy what the process prints to this one's standard error.
+        plan: the suite and where its output goes.
+        quiet: do not copy the output of the process to this process's standard error.
     """
 
-    def __init__(self, plan: Plan, *, quiet: bool = False) -> None:
+    def __init__(self, plan: SuitePlan, *, quiet: bool = False) -> None:
         self._plan = plan
         self._quiet = quiet
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Worker:
-        """Start at once: the process gets ready while this one does other things."""
+        """Start the process, which imports its libraries while this one continues."""
         self._start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """End the process; one that is in the middle of a cell may tidy up first."""
+        """End the process; one that is running a cell may clean up first."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
-        self._end(grace=_PATIENCE)
+        self._end(grace=_GRACE)
 
-    def do(self, cell: Cell) -> CellResult:
-        """Return how a cell ended; a process that dies over it is a failure as any other."""
-        return self.do_together([cell])[0]
+    def run(self, cell: SuiteCell) -> CellResult:
+        """Run a cell and return its result; if the process dies, the cell has failed."""
+        return self.run_together([cell])[0]
 
-    def do_together(self, cells: Sequence[Cell]) -> list[CellResult]:
-        """Return how each of the cells of a batch (see `groups`) ended; a failure is one of all."""
+    def run_together(self, cells: Sequence[SuiteCell]) -> list[CellResult]:
+        """Run a batch of cells (see `groups`); if one fails, all of them have failed."""
         log = self._plan.logs / f"{cells[0].stem if len(cells) == 1 else group_name(cells[0])}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
@@ -68,25 +69,25 @@ class Worker:
         self._log_to(log)
         line = b""
         with suppress(BrokenPipeError):
-            self._say(CELLS.dump_json(tuple(cells)).decode())
-            line = self._answer()
+            self._send(CELLS.dump_json(tuple(cells)).decode())
+            line = self._receive()
         if not line:
             status = self._end(grace=1.0)
-            words = f"the process ended with {_ending(status)}"
+            message = f"the worker process ended with {_describe_exit(status)}"
             seconds = time.perf_counter() - started
             return [
                 CellResult(
                     title=cell.title,
                     state="failed",
-                    words=words,
+                    message=message,
                     details="\n".join(last_lines(log)),
                     seconds=seconds / len(cells),
-                    worn=True,
+                    restart_worker=True,
                 )
                 for cell in cells
             ]
         results = RESULTS.validate_json(line)
-        if results[0].worn or time.perf_counter() - started > _LONG:
+        if results[0].restart_worker or time.perf_counter() - started > _LONG:
             self._end()
         return list(results)
 
@@ -94,8 +95,9 @@ class Worker:
         self._end()
         reading, writing = os.pipe()
         try:
-            # A session of its own: signals to this one's group (Ctrl-C, a scheduler's warning)
-            # reach the cell by way of us only, and all that a cell started can be ended with it.
+            # A session of its own: signals to this process group (Ctrl-C, a scheduler's warning)
+            # reach the worker through this process only, and everything that a cell has started
+            # can be killed with it.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "s3prl_compress.suite.worker_main", str(writing)],
                 stdin=subprocess.PIPE,
@@ -106,37 +108,37 @@ class Worker:
             )
         finally:
             os.close(writing)
-        self._answers = os.fdopen(reading, "rb")
+        self._results = os.fdopen(reading, "rb")
         self._log: BinaryIO | None = None
         self._lock = threading.Lock()
         assert self._process.stdout is not None
         self._copier = threading.Thread(target=self._copy, args=(self._process.stdout,))
         self._copier.start()
         with suppress(BrokenPipeError):
-            self._say(self._plan.model_dump_json(by_alias=True))
+            self._send(self._plan.model_dump_json(by_alias=True))
 
-    def _say(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.write(line.encode() + b"\n")
         self._process.stdin.flush()
 
-    def _answer(self) -> bytes:
-        """Return the next line of answers; nothing where the process is gone."""
+    def _receive(self) -> bytes:
+        """Return the next line of results; empty if the process has ended."""
         assert self._process is not None
         while True:
-            # Not for ever: a process that outlives the one that it was started by may hold the
-            # other end open.
-            gone = self._process.poll() is not None
-            if select.select([self._answers], [], [], 0 if gone else 0.5)[0]:
-                return self._answers.readline()
-            if gone:
+            # Poll instead of blocking: a grandchild that outlives the worker may hold the other
+            # end of the pipe open, so that it is never closed.
+            ended = self._process.poll() is not None
+            if select.select([self._results], [], [], 0 if ended else 0.5)[0]:
+                return self._results.readline()
+            if ended:
                 return b""
 
     def _end(self, *, grace: float = 0.0) -> int:
-        """End the process and all that it started; return its exit status.
+        """End the process and everything that it has started; return its exit status.
 
-        grace: seconds in which it may end by itself.
+        `grace` is the number of seconds in which it may end by itself.
         """
         process, self._process = self._process, None
         if process is None:
@@ -150,7 +152,7 @@ class Worker:
         with suppress(BrokenPipeError):
             process.stdin.close()
         self._copier.join()
-        self._answers.close()
+        self._results.close()
         self._log_to(None)
         return status
 
@@ -161,14 +163,14 @@ class Worker:
             self._log = None if path is None else path.open("wb")
 
     def _copy(self, output: BinaryIO) -> None:
-        """Copy what the process prints: as it comes to the screen, whole lines to the log."""
+        """Copy the output of the process: to the screen at once, to the log in whole lines."""
         line = b""
         while chunk := os.read(output.fileno(), 65536):
             if not self._quiet:
                 sys.stderr.write(chunk.decode("utf-8", "replace"))
                 sys.stderr.flush()
             *whole, line = (line + chunk).split(b"\n")
-            line = line.rpartition(b"\r")[2]  # a progress bar is drawn over itself
+            line = line.rpartition(b"\r")[2]  # keep only the last state of a progress bar
             with self._lock:
                 if self._log is not None:
                     for text in whole:
@@ -177,21 +179,21 @@ class Worker:
         output.close()
 
 
-def each_alone(
-    worker: Worker, cells: Sequence[Cell], results: Sequence[CellResult]
+def retry_alone(
+    worker: Worker, cells: Sequence[SuiteCell], results: Sequence[CellResult]
 ) -> Iterator[CellResult]:
-    """Yield the results of a batch; what failed is done again, each cell by itself.
+    """Yield the results of a batch, after running the cells of a failed batch again one by one.
 
-    A failure is then a cell's own. What the batch wrote before it failed is not lost, and a single
-    cell needs less memory.
+    This shows which cells are at fault. Work that the batch saved before it failed is not lost, and
+    a single cell needs less memory.
     """
     for cell, result in zip(cells, results, strict=True):
-        alone = len(cells) > 1 and result.state == "failed"
-        yield worker.do(cell) if alone else result
+        retry = len(cells) > 1 and result.state == "failed"
+        yield worker.run(cell) if retry else result
 
 
 def last_lines(log: Path, count: int = LAST_LINES) -> list[str]:
-    """Return the last lines of a log that say anything; none where it cannot be read."""
+    """Return the last non-empty lines of a log; none if it cannot be read."""
     try:
         text = log.read_text("utf-8", "replace")
     except OSError:
@@ -199,9 +201,9 @@ def last_lines(log: Path, count: int = LAST_LINES) -> list[str]:
     return [line for line in text.splitlines() if line.strip()][-count:]
 
 
-def _ending(status: int) -> str:
+def _describe_exit(status: int) -> str:
     if status == -signal.SIGKILL:
-        return "signal 9 (SIGKILL): out of memory, most likely; or somebody killed it"
+        return "signal 9 (SIGKILL): most likely out of memory, unless a user killed it"
     if status < 0:
         return f"signal {-status} ({signal.Signals(-status).name})"
     return f"status {status}"

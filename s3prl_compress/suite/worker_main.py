@@ -1,9 +1,9 @@
-"""The process that does cells: `python -m s3prl_compress.suite.worker_main RESULTS`.
+"""The worker process that runs cells: `python -m s3prl_compress.suite.worker_main RESULTS`.
 
-RESULTS is the number of an open file descriptor. On its standard input come a `Plan` and then the
-cells to do, a line of JSON for those that are done together, a list; their `CellResult`s go out in
-the same way. When the input ends, because the process that asked is gone, this one and all that it
-started end at once.
+RESULTS is the number of an open file descriptor. The process reads lines of JSON from its standard
+input: first a `SuitePlan`, then one list of cells for each batch. For each batch it writes a list
+of `CellResult`s to RESULTS. When the input ends, because the parent is gone, this process kills
+everything that it has started and exits.
 """
 
 from __future__ import annotations
@@ -16,32 +16,33 @@ from typing import NoReturn
 
 
 def main(results: int) -> int:
-    """Serve until the input ends; return the exit status."""
+    """Run batches until the input ends; never returns normally."""
     lines: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(lines,), daemon=True).start()
-    # Only now, since these take seconds: the end of the input must be noticed at any time.
-    from .cell_runner import do_cells
+    # Imported only now, because this takes seconds: the thread above must notice the end of the
+    # input at any time.
+    from .cell_runner import run_cells
     from .cells import CELLS
-    from .plan import RESULTS, Plan
+    from .plan import RESULTS, SuitePlan
 
-    plan = Plan.model_validate_json(lines.get())
-    # Records say which command made them: the person's, not this process's.
+    plan = SuitePlan.model_validate_json(lines.get())
+    # Records store the command that made them, which is the user's and not this process's.
     sys.argv = list(plan.command)
-    with os.fdopen(results, "w", encoding="utf-8") as answers:
+    with os.fdopen(results, "w", encoding="utf-8") as output:
         while True:
-            done = do_cells(plan, CELLS.validate_json(lines.get()))
+            outcome = run_cells(plan, CELLS.validate_json(lines.get()))
             sys.stdout.flush()
-            answers.write(RESULTS.dump_json(done).decode() + "\n")
-            answers.flush()
+            output.write(RESULTS.dump_json(outcome).decode() + "\n")
+            output.flush()
 
 
 def _listen(lines: queue.Queue[str]) -> NoReturn:
     for line in sys.stdin:
         lines.put(line)
-    _end_all()
+    _kill_all()
 
 
-def _end_all() -> NoReturn:
+def _kill_all() -> NoReturn:
     import psutil
 
     for process in psutil.Process().children(recursive=True):

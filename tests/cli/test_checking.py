@@ -133,7 +133,7 @@ def test_a_model_passes_against_itself(
         (("--margin", "-1"), "margin -1: must be"),
         (("--margin", "1e999"), "margin inf: must be"),
         (("--margin", "2", "--min-score", "101"), "min-score 101: must be a percentage"),
-        (("--margin", "2", "--seeds", "4"), "seeds 4: a single seed cannot be tested"),
+        (("--margin", "2", "--seeds", "4"), "seeds 4: a single seed does not show"),
         (("--margin", "2", "--task", "ctc"), "takes no seeds and no recipe"),
         (("--margin", "2", "--recipe", "no.yaml"), "no.yaml: cannot be read"),
         (("--margin", "2", "--against", "no-such-model"), "no-such-model"),

@@ -11,7 +11,7 @@ import torch
 
 from s3prl_compress.cli import app as cli
 from s3prl_compress.cli import compression
-from s3prl_compress.cli.recipes import Step
+from s3prl_compress.cli.compression_recipes import CompressionStep
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.distillation import stage as learned
 from s3prl_compress.encoder import fingerprint, load
@@ -58,7 +58,7 @@ def test_each_of_several_processes_loads_onto_its_own_gpu(
         raise InputError("no GPU here")
 
     monkeypatch.setattr(compression, "load_unless_loaded", refuse)
-    steps = [Step(method="clustering")]
+    steps = [CompressionStep(method="clustering")]
     for name, value in (("RANK", "3"), ("WORLD_SIZE", "4"), ("LOCAL_RANK", "1")):
         monkeypatch.setenv(name, value)
     for device in ("cuda", "cpu"):

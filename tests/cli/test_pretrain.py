@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from s3prl_compress.cli import pretrain
+from s3prl_compress.cli import app as cli
 from s3prl_compress.encoder import load, random_encoder
 from s3prl_compress.pretraining import iteration
 from s3prl_compress.pretraining.recipe import load_recipe
+from s3prl_compress.training import pretrain as former
 
 SHIPPED = sorted((Path(__file__).parents[2] / "recipes" / "pretrain").glob("*.yaml"))
 
@@ -54,9 +55,11 @@ def write(path: Path, content: dict[str, Any]) -> str:
 
 
 def run(recipe_file: str, data: Path, output: Path) -> int:
-    return pretrain.main(
-        [recipe_file, "--data", str(data), "--output", str(output), "--device", "cpu"]
-    )
+    return cli.main(["pretrain", *options(recipe_file, data, output)])
+
+
+def options(recipe_file: str, data: Path, output: Path) -> list[str]:
+    return [recipe_file, "--data", str(data), "--output", str(output), "--device", "cpu"]
 
 
 def mean(entries: list[dict[str, float]], name: str) -> float:
@@ -79,6 +82,32 @@ def test_the_output_is_a_checkpoint_with_its_history(finished: Path) -> None:
     assert figures["iterations"][1]["validation"]["masked_loss"] > 0
     assert figures["recipe"]["iterations"][1]["targets"]["clusters"] == 12
     assert (finished / "loss.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_json_is_what_lies_in_the_output(
+    finished: Path, tones: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A complete run is resumed at its end, which trains nothing."""
+    capsys.readouterr()
+    file = str(finished.parent / "toy.yaml")
+    assert cli.main(["pretrain", *options(file, tones, finished), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((finished / "pretraining.json").read_text())
+    assert printed["output"] == str(finished / "encoder")
+
+
+def test_the_former_module_warns_and_does_the_same(
+    tones: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    arguments = options(write(tmp_path / "bad.yaml", recipe(sed=1)), tones, tmp_path / "out")
+    assert former.main(arguments) == 2
+    warning, error = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: ")
+    assert warning.endswith("use: s3prl-compress pretrain")
+    assert cli.main(["pretrain", *arguments]) == 2
+    assert capsys.readouterr().err.splitlines() == [error]
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_killed_pretraining_ends_with_the_same_weights(

@@ -2,7 +2,7 @@
 
 The papers' recipes on models of the true size take minutes and gigabytes:
 
-    TRUE_SIZE=1 python -m pytest tests/commands/test_recipes.py -k true_size
+    TRUE_SIZE=1 python -m pytest tests/cli/test_recipes.py -k true_size
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 import s3prl_compress.recipes
 
 from s3prl_compress.cli import app as cli
-from s3prl_compress.cli.recipes import read_recipe
+from s3prl_compress.cli.compression_recipes import read_recipe
 from s3prl_compress.encoder import dense_shape, load, random_encoder, save
 from s3prl_compress.methods import available, check_settings
 

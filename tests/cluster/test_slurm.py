@@ -148,12 +148,12 @@ def test_a_disturbed_suite_ends_as_an_undisturbed_one(
         process.kill()
     printed = first.communicate(timeout=240)[0]
     assert first.returncode == 1, printed
-    assert "ended before it" in printed
+    assert "ended without a result" in printed
 
     second = run(path, output, "--cluster", "slurm")
     printed = second.communicate(timeout=240)[0]
     assert second.returncode == 0, printed
-    assert "1 jobs, 0 of them in the queue already" in printed
+    assert "1 jobs, 0 of them queued already" in printed
 
     ours, theirs = scores(output), scores(plain)
     assert set(ours) == set(theirs)
@@ -190,11 +190,11 @@ def test_a_run_takes_up_the_jobs_of_one_that_ended(
     second = run(path, output, *only)
     assert second.stdout is not None
     printed = ""
-    while "in the queue already" not in printed and (line := second.stdout.readline()):
+    while "queued already" not in printed and (line := second.stdout.readline()):
         printed += line
     for process in halted:
         process.resume()
     printed += second.stdout.read()
     assert second.wait() == 0, printed
-    assert " 1 of them in the queue already" in printed
+    assert " 1 of them queued already" in printed
     assert len(scores(output)) == 2

@@ -13,7 +13,7 @@ from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import fingerprint, load, random_encoder, save
 from s3prl_compress.encoder.bundled import BUNDLED, bundled_folder
 from s3prl_compress.pretraining.recipe import load_recipe
-from s3prl_compress.suite.recipe import UpstreamEntry
+from s3prl_compress.suite.suite_file import UpstreamEntry
 from s3prl_compress.suite.upstreams import make_upstream
 
 REPOSITORY = Path(__file__).parents[2]

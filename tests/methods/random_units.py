@@ -14,14 +14,14 @@ class RandomUnitsConfig(MethodConfig):
     """Settings of random pruning."""
 
     keep: float = Field(default=0.5, gt=0, le=1)
-    """Fraction of the FFN units of every layer that stays."""
+    """Fraction of the FFN units to keep in every layer, above 0 and at most 1."""
     seed: int = 0
-    """Of the choice."""
+    """Random seed of the choice."""
 
 
 @register("random_units")
 def random_units(encoder: SpeechEncoder, config: RandomUnitsConfig) -> SpeechEncoder:
-    """Keep FFN units by chance.
+    """Keep a random subset of the FFN units.
 
     Reference:
         Mittal et al.: Recovering from random pruning, WACV 2018, arXiv 1801.10447.

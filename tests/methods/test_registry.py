@@ -62,7 +62,7 @@ def test_every_setting_says_what_it_is() -> None:
 
 def test_another_package_adds_a_method_in_one_file(other_package: None) -> None:
     info = available()["random_units"]
-    assert info.summary == "Keep FFN units by chance"
+    assert info.summary == "Keep a random subset of the FFN units"
     assert info.reference.startswith("Mittal et al.")
     encoder = small_encoder()
     smaller = compress(encoder, "random_units", keep=0.3)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from s3prl_compress.common.errors import InputError
-from s3prl_compress.suite.cells import cells_of, needs, rate_needs, select
+from s3prl_compress.suite.cells import cells_of, rate_cells, required_upstreams, select_cells
 from s3prl_compress.suite.groups import batches_of, groups_of
-from s3prl_compress.suite.recipe import Suite
+from s3prl_compress.suite.suite_file import Suite
 
 SUITE: dict[str, Any] = {
     "output": "out",
@@ -36,7 +36,7 @@ def test_all_cells_in_an_order_in_which_they_can_be_done(suite: Suite) -> None:
     assert len({cell.stem for cell in cells}) == len(cells)
     made: set[str] = set()
     for cell in cells:
-        assert made.issuperset(needs(suite, cell)), cell.title
+        assert made.issuperset(required_upstreams(suite, cell)), cell.title
         if cell.kind == "upstream":
             made.add(cell.upstream)
 
@@ -60,18 +60,18 @@ def test_all_cells_in_an_order_in_which_they_can_be_done(suite: Suite) -> None:
     ],
 )
 def test_only_takes_what_it_needs_along(suite: Suite, only: str, titles: list[str]) -> None:
-    assert [cell.title for cell in select(suite, cells_of(suite), only)] == titles
+    assert [cell.title for cell in select_cells(suite, cells_of(suite), only)] == titles
 
 
 @pytest.mark.parametrize(("only", "scores"), [("ks", 16), ("s3prl", 8), ("half", 4), ("time", 0)])
 def test_only_knows_tasks_engines_upstreams_and_kinds(suite: Suite, only: str, scores: int) -> None:
-    chosen = select(suite, cells_of(suite), only)
+    chosen = select_cells(suite, cells_of(suite), only)
     assert sum(cell.kind == "score" for cell in chosen) == scores
 
 
 def test_a_pattern_that_fits_nothing_is_named(suite: Suite) -> None:
-    with pytest.raises(InputError, match="--only asr: fits no cell"):
-        select(suite, cells_of(suite), "ks,asr")
+    with pytest.raises(InputError, match="--only asr: matches no cell"):
+        select_cells(suite, cells_of(suite), "ks,asr")
 
 
 def test_cells_that_take_their_rate_from_one_pass_come_after_it() -> None:
@@ -87,7 +87,7 @@ def test_cells_that_take_their_rate_from_one_pass_come_after_it() -> None:
     cells = cells_of(suite)
     by_title = {(cell.task, cell.title): cell for cell in cells}
     cell = by_title[0, "asr dense s3prl seed 1"]
-    assert rate_needs(suite, cell, cells) == [by_title[1, "asr dense onepass seed 1"]]
+    assert rate_cells(suite, cell, cells) == [by_title[1, "asr dense onepass seed 1"]]
     assert cells.index(cell) > cells.index(by_title[1, "asr dense onepass seed 1"])
     # Other upstreams, other data, upstreams that one-pass cannot score, rates of the recipe's own.
     for place, title in (
@@ -95,14 +95,17 @@ def test_cells_that_take_their_rate_from_one_pass_come_after_it() -> None:
         (0, "asr fbank s3prl seed 1"),
         (3, "ks dense s3prl seed 1"),
     ):
-        assert rate_needs(suite, by_title[place, title], cells) == []
+        assert rate_cells(suite, by_title[place, title], cells) == []
     without = [c for c in cells if (c.engine, c.seed) != ("onepass", 1)]
-    assert rate_needs(suite, cell, without) == [by_title[1, "asr dense onepass seed 0"]]
+    assert rate_cells(suite, cell, without) == [by_title[1, "asr dense onepass seed 0"]]
     groups = {group.name: group for group in groups_of(suite, cells)}
     jobs = list(groups)
-    assert groups["1.asr-dense-s3prl-seed-1"].needs == ("upstream-dense", "2.asr-dense-onepass")
+    assert groups["1.asr-dense-s3prl-seed-1"].depends_on == (
+        "upstream-dense",
+        "2.asr-dense-onepass",
+    )
     assert jobs.index("2.asr-dense-onepass") < jobs.index("1.asr-dense-s3prl-seed-1")
-    assert groups["4.ks-dense-s3prl-seed-1"].needs == ("upstream-dense",)
+    assert groups["4.ks-dense-s3prl-seed-1"].depends_on == ("upstream-dense",)
 
 
 def test_only_one_pass_seeds_of_an_upstream_and_task_are_done_together() -> None:
@@ -119,10 +122,10 @@ def test_only_one_pass_seeds_of_an_upstream_and_task_are_done_together() -> None
     made: set[str] = set()
     for batch in batches:
         for cell in batch:
-            assert made.issuperset(needs(suite, cell)), cell.title
+            assert made.issuperset(required_upstreams(suite, cell)), cell.title
             if cell.kind == "upstream":
                 made.add(cell.upstream)
-    chosen = select(suite, cells, "ks half onepass seed 1")
+    chosen = select_cells(suite, cells, "ks half onepass seed 1")
     assert [cell.seed for cell in batches_of(chosen)[-1]] == [1]
 
 
@@ -135,11 +138,11 @@ def test_one_pass_cells_of_an_upstream_are_one_job(suite: Suite) -> None:
     assert sizes["1.ks-quarter-s3prl-seed-1"] == 1
     known: set[str] = set()
     for group in groups:
-        assert known.issuperset(group.needs), group.name
+        assert known.issuperset(group.depends_on), group.name
         known.add(group.name)
     by_name = {group.name: group for group in groups}
-    assert by_name["upstream-quarter"].needs == ("upstream-dense", "upstream-half")
-    assert by_name["1.ks-other-onepass"].needs == ("upstream-other",)
-    assert by_name["time-half"].times
+    assert by_name["upstream-quarter"].depends_on == ("upstream-dense", "upstream-half")
+    assert by_name["1.ks-other-onepass"].depends_on == ("upstream-other",)
+    assert by_name["time-half"].measures_time
     alone = groups_of(suite, [cell for cell in cells if cell.kind == "time"])
-    assert all(group.needs == () for group in alone)
+    assert all(group.depends_on == () for group in alone)

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from s3prl_compress.common.files import write_atomically
-from s3prl_compress.suite.cleanup import remove_leftovers
+from s3prl_compress.suite.cleanup import remove_temporary_files
 
 
 def test_only_old_temporary_files_and_folders_go(tmp_path: Path) -> None:
@@ -17,8 +17,8 @@ def test_only_old_temporary_files_and_folders_go(tmp_path: Path) -> None:
     tempfile.mkstemp(dir=tmp_path / "records", prefix=".a.json.")
     folder = Path(tempfile.mkdtemp(dir=tmp_path, prefix=".tiny."))
     (folder / "config.json").write_text("{")
-    assert remove_leftovers(tmp_path) == 0
-    assert remove_leftovers(tmp_path, older_than=-1) == 2
+    assert remove_temporary_files(tmp_path) == 0
+    assert remove_temporary_files(tmp_path, older_than=-1) == 2
     assert not folder.exists()
     left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*"))
     assert left == [".lock", "records", "records/.work", "records/a.json"]

@@ -12,8 +12,10 @@ import pytest
 import yaml
 
 from s3prl_compress.common.errors import InputError
+from s3prl_compress.common.files import write_atomically
 from s3prl_compress.suite import run_suite
-from s3prl_compress.suite.slurm_job import _Warning
+from s3prl_compress.suite.plan import CellResult
+from s3prl_compress.suite.slurm_job import _TerminationWarning
 
 QUICK = Path(__file__).parent.parent / "quick.yaml"
 
@@ -45,11 +47,22 @@ def test_jobs_write_the_same_records_and_finished_cells_need_none(
     assert "nowhere" in failed.pop("upstream lost")
     assert failed == {}
     assert len(list((tmp_path / "out" / "records").glob("*.json"))) == 1
-    assert "3 jobs, 0 of them in the queue already" in capsys.readouterr().err
+    assert "3 jobs, 0 of them queued already" in capsys.readouterr().err
 
     again = run_suite(suite, cluster="local", only="tiny")
     assert (again.exit_code, again.data["done_before"]) == (0, 2)
     assert "0 jobs" in capsys.readouterr().err
+
+
+def test_an_old_failure_of_a_complete_cell_is_forgotten(suite: Path, tmp_path: Path) -> None:
+    """Jobs that need the upstream would give up on the result file of the earlier failure."""
+    pytest.importorskip("submitit", reason="the extra `cluster` is not installed")
+    assert run_suite(suite, only="upstream tiny").exit_code == 0
+    stale = tmp_path / "out" / "cluster" / "results" / "upstream-tiny.json"
+    result = CellResult(title="upstream tiny", state="failed", message="out of memory")
+    write_atomically(stale, result.model_dump_json())
+    again = run_suite(suite, cluster="local", only="tiny")
+    assert (again.exit_code, again.data["done_before"], again.data["failed"]) == (0, 1, [])
 
 
 def test_what_a_cluster_needs_is_named(suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,10 +90,10 @@ def test_a_warning_of_the_scheduler_is_noticed(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("s3prl_compress.suite.slurm_job.time.sleep", waited.append)
     before = signal.getsignal(signal.SIGTERM)
     assert threading.current_thread() is threading.main_thread()
-    with _Warning() as warning:
-        warning.wait_for_the_end()
+    with _TerminationWarning() as warning:
+        warning.wait_for_termination()
         assert max(waited) < 10
         os.kill(os.getpid(), signal.SIGTERM)
-        warning.wait_for_the_end()
+        warning.wait_for_termination()
         assert max(waited) > 10
     assert signal.getsignal(signal.SIGTERM) == before

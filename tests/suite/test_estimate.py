@@ -14,9 +14,9 @@ from s3prl_compress.evaluation import Settings, score
 from s3prl_compress.results.records import ScoreRecord, read_record, read_records
 from s3prl_compress.s3prl_bridge import engine as s3prl_engine
 from s3prl_compress.suite import estimate, estimate_table, head_times, run_suite
-from s3prl_compress.suite.corpora import CorpusFacts, corpus_facts
-from s3prl_compress.suite.recipe import read_suite
+from s3prl_compress.suite.corpora import CorpusInfo, corpus_info
 from s3prl_compress.suite.sizes import UpstreamSize
+from s3prl_compress.suite.suite_file import read_suite
 from s3prl_compress.tasks.base.task import RecognitionHead
 
 from ..evaluation.test_rates import made_up_result
@@ -127,7 +127,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Speeds of some machine, in place of this one's: 1e12 operations a second, and heads'."""
     monkeypatch.setattr(estimate, "_speed", lambda device: 1e12)
     for name, fixed, unit in (
-        ("_sweep", 4e-3, 2e-5),
+        ("_parallel_heads", 4e-3, 2e-5),
         ("_recogniser", 0.02, 1e-5),
         ("_frame_head", 1e-3, 1e-6),
     ):
@@ -240,8 +240,8 @@ def test_a_small_run_takes_about_what_was_estimated(
     assert record.upstream.cost is not None
     updates = record.settings["total_steps"]
     update = head_times.UpdateTime(record.seconds["heads"] / updates, 0.0)
-    monkeypatch.setattr(head_times, "_sweep", lambda *_: update)
-    corpus = corpus_facts(read_suite(suite).tasks[0], suite.parent)
+    monkeypatch.setattr(head_times, "_parallel_heads", lambda *_: update)
+    corpus = corpus_info(read_suite(suite).tasks[0], suite.parent)
     assert corpus.all_seconds is not None
     operations = 2 * record.upstream.cost.macs_32 / (sum(LEADERBOARD_SAMPLES) / 16_000)
     speed = operations * corpus.all_seconds / record.seconds["features"]
@@ -261,7 +261,7 @@ def test_a_small_run_takes_about_what_was_estimated(
 
 def test_heads_are_measured_at_their_size() -> None:
     size = UpstreamSize(states=3, hidden=16, macs_32=1, bytes=1)
-    corpus = CorpusFacts(
+    corpus = CorpusInfo(
         train=20, dev=5, test=5, train_seconds=1.0, dev_seconds=1.0, test_seconds=1.0, classes=4
     )
     same = {"batch_size": 4, "eval_step": 10, "projector_dim": 8}

@@ -15,7 +15,7 @@ from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import load
 from s3prl_compress.results.records import ScoreRecord, read_records
 from s3prl_compress.suite import FAILURES_FILE, run_suite, upstreams
-from s3prl_compress.suite.recipe import UpstreamEntry, find_suite, read_suite
+from s3prl_compress.suite.suite_file import UpstreamEntry, find_suite, read_suite
 
 QUICK = Path(__file__).parent.parent / "quick.yaml"
 
@@ -97,7 +97,7 @@ def test_seeds_are_trained_together_and_only_the_missing_ones(
     printed = capsys.readouterr().err
     assert "[2/6] ks tiny onepass seed 0\n[3/6] ks tiny onepass seed 1\n" in printed
     assert re.search(r"seed 0: \d+\.\d ± \d+\.\d \(", printed)
-    assert re.search(r"seed 1: \d+\.\d ± \d+\.\d, done before \(", printed)
+    assert re.search(r"seed 1: \d+\.\d ± \d+\.\d, skipped: already complete \(", printed)
     records = [record for _, record in read_records(output / "records")]
     together = {r.seed: r.seeds_together for r in records if isinstance(r, ScoreRecord)}
     assert together == {0: 3, 1: 2, 2: 3, 3: 2, 4: 3}
@@ -174,7 +174,6 @@ def test_what_to_look_at_next_is_there(tiny_corpus: Path, tmp_path: Path) -> Non
     assert answer.exit_code == 0
     (hint,) = [hint for hint in answer.next_steps if "inspect" in hint]
     assert load(hint.rpartition(" ")[2]).shape.hidden
-    assert "look at tiny:" in hint
 
 
 def test_no_threads_are_refused(tiny_corpus: Path, tmp_path: Path) -> None:
@@ -210,8 +209,11 @@ def test_a_changed_checkpoint_is_made_again(tmp_path: Path) -> None:
         ({"upstreams": [{"name": "a"}]}, "upstreams.0: give exactly one of source, random, from"),
         ({"upstreams": [{"name": "a", "sauce": "b"}]}, "upstreams.0.sauce: no such key"),
         ({"upstreams": [{"name": "a/b", "source": "b"}]}, "upstreams.0.name"),
-        ({"upstreams": [{"name": "a", "from": "b", "method": "c"}]}, "there is no b further up"),
-        ({"upstreams": [{"name": "a", "source": "b", "method": "c"}]}, "go together"),
+        (
+            {"upstreams": [{"name": "a", "from": "b", "method": "c"}]},
+            "no earlier upstream is named b",
+        ),
+        ({"upstreams": [{"name": "a", "source": "b", "method": "c"}]}, "need each other"),
         ({"time": {"against": "huge"}}, "there is no upstream huge"),
         ({"time": {"repeats": 1}}, "time.repeats"),
         ({"tasks": [{"task": "ks", "data": "x", "engines": ["twopass"]}]}, "tasks.0.engines.0"),

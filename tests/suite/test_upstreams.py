@@ -9,8 +9,8 @@ from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import fingerprint, load, random_encoder, save
 from s3prl_compress.encoder.shape import NAMED_SHAPES
 from s3prl_compress.methods import registry
-from s3prl_compress.suite.recipe import UpstreamEntry, find_suite, read_suite
-from s3prl_compress.suite.upstreams import load_upstream, make_upstream, upstream_recipe
+from s3prl_compress.suite.suite_file import UpstreamEntry, find_suite, read_suite
+from s3prl_compress.suite.upstreams import load_upstream, make_upstream, upstream_spec
 
 
 def entry(**changes: object) -> UpstreamEntry:
@@ -39,11 +39,11 @@ def test_what_an_older_version_of_the_method_made_is_made_again(
     asked = entry(settings={"sparsity": 0.2})
     made, _ = make_upstream(asked, base, tmp_path, "cpu")
     # What was made before there were versions is still good where the method is the same.
-    assert "method_version" not in upstream_recipe(asked, "sha")
+    assert "method_version" not in upstream_spec(asked, "sha")
 
     newer = replace(registry.available()["clustering"], version=2)
     monkeypatch.setitem(registry._methods, "clustering", newer)
-    assert upstream_recipe(asked, "sha")["method_version"] == 2
+    assert upstream_spec(asked, "sha")["method_version"] == 2
     again, before = make_upstream(asked, base, tmp_path, "cpu")
     assert not before
     assert [step.method_version for step in made.provenance.steps] == [1]
@@ -62,10 +62,10 @@ def test_audio_counts_by_its_content_and_not_by_its_place(tmp_path: Path) -> Non
         folder.mkdir(parents=True)
         soundfile.write(folder / "a.wav", np.zeros(16_000), 16_000)
         settings = {"audio": str(folder), "sparsity": 0.5}
-        recipes.append(upstream_recipe(entry(method="structured", settings=settings), "sha"))
+        recipes.append(upstream_spec(entry(method="structured", settings=settings), "sha"))
     assert recipes[0] == recipes[1]
     soundfile.write(tmp_path / "there" / "speech" / "b.wav", np.zeros(16_000), 16_000)
-    assert upstream_recipe(entry(method="structured", settings=settings), "sha") != recipes[0]
+    assert upstream_spec(entry(method="structured", settings=settings), "sha") != recipes[0]
 
 
 def test_a_source_can_be_told_whether_to_normalise(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_source_can_be_told_whether_to_normalise(tmp_path: Path) -> None:
     assert fingerprint(load(folder)) != fingerprint(made)
     smaller, _ = make_upstream(entry(settings={"sparsity": 0.2}), made, tmp_path / "out", "cpu")
     assert smaller.normalize is False
-    with pytest.raises(ValueError, match="normalize goes with source"):
+    with pytest.raises(ValueError, match="normalize needs source"):
         entry(normalize=False)
 
 

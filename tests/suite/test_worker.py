@@ -15,17 +15,17 @@ import pytest
 import yaml
 
 from s3prl_compress.cli import app as cli
-from s3prl_compress.suite.cells import Cell
-from s3prl_compress.suite.plan import Plan
-from s3prl_compress.suite.recipe import Suite
-from s3prl_compress.suite.worker import Worker, each_alone
+from s3prl_compress.suite.cells import SuiteCell
+from s3prl_compress.suite.plan import SuitePlan
+from s3prl_compress.suite.suite_file import Suite
+from s3prl_compress.suite.worker import Worker, retry_alone
 
-TINY = Cell(kind="upstream", upstream="tiny")
-BROKEN = Cell(kind="upstream", upstream="broken")
+TINY = SuiteCell(kind="upstream", upstream="tiny")
+BROKEN = SuiteCell(kind="upstream", upstream="broken")
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> Plan:
+def plan(tmp_path: Path) -> SuitePlan:
     suite = {
         "output": "unused",
         "upstreams": [
@@ -33,7 +33,7 @@ def plan(tmp_path: Path) -> Plan:
             {"name": "broken", "source": str(tmp_path / "nowhere")},
         ],
     }
-    return Plan(
+    return SuitePlan(
         suite=Suite.model_validate(suite),
         output=tmp_path / "out",
         device="cpu",
@@ -46,40 +46,40 @@ def children() -> set[psutil.Process]:
     return set(psutil.Process().children(recursive=True))
 
 
-def test_a_cell_ends_well_badly_or_by_a_kill_and_the_next_is_done(plan: Plan) -> None:
+def test_a_cell_ends_well_badly_or_by_a_kill_and_the_next_is_done(plan: SuitePlan) -> None:
     before = children()
     with Worker(plan, quiet=True) as worker:
         (process,) = children() - before
         # While it still imports, with the cell waiting: as an out-of-memory kill would come.
         threading.Timer(0.5, process.kill).start()
-        killed = worker.do(TINY)
+        killed = worker.run(TINY)
         assert killed.state == "failed"
-        assert "signal 9" in killed.words
-        assert worker.do(TINY).state == "done"
+        assert "signal 9" in killed.message
+        assert worker.run(TINY).state == "done"
         (second,) = children() - before
-        bad = worker.do(BROKEN)
+        bad = worker.run(BROKEN)
         assert bad.state == "failed"
-        assert "nowhere" in bad.words
+        assert "nowhere" in bad.message
         assert "InputError" in bad.details
-        assert worker.do(TINY).state == "before"
+        assert worker.run(TINY).state == "skipped"
         assert children() - before == {second}
     assert children() - before == set()
 
 
-def test_a_batch_that_dies_is_done_again_cell_by_cell(plan: Plan) -> None:
+def test_a_batch_that_dies_is_done_again_cell_by_cell(plan: SuitePlan) -> None:
     before = children()
     with Worker(plan, quiet=True) as worker:
-        assert worker.do(TINY).state == "done"
+        assert worker.run(TINY).state == "done"
         (process,) = children() - before
         process.suspend()  # as if it were at work
         threading.Timer(0.3, process.kill).start()
-        together = worker.do_together([TINY, BROKEN])
+        together = worker.run_together([TINY, BROKEN])
         assert [result.state for result in together] == ["failed", "failed"]
-        assert all("signal 9" in result.words for result in together)
-        alone = list(each_alone(worker, [TINY, BROKEN], together))
-        assert [result.state for result in alone] == ["before", "failed"]
-        assert "nowhere" in alone[1].words
-        assert list(each_alone(worker, [BROKEN], together[1:])) == together[1:]
+        assert all("signal 9" in result.message for result in together)
+        alone = list(retry_alone(worker, [TINY, BROKEN], together))
+        assert [result.state for result in alone] == ["skipped", "failed"]
+        assert "nowhere" in alone[1].message
+        assert list(retry_alone(worker, [BROKEN], together[1:])) == together[1:]
 
 
 def test_a_kill_of_the_run_ends_its_process_and_the_next_run_goes_on(

@@ -1,4 +1,4 @@
-"""A suite's YAML file: its keys, and reading it with one clear line for each mistake."""
+"""The YAML file of a suite: its keys, and reading it with a one-line message for each mistake."""
 
 from __future__ import annotations
 
@@ -16,39 +16,41 @@ from ..results.records import Engine, Padding
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
-class _Recipe(BaseModel):
+class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
-class RandomUpstream(_Recipe):
-    """Random weights: for demos and tests."""
+class RandomUpstream(_Section):
+    """An upstream with random weights, for demos, tests and controls."""
 
     shape: str
     """Name of a shape, see `s3prl-compress ls shapes`."""
     seed: int = Field(default=0, ge=0)
+    """Random seed of the weights."""
 
 
-class UpstreamEntry(_Recipe):
+class UpstreamEntry(_Section):
     """One upstream: exactly one of `source`, `random`, `from` and `s3prl`."""
 
     name: str = Field(pattern=r"^[\w.+-]+$")
-    """In tables, and of its folder below the output."""
+    """Name in tables and of the folder below the output."""
     source: str | None = None
-    """A folder of ours, a transformers folder, an s3prl .pt, or a hub id."""
+    """Checkpoint folder, transformers folder, s3prl-converted .pt file, or hub id."""
     normalize: bool | None = None
-    """Of a source: whether waveforms are normalised, in place of what the checkpoint says."""
+    """Whether waveforms are normalised; overrides the checkpoint. Only with `source`."""
     random: RandomUpstream | None = None
     base: str | None = Field(default=None, alias="from")
-    """`from`: name of an upstream further up, which `method` makes smaller."""
+    """`from`: name of an earlier entry, which `method` compresses."""
     method: str | None = None
+    """Name of a method, see `s3prl-compress ls methods`."""
     settings: dict[str, Any] = {}
-    """Of the method."""
+    """Settings of the method."""
     stored_as: Literal["float32", "float16"] = "float32"
-    """How a compressed upstream is kept; float16 takes half the space."""
+    """Number format of the stored weights; float16 halves the file size."""
     s3prl: str | None = None
-    """Name of an upstream of s3prl's own ("fbank", "hubert_local"): a peer in the same table."""
+    """Name of one of s3prl's own upstreams ("fbank", "hubert_local"): a third-party baseline."""
     checkpoint: str | None = None
-    """File for an upstream of s3prl's own that needs one."""
+    """Checkpoint file for an s3prl upstream that needs one."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> UpstreamEntry:
@@ -56,142 +58,157 @@ class UpstreamEntry(_Recipe):
         if sum(origin is not None for origin in origins) != 1:
             raise ValueError("give exactly one of source, random, from and s3prl")
         if (self.method is not None) != (self.base is not None):
-            raise ValueError("from and method go together")
+            raise ValueError("from and method need each other: give both or neither")
         if self.settings and self.method is None:
-            raise ValueError("settings go with from and method")
+            raise ValueError("settings are those of a method: give from and method too")
         if self.normalize is not None and self.source is None:
-            raise ValueError("normalize goes with source; what is made from one inherits it")
+            raise ValueError("normalize needs source; upstreams made from it inherit the value")
         if self.checkpoint is not None and self.s3prl is None:
-            raise ValueError("checkpoint goes with s3prl; a file that we can read is a source")
+            raise ValueError("checkpoint needs s3prl; give any other model file as source")
         return self
 
 
-class TaskEntry(_Recipe):
-    """One task for all upstreams."""
+class TaskEntry(_Section):
+    """One task on which upstreams are scored."""
 
     task: str
+    """Name of a task, see `s3prl-compress ls tasks`."""
     data: str
-    """A corpus folder, a table for `prepare`, or `demo`."""
+    """Corpus folder, csv table for `prepare`, or `demo`."""
     recipe: str = "smoke"
-    """smoke, official, or a YAML file; its path is seen from the suite's own folder."""
+    """Settings of the heads: smoke, official, or a YAML file relative to the suite's folder."""
     engines: tuple[Engine, ...] = Field(default=("onepass",), min_length=1)
+    """onepass, s3prl or both."""
     padding: Padding | None = None
+    """How shorter utterances in a batch are padded; overrides the recipe."""
     seeds: tuple[int, ...] = ()
-    """In place of the suite's."""
+    """Random seeds of the heads; overrides the suite's."""
     upstreams: tuple[str, ...] = ()
-    """Names; all of the suite's if there are none."""
+    """Names of the upstreams to score; empty: all of the suite's."""
 
 
-class TimeEntry(_Recipe):
-    """Timing of every upstream."""
+class TimeEntry(_Section):
+    """Timing of all upstreams."""
 
     against: str | None = None
     """Name of the upstream that the others are compared with."""
     threads: int | None = Field(default=None, ge=1)
+    """Number of CPU threads."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format of weights and waveforms."""
     repeats: int = Field(default=10, ge=3)
+    """Number of measured rounds."""
     warmup: int = Field(default=2, ge=0)
+    """Number of rounds before the measured ones."""
     batch_size: int = Field(default=1, ge=1)
+    """Above 1, throughput in batches of this many utterances is measured too."""
     utterances_per_bucket: int | None = Field(default=None, ge=1)
+    """Number of utterances of each length bucket to use, at most 8 (the default)."""
 
 
-class ClusterEntry(_Recipe):
-    """What a job on a cluster is given; the names are ours, Slurm's own stand beside them."""
+class ClusterEntry(_Section):
+    """Resources of a job on a cluster, with Slurm's name for each option."""
 
     partition: str | None = None
     gpus: int = Field(default=0, ge=0)
-    """gpus-per-node."""
+    """gpus-per-node: number of GPUs."""
     cpus: int = Field(default=4, ge=1)
-    """cpus-per-task."""
+    """cpus-per-task: number of CPU cores."""
     hours: float = Field(default=24.0, gt=0)
-    """time: a job that needs longer is requeued and goes on."""
+    """time: limit in hours; a job that reaches it is requeued and resumes."""
     memory_gb: float | None = Field(default=None, gt=0)
-    """mem."""
+    """mem: memory in GB."""
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
     setup: tuple[str, ...] = ()
-    """Shell commands before each job, such as `module load cuda`."""
+    """Shell commands to run before each job, such as `module load cuda`."""
     requeues: int = Field(default=20, ge=0)
-    """How often a job that ran out of its hours is requeued. Preemption does not count."""
+    """Number of times that a job may be requeued at its time limit; preemption does not count."""
     warning_seconds: int = Field(default=90, ge=1)
-    """signal: so long before the end of its hours a job is told."""
+    """signal: seconds before the time limit at which a job is warned."""
     exclusive_timing: bool = True
-    """Whether a job that times has its node to itself: other jobs there would disturb it."""
+    """Whether a timing job gets a node to itself, because other jobs would disturb it."""
     more: dict[str, Any] = {}
-    """Anything else that sbatch takes, by its long option's name."""
+    """Further sbatch options, by their long names."""
 
 
-class Suite(_Recipe):
-    """Upstreams x tasks x engines x seeds, timing, and a report."""
+class Suite(_Section):
+    """A grid of upstreams x tasks x engines x seeds, with timing and a report.
+
+    Paths are relative to the folder in which the command runs, except those of recipes.
+    """
 
     output: str
-    """Folder of everything that is written; seen, as data and sources are, from the folder in
-    which the command runs."""
+    """Output folder."""
     upstreams: tuple[UpstreamEntry, ...] = Field(min_length=1)
     tasks: tuple[TaskEntry, ...] = ()
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    """Random seeds of the heads."""
     time: TimeEntry | None = None
+    """Timing; none if left out."""
     device: str | None = None
+    """torch device; by default CUDA if it is available, otherwise the CPU."""
     threads: int | None = Field(default=None, ge=1)
+    """Number of CPU threads."""
     cluster: ClusterEntry = ClusterEntry()
-    """Resources for `--cluster`; without that option it is not looked at."""
+    """Resources of jobs; used with `--cluster` only."""
 
     @model_validator(mode="after")
     def _names_fit(self) -> Suite:
         known: list[str] = []
-        foreign: list[str] = []
+        third_party: list[str] = []
         for entry in self.upstreams:
             if entry.name in known:
-                raise ValueError(f"upstreams: the name {entry.name} is there twice")
+                raise ValueError(f"upstreams: the name {entry.name} is used twice")
             if entry.base is not None and entry.base not in known:
                 raise ValueError(
-                    f"upstreams: {entry.name}: from: there is no {entry.base} further up"
+                    f"upstreams: {entry.name}: from: no earlier upstream is named {entry.base}"
                 )
-            if entry.base in foreign:
+            if entry.base in third_party:
                 raise ValueError(
-                    f"upstreams: {entry.name}: from: {entry.base} is s3prl's own; a method needs "
-                    "an encoder of ours: give its weights as a source"
+                    f"upstreams: {entry.name}: from: {entry.base} is s3prl's own upstream, which "
+                    "cannot be compressed; give its weights as source instead"
                 )
             if entry.s3prl is not None:
-                foreign.append(entry.name)
+                third_party.append(entry.name)
             known.append(entry.name)
         for task in self.tasks:
             for name in task.upstreams:
                 if name not in known:
-                    raise ValueError(f"tasks: {task.task}: upstreams: there is no {name}")
+                    raise ValueError(f"tasks: {task.task}: upstreams: there is no upstream {name}")
         if self.time is not None and self.time.against not in (None, *known):
             raise ValueError(f"time: against: there is no upstream {self.time.against}")
         return self
 
 
 def find_suite(name: str) -> Path:
-    """Return a suite's file: a path, or the name of a packaged one ("demo").
+    """Return the file of a suite, given by its path or by the name of a packaged suite ("demo").
 
     Raises:
-        InputError: there is neither.
+        InputError: there is no such file and no packaged suite of this name.
     """
     return find_packaged(name, "suite")
 
 
 def read_suite(path: Path) -> Suite:
-    """Read and check a suite; task recipes come back as paths that can be opened from here.
+    """Read and validate a suite; the paths of recipes become relative to the current folder.
 
     Raises:
-        InputError: one line with the file and the key.
+        InputError: the file cannot be read or is invalid; the message names the file and the key.
     """
-    data = _filled_in(parse(read_text(path), path), path)
+    data = _expand_variables(parse(read_text(path), path), path)
     suite = validated(Suite, data, path, _keys_beside)
     tasks = [_with_recipe_path(entry, path) for entry in suite.tasks]
     return suite.model_copy(update={"tasks": tuple(tasks)})
 
 
-def _filled_in(value: Any, path: Path) -> Any:
-    """Put environment variables in the place of their names, `${NAME}`, in all texts."""
+def _expand_variables(value: Any, path: Path) -> Any:
+    """Replace `${NAME}` in all strings by the environment variable of that name."""
     if isinstance(value, dict):
-        return {key: _filled_in(one, path) for key, one in value.items()}
+        return {key: _expand_variables(item, path) for key, item in value.items()}
     if isinstance(value, list):
-        return [_filled_in(one, path) for one in value]
+        return [_expand_variables(item, path) for item in value]
     if not isinstance(value, str):
         return value
     missing = [name for name in _VARIABLE.findall(value) if name not in os.environ]
@@ -209,7 +226,7 @@ def _with_recipe_path(entry: TaskEntry, suite: Path) -> TaskEntry:
 
 
 def _keys_beside(location: Location) -> list[str]:
-    """Return the keys that may stand where a wrong one stood."""
+    """Return the keys that are allowed at the place of an unknown key."""
     models: dict[str, type[BaseModel]] = {
         "upstreams": UpstreamEntry,
         "tasks": TaskEntry,

@@ -1,8 +1,8 @@
-"""Export to folders that transformers can read.
+"""Export as a folder of transformers, for use without this package.
 
-transformers supports only dense linears, and one width of attention and FFN for all layers. An
-encoder of another shape can be exported as the dense encoder that computes the same, if there is
-one. This module does not import transformers.
+transformers has one width for the attention and FFN of all layers, and dense linear layers only. On
+request, an encoder is written as the dense one that computes the same; if there is none, it is
+refused. transformers itself is not imported.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..common.errors import InputError
-from ..common.files import folder_atomically
-from .checkpoint import CONFIG_FILE, WEIGHTS_FILE, check_weights, fingerprint
-from .ctc_text import SPACE
-from .filling import added_zeros, can_be_filled, dense_ffn, dense_form, fill_with_zeros
-from .linear import LowRankLinear, SharedLinear, SparseLinear, dense_bias, dense_weight
-from .model import SAMPLING_RATE, TRANSFORMERS_EPS, SpeechEncoder
-from .provenance import EXPORT_MARK
-from .serialization import stored_tensors, stored_type
-from .shape import LINEARS, EncoderShape
+from ...common.errors import InputError
+from ...common.files import folder_atomically
+from ..checkpoint import CONFIG_FILE, WEIGHTS_FILE, check_weights, fingerprint
+from ..ctc_text import SPACE
+from ..filling import added_zeros, can_be_filled, dense_ffn, dense_form, fill_with_zeros
+from ..linear import LowRankLinear, SharedLinear, SparseLinear, dense_bias, dense_weight
+from ..model import SAMPLING_RATE, TRANSFORMERS_EPS, SpeechEncoder
+from ..provenance import EXPORT_MARK
+from ..serialization import stored_tensors, stored_type
+from ..shape import LINEARS, EncoderShape
+from .target import ExportTarget
 
 _MODELS = {"hubert": "Hubert", "wav2vec2": "Wav2Vec2", "wavlm": "WavLM"}
 
@@ -38,20 +39,21 @@ def export_transformers(
     dense: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> Path:
-    """Write `encoder` atomically as a folder for transformers' `from_pretrained`.
+    """Write `encoder` as a folder that transformers' `from_pretrained` reads.
 
-    With a CTC head, the folder is that of a `...ForCTC` model and has a `vocab.json`.
+    The folder is written completely or not at all. An encoder with a CTC head becomes a model of
+    the class `...ForCTC`, with its `vocab.json`.
 
     Args:
-        encoder: a HuBERT, wav2vec2 or WavLM.
+        encoder: a HuBERT, wav2vec2 or WavLM encoder.
         folder: new, empty, or an earlier export.
-        dense: expand low-rank, shared and sparse linears to dense ones, and put zeros in the place
-            of pruned heads and FFN units; see `filling`.
-        dtype: of the weights, torch.float32 or torch.float16.
+        dense: write low-rank, shared and sparse linear layers as equivalent dense ones, and fill
+            pruned heads and FFN units with zeros; see `filling`.
+        dtype: number format of the weights, torch.float32 or torch.float16.
 
     Raises:
-        InputError: transformers cannot represent this encoder, `folder` is not an earlier export,
-            or a weight is too large for float16.
+        InputError: transformers cannot represent this encoder, `folder` holds something else, or a
+            weight is too large for float16.
     """
     folder = check_export_output(folder)
     _check_shape(encoder.shape, dense)
@@ -79,7 +81,7 @@ def export_transformers(
 
 
 def export_notes(encoder: SpeechEncoder) -> tuple[str, ...]:
-    """Return what the user of an export must know, one sentence each."""
+    """Return what a user of the export has to know, one sentence each."""
     notes = []
     kinds = _other_linears(encoder.shape)
     if kinds:
@@ -105,7 +107,7 @@ def check_export_output(folder: str | Path) -> Path:
     """Return the folder if an export may be written there.
 
     Raises:
-        InputError: it is neither empty nor an earlier export.
+        InputError: the folder holds something else than an earlier export.
     """
     folder = Path(folder)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -120,7 +122,7 @@ def check_export_output(folder: str | Path) -> Path:
 
 
 def _check_shape(shape: EncoderShape, dense: bool) -> None:
-    """Raise one `InputError` that lists everything that transformers cannot represent."""
+    """Raise an `InputError` that names everything that transformers cannot represent."""
     faults = []
     if shape.family not in _MODELS:
         faults.append(f"the family {shape.family}")
@@ -235,3 +237,32 @@ def _preprocessor(encoder: SpeechEncoder) -> dict[str, Any]:
         "return_attention_mask": encoder.shape.conv_norm == "layer",
         "sampling_rate": SAMPLING_RATE,
     }
+
+
+class TransformersTarget(ExportTarget):
+    """A folder that transformers' `from_pretrained` reads."""
+
+    name = "transformers"
+    summary = "transformers folder; dense encoders of one width, or others by --dense"
+
+    def check_output(self, folder: Path) -> None:
+        """See `ExportTarget.check_output`."""
+        check_export_output(folder)
+
+    def write(
+        self, encoder: SpeechEncoder, folder: Path, *, dense: bool, dtype: torch.dtype
+    ) -> None:
+        """See `ExportTarget.write`."""
+        export_transformers(encoder, folder, dense=dense, dtype=dtype)
+
+    def notes(self, encoder: SpeechEncoder) -> tuple[str, ...]:
+        """See `ExportTarget.notes`."""
+        return export_notes(encoder)
+
+    def next_step(self, encoder: SpeechEncoder, folder: Path) -> str:
+        """See `ExportTarget.next_step`."""
+        kind = "AutoModel" if encoder.head is None else "AutoModelForCTC"
+        return f"in transformers: {kind}.from_pretrained({str(folder)!r})"
+
+
+TARGET = TransformersTarget()

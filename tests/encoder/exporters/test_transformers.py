@@ -25,10 +25,10 @@ from s3prl_compress.encoder import (
     save,
 )
 from s3prl_compress.encoder.ctc_text import decode
-from s3prl_compress.encoder.exporting import export_notes, export_transformers
+from s3prl_compress.encoder.exporters.transformers import export_notes, export_transformers
 from s3prl_compress.methods import compress
 
-from ..support.baselines import (
+from ...support.baselines import (
     NAMES,
     TOLERANCE,
     VARIANTS,

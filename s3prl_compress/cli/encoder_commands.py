@@ -1,0 +1,157 @@
+"""Commands that make, inspect and convert encoders: `inspect`, `random`, `compress`, `export`.
+
+Signatures are the options and docstrings the help. Heavy imports stand inside the functions, so
+that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ..common.command_result import CommandResult, table
+from ..common.validation import check_folder_output, pick_device, use_threads
+from ..encoder.checkpoint import check_checkpoint_output
+
+
+def inspect(model: str, *, device: str | None = None, threads: int | None = None) -> CommandResult:
+    """Show the parameters, multiply-adds, shape and history of an encoder.
+
+    Args:
+        model: checkpoint folder, transformers folder, s3prl-converted .pt file, or hub id; or the
+            name of a shape (see `ls shapes`), which needs no weights
+        device: torch device on which the weights are loaded, such as cpu or cuda; by default cuda
+            if it is available, otherwise cpu
+        threads: number of CPU threads; by default torch's own choice
+    """
+    use_threads(threads)
+    chosen_device = pick_device(device)
+    from .inspection import inspect_model, inspection_rows
+
+    data = inspect_model(model, chosen_device)
+    return CommandResult(data, table(inspection_rows(data)))
+
+
+def random(shape: str, *, output: str, seed: int = 0) -> CommandResult:
+    """Write a checkpoint with random weights, to try the commands without a download.
+
+    Such a model has learned nothing, so its scores say nothing about compression. Records and
+    tables mark it as random.
+
+    Args:
+        shape: name of a shape, see `ls shapes`
+        output: folder of the new checkpoint; an existing checkpoint is replaced
+        seed: random seed of the weights
+    """
+    folder = check_checkpoint_output(output)
+    from ..encoder import cost, named_shape, random_encoder, save
+
+    encoder = random_encoder(named_shape(shape), seed)
+    save(encoder, folder)
+    data = {"output": output, "seed": seed, "random_weights": True} | cost(encoder).model_dump()
+    return CommandResult(
+        data,
+        f"{shape} with random weights (seed {seed}), {data['parameters']:,} parameters: {output}",
+        (
+            f"next: s3prl-compress compress {output} "
+            "--method clustering --sparsity 0.1 --output DIR",
+        ),
+    )
+
+
+def compress(
+    model: str,
+    *,
+    output: str,
+    method: str | None = None,
+    then: str | None = None,
+    recipe: str | None = None,
+    normalize: bool | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    **settings: str,
+) -> CommandResult:
+    """Compress an encoder with a published method and write it as a checkpoint folder.
+
+    The settings of the method are further options; `ls methods NAME` lists them, and so does this
+    help together with `--method NAME` or `--recipe FILE`. Methods can be chained: the output of one
+    is a valid MODEL for the next. A recipe is a YAML file that names methods and their settings;
+    options on the command line override those of the recipe.
+
+    Methods that train keep their state in OUTPUT.work until the checkpoint is written. If the
+    command is interrupted, run it again to resume.
+
+    Args:
+        model: checkpoint folder, transformers folder, s3prl-converted .pt file, or hub id
+        output: folder of the new checkpoint; an existing checkpoint is replaced
+        method: name of the compression method, see `ls methods`
+        then: name of a second method that is applied to the result of the first, such as distill,
+            whose teacher is MODEL; a setting that both methods have applies to both
+        recipe: YAML file that replaces method and then, or the name of a packaged recipe, see
+            `ls recipes`
+        normalize: whether waveforms are scaled to zero mean and unit variance before the encoder;
+            overrides what MODEL says, and is stored in the new checkpoint
+        device: torch device to compute on, such as cpu or cuda; by default cuda if it is available,
+            otherwise cpu
+        threads: number of CPU threads; by default torch's own choice
+    """
+    use_threads(threads)
+    chosen_device, folder = pick_device(device), check_checkpoint_output(output)
+    from . import compression, compression_recipes
+
+    steps = compression_recipes.resolve_steps(method, then, recipe)
+    data = compression.compress_to(model, folder, steps, settings, chosen_device, normalize)
+    return CommandResult(
+        data,
+        compression.comparison(data),
+        (
+            *(f"note: {note}" for note in data["notes"]),
+            f"checkpoint: {output}",
+            f"next: s3prl-compress time {output} --against {model}",
+            f"      s3prl-compress score {output} --task ks --data DIR",
+        ),
+    )
+
+
+def export(
+    model: str,
+    *,
+    format: str,
+    output: str,
+    dense: bool = False,
+    dtype: Literal["float32", "float16"] = "float32",
+) -> CommandResult:
+    """Write an encoder in another format, such as a transformers folder.
+
+    Args:
+        model: checkpoint folder, transformers folder, s3prl-converted .pt file, hub id, or
+            hubert_demo
+        format: name of a format, see `ls formats`: transformers, which transformers reads without
+            this package; or checkpoint, this package's own, which can hold any encoder
+        output: folder to write; an earlier export of the same format is replaced
+        dense: with transformers, write low-rank, shared and sparse linear layers as dense ones, and
+            fill pruned heads and FFN units with zeros
+        dtype: number format of the stored weights
+    """
+    folder = check_folder_output(output)
+    import torch
+
+    from ..encoder import load
+    from ..encoder.exporters import find_export_target
+
+    target = find_export_target(format)
+    target.check_output(folder)
+    encoder = load(model)
+    stored = {"float32": torch.float32, "float16": torch.float16}[dtype]
+    target.write(encoder, folder, dense=dense, dtype=stored)
+    notes = target.notes(encoder)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    data = {
+        "output": output,
+        "format": format,
+        "dtype": dtype,
+        "bytes": size,
+        "notes": list(notes),
+    }
+    text = f"{model} as {format}, {dtype}, {size:,} bytes: {output}"
+    next_step = target.next_step(encoder, folder)
+    return CommandResult(data, text, (*(f"note: {note}" for note in notes), next_step))

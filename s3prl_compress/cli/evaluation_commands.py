@@ -1,0 +1,232 @@
+"""Commands that evaluate encoders: `prepare`, `score`, `time`, `run`, `report`.
+
+Signatures are the options and docstrings the help. Heavy imports stand inside the functions, so
+that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from ..common.command_result import CommandResult
+from ..common.validation import check_folder_output, pick_device, use_threads
+
+
+def prepare(
+    task: Literal["ks", "sid", "er", "asr"], metadata: str, *, output: str
+) -> CommandResult:
+    """Convert a table of recordings into the corpus layout that a task reads.
+
+    Args:
+        task: name of a task, see `ls tasks`
+        metadata: csv table with the columns file, label, speaker and split (train, valid or test;
+            session1 to session5 for er), and for asr text or transcript in place of label; for er
+            also the folder of IEMOCAP; or the word demo for the generated speech that is part of
+            this package
+        output: folder of the corpus; left unchanged if it already holds the same corpus
+    """
+    check_folder_output(output)
+    from ..tasks.registry import corpus_figures, prepare_corpus
+
+    data = corpus_figures(prepare_corpus(task, metadata, Path(output)), task)
+    sizes = ", ".join(f"{count} {split}" for split, count in data["sizes"].items())
+    return CommandResult(
+        data,
+        f"{data['name']} ({data['variant']}, {len(data['classes'])} classes): {sizes}",
+        (
+            f"corpus: {output}",
+            f"next: s3prl-compress score MODEL --task {task} --data {output}",
+        ),
+    )
+
+
+def score(
+    model: str,
+    *,
+    data: str,
+    task: str = "ks",
+    engine: Literal["onepass", "s3prl"] = "onepass",
+    recipe: str = "smoke",
+    output: str = "results",
+    seed: int | None = None,
+    seeds: str | None = None,
+    padding: Literal["independent", "fairseq"] | None = None,
+    name: str | None = None,
+    force: bool = False,
+    cache: str | None = None,
+    normalize: bool | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> CommandResult:
+    """Score an encoder on a downstream task and write a result record.
+
+    If the output folder already holds the record of the same model, task, corpus, settings and
+    seed, it is reused.
+
+    Args:
+        model: checkpoint folder, transformers folder, s3prl-converted .pt file, or hub id
+        data: folder of the corpus, see `prepare`; for ctc a folder in LibriSpeech's layout or a csv
+            table
+        task: name of a task, see `ls tasks`; ctc measures the word error rate of MODEL's own CTC
+            head and accepts none of engine, recipe, seed, seeds, padding and cache
+        engine: onepass runs the encoder once and takes minutes; s3prl runs the official downstream
+            and takes hours to days
+        recipe: settings of the head's training: smoke (minutes), official (SUPERB's), or a YAML
+            file
+        output: folder of result records
+        seed: random seed of the head's weights and batches; 0 if neither seed nor seeds is given
+        seeds: several random seeds, such as 0-9 or 0,3,5; onepass trains them together
+        padding: how shorter utterances in a batch are padded: independent makes features
+            independent of the batch, fairseq reproduces s3prl; by default as in the recipe
+        name: name of the upstream in tables; by default that of MODEL
+        force: score again even if the record exists
+        cache: folder of cached features, to share them between output folders
+        normalize: whether waveforms are scaled to zero mean and unit variance before the encoder;
+            overrides what MODEL says
+        device: torch device to compute on, such as cpu or cuda; by default cuda if it is available,
+            otherwise cpu
+        threads: number of CPU threads; by default torch's own choice
+    """
+    use_threads(threads)
+    chosen_device, folder = pick_device(device), check_folder_output(output)
+    from .scoring import score_and_summarize
+
+    return score_and_summarize(
+        model,
+        task,
+        seed,
+        seeds,
+        data=data,
+        output=folder,
+        engine=engine,
+        recipe=recipe,
+        device=chosen_device,
+        padding=padding,
+        name=name,
+        force=force,
+        cache=cache,
+        normalize=normalize,
+    )
+
+
+def time(
+    model: str,
+    *,
+    against: str | None = None,
+    output: str | None = None,
+    repeats: int = 10,
+    warmup: int = 2,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    batch_size: int = 1,
+    utterances_per_bucket: int | None = None,
+    name: str | None = None,
+    against_name: str | None = None,
+    normalize: bool | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> CommandResult:
+    """Measure the speed of an encoder, alone or in turns with another one.
+
+    Args:
+        model: checkpoint folder, transformers folder, s3prl-converted .pt file, or hub id
+        against: encoder to compare with, usually the dense upstream that MODEL was made from
+        output: folder of result records; without it, the result is printed and not saved
+        repeats: number of measured rounds, at least 3
+        warmup: number of rounds before the measured ones
+        dtype: number format of weights and waveforms
+        batch_size: number of utterances in a batch; above 1, throughput in such batches is measured
+            in addition to single utterances
+        utterances_per_bucket: number of utterances of each length bucket to use, at most 8 (the
+            default); fewer give a quick, less precise result
+        name: name of MODEL in tables
+        against_name: name of the encoder to compare with in tables
+        normalize: whether waveforms are scaled to zero mean and unit variance before the encoder;
+            overrides what both encoders say
+        device: torch device to measure, such as cpu or cuda; by default cuda if it is available,
+            otherwise cpu
+        threads: number of CPU threads; by default torch's own choice
+    """
+    chosen_device = pick_device(device)
+    folder = None if output is None else check_folder_output(output)
+    from ..latency import summary, time_table, time_upstreams, write_time_record
+
+    record = time_upstreams(
+        model,
+        against,
+        name=name,
+        against_name=against_name,
+        repeats=repeats,
+        warmup=warmup,
+        threads=threads,
+        dtype=dtype,
+        device=chosen_device,
+        batch_size=batch_size,
+        utterances_per_bucket=utterances_per_bucket,
+        normalize=normalize,
+    )
+    path = None if folder is None else write_time_record(record, folder)
+    data = summary(record) | {"record": None if path is None else str(path)}
+    next_steps: tuple[str, ...] = ("to save the result: add --output DIR",)
+    if path is not None:
+        next_steps = (f"record: {path}", f"next: s3prl-compress report {output}")
+    return CommandResult(data, time_table(record), next_steps)
+
+
+def run(
+    suite: str,
+    *,
+    output: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    only: str | None = None,
+    dry_run: bool = False,
+    cluster: Literal["slurm", "local"] | None = None,
+) -> CommandResult:
+    """Run a suite: a grid of upstreams x tasks x engines x seeds, with timing and a report.
+
+    If the command is interrupted, run it again to resume: everything that is complete in the output
+    folder is skipped. Each cell of the grid runs in a worker process. A cell that fails does not
+    stop the others; the exit code is then 1.
+
+    Args:
+        suite: YAML file, or the name of a packaged suite, such as demo
+        output: output folder; overrides the suite
+        device: torch device to compute on, such as cpu or cuda; overrides the suite; by default
+            cuda if it is available, otherwise cpu
+        threads: number of CPU threads; overrides the suite
+        only: run only the cells that match one of these shell patterns (separated by commas), and
+            the upstreams that they need; a pattern matches a cell's title, upstream, task, engine
+            or kind (upstream, score, time)
+        dry_run: list the cells with an estimate of time and disk space, and run nothing
+        cluster: run the cells as jobs, with the resources in the suite's section cluster: slurm, or
+            local for processes on this machine
+    """
+    from ..suite import run_suite
+
+    return run_suite(
+        suite,
+        output=output,
+        device=device,
+        threads=threads,
+        only=only,
+        dry_run=dry_run,
+        cluster=cluster,
+    )
+
+
+def report(folder: str, *, output: str | None = None) -> CommandResult:
+    """Write leaderboard.md, .csv, .tex and .html from a folder of result records.
+
+    Args:
+        folder: folder that `score`, `time` or `run` wrote to; subfolders are searched too
+        output: folder for the four files; by default the same as folder
+    """
+    if output is not None:
+        check_folder_output(output)
+    from ..report.publish import write_report
+
+    written = write_report(folder, output)
+    paths = [str(path) for path in written.files]
+    data = {"files": paths, "layer_weights": written.layer_weights}
+    return CommandResult(data, "\n".join(paths), (f"open: {paths[-1]}",))
