@@ -18,7 +18,7 @@ class CorpusCard(BaseModel):
 
     format: Literal["s3prl_compress.corpus"] = "s3prl_compress.corpus"
     version: Literal[1] = 1
-    task: Literal["ks", "sid", "er", "asr"] = "ks"
+    task: Literal["ks", "sid", "er", "asr", "pr"] = "ks"
     variant: str
     """One of the task's variants, see `s3prl_compress.evaluation.TASKS`."""
     name: str
