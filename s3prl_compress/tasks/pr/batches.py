@@ -19,6 +19,9 @@ def window(count: int, index: int, size: int) -> range:
 
     Every utterance begins a batch of itself and the next ones, so that an epoch has as many
     batches as there are utterances; the last batches are all the same one.
+
+    With fewer utterances than `size`, a batch is all of them. s3prl's own data set would then take
+    a few of the shortest ones, by a negative index.
     """
     start = max(0, min(count - size, index))
     return range(start, min(start + size, count))

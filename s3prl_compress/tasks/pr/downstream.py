@@ -16,7 +16,8 @@ from ..base.corpus import SPLITS, Corpus
 from ..base.task import Settings
 from .phonemes import vocabulary_file
 
-VOCABULARY, LEXICON = "phoneme.txt", "lexicon.txt"
+VOCABULARY = "phoneme.txt"
+"""In s3prl's repository beside its `ctc` downstream; the wheel has none."""
 
 
 class PhonemeRecognition(Downstream):
@@ -28,23 +29,13 @@ class PhonemeRecognition(Downstream):
     def config(
         self, corpus: Corpus, settings: Settings, learning_rate: float, *, fold: int, files: Path
     ) -> dict[str, Any]:
-        """See `Downstream.config`; writes the tables of utterances, vocabulary and lexicon."""
+        """See `Downstream.config`; writes the tables of utterances and the vocabulary."""
         for split in SPLITS:
             path = files / _table(split)
             if not path.is_file():
                 write_atomically(path, phoneme_table(corpus, split))
         write_atomically(files / VOCABULARY, vocabulary_file(corpus.classes))
-        # The tables hold phonemes already. s3prl looks every word up: each phoneme is its own.
-        lexicon = "".join(f"{phoneme} {phoneme}\n" for phoneme in corpus.classes)
-        write_atomically(files / LEXICON, lexicon)
-        folder = files.absolute()
-        return phoneme_config(
-            settings,
-            learning_rate,
-            tables=folder,
-            lexicons=[folder / LEXICON],
-            vocabulary=folder / VOCABULARY,
-        )
+        return _config(settings, learning_rate, files.absolute())
 
     def prepare(self, classes: Sequence[str]) -> None:
         """Read audio by `read_samples`, and supply what the wheel lacks."""
@@ -63,9 +54,8 @@ class PhonemeRecognition(Downstream):
 
     def predictions(self, expert: Any, records: Mapping[str, list[Any]]) -> list[Prediction]:
         """See `Downstream.predictions`."""
-        table = Path(expert.corpus["csv_dir"]) / expert.corpus[self.test_split]
-        with open(table, newline="", encoding="utf-8") as file:
-            paths = [row["wav_path"] for row in csv.DictReader(file)]
+        with open(expert.corpus[self.test_split], newline="", encoding="utf-8") as file:
+            paths = [row["path"] for row in csv.DictReader(file)]
         by_name = {Path(path).stem: path for path in paths}
         files = [by_name[name] for name in records["filename"]]
         return list(zip(files, records["groundtruth"], records["hypothesis"], strict=True))
@@ -81,44 +71,26 @@ class PhonemeRecognition(Downstream):
 
 
 def phoneme_table(corpus: Corpus, split: Split) -> str:
-    """Return the csv that s3prl takes for a split, in the order of the corpus's items."""
+    """Return the csv that `PhonemeDataset` takes for a split, in the order of the items."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("wav_path", "transcription"))
+    writer.writerow(("path", "phonemes"))
     for item in corpus.items(split):
         writer.writerow((item.path.absolute(), item.label))
     return text.getvalue()
 
 
-def phoneme_config(
-    settings: Settings,
-    learning_rate: float,
-    *,
-    tables: Path | str,
-    lexicons: Sequence[Path | str],
-    vocabulary: Path | str,
-) -> dict[str, Any]:
-    """Return the config of s3prl's downstream `ctc` for phonemes.
-
-    Args:
-        settings: from a recipe.
-        learning_rate: one of the settings'.
-        tables: folder of a csv for each split, see `phoneme_table`.
-        lexicons: files of words and their phonemes.
-        vocabulary: file of phonemes, see `vocabulary_file`.
-    """
+def _config(settings: Settings, learning_rate: float, files: Path) -> dict[str, Any]:
     config = experiment(settings, learning_rate, data={}, model={}, splits=["dev"])
     config["downstream_expert"] = {
         "corpus": {
             "name": "libriphone",
-            "csv_dir": str(tables),
-            "lexicon": [str(path) for path in lexicons],
-            **{split: _table(split) for split in SPLITS},
+            **{split: str(files / _table(split)) for split in SPLITS},
             "bucketing": True,
             "batch_size": settings.batch_size,
             "num_workers": settings.num_workers,
         },
-        "text": {"mode": "word", "vocab_file": str(vocabulary)},
+        "text": {"mode": "word", "vocab_file": str(files / VOCABULARY)},
         "model": {
             "project_dim": settings.projector_dim,
             "zero_infinity": True,
