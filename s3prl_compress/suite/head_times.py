@@ -20,8 +20,8 @@ from ..evaluation import Settings
 from ..probing.heads import ParallelHeads
 from ..probing.recogniser import Recogniser
 from ..probing.recogniser_training import update
+from ..tasks.base.facts import CorpusFacts
 from ..tasks.base.task import RecognitionHead
-from .corpora import CorpusFacts
 from .sizes import FRAMES_PER_SECOND, UpstreamSize
 
 _REPEATS = 2

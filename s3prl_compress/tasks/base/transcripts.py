@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
 
 from ...audio.clips import SAMPLING_RATE, check_audio
 from ...audio.reading import read_header
@@ -32,8 +31,6 @@ TRANSCRIPTS = "*/*/*.trans.txt"
 class TranscribedCorpus(Corpus):
     """LibriSpeech's layout: `<split>/<speaker>/<chapter>/<utterance>.flac` and, beside it,
     `<speaker>-<chapter>.trans.txt` with lines of an utterance's name and its words."""
-
-    task: ClassVar[str] = "asr"
 
     def items(self, split: Split, fold: int = 0) -> list[Item]:
         """List the transcribed utterances of a split, sorted by path; labels are upper case.
