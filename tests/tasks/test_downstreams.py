@@ -274,7 +274,7 @@ def test_one_rate_for_all_folds_by_the_mean_of_dev(
     monkeypatch.setattr(engine, "run_child", run_child)
     settings = SETTINGS.model_copy(update={"learning_rates": tuple(scores)})
     result: EngineResult = engine.run(
-        _job("sid", corpus, checkpoint, tmp_path / "work", settings=settings)
+        _job(task, corpus, checkpoint, tmp_path / "work", settings=settings)
     )
     assert result.learning_rate == best
     assert len(result.rates) == 3
