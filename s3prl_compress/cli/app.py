@@ -135,9 +135,7 @@ def compress(
     )
 
 
-def prepare(
-    task: Literal["ks", "sid", "er", "asr"], metadata: str, *, output: str
-) -> CommandResult:
+def prepare(task: str, metadata: str, *, output: str) -> CommandResult:
     """Bring a table of recordings into the layout that the engines read.
 
     Args:
@@ -367,6 +365,7 @@ COMMANDS: dict[str, Command] = {
             "prepare ks demo --output corpora/demo",
             "prepare er IEMOCAP --output corpora/er",
         ),
+        tasks=(),
     ),
     "score": Command(
         score,
@@ -376,8 +375,13 @@ COMMANDS: dict[str, Command] = {
             "score out/fold10 --task er --data corpora/er --seeds 0-9",
             "score out/tuned --task ctc --data LibriSpeech/test-clean",
         ),
+        tasks=("ctc",),
     ),
-    "check": Command(check, ("check out/small --against MODEL --task ks --data demo --margin 2",)),
+    "check": Command(
+        check,
+        ("check out/small --against MODEL --task ks --data demo --margin 2",),
+        tasks=("ctc",),
+    ),
     "time": Command(time, ("time out/fold10 --against MODEL --output results/",)),
     "run": Command(
         run,

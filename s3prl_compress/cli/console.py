@@ -38,6 +38,9 @@ class Command:
     extra: Callable[[Sequence[str]], dict[str, str]] = field(default=lambda argv: {})
     """Names and help of further options that depend on the arguments so far; their texts reach
     the function as they were typed, as further keyword arguments."""
+    tasks: Sequence[str] | None = None
+    """For a command with an argument `task`: values that it takes beside the registered tasks. The
+    help lists all of them."""
 
 
 def run(commands: Mapping[str, Command], argv: Sequence[str]) -> int:
@@ -146,6 +149,8 @@ def _parser(name: str, command: Command, extra: Mapping[str, str]) -> _Parser:
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
     helps = _documented(command.function)
+    if command.tasks is not None:
+        helps["task"] += f" ({', '.join((*_task_names(), *command.tasks))})"
     for action in parser._actions:
         # jsonargparse takes `%(default)s` only, so a percent sign needs no care.
         action.help = helps.get(action.dest, action.help)
@@ -154,6 +159,13 @@ def _parser(name: str, command: Command, extra: Mapping[str, str]) -> _Parser:
         # As people type them; the parser itself knows them with underscores.
         action.option_strings = [name.replace("_", "-") for name in action.option_strings]
     return parser
+
+
+def _task_names() -> list[str]:
+    # Imported here: only the help of a command with a task needs them.
+    from ..tasks.registry import available_tasks
+
+    return list(available_tasks())
 
 
 def _add(

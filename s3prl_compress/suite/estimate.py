@@ -26,8 +26,10 @@ from ..common.validation import pick_device, use_threads
 from ..encoder import LEADERBOARD_SAMPLES
 from ..evaluation import Settings
 from ..results.records import ScoreRecord
+from ..tasks.base.facts import CorpusFacts
+from ..tasks.registry import find_task
 from .cells import Cell, rate_needs, takes_rate
-from .corpora import CorpusFacts, corpus_facts
+from .corpora import corpus_facts
 from .estimate_table import DONE, Estimate, estimate_table
 from .groups import groups_of
 from .head_times import head_seconds
@@ -108,8 +110,9 @@ class _Estimator:
         settings = recipe
         if takes_rate(self._plan.suite, cell):
             settings = recipe.model_copy(update={"learning_rates": recipe.learning_rates[:1]})
+        task = find_task(entry.task)
         if onepass:
-            needed = feature_bytes(entry.task, settings, size, corpus) if makes_features else 0
+            needed = feature_bytes(task, settings, size, corpus) if makes_features else 0
             audio = corpus.all_seconds if makes_features else 0.0
         else:
             needed = head_bytes(settings, size, corpus)
@@ -129,6 +132,7 @@ class _Estimator:
                 corpus,
                 onepass=onepass,
                 device=self._device,
+                ctc=task.features == "frames",
                 seeds=self._together.get(cell, 1),
             )
         basis = "rule of thumb"

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from ..evaluation import Settings
 from ..probing.heads import ParallelHeads
-from ..probing.recogniser import Recogniser
+from ..probing.recogniser import CTCHead, LinearRecogniser, Recogniser
 from ..probing.recogniser_training import update
+from ..tasks.base.facts import CorpusFacts
+from ..tasks.base.symbols import Symbols
 from ..tasks.base.task import RecognitionHead
-from .corpora import CorpusFacts
 from .sizes import FRAMES_PER_SECOND, UpstreamSize
 
 _REPEATS = 2
@@ -46,14 +47,17 @@ def head_seconds(
     *,
     onepass: bool,
     device: str,
+    ctc: bool = False,
     seeds: int = 1,
 ) -> float:
     """Return how long a cell trains and evaluates its heads, all rates and folds together.
 
     Of s3prl's engine, this is the part that the upstream's forward passes do not count. Where the
     one-pass engine trains the heads of `seeds` cells together, it is the share of one of them.
+    `ctc`: the head is trained by CTC, so that both engines train it on frames, one rate at a time.
     """
-    frames = not onepass or settings.recognition is not None
+    ctc = ctc or settings.recognition is not None
+    frames = not onepass or ctc
     per_train, per_dev, per_test = (
         (
             FRAMES_PER_SECOND * corpus.train_seconds,
@@ -64,10 +68,12 @@ def head_seconds(
         else (1.0, 1.0, 1.0)
     )
     batch = settings.batch_size * settings.accumulation
-    if settings.recognition is not None:
-        batch = max(1, settings.batch_size // 2) * settings.accumulation  # s3prl halves its buckets
+    if ctc:
+        if settings.recognition is not None:  # s3prl halves ASR's buckets
+            batch = max(1, settings.batch_size // 2) * settings.accumulation
         runs = len(settings.learning_rates)
-        one = _recogniser(size.states, size.hidden, batch, settings.recognition, device)
+        sizes = settings.recognition or (settings.projector_dim, corpus.classes)
+        one = _recogniser(size.states, size.hidden, batch, sizes, device)
     elif onepass:
         runs = 1  # all rates at once
         rates = len(settings.learning_rates)
@@ -87,10 +93,25 @@ def head_seconds(
 
 @cache
 def _recogniser(
-    states: int, hidden: int, batch: int, sizes: RecognitionHead, device: str
+    states: int,
+    hidden: int,
+    batch: int,
+    sizes: RecognitionHead | tuple[int, int],
+    device: str,
 ) -> UpdateTime:
-    """Measure s3prl's recogniser, which both engines train."""
-    head = Recogniser(states, hidden, sizes).to(device)
+    """Measure s3prl's recogniser, which both engines train.
+
+    `sizes`: of ASR's, or the width between the two linears of phoneme recognition's and the number
+    of its classes.
+    """
+    head: CTCHead
+    if isinstance(sizes, RecognitionHead):
+        head = Recogniser(states, hidden, sizes)
+    else:
+        names = ("", *map(str, range(max(4, sizes[1]))))  # a blank and, at least, target 4
+        symbols = Symbols(names, blank=0, encode=lambda _: [], decode=lambda _: "")
+        head = LinearRecogniser(states, hidden, sizes[0], symbols)
+    head.to(device)
     optimizer = torch.optim.Adam(head.parameters(), lr=1e-4)
 
     def step(frames: int) -> None:

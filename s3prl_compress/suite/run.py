@@ -91,7 +91,7 @@ def run_suite(
 def _check(suite: Suite, upstreams: Container[str]) -> None:
     """Find mistakes in recipes, methods and their settings before any work starts."""
     from ..evaluation import load_settings
-    from ..tasks.base.task import find_task
+    from ..tasks.registry import find_task
     from .upstreams import check_entry
 
     for upstream in suite.upstreams:

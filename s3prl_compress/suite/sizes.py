@@ -8,8 +8,9 @@ from ..common.errors import InputError
 from ..encoder import EncoderShape, cost, is_checkpoint, load, named_shape, read_config
 from ..evaluation import Settings
 from ..methods import available
+from ..tasks.base.facts import CorpusFacts
+from ..tasks.base.task import Task
 from .baselines import peer_facts
-from .corpora import CorpusFacts
 from .plan import Plan
 
 _ASSUMED = "hubert_base"
@@ -59,14 +60,14 @@ def upstream_size(plan: Plan, name: str) -> UpstreamSize:
 
 
 def feature_bytes(
-    task: str, settings: Settings, size: UpstreamSize, corpus: CorpusFacts
+    task: Task, settings: Settings, size: UpstreamSize, corpus: CorpusFacts
 ) -> int | None:
     """Return what the one-pass engine keeps of a corpus.
 
-    A mean over frames per utterance and state, in float32; for ASR all frames, in float16; for
-    SID as if every training clip were long enough to be cropped.
+    A mean over frames per utterance and state, in float32, or all frames, in float16. Where long
+    training clips are cropped, all of them are taken to be long.
     """
-    if task == "asr":
+    if task.features == "frames":
         if corpus.all_seconds is None:
             return None
         frames = corpus.all_seconds * FRAMES_PER_SECOND
@@ -74,7 +75,7 @@ def feature_bytes(
     if corpus.clips is None:
         return None
     clips = corpus.clips + corpus.background * settings.crops_per_file
-    if task == "sid":
+    if task.crops_training:
         clips += corpus.train * (settings.crops_per_clip - 1)
     return clips * size.states * size.hidden * 4
 

@@ -268,7 +268,14 @@ def test_heads_are_measured_at_their_size() -> None:
     short = Settings(total_steps=10, learning_rates=(0.1,), **same)
     long = Settings(total_steps=10_000, learning_rates=(0.1,), **same)
     small = RecognitionHead(project_dim=8, rnn_dim=8, rnn_layers=1, specaug=False)
-    for onepass, recognition in ((True, None), (False, None), (True, small), (False, small)):
+    for onepass, recognition, ctc in (
+        (True, None, False),
+        (False, None, False),
+        (True, None, True),
+        (False, None, True),
+        (True, small, True),
+        (False, small, True),
+    ):
         seconds = [
             head_times.head_seconds(
                 settings.model_copy(update={"recognition": recognition}),
@@ -276,13 +283,14 @@ def test_heads_are_measured_at_their_size() -> None:
                 corpus,
                 onepass=onepass,
                 device="cpu",
+                ctc=ctc,
             )
             for settings in (short, long)
         ]
         assert 0 < seconds[0] < seconds[1]
         assert seconds[1] / seconds[0] == pytest.approx(1000, rel=0.2)
     rates = long.model_copy(update={"learning_rates": (0.1, 0.2), "recognition": small})
-    twice = head_times.head_seconds(rates, size, corpus, onepass=True, device="cpu")
+    twice = head_times.head_seconds(rates, size, corpus, onepass=True, device="cpu", ctc=True)
     assert twice == pytest.approx(2 * seconds[1], rel=0.01)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 from torch import Tensor
 from tqdm import tqdm
@@ -48,8 +48,6 @@ class Item:
 class Corpus(ABC):
     """A corpus in the layout that s3prl reads. See `open_corpus`."""
 
-    task: ClassVar[str]
-    """The task that it is for, as `--task` names it."""
     root: Path
     name: str
     generated: bool
@@ -79,6 +77,13 @@ class Corpus(ABC):
 
         Looks at folders and at each used file's header: no sample is decoded.
         """
+
+    def background(self) -> list[Path]:
+        """List the recordings from which training and dev clips are cut at random, sorted.
+
+        None but for keyword spotting, whose silence is cut from background noise.
+        """
+        return []
 
     def read(self, path: Path) -> Tensor:
         """Read a recording as the task's downstream in s3prl hears it: [samples], float32."""

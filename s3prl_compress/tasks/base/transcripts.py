@@ -33,7 +33,6 @@ class TranscribedCorpus(Corpus):
     """LibriSpeech's layout: `<split>/<speaker>/<chapter>/<utterance>.flac` and, beside it,
     `<speaker>-<chapter>.trans.txt` with lines of an utterance's name and its words."""
 
-    task: ClassVar[str] = "asr"
     label_noun: ClassVar[str] = "transcript"
     """What an utterance's label is called in messages."""
 

@@ -24,7 +24,6 @@ class PhonemeCorpus(TranscribedCorpus):
     the inventory, in the order of the logits behind s3prl's own symbols.
     """
 
-    task: ClassVar[str] = "pr"
     label_noun: ClassVar[str] = "line of phonemes"
 
     def read_labels(self, split: Split) -> dict[str, str]:

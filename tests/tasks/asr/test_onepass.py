@@ -15,6 +15,7 @@ from s3prl_compress.probing import recogniser_training
 from s3prl_compress.probing.frames import load_frames
 from s3prl_compress.probing.recogniser_training import Training
 from s3prl_compress.statistics import metrics
+from s3prl_compress.tasks.asr import TASK
 from s3prl_compress.tasks.asr.onepass import RECOGNITION
 from s3prl_compress.tasks.base.engine import EngineResult, Job
 from s3prl_compress.tasks.base.task import RecognitionHead, Settings
@@ -40,6 +41,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     return Job(
         encoder=random_encoder(NAMED_SHAPES["hubert_tiny"]),
         checkpoint=None,
+        task=TASK,
         corpus=open_transcripts(write_transcripts(folder / "corpus", TEXTS, train=18)),
         settings=SETTINGS,
         seed=0,
