@@ -12,6 +12,7 @@ from s3prl_compress.probing.recogniser_training import Recognition
 from s3prl_compress.statistics import metrics
 from s3prl_compress.tasks.base.engine import EngineResult, Job
 from s3prl_compress.tasks.base.task import Settings
+from s3prl_compress.tasks.pr import TASK
 from s3prl_compress.tasks.pr.corpus import open_phonemes
 from s3prl_compress.tasks.pr.onepass import RECOGNITION, run_seeds
 
@@ -29,6 +30,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     return Job(
         encoder=random_encoder(NAMED_SHAPES["hubert_tiny"]),
         checkpoint=None,
+        task=TASK,
         corpus=open_phonemes(write_phonemes(folder / "corpus", LABELS, train=12)),
         settings=SETTINGS,
         seed=0,

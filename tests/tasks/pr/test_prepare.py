@@ -51,7 +51,7 @@ def _labels(corpus: PhonemeCorpus, split: str = "train") -> list[str]:
 def test_a_table_becomes_recordings_and_lists_of_phonemes(table: Path, tmp_path: Path) -> None:
     corpus = open_phonemes(prepare_phonemes(table, tmp_path / "corpus"))
     corpus.check()
-    assert (corpus.task, corpus.variant, corpus.name) == ("pr", "phonemes", "my corpus")
+    assert (corpus.variant, corpus.name) == ("phonemes", "my corpus")
     assert corpus.classes == ("s", "t", "ɔː", "ə")
     assert _labels(corpus) == ["ɔː t", "s", "t ə t", "ə"]
     assert [item.speaker for item in corpus.items("train")] == ["Ann_"] * 2 + ["Bo"] * 2
