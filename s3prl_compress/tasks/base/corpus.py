@@ -37,7 +37,7 @@ class Item:
 
     path: Path
     label: str
-    """A class of the corpus; for recognition, the transcript."""
+    """A class of the corpus; for recognition, the transcript, or phonemes separated by spaces."""
     relative: str
     """Path below the corpus folder, with forward slashes: the utterance's name in every file."""
     speaker: str = ""
@@ -55,7 +55,8 @@ class Corpus(ABC):
     variant: str
     """Which declaration of the task it is: rows of different variants are never compared."""
     classes: tuple[str, ...]
-    """The index of a class is the index of its logit; empty for recognition."""
+    """The index of a class is the index of its logit; empty for speech recognition. Of phoneme
+    recognition they are the phonemes, whose logits follow those of s3prl's own symbols."""
 
     @property
     def folds(self) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ...audio.table import Split
+from ...common.errors import InputError
 from ...common.faults import Faults
 from ..base.corpus import SPLITS
 from ..base.librispeech import librispeech_targets
@@ -61,7 +62,13 @@ def prepare_librispeech(source: Path, output: Path) -> Path:
     """
     check_output(output)
     inner = source / "LibriSpeech"
-    corpus = open_transcripts(inner if inner.is_dir() else source)
+    root = inner if inner.is_dir() else source
+    if not any((root / folder).is_dir() for folder in FOLDERS.values()):
+        raise InputError(
+            f"{source}: not the folder of LibriSpeech, which holds {', '.join(FOLDERS.values())}; "
+            "for other speech give a csv table"
+        )
+    corpus = open_transcripts(root)
     paths = find_lexicons(source, corpus.root)
     corpus.check()
     labels = _phonemes_of_words(corpus, read_lexicon(paths))

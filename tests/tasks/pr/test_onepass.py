@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import importlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,8 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from s3prl_compress.encoder import NAMED_SHAPES, random_encoder
+from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, random_encoder
+from s3prl_compress.evaluation.score import score
 from s3prl_compress.probing.recogniser_training import Recognition
+from s3prl_compress.s3prl_bridge.compat import apply_patches
 from s3prl_compress.statistics import metrics
 from s3prl_compress.tasks.base.engine import EngineResult, Job
 from s3prl_compress.tasks.base.task import Settings
@@ -79,3 +83,30 @@ def test_utterances_behind_a_long_one_are_left_out_and_said(job: Job, tmp_path: 
     )
     (result,) = run_seeds([small])
     assert any(note.startswith("1 training utterances are never used") for note in result.notes)
+
+
+@pytest.mark.s3prl
+def test_a_record_counts_errors_as_s3prl_does(job: Job, tmp_path: Path) -> None:
+    recipe = tmp_path / "short.yaml"
+    recipe.write_text("extends: smoke\ntotal_steps: 20\neval_step: 20\nlearning_rates: [1.0e-2]\n")
+    assert isinstance(job.encoder, SpeechEncoder)
+    record = score(
+        job.encoder,
+        "pr",
+        data=job.corpus.root,
+        output=tmp_path / "results",
+        recipe=recipe,
+        cache=job.cache,
+        name="tiny",
+    )
+    assert (record.task, record.metric, record.higher_is_better) == ("pr", "PER (percent)", False)
+    assert record.chance is None
+    with open(tmp_path / "results" / record.predictions, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["speaker"] for row in rows} == {"7"}
+    apply_patches()
+    per = importlib.import_module("s3prl.downstream.ctc.metric").per
+    expected = per(
+        hypothesis=[row["predicted"] for row in rows], groundtruth=[row["truth"] for row in rows]
+    )
+    assert record.score == pytest.approx(100 * expected)

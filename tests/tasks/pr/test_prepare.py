@@ -122,7 +122,7 @@ def test_words_and_phonemes_outside_of_the_lexicon_are_counted(
 
 
 def test_a_folder_without_librispeech_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no transcribed corpus"):
+    with pytest.raises(InputError, match="not the folder of LibriSpeech"):
         prepare_phonemes(tmp_path, tmp_path / "corpus")
 
 
