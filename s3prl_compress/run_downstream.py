@@ -31,7 +31,6 @@ from tqdm import tqdm
 
 from .common.errors import InputError
 
-_DATA = "config.downstream_expert.datarc"
 _SILENCE = ("sv_voxceleb1", "voxceleb2_amsoftmax_segment_eval")
 """Downstreams of s3prl that call libsox's effect `silence`."""
 
@@ -176,12 +175,13 @@ def _config(flags: argparse.Namespace, scratch: Path) -> list[str]:
             f"repository: s3prl/downstream/{flags.downstream}/config.yaml)"
         )
     adapter, overrides = adapters()[flags.downstream], _overrides(flags)
+    section = f"config.downstream_expert.{adapter.section}."
     data = {
-        key.removeprefix(f"{_DATA}."): value
+        key.removeprefix(section): value
         for key, value in overrides.items()
-        if key.startswith(f"{_DATA}.")
+        if key.startswith(section)
     }
-    missing = [f"{_DATA}.{place}" for place in adapter.places if place not in data]
+    missing = [section + place for place in adapter.places if place not in data]
     if missing:
         raise InputError(
             f"-d {flags.downstream}: say where the corpus lies, with -c FILE or with "

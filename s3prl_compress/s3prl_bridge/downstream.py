@@ -37,8 +37,10 @@ class Downstream(ABC):
     """What s3prl's best score is multiplied by to be in percent."""
     worst: ClassVar[float] = 0.0
     """Dev score in percent at which s3prl starts: it keeps a best checkpoint only beyond it."""
+    section: ClassVar[str] = "datarc"
+    """Section of `downstream_expert` in s3prl's config that says where the corpus lies."""
     places: ClassVar[tuple[str, ...]] = ()
-    """Keys of `datarc` that the user of s3prl's own command line must give."""
+    """Keys of `section` that the user of s3prl's own command line must give."""
 
     @property
     def best_file(self) -> str:
@@ -88,7 +90,7 @@ class Downstream(ABC):
 
         Args:
             config: changed in place.
-            given: what the user says of `datarc`, by key.
+            given: what the user says of `section`, by key.
             folder: of the experiment, for files that a resumed run needs again.
 
         Raises:

@@ -58,7 +58,7 @@ def test_every_downstream_has_a_config_for_the_command_line() -> None:
     for name, adapter in adapters().items():
         config = official_config(name)
         assert config is not None
-        data = config["downstream_expert"]["datarc"]
+        data = config["downstream_expert"][adapter.section]
         assert adapter.places
         assert [data[place] for place in adapter.places] == [""] * len(adapter.places)
     assert set(adapters()) == {task.s3prl for task in available_tasks().values()}

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from ...common.errors import InputError
 from .batches import most_symbols_first, window
 
 Utterance = tuple[str, list[int]]
@@ -31,6 +32,11 @@ class PhonemeDataset(Dataset[Utterance | list[Utterance]]):
     """
 
     def __init__(self, table: str, tokenizer: Any, bucket_size: int, **others: Any) -> None:
+        if not isinstance(table, str):
+            raise InputError(
+                "a config for s3prl's own data set of phonemes, which its wheel lacks; leave out "
+                "-c, and give a corpus that `s3prl-compress prepare pr` wrote"
+            )
         with open(table, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         targets = [tokenizer.encode(row["phonemes"]) for row in rows]
