@@ -35,6 +35,7 @@ class PhonemeRecognition(Downstream):
 
     name = "ctc"
     section, places = "corpus", ("path",)
+    # s3prl starts from an error rate that no head reaches, so that it always keeps a best one.
     percent, worst = 100.0, 100.0 * 2**31
 
     def config(
@@ -107,9 +108,7 @@ def phoneme_table(corpus: Corpus, split: Split) -> str:
 
 def _write_files(corpus: Corpus, files: Path) -> None:
     for split in SPLITS:
-        path = files / f"{split}.csv"
-        if not path.is_file():
-            write_atomically(path, phoneme_table(corpus, split))
+        write_atomically(files / f"{split}.csv", phoneme_table(corpus, split))
     write_atomically(files / VOCABULARY, vocabulary_file(corpus.classes))
 
 

@@ -108,3 +108,19 @@ def test_tables_hold_paths_with_commas(tmp_path: Path) -> None:
     lines = phoneme_table(corpus, "train").splitlines()
     path = tmp_path / "a, b" / "train-clean-100" / "7" / "1" / "7-1-0000.flac"
     assert lines == ["path,phonemes", f'"{path}",AA1 B']
+
+
+def test_another_corpus_in_the_same_experiment_is_not_taken_for_the_first(tmp_path: Path) -> None:
+    settings, _ = TASK.load_settings("official", "s3prl")
+    downstream = PhonemeRecognition()
+    for number, labels in enumerate((LABELS, ("NG",))):
+        root = write_phonemes(tmp_path / str(number), labels, train=2)
+        config = downstream.official_config(settings, 1e-4)
+        downstream.complete_config(config, {"path": str(root)}, tmp_path / "experiment")
+        corpus = open_phonemes(root)
+        for split in ("train", "dev", "test"):
+            table = Path(config["downstream_expert"]["corpus"][split])
+            assert table.read_text(encoding="utf-8") == phoneme_table(corpus, split)
+        vocabulary = Path(config["downstream_expert"]["text"]["vocab_file"])
+        assert vocabulary.read_text(encoding="utf-8").split() == list(corpus.classes)
+    assert config["optimizer"]["lr"] == 1e-2  # libriphone.yaml's own
