@@ -41,8 +41,8 @@ from s3prl_compress.statistics import (
 )
 from s3prl_compress.tasks.base.corpus import Corpus
 from s3prl_compress.tasks.base.engine import Job
-from s3prl_compress.tasks.base.task import load_settings
-from s3prl_compress.tasks.registry import open_corpus, prepare_corpus
+from s3prl_compress.tasks.base.task import Task
+from s3prl_compress.tasks.registry import find_task, open_corpus, prepare_corpus
 
 SETS = {
     "er": "er_emodb",
@@ -67,12 +67,15 @@ def perturbed(encoder: SpeechEncoder) -> SpeechEncoder:
     return encoder
 
 
-def train_pool(encoder: SpeechEncoder, corpus: Corpus, args: argparse.Namespace) -> Pool:
+def train_pool(
+    encoder: SpeechEncoder, task: Task, corpus: Corpus, args: argparse.Namespace
+) -> Pool:
     """Train heads with all seeds of the pool and return which test predictions are correct."""
-    settings, _ = load_settings(corpus.task, args.recipe, "onepass")
+    settings, _ = task.load_settings(args.recipe, "onepass")
     job = Job(
         encoder=encoder,
         checkpoint=None,
+        task=task,
         corpus=corpus,
         settings=settings,
         seed=0,
@@ -134,7 +137,11 @@ def measure(task: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     folder = prepare_corpus(kind, args.data / SETS[task] / "metadata.csv", args.work / task)
     corpus = open_corpus(folder, kind)
     encoder = load("upstreams/hubert_demo").eval()
-    pools = (train_pool(encoder, corpus, args), train_pool(perturbed(encoder), corpus, args))
+    scored = find_task(kind)
+    pools = (
+        train_pool(encoder, scored, corpus, args),
+        train_pool(perturbed(encoder), scored, corpus, args),
+    )
     folds = [len(corpus.items("test", fold)) for fold in corpus.folds]
     units: Units = sampling_units([item.speaker for item in corpus.test_items()])
 

@@ -41,8 +41,13 @@ from s3prl_compress.encoder import SpeechEncoder, fingerprint, load, random_enco
 from s3prl_compress.evaluation import onepass
 from s3prl_compress.tasks.base.corpus import Corpus
 from s3prl_compress.tasks.base.engine import Job
-from s3prl_compress.tasks.base.task import Settings, load_settings
-from s3prl_compress.tasks.registry import open_corpus, prepare_corpus
+from s3prl_compress.tasks.base.task import Settings
+from s3prl_compress.tasks.registry import (
+    find_task,
+    load_settings,
+    open_corpus,
+    prepare_corpus,
+)
 
 SETS = {"ks_arabic_sc": "ks", "ks_fsdd": "ks", "sid_arabic_sc": "sid", "er_emodb": "er"}
 RATES = (3e-1, 1e-1, 3e-2, 1e-2, 1e-3, 1e-4)
@@ -97,6 +102,7 @@ def upstream(kind: str, trained: SpeechEncoder, corpus: Corpus, seed: int) -> Sp
 
 
 def score_set(
+    task: str,
     corpus: Corpus,
     trained: SpeechEncoder,
     seeds: Sequence[int],
@@ -104,8 +110,8 @@ def score_set(
     work: Path,
     device: str,
 ) -> dict[str, Cells]:
-    """Score all upstreams on one corpus with every seed."""
-    settings = settings_for(corpus.task, steps)
+    """Score all upstreams on one corpus of a task with every seed."""
+    settings = settings_for(task, steps)
     folds = tuple(len(corpus.items("test", fold)) for fold in corpus.folds)
     cells = {}
     for kind in tqdm((TRAINED, RANDOM, *KINDS, AS_IT_IS), desc=corpus.name, unit="upstream"):
@@ -114,6 +120,7 @@ def score_set(
             job = Job(
                 encoder=upstream(kind, trained, corpus, seed),
                 checkpoint=None,
+                task=find_task(task),
                 corpus=corpus,
                 settings=settings,
                 seed=seed,
@@ -256,7 +263,7 @@ def main() -> None:
             task = SETS[name]
             table = arguments.data / name / "metadata.csv"
             corpus = open_corpus(prepare_corpus(task, table, work / "corpora" / name), task)
-            sets[name] = score(corpus)
+            sets[name] = score(task, corpus)
     summary = summarise(sets)
     text = tables(summary, arguments.sets, len(arguments.seeds))
     print(f"\n{text}")

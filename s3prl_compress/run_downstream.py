@@ -35,7 +35,6 @@ from tqdm import tqdm
 
 from .common.errors import InputError
 
-_DATA = "config.downstream_expert.datarc"
 _SILENCE = ("sv_voxceleb1", "voxceleb2_amsoftmax_segment_eval")
 """Downstreams of s3prl that use libsox's effect `silence`."""
 
@@ -57,11 +56,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(arguments: list[str]) -> None:
     from .s3prl_bridge.registration import register
     from .s3prl_bridge.workers import fork_workers
-    from .tasks.cli_support import mend_downstreams
+    from .tasks.cli_support import patch_downstreams
 
     fork_workers()
     register()
-    mend_downstreams()
+    patch_downstreams()
     # s3prl counts its steps by its progress bar, so with TQDM_DISABLE training would never end.
     bar: Any = tqdm
     bar.__init__ = partialmethod(tqdm.__init__, disable=False)
@@ -171,37 +170,32 @@ def _config(flags: argparse.Namespace, scratch: Path) -> list[str]:
     default = Path("downstream") / flags.downstream / "config.yaml"
     if default.is_file():
         return []
-    from .tasks.cli_support import OFFICIAL
+    from .tasks.cli_support import adapters, official_config
 
-    if flags.downstream not in OFFICIAL:
+    config = official_config(flags.downstream)
+    if config is None:
         raise InputError(
             f"-d {flags.downstream}: s3prl's wheel contains no configs; add -c FILE (in s3prl's "
             f"repository: s3prl/downstream/{flags.downstream}/config.yaml)"
         )
-    official, given = OFFICIAL[flags.downstream], _overrides(flags)
-    missing = [f"{_DATA}.{place}" for place in official.places if f"{_DATA}.{place}" not in given]
+    adapter, overrides = adapters()[flags.downstream], _overrides(flags)
+    section = f"config.downstream_expert.{adapter.section}."
+    data = {
+        key.removeprefix(section): value
+        for key, value in overrides.items()
+        if key.startswith(section)
+    }
+    missing = [section + place for place in adapter.places if place not in data]
     if missing:
         raise InputError(
             f"-d {flags.downstream}: give the folder of the corpus, with -c FILE or with "
             f'-o "{",,".join(f"{name}=DIR" for name in missing)}"'
         )
-    config = official.render()
-    if flags.downstream == "asr" and f"{_DATA}.bucket_file" not in given:
-        data = config["downstream_expert"]["datarc"]
-        data["bucket_file"] = _bucket_tables(flags, given[f"{_DATA}.libri_root"])
+    adapter.complete_config(config, data, _experiment(flags))
     file = scratch / f"{flags.downstream}.yaml"
     file.write_text(yaml.safe_dump(config), encoding="utf-8")
     print("run_downstream: no -c given, using SUPERB's settings", file=sys.stderr)
     return ["-c", str(file)]
-
-
-def _bucket_tables(flags: argparse.Namespace, librispeech: str) -> str:
-    """Write the tables of lengths to a folder that a resumed run finds, and return it."""
-    from .tasks.cli_support import write_bucket_tables
-
-    folder = (_experiment(flags) / "len_for_bucket").absolute()
-    write_bucket_tables(Path(librispeech), folder)
-    return str(folder)
 
 
 def _experiment(flags: argparse.Namespace) -> Path:

@@ -13,7 +13,7 @@ from s3prl_compress.s3prl_bridge.compat import apply_patches
 from s3prl_compress.tasks.registry import open_corpus
 from s3prl_compress.tasks.sid.corpus import SpeakerCorpus
 
-from .support.small_corpora import write_speakers, write_transcripts
+from .support.small_corpora import write_phonemes, write_speakers, write_transcripts
 
 pytestmark = pytest.mark.s3prl
 
@@ -34,7 +34,12 @@ DATA = "config.downstream_expert.datarc"
             "datarc.root=DIR,,config.downstream_expert.datarc.meta",
         ),
         (["-u", "hubert", "-d", "asr", "-o", f"{DATA}.libri_root=/no"], "/no: no such folder"),
-        (["-u", "hubert", "-d", "speech_commands"], "give the folder of the corpus"),
+        (["-u", "hubert", "-d", "speech_commands"], "say where the corpus lies"),
+        (["-u", "hubert", "-d", "ctc"], '-o "config.downstream_expert.corpus.path=DIR"'),
+        (
+            ["-u", "hubert", "-d", "ctc", "-o", "config.downstream_expert.corpus.path=/no"],
+            "/no: no such folder; give a corpus that `prepare pr` wrote",
+        ),
         (["-u", "hubert", "-d", "asr", "-c", "no.yaml"], "-c no.yaml: no such file"),
         (
             ["-u", "hubert", "-d", "sv_voxceleb1"],
@@ -129,6 +134,20 @@ def test_one_state_is_selected(tiny_corpus: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     assert "The selected feature hidden_state_1's downsample rate is 320" in done.stderr
     assert "weighted sum" not in done.stderr
+
+
+def test_phonemes_from_the_command_line(tmp_path: Path) -> None:
+    save(random_encoder(NAMED_SHAPES["hubert_tiny"]), tmp_path / "tiny")
+    root = write_phonemes(tmp_path / "corpus", ("AA1 B", "B"), train=4)
+    section = "config.downstream_expert.corpus"
+    override = [f"{section}.path={root}", f"{section}.num_workers=0", f"{section}.batch_size=2"]
+    override += [f"config.runner.{name}=2" for name in ("total_steps", "eval_step", "save_step")]
+    flags = ["-m", "train", "-u", "compressed", "-k", "tiny", "-d", "ctc", "-p", "experiment"]
+    done = _run([*flags, "-o", ",,".join(override), "--device", "cpu"], tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = (tmp_path / "experiment" / "test-ref.ark").read_text().splitlines()
+    assert sorted(lines) == ["7-1-0000 AA1 B", "7-1-0001 B", "7-1-0002 AA1 B"]
+    assert (tmp_path / "experiment" / "dev-best.ckpt").is_file()
 
 
 @pytest.mark.parametrize("downstream", ["voxceleb1", "asr"])

@@ -48,6 +48,7 @@ COMMANDS: dict[str, Command] = {
             "prepare ks demo --output corpora/demo",
             "prepare er IEMOCAP --output corpora/er",
         ),
+        tasks=(),
     ),
     "score": Command(
         score,
@@ -57,8 +58,13 @@ COMMANDS: dict[str, Command] = {
             "score out/fold10 --task er --data corpora/er --seeds 0-9",
             "score out/tuned --task ctc --data LibriSpeech/test-clean",
         ),
+        tasks=("ctc",),
     ),
-    "check": Command(check, ("check out/small --against MODEL --task ks --data demo --margin 2",)),
+    "check": Command(
+        check,
+        ("check out/small --against MODEL --task ks --data demo --margin 2",),
+        tasks=("ctc",),
+    ),
     "time": Command(time, ("time out/fold10 --against MODEL --output results/",)),
     "run": Command(
         run,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..common.command_result import CommandResult
 from ..common.errors import InputError
@@ -20,7 +20,7 @@ def check(
     against: str,
     data: str,
     margin: float,
-    task: Literal["ks", "sid", "er", "asr", "ctc"] = "ks",
+    task: str = "ks",
     min_score: float | None = None,
     seeds: str | None = None,
     recipe: str | None = None,
@@ -44,8 +44,8 @@ def check(
         data: folder of the corpus, csv table for `prepare`, or the word demo for the generated
             speech that is part of this package
         margin: largest tolerated loss in percentage points, above 0
-        task: ks, sid, er or asr; or ctc for the model's own CTC head, which accepts neither seeds
-            nor recipe
+        task: name of a task, see `ls tasks`; or ctc for the model's own CTC head, which accepts
+            neither seeds nor recipe
         min_score: lowest tolerated score of MODEL in percent; for error rates the highest
         seeds: random seeds of the heads, at least two; by default 0-9
         recipe: settings of the heads' training: smoke, official, or a YAML file; by default smoke,
@@ -107,7 +107,7 @@ def _training(
     """Return the seeds and the recipe of the heads; no seeds if no head is trained."""
     from ..common.yaml_files import find_packaged
     from ..evaluation import load_settings, parse_seeds
-    from ..tasks.registry import DEMO
+    from ..tasks.registry import DEMO, find_task
 
     if task == "ctc":
         if seeds is not None or recipe is not None:
@@ -120,8 +120,9 @@ def _training(
             f"tested; give at least two, such as {SEEDS}"
         )
     if recipe is None:
-        demo = find_packaged(f"{task}_demo", "recipe", "recipes/tasks")
-        recipe = str(demo) if data == DEMO else "smoke"
+        recipe = "smoke"
+        if data == DEMO and find_task(task).demo is not None:
+            recipe = str(find_packaged(f"{task}_demo", "recipe", "recipes/tasks"))
     load_settings(task, recipe, "onepass")
     return head_seeds, recipe
 

@@ -40,6 +40,9 @@ class Command:
     extra: Callable[[Sequence[str]], dict[str, str]] = field(default=lambda argv: {})
     """Function from the arguments to the names and help texts of further options. Their values are
     passed on as strings, as further keyword arguments."""
+    tasks: Sequence[str] | None = None
+    """For a command with an argument `task`: the values that it accepts beside the registered
+    tasks. The help lists all of them."""
 
 
 def run_command(commands: Mapping[str, Command], argv: Sequence[str]) -> int:
@@ -173,6 +176,8 @@ def _parser(name: str, command: Command, extra: Mapping[str, str]) -> _Parser:
         "--traceback", action="store_true", help="print the traceback of an error, for debugging"
     )
     helps = _documented(command.function)
+    if command.tasks is not None:
+        helps["task"] += f" ({', '.join((*_task_names(), *command.tasks))})"
     for action in parser._actions:
         # jsonargparse substitutes `%(default)s` only, so percent signs need no escaping.
         action.help = helps.get(action.dest, action.help)
@@ -181,6 +186,13 @@ def _parser(name: str, command: Command, extra: Mapping[str, str]) -> _Parser:
         # Shown with dashes; the parser itself knows them with underscores.
         action.option_strings = [name.replace("_", "-") for name in action.option_strings]
     return parser
+
+
+def _task_names() -> list[str]:
+    # Imported here: only the help of a command with a task needs them.
+    from ..tasks.registry import available_tasks
+
+    return list(available_tasks())
 
 
 def _add(

@@ -13,16 +13,15 @@ from ..common.command_result import CommandResult
 from ..common.validation import check_folder_output, pick_device, use_threads
 
 
-def prepare(
-    task: Literal["ks", "sid", "er", "asr"], metadata: str, *, output: str
-) -> CommandResult:
+def prepare(task: str, metadata: str, *, output: str) -> CommandResult:
     """Convert a table of recordings into the corpus layout that a task reads.
 
     Args:
         task: name of a task, see `ls tasks`
         metadata: csv table with the columns file, label, speaker and split (train, valid or test;
-            session1 to session5 for er), and for asr text or transcript in place of label; for er
-            also the folder of IEMOCAP; or the word demo for the generated speech that is part of
+            session1 to session5 for er), with text or transcript in place of label for asr and
+            phonemes for pr; for er also the folder of IEMOCAP, for pr that of LibriSpeech with
+            s3prl's two lexicons in it; or the word demo for the generated speech that is part of
             this package
         output: folder of the corpus; left unchanged if it already holds the same corpus
     """

@@ -60,17 +60,15 @@ def list_methods(name: str | None, verbose: bool) -> CommandResult:
 
 def list_tasks(name: str | None, verbose: bool) -> CommandResult:
     """List the tasks; one of them, or all when verbose, with corpus and head."""
-    from dataclasses import asdict
+    from ..tasks.base.task import CTC_TASK, Declaration
+    from ..tasks.registry import available_tasks
 
-    from ..evaluation import TASKS
-    from ..tasks.base.task import CTC_TASK
-
-    known = TASKS | {CTC_TASK.name: CTC_TASK}
+    known: dict[str, Declaration] = {**available_tasks(), CTC_TASK.name: CTC_TASK}
     chosen = known if name is None else {name: _chosen(name, known, "task")}
-    data = {"tasks": [asdict(task) for task in chosen.values()]}
+    data = {"tasks": [task.figures() for task in chosen.values()]}
     if name is not None or verbose:
         return CommandResult(
-            data, "\n\n".join(table(asdict(task).items()) for task in chosen.values())
+            data, "\n\n".join(table(task.figures().items()) for task in chosen.values())
         )
     rows = [(t.name, t.version, t.title, f"{t.metric} ({t.unit})") for t in known.values()]
     return CommandResult(data, table(rows, ("task", "version", "title", "metric")))

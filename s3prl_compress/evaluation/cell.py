@@ -1,13 +1,10 @@
-"""A cell's identity, whether it is finished, and its record."""
+"""A cell's file stem, whether it is finished, and its record."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from ..statistics import metrics
 from ..tasks.base.corpus import Corpus
 from ..tasks.base.engine import ENGINE_VERSIONS, EngineResult, Job
 from ..tasks.base.task import Settings, Task
+from .identity import cell_identity, stem_of
 from .rates import ChosenRate, choice_of
 
 
@@ -33,32 +31,17 @@ def cell_stem(
     seed: int,
     rate: ChosenRate | None = None,
 ) -> str:
-    """Return the file stem of a cell: readable parts, then a hash of all that it is made of.
-
-    `rate`: where the settings leave the learning rate to the one-pass engine, what it chose. It
-    changes the result, so it belongs to the cell, though not to the settings.
-    """
-    identity: dict[str, Any] = {
-        "task": task.name,
-        "task_version": task.version,
-        "checkpoint": upstream.checkpoint_sha256,
-        "corpus": corpus.fingerprint(),
-        "settings": settings.identity(),
-        "engine": engine,
-        "engine_version": ENGINE_VERSIONS[engine],
-        "padding": settings.padding,
-        "seed": seed,
-    }
-    if rate is not None:
-        identity["learning_rate"] = rate.learning_rate
+    """Return the file stem of a cell: readable parts, then a hash of its identity."""
+    identity = cell_identity(
+        upstream.checkpoint_sha256,
+        corpus.fingerprint(),
+        task,
+        settings,
+        engine,
+        seed,
+        None if rate is None else rate.learning_rate,
+    )
     return stem_of(upstream, (task.name, engine, settings.padding, f"seed{seed}"), identity)
-
-
-def stem_of(upstream: Upstream, parts: Sequence[str], identity: Mapping[str, Any]) -> str:
-    """Return a file stem: the upstream's name, `parts`, and a hash of the identity."""
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    name = re.sub(r"[^\w.+-]+", "-", upstream.name).strip("-.") or "upstream"
-    return ".".join((name, *parts, digest[:8]))
 
 
 def finished_record(output: Path, stem: str) -> ScoreRecord | None:

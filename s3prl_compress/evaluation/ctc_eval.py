@@ -24,8 +24,9 @@ from ..tasks.base.card import read_card
 from ..tasks.base.corpus import CARD_FILE
 from ..tasks.base.engine import ENGINE_VERSIONS, WORK_FOLDER
 from ..tasks.base.task import CTC_TASK
-from .cell import finished_record, stem_of, write_predictions
+from .cell import finished_record, write_predictions
 from .ctc import CTCScore, measure_ctc, needs_head
+from .identity import ctc_identity, stem_of
 
 DECODING = {"decoding": "greedy"}
 """The settings: what a score depends on beside checkpoint and speech."""
@@ -76,14 +77,7 @@ def score_own_head(
     short = "encoder" if isinstance(source, nn.Module) else Path(given.rstrip("/")).name
     upstream = describe(encoder, name or short.removesuffix(".pt"), described)
     corpus = _corpus(speech, Path(data))
-    identity = {
-        "task": CTC_TASK.name,
-        "task_version": CTC_TASK.version,
-        "checkpoint": upstream.checkpoint_sha256,
-        "corpus": corpus.fingerprint,
-        "settings": DECODING,
-        "engine_version": ENGINE_VERSIONS["greedy"],
-    }
+    identity = ctc_identity(upstream.checkpoint_sha256, corpus.fingerprint, DECODING)
     output = Path(output)
     stem = stem_of(upstream, (CTC_TASK.name, "greedy"), identity)
     if not force and (finished := finished_record(output, stem)) is not None:

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Sequence
+from pkgutil import resolve_name
 
 from ..tasks.base.engine import EngineResult, Job, RunSeeds
-
-_TASKS = {
-    "ks": "tasks.ks.onepass",
-    "sid": "probing.utterances",
-    "er": "probing.utterances",
-    "asr": "tasks.asr.onepass",
-}
-"""The module that trains a task's head."""
 
 
 def run(job: Job) -> EngineResult:
@@ -25,8 +17,7 @@ def run(job: Job) -> EngineResult:
 def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
     """Score an encoder with several seeds, whose jobs share all features; see `RunSeeds`.
 
-    The heads of all seeds train at the same time, except those of recognition.
+    Heads on means over frames train at the same time for all seeds; heads on frames do not.
     """
-    module = importlib.import_module(f"s3prl_compress.{_TASKS[jobs[0].corpus.task]}")
-    train: RunSeeds = module.run_seeds
+    train: RunSeeds = resolve_name(jobs[0].task.onepass)
     return train(jobs)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ..common.errors import InputError
 from ..results.records import RateChoice, ScoreRecord, read_record
-from ..tasks.base.engine import ENGINE_VERSIONS
-from ..tasks.base.task import Settings, find_task
+from ..tasks.base.task import Settings, Task
+from .identity import cell_identity, record_identity
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class ChosenRate:
     """File name in the folder of records."""
 
 
-def onepass_scores(task: str, *, third_party: bool) -> bool:
+def onepass_scores(task: Task, *, third_party: bool) -> bool:
     """Tell whether the one-pass engine can score an upstream on a task.
 
-    Not a third-party one on ASR: how many frames it makes is not known beforehand.
+    It cannot store the frames of a third-party upstream: their number is not known beforehand.
     """
-    return not (task == "asr" and third_party)
+    return not (third_party and task.features == "frames")
 
 
 def read_scores(folder: Path) -> list[ScoreRecord]:
@@ -52,7 +52,7 @@ def rates_by_onepass(
     records: Iterable[ScoreRecord],
     *,
     checkpoint: str,
-    task: str,
+    task: Task,
     corpus: str,
     settings: Settings,
     seed: int | None,
@@ -62,27 +62,13 @@ def rates_by_onepass(
     Args:
         records: complete ones, of anything.
         checkpoint: fingerprint of the upstream.
-        task: its name.
+        task: of the cell.
         corpus: fingerprint of the corpus.
         settings: the recipe's for the one-pass engine, with the padding that it would use.
         seed: a record of this seed comes first; the others follow by their seeds.
     """
-    version = find_task(task).version, ENGINE_VERSIONS["onepass"]
-    wanted = ("onepass", task, version, checkpoint, corpus, settings.padding, settings.identity())
-    fitting = [
-        record
-        for record in records
-        if wanted
-        == (
-            record.engine,
-            record.task,
-            (record.task_version, record.engine_version),
-            record.upstream.checkpoint_sha256,
-            record.corpus.fingerprint,
-            record.padding,
-            record.settings,
-        )
-    ]
+    wanted = cell_identity(checkpoint, corpus, task, settings, "onepass", None)
+    fitting = [record for record in records if record_identity(record) | {"seed": None} == wanted]
     fitting.sort(key=lambda record: (record.seed != seed, record.seed or 0))
     return [
         ChosenRate(record.learning_rate, f"{record.predictions.removesuffix('.csv')}.json")

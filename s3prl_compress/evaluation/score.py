@@ -30,8 +30,8 @@ from ..probing.hidden_states import check_first_state
 from ..results.records import Engine, Padding, ScoreRecord, Upstream
 from ..tasks.base.corpus import Corpus
 from ..tasks.base.engine import WORK_FOLDER, EngineResult, Job, RunJob
-from ..tasks.base.task import CTC_TASK, TASKS, Settings, load_settings
-from ..tasks.registry import open_corpus
+from ..tasks.base.task import CTC_TASK, Settings, Task
+from ..tasks.registry import find_task, open_corpus
 from .cell import cell_stem, finished_record, make_record, record_path, write_cell
 from .ctc_eval import score_own_head
 from .rates import ChosenRate, onepass_scores, rates_by_onepass, read_scores
@@ -73,8 +73,8 @@ def score(
     Args:
         source: what `s3prl_compress.load` takes, an encoder, or an upstream that is not ours: its
             batches are s3prl's, so its padding is fairseq's.
-        task: name of a task, see `TASKS`; or `ctc`, see `ctc_eval.score_own_head`, for which
-            engine, recipe, seed, padding and cache have no meaning and stay as they are.
+        task: name of a task, see `available_tasks`; or `ctc`, see `ctc_eval.score_own_head`, for
+            which engine, recipe, seed, padding and cache have no meaning and stay as they are.
         data: the corpus folder, see `prepare`.
         output: folder of records. Beside `<stem>.json` stands `<stem>.csv`, the predictions.
         engine: "onepass" or "s3prl".
@@ -124,10 +124,8 @@ def open_order(
     normalize: bool | None,
 ) -> Order:
     """Check the arguments of `score` and open what they name."""
-    if task not in TASKS:
-        names = ", ".join([*sorted(TASKS), CTC_TASK.name])
-        raise InputError(f"task {task}: not known; give one of {names}")
-    settings, _ = load_settings(task, recipe, engine)
+    declared = find_task(task, besides=[CTC_TASK.name])
+    settings, _ = declared.load_settings(recipe, engine)
     device = pick_device(device)
     if seed < 0:
         raise InputError(f"seed {seed}: must not be below 0")
@@ -136,11 +134,11 @@ def open_order(
         raise InputError(f"padding {used}: choose one of {', '.join(PADDINGS)}")
     corpus = open_corpus(data, task)
     corpus.check()
-    by_onepass = onepass_scores(task, third_party=isinstance(source, UpstreamAdapter))
+    by_onepass = onepass_scores(declared, third_party=isinstance(source, UpstreamAdapter))
     if engine == "onepass" and not by_onepass:
         given = source.upstream if isinstance(source, UpstreamAdapter) else source
         raise InputError(
-            f"{name or given}: asr, onepass: how many frames an upstream of s3prl's "
+            f"{name or given}: {task}, onepass: how many frames an upstream of s3prl's "
             "own makes is not known beforehand; use the engine s3prl"
         )
     encoder = load_unless_loaded(source, padding=used, normalize=normalize)
@@ -150,6 +148,7 @@ def open_order(
         source=source,
         encoder=encoder,
         upstream=upstream,
+        task=declared,
         corpus=corpus,
         recipe=recipe,
         padding=padding,
@@ -162,9 +161,7 @@ def open_order(
 
 def score_order(order: Order, engine: Engine, *, force: bool) -> ScoreRecord:
     """Score a cell; where the recipe says so, at the learning rate that one-pass chose."""
-    by_onepass = onepass_scores(
-        order.corpus.task, third_party=isinstance(order.source, UpstreamAdapter)
-    )
+    by_onepass = onepass_scores(order.task, third_party=isinstance(order.source, UpstreamAdapter))
     if order.settings(engine).rate_from is None or not by_onepass:
         return _score(order, engine, force=force)
     rates = _rates_by_onepass(order)
@@ -182,6 +179,7 @@ class Order:
     source: str | Path | SpeechEncoder | UpstreamAdapter
     encoder: SpeechEncoder | UpstreamAdapter
     upstream: Upstream
+    task: Task
     corpus: Corpus
     recipe: str | Path
     padding: Padding | None
@@ -193,14 +191,14 @@ class Order:
 
     def settings(self, engine: Engine) -> Settings:
         """Return the recipe's settings for an engine, with the padding that is used."""
-        settings, _ = load_settings(self.corpus.task, self.recipe, engine)
+        settings, _ = self.task.load_settings(self.recipe, engine)
         padding = _padding(self.source, self.padding, settings)
         return settings.model_copy(update={"padding": padding})
 
     def stem(self, engine: Engine, rate: ChosenRate | None) -> str:
         """Return the file stem of the cell."""
-        task, settings = TASKS[self.corpus.task], self.settings(engine)
-        return cell_stem(self.upstream, self.corpus, task, settings, engine, self.seed, rate)
+        settings = self.settings(engine)
+        return cell_stem(self.upstream, self.corpus, self.task, settings, engine, self.seed, rate)
 
 
 def _rates_by_onepass(order: Order) -> list[ChosenRate]:
@@ -209,7 +207,6 @@ def _rates_by_onepass(order: Order) -> list[ChosenRate]:
     Raises:
         InputError: the one-pass engine cannot score the upstream.
     """
-    task = order.corpus.task
     complete = [
         record
         for record in read_scores(order.output)
@@ -218,7 +215,7 @@ def _rates_by_onepass(order: Order) -> list[ChosenRate]:
     rates = rates_by_onepass(
         complete,
         checkpoint=order.upstream.checkpoint_sha256,
-        task=task,
+        task=order.task,
         corpus=order.corpus.fingerprint(),
         settings=order.settings("onepass"),
         seed=order.seed,
@@ -226,8 +223,9 @@ def _rates_by_onepass(order: Order) -> list[ChosenRate]:
     if rates:
         return rates
     print(
-        f"{order.upstream.name}, {task}: {order.output} holds no one-pass record of recipe "
-        f"{order.recipe}; running the one-pass engine first, which chooses the learning rate",
+        f"{order.upstream.name}, {order.task.name}: {order.output} holds no one-pass record of "
+        f"recipe {order.recipe}; running the one-pass engine first, which chooses the learning "
+        "rate",
         file=sys.stderr,
         flush=True,
     )
@@ -276,6 +274,7 @@ def make_job(order: Order, engine: Engine, rate: ChosenRate | None, work: Path) 
         encoder=encoder,
         checkpoint=_checkpoint(encoder, order.source, work) if engine == "s3prl" else None,
         upstream=encoder.upstream if isinstance(encoder, UpstreamAdapter) else "compressed",
+        task=order.task,
         corpus=order.corpus,
         settings=settings,
         seed=order.seed,
@@ -296,13 +295,13 @@ def write_result(
     seeds_together: int = 1,
 ) -> ScoreRecord:
     """Write the record of a job's result; what only the engine needed is removed."""
-    task, settings = TASKS[order.corpus.task], order.settings(engine)
-    _, recipe_name = load_settings(task.name, order.recipe, engine)
+    settings = order.settings(engine)
+    _, recipe_name = order.task.load_settings(order.recipe, engine)
     record = make_record(
         job,
         result,
         order.upstream,
-        task,
+        order.task,
         engine,
         recipe_name,
         settings,

@@ -1,12 +1,15 @@
-"""SUPERB's recogniser: weighted sum, SpecAugment, linear, bidirectional LSTMs, linear; CTC.
+"""SUPERB's recognisers: weighted sum of the hidden states, a classifier of frames, and CTC.
 
-The head is s3prl's `Featurizer`, `downstream/asr/expert.py` (projector) and `RNNs` of
-`downstream/asr/model.py` with the sizes of its recipe, built in that order, so that the same seed
-gives the same weights.
+`Recogniser` is ASR's: SpecAugment, linear, bidirectional LSTMs, linear. It is s3prl's
+`Featurizer`, `downstream/asr/expert.py` (projector) and `RNNs` of `downstream/asr/model.py` with
+the sizes of its recipe. `LinearRecogniser` is phoneme recognition's: two linears, which are the
+projector of `downstream/ctc/expert.py` and `FrameLevel` of `downstream/model.py`. Both are built
+in that order, so that the same seed gives the same weights.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -14,26 +17,33 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
-from ..tasks.base.characters import BLANK, PADDING, SYMBOLS, decode
+from ..tasks.base.characters import CHARACTER_SYMBOLS
+from ..tasks.base.symbols import Symbols
 from ..tasks.base.task import RecognitionHead
 from .spec_augment import SpecAugment
 
 
-class Recogniser(nn.Module):
-    """From the hidden states of utterances to the log-probabilities of characters."""
+class CTCHead(nn.Module, ABC):
+    """From the hidden states of utterances to the log-probabilities of symbols.
 
-    def __init__(self, layers: int, width: int, head: RecognitionHead) -> None:
+    Args:
+        layers: hidden states per utterance, L + 1 of the encoder.
+        symbols: what it writes.
+    """
+
+    def __init__(self, layers: int, symbols: Symbols) -> None:
         super().__init__()
+        self.symbols = symbols
         self.layer_weights = nn.Parameter(torch.zeros(layers))
-        self.augment = SpecAugment() if head.specaug else None
-        self.projector = nn.Linear(width, head.project_dim)
-        self.rnns = nn.ModuleList()
-        size = head.project_dim
-        for _ in range(head.rnn_layers):
-            self.rnns.append(nn.LSTM(size, head.rnn_dim, batch_first=True, bidirectional=True))
-            size = 2 * head.rnn_dim
-        self.dropout = nn.Dropout(head.dropout)
-        self.output = nn.Linear(size, len(SYMBOLS))
+
+    @abstractmethod
+    def logits(self, features: Tensor, counts: Tensor) -> Tensor:
+        """Return the logits of every frame, [batch, frames, symbols].
+
+        Args:
+            features: weighted sums of the hidden states, [batch, frames, width], zero-padded.
+            counts: frames of each utterance, [batch], on the CPU.
+        """
 
     def forward(self, frames: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Recognise utterances.
@@ -51,29 +61,24 @@ class Recogniser(nn.Module):
         ]
         counts = torch.tensor([len(features) for features in summed])
         features = pad_sequence(summed, batch_first=True)
-        if self.training and self.augment is not None:
-            features = self.augment(features, counts)
-        features = self.projector(features)
-        for rnn in self.rnns:
-            assert isinstance(rnn, nn.LSTM)
-            features = self.dropout(run_lstm(rnn, features, counts))
-        return self.output(features).log_softmax(dim=-1), counts
+        return self.logits(features, counts).log_softmax(dim=-1), counts
 
     def loss(self, frames: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
         """Return CTC's loss per symbol, the mean over the utterances.
 
         An utterance with more symbols than its frames can hold adds zero. `targets` are the
-        numbers of each utterance's symbols, see `corpora.characters.encode`.
+        numbers of each utterance's symbols, see `Symbols.encode`.
         """
         logs, counts = self(frames)
         sizes = torch.tensor([len(target) for target in targets], device=logs.device)
-        padded = pad_sequence(list(targets), batch_first=True, padding_value=PADDING)
+        # CTC never looks at what pads a target, since it knows the sizes.
+        padded = pad_sequence(list(targets), batch_first=True)
         return F.ctc_loss(
             logs.transpose(0, 1),
             padded.to(logs.device),
             counts,
             sizes,
-            blank=BLANK,
+            blank=self.symbols.blank,
             zero_infinity=True,
         )
 
@@ -81,7 +86,49 @@ class Recogniser(nn.Module):
         """Return the text of the most probable symbol of every frame, of each utterance."""
         logs, counts = self(frames)
         best = logs.argmax(dim=-1).tolist()
-        return [decode(row[:count]) for row, count in zip(best, counts.tolist(), strict=True)]
+        return [
+            self.symbols.decode(row[:count])
+            for row, count in zip(best, counts.tolist(), strict=True)
+        ]
+
+
+class Recogniser(CTCHead):
+    """ASR's head, which writes characters."""
+
+    def __init__(self, layers: int, width: int, head: RecognitionHead) -> None:
+        super().__init__(layers, CHARACTER_SYMBOLS)
+        self.augment = SpecAugment() if head.specaug else None
+        self.projector = nn.Linear(width, head.project_dim)
+        self.rnns = nn.ModuleList()
+        size = head.project_dim
+        for _ in range(head.rnn_layers):
+            self.rnns.append(nn.LSTM(size, head.rnn_dim, batch_first=True, bidirectional=True))
+            size = 2 * head.rnn_dim
+        self.dropout = nn.Dropout(head.dropout)
+        self.output = nn.Linear(size, len(self.symbols.names))
+
+    def logits(self, features: Tensor, counts: Tensor) -> Tensor:
+        """See `CTCHead.logits`; SpecAugment and dropout only in training."""
+        if self.training and self.augment is not None:
+            features = self.augment(features, counts)
+        features = self.projector(features)
+        for rnn in self.rnns:
+            assert isinstance(rnn, nn.LSTM)
+            features = self.dropout(run_lstm(rnn, features, counts))
+        return self.output(features)
+
+
+class LinearRecogniser(CTCHead):
+    """Phoneme recognition's head: two linears without a non-linearity between them."""
+
+    def __init__(self, layers: int, width: int, projector_dim: int, symbols: Symbols) -> None:
+        super().__init__(layers, symbols)
+        self.projector = nn.Linear(width, projector_dim)
+        self.output = nn.Linear(projector_dim, len(symbols.names))
+
+    def logits(self, features: Tensor, counts: Tensor) -> Tensor:
+        """See `CTCHead.logits`."""
+        return self.output(self.projector(features))
 
 
 def run_lstm(rnn: nn.LSTM, features: Tensor, counts: Tensor) -> Tensor:

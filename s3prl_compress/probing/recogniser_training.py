@@ -1,12 +1,13 @@
-"""Training the recogniser on stored frames, a head per learning rate; resumes after a kill."""
+"""Training a CTC head on stored frames, one per learning rate; resumes after a kill."""
 
 from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,14 @@ from tqdm import tqdm
 from ..common.errors import InputError
 from ..common.files import write_atomically
 from ..results.records import RateResult
-from ..statistics import metrics
-from ..tasks.base.characters import encode
+from ..tasks.base.corpus import Corpus
 from ..tasks.base.engine import Job
-from ..tasks.base.task import RecognitionHead
+from ..tasks.base.symbols import Symbols
 from ..training.state import load_state, read_facts, save_state
-from .buckets import ShuffledBuckets, derived_seed, make_buckets
+from .buckets import ShuffledBuckets, derived_seed
 from .frames import Frames
 from .pooling import batches_by_length
-from .recogniser import Recogniser
+from .recogniser import CTCHead
 
 _FRAMES_AT_ONCE = 8192
 """Frames per forward pass in evaluations, padding included."""
@@ -34,26 +34,45 @@ _FRAMES_AT_ONCE = 8192
 Batch = tuple[list[Tensor], list[Tensor]]
 """Frames of each utterance, [layers, frames, width], and numbers of its symbols."""
 
-_NONE_KEPT = 100.0
-"""Dev's word error rate, in percent, from which on s3prl keeps no head."""
+
+@dataclass(frozen=True)
+class Recognition:
+    """What differs between the tasks that train a CTC head on frames."""
+
+    symbols: Callable[[Corpus], Symbols]
+    """What is written on a corpus."""
+    head: Callable[[Job, Frames], CTCHead]
+    """Builds the head; all its random numbers come from torch's global generator."""
+    batches: Callable[[Sequence[int], Sequence[int], int], list[list[int]]]
+    """From every training utterance's samples and its number of target symbols, and the batch
+    size, to the batches of an epoch, as indices of utterances. Their order is drawn anew."""
+    error_rate: Callable[[Sequence[str], Sequence[str]], float]
+    """From truths and predictions to the error rate in percent that is best on dev."""
+    none_kept: float = math.inf
+    """Dev's error rate, in percent, from which on s3prl keeps no head."""
 
 
 class Training:
     """The sweep over learning rates, with its state in the job's work folder."""
 
-    def __init__(self, job: Job, frames: Frames) -> None:
-        self._job, self._frames = job, frames
+    def __init__(self, job: Job, frames: Frames, recognition: Recognition) -> None:
+        self._job, self._frames, self._recognition = job, frames, recognition
         rows = frames.plan.rows["train"]
-        buckets = make_buckets([frames.plan.samples[row] for row in rows], job.settings.batch_size)
-        if not buckets:
+        encode = recognition.symbols(job.corpus).encode
+        self._targets = [torch.tensor(encode(frames.plan.items[row].label)) for row in rows]
+        batches = recognition.batches(
+            [frames.plan.samples[row] for row in rows],
+            [len(target) for target in self._targets],
+            job.settings.batch_size,
+        )
+        if not batches:
             raise InputError(
                 f"{job.corpus.root}: {len(rows)} training utterances make no batch, since s3prl "
                 "drops a last batch of one; add recordings, or set batch_size 1 in the recipe"
             )
-        self._batches = ShuffledBuckets(buckets, job.seed)
-        self.left_out = len(rows) - sum(map(len, buckets))
-        """Training utterances that are in no bucket."""
-        self._targets = [torch.tensor(encode(frames.plan.items[row].label)) for row in rows]
+        self._batches = ShuffledBuckets(batches, job.seed)
+        self.left_out = len(rows) - len({index for batch in batches for index in batch})
+        """Training utterances that are in no batch."""
         self._folder = job.work / "heads"
         looks = job.settings.total_steps // job.settings.eval_step
         self._last_step = looks * job.settings.eval_step  # what comes after it is never kept
@@ -63,7 +82,7 @@ class Training:
         rates = self._job.settings.learning_rates
         return tuple(self._train(number, rate) for number, rate in enumerate(rates))
 
-    def best_head(self, number: int, best: RateResult) -> Recogniser:
+    def best_head(self, number: int, best: RateResult) -> CTCHead:
         """Return the head of a learning rate as it was when it was best on dev."""
         head = self._new_head()
         head.load_state_dict(load_file(self._best_file(number, best.best_step)))
@@ -95,17 +114,18 @@ class Training:
                 save_state(state, head, optimizer, facts)
         return RateResult(learning_rate=rate, dev_score=facts["dev"], best_step=facts["best_step"])
 
-    def _look(self, head: Recogniser, number: int, step: int, facts: dict[str, Any]) -> None:
+    def _look(self, head: CTCHead, number: int, step: int, facts: dict[str, Any]) -> None:
         """Evaluate on dev, and keep the head if it is better than all before.
 
-        s3prl keeps none before the error rate is below 100 %; its engine here takes the newest
-        head then, and so does this one.
+        Where s3prl keeps none before the error rate is below `Recognition.none_kept`, its engine
+        here takes the newest head, and so does this one.
         """
         rows = self._frames.plan.rows["dev"]
         truth = [self._frames.plan.items[row].label for row in rows]
-        score = metrics.word_error_rate(truth, recognise(head, self._frames, rows))
+        score = self._recognition.error_rate(truth, recognise(head, self._frames, rows))
+        none_kept = self._recognition.none_kept
         facts["step"] = step
-        if facts["dev"] is not None and facts["dev"] < _NONE_KEPT and score >= facts["dev"]:
+        if facts["dev"] is not None and facts["dev"] < none_kept and score >= facts["dev"]:
             return
         # The file comes before the state that names it; an older one goes with the next.
         for old in self._folder.glob(f"{number}.best-*"):
@@ -113,16 +133,15 @@ class Training:
                 old.unlink()
         weights = {name: tensor.cpu().contiguous() for name, tensor in head.state_dict().items()}
         write_atomically(self._best_file(number, step), save(weights))
-        facts |= {"dev": min(score, _NONE_KEPT), "best_step": step}
+        facts |= {"dev": min(score, none_kept), "best_step": step}
 
     def _best_file(self, number: int, step: int) -> Path:
         return self._folder / f"{number}.best-{step}.safetensors"
 
-    def _new_head(self) -> Recogniser:
-        sizes = self._job.settings.recognition or RecognitionHead()
+    def _new_head(self) -> CTCHead:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._job.seed)
-            head = Recogniser(self._frames.states, self._frames.width, sizes)
+            head = self._recognition.head(self._job, self._frames)
         return head.to(self._job.device)
 
     def _read_on(self, step: int) -> Iterator[list[Batch]]:
@@ -148,7 +167,7 @@ class Training:
 
 
 def update(
-    head: Recogniser, optimizer: torch.optim.Optimizer, batches: Sequence[Batch], clipping: float
+    head: CTCHead, optimizer: torch.optim.Optimizer, batches: Sequence[Batch], clipping: float
 ) -> None:
     """Make one training step, as s3prl's runner does: the mean of the batches' losses.
 
@@ -165,7 +184,7 @@ def update(
     optimizer.zero_grad()
 
 
-def recognise(head: Recogniser, frames: Frames, rows: range) -> list[str]:
+def recognise(head: CTCHead, frames: Frames, rows: range) -> list[str]:
     """Return the texts of the utterances in `rows`, in their order."""
     head.eval()
     device = head.layer_weights.device

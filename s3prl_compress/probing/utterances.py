@@ -138,10 +138,10 @@ def draw_batches(
 
 
 def _cropping(job: Job) -> tuple[int | None, int]:
-    """Only speaker identification crops: see the experts' configs in s3prl."""
+    """Return the samples of a training crop, None if the task does not crop, and their number."""
     settings = job.settings
     samples = round(settings.longest_seconds * SAMPLING_RATE)
-    return (samples if job.corpus.task == "sid" else None), settings.crops_per_clip
+    return (samples if job.task.crops_training else None), settings.crops_per_clip
 
 
 def _add(plan: Plan, item: Item, *, train: bool, crops: int) -> None:

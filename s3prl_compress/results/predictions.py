@@ -11,8 +11,8 @@ import numpy
 
 from ..statistics import Outcomes, Units, accuracy_outcomes, sampling_units, word_outcomes
 
-RECOGNITION = ("asr", "ctc")
-"""Tasks that are scored in words."""
+RECOGNITION = ("asr", "ctc", "pr")
+"""Tasks that are scored in words; those of phoneme recognition are phonemes."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,7 +23,6 @@ from ..common.errors import InputError
 from ..common.files import write_atomically
 from ..common.precision import full_precision
 from ..results.records import Padding
-from ..tasks.downstreams import DOWNSTREAMS
 from .parent_watchdog import end_with_parent
 from .workers import fork_workers, last_line
 
@@ -40,7 +40,9 @@ class ChildTask(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: str
-    """Ours: a key of `DOWNSTREAMS`."""
+    """Name of the task, for messages."""
+    downstream: str
+    """Class of the task's adapter, as "module:attribute"; see `Downstream`."""
     config: dict[str, Any]
     """s3prl's experiment config."""
     classes: tuple[str, ...]
@@ -112,7 +114,7 @@ def _run(task: ChildTask, folder: Path) -> None:
 
     start = time.perf_counter()
     register_alone()
-    downstream = DOWNSTREAMS[task.task]
+    downstream: Downstream = resolve_name(task.downstream)()
     experiment = folder / "experiment"
     experiment.mkdir(exist_ok=True)
     best = _best(downstream, experiment)

@@ -1,4 +1,4 @@
-"""What the driver needs to know of one of s3prl's downstreams."""
+"""`Downstream`, the adapter between a task and one of s3prl's downstreams."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ Prediction = tuple[str, str, str]
 
 
 class Downstream(ABC):
-    """One of s3prl's downstreams. Its objects hold nothing: see `downstreams.DOWNSTREAMS`.
+    """Adapter for one of s3prl's downstreams. Its objects hold no state.
 
-    `config` and `notes` are asked by the engine and import nothing of s3prl; the rest runs in the
-    child process.
+    A task names its adapter as "module:attribute" (`Task.downstream`), so that the child process
+    can import it. The engine calls `config` and `notes`, which import nothing of s3prl; the child
+    process calls `prepare` and `predictions`; `run_downstream`, s3prl's own command line, calls the
+    rest.
     """
 
     name: ClassVar[str]
@@ -35,6 +37,10 @@ class Downstream(ABC):
     """What s3prl's best score is multiplied by to be in percent."""
     worst: ClassVar[float] = 0.0
     """Dev score in percent at which s3prl starts: it keeps a best checkpoint only beyond it."""
+    section: ClassVar[str] = "datarc"
+    """Section of `downstream_expert` in s3prl's config that says where the corpus lies."""
+    places: ClassVar[tuple[str, ...]] = ()
+    """Keys of `section` that the user of s3prl's own command line must give."""
 
     @property
     def best_file(self) -> str:
@@ -69,6 +75,34 @@ class Downstream(ABC):
     def notes(self, corpus: Corpus, settings: Settings, device: str) -> list[str]:
         """Return what a reader must know of this downstream's scores, a sentence each."""
         return []
+
+    def official_config(self, settings: Settings, learning_rate: float) -> dict[str, Any] | None:
+        """Return the config for s3prl's own command line, with empty `places`.
+
+        Evaluated on dev and test, as in s3prl's own files. None if there is none.
+        """
+        return None
+
+    def complete_config(  # noqa: B027  # an optional hook
+        self, config: dict[str, Any], given: Mapping[str, str], folder: Path
+    ) -> None:
+        """Add what s3prl's wheel lacks to an `official_config`.
+
+        Args:
+            config: changed in place.
+            given: what the user says of `section`, by key.
+            folder: of the experiment, for files that a resumed run needs again.
+
+        Raises:
+            InputError: the corpus is invalid.
+        """
+
+    def patch_command_line(self) -> None:  # noqa: B027  # an optional hook
+        """Change s3prl's modules in the process of s3prl's own command line."""
+
+
+BOTH = ("dev", "test")
+"""Splits that s3prl's own configs evaluate during training."""
 
 
 def module(name: str) -> Any:

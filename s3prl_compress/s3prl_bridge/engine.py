@@ -12,6 +12,7 @@ import shutil
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from pkgutil import resolve_name
 from statistics import fmean
 
 import torch
@@ -22,9 +23,8 @@ from ..results.records import FoldResult, RateResult
 from ..statistics import metrics
 from ..tasks.base.corpus import ONE_FOLD, Corpus
 from ..tasks.base.engine import EngineResult, Job
-from ..tasks.base.task import find_task
-from ..tasks.downstreams import DOWNSTREAMS
 from .child import ChildResult, ChildTask
+from .downstream import Downstream
 from .process import run_child
 
 NOTES = (
@@ -44,7 +44,7 @@ def run(job: Job) -> EngineResult:
     """
     rates = _plan(job)
     alone = len(rates) == 1
-    best_of = max if find_task(job.corpus.task).higher_is_better else min
+    best_of = max if job.task.higher_is_better else min
     results: list[list[ChildResult]] = []
     scores: list[float] = []
     for parts in rates:
@@ -84,6 +84,11 @@ def run(job: Job) -> EngineResult:
     return answer
 
 
+def _adapter(job: Job) -> Downstream:
+    adapter: Downstream = resolve_name(job.task.downstream)()
+    return adapter
+
+
 @dataclass(frozen=True)
 class _Part:
     """One child's run: a learning rate on a fold."""
@@ -96,7 +101,7 @@ class _Part:
 
 def _plan(job: Job) -> list[list[_Part]]:
     """Prepare a folder for each learning rate and fold; empty those that held another run."""
-    downstream, corpus = DOWNSTREAMS[job.corpus.task], job.corpus
+    downstream, corpus = _adapter(job), job.corpus
     job.work.mkdir(parents=True, exist_ok=True)
     checkpoint = job.checkpoint
     if checkpoint is None and isinstance(job.encoder, SpeechEncoder):
@@ -118,7 +123,8 @@ def _plan(job: Job) -> list[list[_Part]]:
             folder = (job.work / name.replace(", ", "_").replace(" ", "_")).absolute()
             _own(folder, json.dumps(identity | {"learning_rate": rate, "fold": fold}))
             task = ChildTask(
-                task=corpus.task,
+                task=job.task.name,
+                downstream=job.task.downstream,
                 config=downstream.config(corpus, job.settings, rate, fold=fold, files=files),
                 classes=corpus.classes,
                 upstream=job.upstream,
@@ -191,7 +197,7 @@ def _folds(
 
 
 def _notes(job: Job, rates: list[list[_Part]], results: list[list[ChildResult]]) -> tuple[str, ...]:
-    notes = [*NOTES, *DOWNSTREAMS[job.corpus.task].notes(job.corpus, job.settings, job.device)]
+    notes = [*NOTES, *_adapter(job).notes(job.corpus, job.settings, job.device)]
     for part, result in zip(chain(*rates), chain(*results), strict=True):
         if result.resumed_from:
             notes.append(

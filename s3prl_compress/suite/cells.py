@@ -151,12 +151,13 @@ def takes_onepass_rate(suite: Suite, cell: SuiteCell) -> bool:
     """Tell whether a score is trained at the learning rate that the one-pass engine selects."""
     from ..evaluation import load_settings
     from ..evaluation.rates import onepass_scores
+    from ..tasks.registry import find_task
 
     assert cell.task is not None
     assert cell.engine is not None
     task = suite.tasks[cell.task]
     entry = next(entry for entry in suite.upstreams if entry.name == cell.upstream)
-    if not onepass_scores(task.task, third_party=entry.s3prl is not None):
+    if not onepass_scores(find_task(task.task), third_party=entry.s3prl is not None):
         return False
     settings, _ = load_settings(task.task, task.recipe, cell.engine)
     return settings.rate_from is not None

@@ -28,8 +28,10 @@ from ..common.validation import pick_device, use_threads
 from ..encoder import LEADERBOARD_SAMPLES
 from ..evaluation import Settings
 from ..results.records import ScoreRecord
+from ..tasks.base.facts import CorpusFacts
+from ..tasks.registry import find_task
 from .cells import SuiteCell, rate_cells, takes_onepass_rate
-from .corpora import CorpusInfo, corpus_info
+from .corpora import corpus_facts
 from .estimate_table import DONE, Estimate, estimate_table
 from .groups import groups_of
 from .head_times import head_seconds
@@ -54,7 +56,7 @@ class _Estimator:
 
     def __init__(self, plan: SuitePlan, cells: Sequence[SuiteCell]) -> None:
         self._plan, self._cells = plan, cells
-        self._corpora = [corpus_info(entry, plan.corpora) for entry in plan.suite.tasks]
+        self._corpora = [corpus_facts(entry, plan.corpora) for entry in plan.suite.tasks]
         self._status = SuiteStatus(plan, lambda place: self._corpora[place].fingerprint)
         groups = groups_of(plan.suite, cells)
         self._makes_features = {group.cells[0] for group in groups}
@@ -110,8 +112,9 @@ class _Estimator:
         settings = recipe
         if takes_onepass_rate(self._plan.suite, cell):
             settings = recipe.model_copy(update={"learning_rates": recipe.learning_rates[:1]})
+        task = find_task(entry.task)
         if onepass:
-            needed = feature_bytes(entry.task, settings, size, corpus) if makes_features else 0
+            needed = feature_bytes(task, settings, size, corpus) if makes_features else 0
             audio = corpus.all_seconds if makes_features else 0.0
         else:
             needed = head_bytes(settings, size, corpus)
@@ -131,6 +134,7 @@ class _Estimator:
                 corpus,
                 onepass=onepass,
                 device=self._device,
+                ctc=task.features == "frames",
                 seeds=self._together.get(cell, 1),
             )
         basis = "rule of thumb"
@@ -139,7 +143,7 @@ class _Estimator:
         return Estimate(cell, forward + heads, needed, basis)
 
     def _matching(
-        self, cell: SuiteCell, settings: Settings, corpus: CorpusInfo
+        self, cell: SuiteCell, settings: Settings, corpus: CorpusFacts
     ) -> list[ScoreRecord]:
         """Return the records that differ from a cell only in the upstream and the seed."""
         wanted = (cell.task_name, cell.engine, settings.identity(), corpus.fingerprint)

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from ..evaluation import Settings
 from ..probing.heads import ParallelHeads
-from ..probing.recogniser import Recogniser
+from ..probing.recogniser import CTCHead, LinearRecogniser, Recogniser
 from ..probing.recogniser_training import update
+from ..tasks.base.facts import CorpusFacts
+from ..tasks.base.symbols import Symbols
 from ..tasks.base.task import RecognitionHead
-from .corpora import CorpusInfo
 from .sizes import FRAMES_PER_SECOND, UpstreamSize
 
 _REPEATS = 2
@@ -41,18 +42,21 @@ class UpdateTime:
 def head_seconds(
     settings: Settings,
     size: UpstreamSize,
-    corpus: CorpusInfo,
+    corpus: CorpusFacts,
     *,
     onepass: bool,
     device: str,
+    ctc: bool = False,
     seeds: int = 1,
 ) -> float:
     """Return the seconds in which a cell trains and evaluates its heads, over all rates and folds.
 
     The upstream's forward passes are not included. If the one-pass engine trains the heads of
-    `seeds` cells together, the result is the share of one cell.
+    `seeds` cells together, the result is the share of one cell. `ctc`: the head is trained by CTC,
+    so both engines train it on frames, one learning rate at a time.
     """
-    frames = not onepass or settings.recognition is not None
+    ctc = ctc or settings.recognition is not None
+    frames = not onepass or ctc
     per_train, per_dev, per_test = (
         (
             FRAMES_PER_SECOND * corpus.train_seconds,
@@ -63,10 +67,12 @@ def head_seconds(
         else (1.0, 1.0, 1.0)
     )
     batch = settings.batch_size * settings.accumulation
-    if settings.recognition is not None:
-        batch = max(1, settings.batch_size // 2) * settings.accumulation  # s3prl halves its buckets
+    if ctc:
+        if settings.recognition is not None:  # s3prl halves ASR's buckets
+            batch = max(1, settings.batch_size // 2) * settings.accumulation
         runs = len(settings.learning_rates)
-        one = _recogniser(size.states, size.hidden, batch, settings.recognition, device)
+        sizes = settings.recognition or (settings.projector_dim, corpus.classes)
+        one = _recogniser(size.states, size.hidden, batch, sizes, device)
     elif onepass:
         runs = 1  # all learning rates are trained at the same time
         rates = len(settings.learning_rates)
@@ -86,10 +92,25 @@ def head_seconds(
 
 @cache
 def _recogniser(
-    states: int, hidden: int, batch: int, sizes: RecognitionHead, device: str
+    states: int,
+    hidden: int,
+    batch: int,
+    sizes: RecognitionHead | tuple[int, int],
+    device: str,
 ) -> UpdateTime:
-    """Measure s3prl's speech recogniser, which both engines train."""
-    head = Recogniser(states, hidden, sizes).to(device)
+    """Measure s3prl's recognition heads, which both engines train.
+
+    `sizes`: those of ASR's recogniser; or, for phoneme recognition, the width between the two
+    linear layers and the number of classes.
+    """
+    head: CTCHead
+    if isinstance(sizes, RecognitionHead):
+        head = Recogniser(states, hidden, sizes)
+    else:
+        names = ("", *map(str, range(max(4, sizes[1]))))  # a blank and, at least, target 4
+        symbols = Symbols(names, blank=0, encode=lambda _: [], decode=lambda _: "")
+        head = LinearRecogniser(states, hidden, sizes[0], symbols)
+    head.to(device)
     optimizer = torch.optim.Adam(head.parameters(), lr=1e-4)
 
     def step(frames: int) -> None:

@@ -93,7 +93,7 @@ def run_suite(
 def _check(suite: Suite, upstreams: Container[str]) -> None:
     """Check methods, their settings and the tasks' recipes before any work starts."""
     from ..evaluation import load_settings
-    from ..tasks.base.task import find_task
+    from ..tasks.registry import find_task
     from .upstreams import check_entry
 
     for upstream in suite.upstreams:

@@ -8,8 +8,9 @@ from ..common.errors import InputError
 from ..encoder import EncoderShape, cost, is_checkpoint, load, named_shape, read_config
 from ..evaluation import Settings
 from ..methods import available
+from ..tasks.base.facts import CorpusFacts
+from ..tasks.base.task import Task
 from .baselines import baseline_info
-from .corpora import CorpusInfo
 from .plan import SuitePlan
 
 _ASSUMED = "hubert_base"
@@ -61,15 +62,15 @@ def upstream_size(plan: SuitePlan, name: str) -> UpstreamSize:
 
 
 def feature_bytes(
-    task: str, settings: Settings, size: UpstreamSize, corpus: CorpusInfo
+    task: Task, settings: Settings, size: UpstreamSize, corpus: CorpusFacts
 ) -> int | None:
     """Return the bytes of the features that the one-pass engine stores for a corpus.
 
-    These are, for each utterance and state, the mean over frames in float32; for ASR all frames in
-    float16; for SID several crops, as if every training clip were long enough to be cropped. None
-    if the sizes of the corpus are unknown.
+    These are, for each utterance and state, the mean over frames in float32, or all frames in
+    float16. If long training clips are cropped, all of them are assumed to be long. None if the
+    sizes of the corpus are unknown.
     """
-    if task == "asr":
+    if task.features == "frames":
         if corpus.all_seconds is None:
             return None
         frames = corpus.all_seconds * FRAMES_PER_SECOND
@@ -77,12 +78,12 @@ def feature_bytes(
     if corpus.clips is None:
         return None
     clips = corpus.clips + corpus.background * settings.crops_per_file
-    if task == "sid":
+    if task.crops_training:
         clips += corpus.train * (settings.crops_per_clip - 1)
     return clips * size.states * size.hidden * 4
 
 
-def head_bytes(settings: Settings, size: UpstreamSize, corpus: CorpusInfo) -> int:
+def head_bytes(settings: Settings, size: UpstreamSize, corpus: CorpusFacts) -> int:
     """Return the bytes that s3prl's runner stores: three checkpoints of a head with Adam's state.
 
     Adam's two moments are as large as the head each.

@@ -14,11 +14,11 @@ from ..common.errors import InputError
 from ..common.validation import pick_device
 from ..encoder import fingerprint
 from ..evaluation import Settings, load_settings
+from ..evaluation.identity import cell_identity, record_identity
 from ..evaluation.rates import rates_by_onepass
 from ..results.records import Engine, ScoreRecord, TimeRecord, read_record
 from ..s3prl_bridge.upstream import foreign_fingerprint
-from ..tasks.base.engine import ENGINE_VERSIONS
-from ..tasks.base.task import find_task
+from ..tasks.registry import find_task
 from .baselines import baseline_info
 from .cells import SuiteCell, takes_onepass_rate
 from .plan import SuitePlan
@@ -61,26 +61,16 @@ class SuiteStatus:
         assert cell.engine is not None
         entry = self._plan.suite.tasks[cell.task]
         settings = self.settings(cell, cell.engine)
-        version = find_task(entry.task).version, ENGINE_VERSIONS[cell.engine]
-        expected = (checkpoint, entry.task, version, cell.engine, cell.seed)
-        matching = [
-            r
-            for r in self.scores
-            if expected
-            == (
-                r.upstream.checkpoint_sha256,
-                r.task,
-                (r.task_version, r.engine_version),
-                r.engine,
-                r.seed,
-            )
-            and (r.padding, r.settings) == (settings.padding, settings.identity())
-            and r.corpus.fingerprint == self._corpus(cell.task)
+        rates: set[float | None] = {None}
+        if takes_onepass_rate(self._plan.suite, cell):
+            rates = {*self.rates(cell)}
+        corpus = self._corpus(cell.task) or ""
+        task = find_task(entry.task)
+        wanted = [
+            cell_identity(checkpoint, corpus, task, settings, cell.engine, cell.seed, rate)
+            for rate in rates
         ]
-        if not takes_onepass_rate(self._plan.suite, cell):
-            return any(r.rate_choice != "one-pass" for r in matching)
-        rates = self.rates(cell) if matching else set()
-        return any(r.rate_choice == "one-pass" and r.learning_rate in rates for r in matching)
+        return any(record_identity(record) in wanted for record in self.scores)
 
     def rates(self, cell: SuiteCell) -> set[float]:
         """Return the learning rates that the one-pass records select for a cell."""
@@ -91,7 +81,7 @@ class SuiteStatus:
         chosen = rates_by_onepass(
             self.scores,
             checkpoint=checkpoint,
-            task=self._plan.suite.tasks[cell.task].task,
+            task=find_task(self._plan.suite.tasks[cell.task].task),
             corpus=self._corpus(cell.task) or "",
             settings=self.settings(cell, "onepass"),
             seed=cell.seed,

@@ -1,44 +1,84 @@
-"""Corpora by task and name: the packaged demo, or one that a person brings."""
+"""The registry of tasks, and their corpora by task name."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import importlib
+import warnings
+from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ..common.errors import InputError
-from .asr.prepare import demo_transcripts, prepare_transcripts
+from ..results.records import Engine
 from .base.corpus import Corpus
-from .base.transcripts import open_transcripts
-from .er.corpus import open_emotions
-from .er.prepare import demo_emotions, prepare_emotions
-from .ks.corpus import open_keywords
-from .ks.prepare import demo_keywords, prepare_keywords
-from .sid.corpus import open_speakers
-from .sid.prepare import demo_speakers, prepare_speakers
+from .base.task import Settings, Task
+
+ENTRY_POINT_GROUP = "s3prl_compress.tasks"
+"""Another package names a `Task` here, as `NAME = package.module:attribute`."""
 
 DEMO = "demo"
 """In place of a table or a folder: the generated speech that comes with the package."""
 
-_OPEN: Mapping[str, Callable[[Path], Corpus]] = {
-    "ks": open_keywords,
-    "sid": open_speakers,
-    "er": open_emotions,
-    "asr": open_transcripts,
-}
-_PREPARE: Mapping[str, Callable[[Path, Path], Path]] = {
-    "ks": prepare_keywords,
-    "sid": prepare_speakers,
-    "er": prepare_emotions,
-    "asr": prepare_transcripts,
-}
-_DEMO: Mapping[str, Callable[[Path], Path]] = {
-    "ks": demo_keywords,
-    "sid": demo_speakers,
-    "er": demo_emotions,
-    "asr": demo_transcripts,
-}
+_BUILT_IN = (
+    "ks",
+    "sid",
+    "er",
+    "asr",
+    "pr",
+)
+"""Folders beside this file; the package of each holds its `TASK`."""
+
+_failed: dict[str, str] = {}
+
+
+def available_tasks() -> dict[str, Task]:
+    """Return every task by name: those of this package, then those of installed packages.
+
+    A third-party task that cannot be imported, or that takes a built-in name, is left out with a
+    warning.
+    """
+    tasks = {name: _built_in(name) for name in _BUILT_IN}
+    for entry in metadata.entry_points(group=ENTRY_POINT_GROUP):
+        if entry.name in _failed:
+            continue
+        try:
+            if entry.name in tasks:
+                raise ValueError(f"the name {entry.name} is taken")
+            tasks[entry.name] = _checked(entry.load(), entry.name)
+        except Exception as error:  # third-party code must not break ours
+            _failed[entry.name] = f"{type(error).__name__}: {error}"
+            warnings.warn(
+                f"task {entry.name} of {entry.value} is left out: {_failed[entry.name]}",
+                stacklevel=2,
+            )
+    return tasks
+
+
+def find_task(name: str, besides: Sequence[str] = ()) -> Task:
+    """Return a task.
+
+    Args:
+        name: of the task.
+        besides: further names that the caller knows, for the message.
+
+    Raises:
+        InputError: there is no such task.
+    """
+    if name in _BUILT_IN:
+        return _built_in(name)
+    tasks = available_tasks()
+    if name not in tasks:
+        broken = f" (it failed to load: {_failed[name]})" if name in _failed else ""
+        known = ", ".join([*sorted(tasks), *besides])
+        raise InputError(f"task {name}: not known{broken}; give one of {known}")
+    return tasks[name]
+
+
+def load_settings(task: str, recipe: str | Path, engine: Engine) -> tuple[Settings, str]:
+    """Return the settings of a recipe, and its name in records; see `Task.load_settings`."""
+    return find_task(task).load_settings(recipe, engine)
 
 
 def open_corpus(root: Path | str, task: str = "ks") -> Corpus:
@@ -47,23 +87,30 @@ def open_corpus(root: Path | str, task: str = "ks") -> Corpus:
     Raises:
         InputError: there is no corpus for this task in the folder.
     """
-    root = Path(root)
+    root, opened = Path(root), find_task(task)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give a corpus that `prepare {task}` wrote")
-    return _OPEN[task](root)
+    return opened.open_corpus(root)
 
 
 def prepare_corpus(task: str, metadata: str | Path, output: Path) -> Path:
     """Prepare a corpus from a table, or the packaged one for the word `demo`.
 
-    For emotion recognition the folder of IEMOCAP will do, too.
+    Some tasks also take the folder of their official corpus.
 
     Raises:
         InputError: the table has faults, or `output` is something else.
     """
-    if str(metadata) == DEMO:
-        return _DEMO[task](output)
-    return _PREPARE[task](Path(metadata), output)
+    prepared = find_task(task)
+    if str(metadata) != DEMO:
+        return prepared.prepare(Path(metadata), output)
+    if prepared.demo is None:
+        having = (name for name, other in available_tasks().items() if other.demo is not None)
+        raise InputError(
+            f"task {task}: comes without a demo corpus (there is one for {', '.join(having)}); "
+            "give a csv table of recordings"
+        )
+    return prepared.demo(output)
 
 
 def locate_corpus(task: str, data: str, below: Path) -> Path:
@@ -88,7 +135,7 @@ def corpus_folder(task: str, data: str, below: Path) -> Path:
 
 
 def corpus_figures(folder: Path, task: str) -> dict[str, Any]:
-    """Return what there is in a corpus, checked, under stable keys."""
+    """Check a corpus and return its sizes and classes, under stable keys."""
     corpus = open_corpus(folder, task)
     corpus.check()
     record = corpus.record()
@@ -103,3 +150,17 @@ def corpus_figures(folder: Path, task: str) -> dict[str, Any]:
         "generated": record.generated,
         "fingerprint": record.fingerprint,
     }
+
+
+def _built_in(name: str) -> Task:
+    task: Task = importlib.import_module(f"{__package__}.{name}").TASK
+    return task
+
+
+def _checked(task: object, name: str) -> Task:
+    """Return what an entry point names; raise `ValueError` unless it is the task of this name."""
+    if not isinstance(task, Task):
+        raise ValueError(f"{task!r} is no Task; name one as package.module:attribute")
+    if task.name != name:
+        raise ValueError(f"the entry point is called {name}, its task {task.name}")
+    return task

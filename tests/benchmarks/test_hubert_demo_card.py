@@ -100,7 +100,7 @@ def test_differences_are_paired_and_averaged_over_sets_and_folds(card: Any) -> N
 def test_the_table_goes_into_the_card(card: Any, tiny_corpus: Path, tmp_path: Path) -> None:
     corpus = open_corpus(tiny_corpus, "ks")
     trained = random_encoder(NAMED_SHAPES["hubert_tiny"], seed=5).eval()
-    cells = card.score_set(corpus, trained, (0, 1), 10, tmp_path, "cpu")
+    cells = card.score_set("ks", corpus, trained, (0, 1), 10, tmp_path, "cpu")
     assert list(cells) == [card.TRAINED, card.RANDOM, *card.KINDS, card.AS_IT_IS]
     assert all(own.rights.shape == (2, 48) for own in cells.values())
     assert all(own.chosen[0]["learning_rate"] in card.RATES for own in cells.values())

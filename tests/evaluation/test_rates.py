@@ -17,6 +17,7 @@ from s3prl_compress.results.records import ScoreRecord, read_records
 from s3prl_compress.s3prl_bridge import engine as s3prl_engine
 from s3prl_compress.s3prl_bridge.upstream import S3PRLUpstreamAdapter
 from s3prl_compress.tasks.base.engine import EngineResult, Job
+from s3prl_compress.tasks.registry import find_task
 
 from ..support.small_corpora import write_transcripts
 
@@ -146,7 +147,7 @@ def test_only_a_complete_record_of_the_same_things_counts(
         (arguments["output"] / first.predictions).unlink()
     else:
         versions = {"onepass": 99, "s3prl": 99}
-        for module in ("cell", "rates"):
+        for module in ("cell", "identity"):
             name = f"s3prl_compress.evaluation.{module}.ENGINE_VERSIONS"
             monkeypatch.setattr(name, versions)
     score(**arguments, engine="s3prl")
@@ -224,9 +225,9 @@ def test_third_party_upstreams_are_swept_on_asr(tmp_path: Path, runs: list[Any])
     )
     assert runs == [("s3prl", tuple(RATES), 0)]
     assert record.rate_choice == "dev sweep"
-    assert onepass_scores("ks", third_party=True)
-    assert onepass_scores("asr", third_party=False)
-    assert not onepass_scores("asr", third_party=True)
+    assert onepass_scores(find_task("ks"), third_party=True)
+    assert onepass_scores(find_task("asr"), third_party=False)
+    assert not onepass_scores(find_task("asr"), third_party=True)
 
 
 def test_records_of_a_wrong_kind_are_passed_over(arguments: dict[str, Any]) -> None:
@@ -234,7 +235,7 @@ def test_records_of_a_wrong_kind_are_passed_over(arguments: dict[str, Any]) -> N
     record = score(**arguments)
     same = {
         "checkpoint": record.upstream.checkpoint_sha256,
-        "task": "ks",
+        "task": find_task("ks"),
         "corpus": record.corpus.fingerprint,
         "settings": settings,
         "seed": 0,

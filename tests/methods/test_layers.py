@@ -14,7 +14,7 @@ from s3prl_compress.cli.inspection import inspect_model, inspection_rows
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import cost, fingerprint, load, macs, save
 from s3prl_compress.encoder.cost import nonzero_parameters
-from s3prl_compress.encoder.exporting import export_transformers
+from s3prl_compress.encoder.exporters.transformers import export_transformers
 from s3prl_compress.encoder.memory import forward_bytes
 from s3prl_compress.encoder.provenance import MethodStep
 from s3prl_compress.latency import time_upstreams

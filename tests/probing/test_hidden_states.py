@@ -26,8 +26,8 @@ from s3prl_compress.report.leaderboard import leaderboard
 from s3prl_compress.results.records import Engine, ScoreRecord, Upstream, read_record
 from s3prl_compress.tasks.asr import onepass as recognition
 from s3prl_compress.tasks.base.engine import EngineResult, Job
-from s3prl_compress.tasks.base.task import TASKS, Settings
-from s3prl_compress.tasks.registry import open_corpus
+from s3prl_compress.tasks.base.task import Settings
+from s3prl_compress.tasks.registry import find_task, open_corpus
 
 from ..evaluation.test_seeds import RECIPES, corpora
 
@@ -53,6 +53,7 @@ def job_of(encoder: SpeechEncoder, corpora: dict[str, Path], task: str, work: Pa
     return Job(
         encoder=encoder,
         checkpoint=None,
+        task=find_task(task),
         corpus=open_corpus(corpora[task], task),
         settings=settings,
         seed=0,
@@ -177,7 +178,7 @@ def stem_of(task: str, settings: Settings, engine: Engine) -> str:
         name="tiny", checkpoint_sha256="0" * 64, source="x", base="b", random_weights=False
     )
     corpus: Any = SimpleNamespace(fingerprint=lambda: "1" * 64)
-    return cell_stem(upstream, corpus, TASKS[task], settings, engine, 0)
+    return cell_stem(upstream, corpus, find_task(task), settings, engine, 0)
 
 
 @pytest.mark.parametrize(("task", "engine"), STEMS)

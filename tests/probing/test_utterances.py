@@ -18,7 +18,7 @@ from s3prl_compress.probing.pooling import Clip
 from s3prl_compress.probing.utterances import Plan, draw_batches, plan_clips, random_crops
 from s3prl_compress.tasks.base.engine import EngineResult, Job
 from s3prl_compress.tasks.base.task import Settings
-from s3prl_compress.tasks.registry import open_corpus
+from s3prl_compress.tasks.registry import find_task, open_corpus
 
 SETTINGS = {
     "sid": Settings(
@@ -48,6 +48,7 @@ def jobs(
         task: Job(
             encoder=encoder,
             checkpoint=None,
+            task=find_task(task),
             corpus=open_corpus(folder, task),
             settings=SETTINGS[task],
             seed=0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import s3prl_compress.recipes.demo_corpus
 import soundfile
 import torch
 from s3prl_compress.recipes.demo_corpus.generate import PARTS
+from s3prl_compress.recipes.demo_corpus.phonemes import phoneme_rows
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -20,8 +22,8 @@ FOLDER = Path(s3prl_compress.recipes.demo_corpus.__file__).parent
 Row = dict[str, str]
 
 
-def _table(task: str) -> list[Row]:
-    with open(FOLDER / task / "metadata.csv", newline="", encoding="utf-8") as file:
+def _table(task: str, name: str = "metadata.csv") -> list[Row]:
+    with open(FOLDER / task / name, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -76,6 +78,25 @@ def test_transcripts_share_neither_sentences_nor_voices() -> None:
     letters = set("".join(row["text"] for row in rows))
     assert letters == set("ABCDEFGHIJKLMNOPQRSTUVWXYZ ")
     assert Counter(row["split"] for row in rows)["test"] >= 100
+
+
+def test_phonemes_are_of_the_same_clips_as_the_transcripts() -> None:
+    rows, sentences = _table("asr", "phonemes.csv"), _table("asr")
+    for column in ("file", "speaker", "split"):
+        assert [row[column] for row in rows] == [row[column] for row in sentences]
+    by_text = {row["text"]: label["phonemes"] for row, label in zip(sentences, rows, strict=True)}
+    assert len(set(by_text.values())) == len(by_text)
+    inventories = [
+        {phoneme for row in rows if row["split"] == split for phoneme in row["phonemes"].split()}
+        for split in ("train", "valid", "test")
+    ]
+    assert inventories[0] == inventories[1] == inventories[2]
+    assert not any(mark in phoneme for phoneme in inventories[0] for mark in "ˈˌ_")
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="needs espeak-ng")
+def test_the_table_of_phonemes_is_the_generators() -> None:
+    assert _table("asr", "phonemes.csv") == list(phoneme_rows(FOLDER / "asr" / "metadata.csv"))
 
 
 @pytest.mark.parametrize(("task", "chance"), [("sid", 1 / 20), ("er", 1 / 4)])

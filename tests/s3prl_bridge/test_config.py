@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from s3prl_compress.tasks.asr.downstream import recognition_config
-from s3prl_compress.tasks.base.task import TASKS, load_settings
-from s3prl_compress.tasks.cli_support import OFFICIAL
+from s3prl_compress.tasks.cli_support import adapters, official_config
 from s3prl_compress.tasks.ks.downstream import keyword_config
+from s3prl_compress.tasks.registry import available_tasks, load_settings
 
 HEAD = {
     "projector_dim": 256,
@@ -40,7 +40,8 @@ HEAD = {
 def test_the_official_recipes_are_superbs(
     downstream: str, steps: int, evaluate: int, accumulate: int, data: dict[str, Any]
 ) -> None:
-    config = OFFICIAL[downstream].render()
+    config = official_config(downstream)
+    assert config is not None
     runner = config["runner"]
     assert (runner["total_steps"], runner["eval_step"]) == (steps, evaluate)
     assert (runner["save_step"], runner["log_step"]) == (1000, 100)
@@ -53,10 +54,15 @@ def test_the_official_recipes_are_superbs(
         assert "specaug" not in config
 
 
-def test_every_downstream_can_be_run_by_hand() -> None:
-    assert {official.task: name for name, official in OFFICIAL.items()} == {
-        name: task.s3prl for name, task in TASKS.items()
-    }
+def test_every_downstream_has_a_config_for_the_command_line() -> None:
+    for name, adapter in adapters().items():
+        config = official_config(name)
+        assert config is not None
+        data = config["downstream_expert"][adapter.section]
+        assert adapter.places
+        assert [data[place] for place in adapter.places] == [""] * len(adapter.places)
+    assert set(adapters()) == {task.s3prl for task in available_tasks().values()}
+    assert official_config("sv_voxceleb1") is None
 
 
 def test_recognitions_head_is_superbs() -> None:

@@ -22,7 +22,7 @@ from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
 from s3prl_compress.s3prl_bridge import child, engine
 from s3prl_compress.tasks.base.engine import EngineResult, Job
 from s3prl_compress.tasks.base.task import Settings
-from s3prl_compress.tasks.registry import open_corpus
+from s3prl_compress.tasks.registry import find_task, open_corpus
 
 pytestmark = pytest.mark.s3prl
 
@@ -53,6 +53,7 @@ def job(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
     return Job(
         encoder=encoder,
         checkpoint=save(encoder, folder / "tiny"),
+        task=find_task("ks"),
         corpus=open_corpus(tiny_corpus),
         settings=SETTINGS,
         seed=0,

@@ -16,9 +16,9 @@ import pytest
 import soundfile
 
 from s3prl_compress.encoder import fingerprint, load, save
-from s3prl_compress.suite.plan import Plan
-from s3prl_compress.suite.recipe import Suite
-from s3prl_compress.suite.status import Finished
+from s3prl_compress.suite.plan import SuitePlan
+from s3prl_compress.suite.status import SuiteStatus
+from s3prl_compress.suite.suite_file import Suite
 from s3prl_compress.suite.upstreams import make_upstream
 
 from ..support.small import small_encoder
@@ -48,7 +48,7 @@ SETTINGS = {
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> Plan:
+def plan(tmp_path: Path) -> SuitePlan:
     """The suite that made it, with the present names; its upstreams lie in its folder."""
     speech = tmp_path / "speech"
     speech.mkdir()
@@ -64,7 +64,7 @@ def plan(tmp_path: Path) -> Plan:
     return plan_of(tmp_path, PRESENT)
 
 
-def plan_of(folder: Path, named: dict[str, Any]) -> Plan:
+def plan_of(folder: Path, named: dict[str, Any]) -> SuitePlan:
     settings = {"audio": str(folder / "speech")} | SETTINGS | named
     suite = Suite.model_validate(
         {
@@ -75,25 +75,25 @@ def plan_of(folder: Path, named: dict[str, Any]) -> Plan:
             ],
         }
     )
-    return Plan(suite=suite, output=folder / "out", device=None, threads=None, command=())
+    return SuitePlan(suite=suite, output=folder / "out", device=None, threads=None, command=())
 
 
 @pytest.mark.parametrize("named", [PRESENT, FORMER], ids=["present", "former"])
 def test_it_is_complete_and_not_made_again(
-    plan: Plan, tmp_path: Path, named: dict[str, Any]
+    plan: SuitePlan, tmp_path: Path, named: dict[str, Any]
 ) -> None:
     plan = plan_of(tmp_path, named)
     entry = plan.suite.upstreams[1]
     expected = fingerprint(load(MADE / "small"))
-    assert Finished(plan, lambda task: None).checkpoint("small") == expected
+    assert SuiteStatus(plan, lambda task: None).checkpoint("small") == expected
     made, kept = make_upstream(entry, load(tmp_path / "base"), plan.upstreams, "cpu")
     assert kept
     assert fingerprint(made) == expected
 
 
-def test_another_value_is_still_another_upstream(plan: Plan, tmp_path: Path) -> None:
+def test_another_value_is_still_another_upstream(plan: SuitePlan, tmp_path: Path) -> None:
     plan = plan_of(tmp_path, PRESENT | {"gate_init_spread": 1.5})
-    assert Finished(plan, lambda task: None).checkpoint("small") is None
+    assert SuiteStatus(plan, lambda task: None).checkpoint("small") is None
     entry = plan.suite.upstreams[1]
     assert not make_upstream(entry, load(tmp_path / "base"), plan.upstreams, "cpu")[1]
 

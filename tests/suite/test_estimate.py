@@ -14,7 +14,7 @@ from s3prl_compress.evaluation import Settings, score
 from s3prl_compress.results.records import ScoreRecord, read_record, read_records
 from s3prl_compress.s3prl_bridge import engine as s3prl_engine
 from s3prl_compress.suite import estimate, estimate_table, head_times, run_suite
-from s3prl_compress.suite.corpora import CorpusInfo, corpus_info
+from s3prl_compress.suite.corpora import CorpusFacts, corpus_facts
 from s3prl_compress.suite.sizes import UpstreamSize
 from s3prl_compress.suite.suite_file import read_suite
 from s3prl_compress.tasks.base.task import RecognitionHead
@@ -241,7 +241,7 @@ def test_a_small_run_takes_about_what_was_estimated(
     updates = record.settings["total_steps"]
     update = head_times.UpdateTime(record.seconds["heads"] / updates, 0.0)
     monkeypatch.setattr(head_times, "_parallel_heads", lambda *_: update)
-    corpus = corpus_info(read_suite(suite).tasks[0], suite.parent)
+    corpus = corpus_facts(read_suite(suite).tasks[0], suite.parent)
     assert corpus.all_seconds is not None
     operations = 2 * record.upstream.cost.macs_32 / (sum(LEADERBOARD_SAMPLES) / 16_000)
     speed = operations * corpus.all_seconds / record.seconds["features"]
@@ -261,14 +261,21 @@ def test_a_small_run_takes_about_what_was_estimated(
 
 def test_heads_are_measured_at_their_size() -> None:
     size = UpstreamSize(states=3, hidden=16, macs_32=1, bytes=1)
-    corpus = CorpusInfo(
+    corpus = CorpusFacts(
         train=20, dev=5, test=5, train_seconds=1.0, dev_seconds=1.0, test_seconds=1.0, classes=4
     )
     same = {"batch_size": 4, "eval_step": 10, "projector_dim": 8}
     short = Settings(total_steps=10, learning_rates=(0.1,), **same)
     long = Settings(total_steps=10_000, learning_rates=(0.1,), **same)
     small = RecognitionHead(project_dim=8, rnn_dim=8, rnn_layers=1, specaug=False)
-    for onepass, recognition in ((True, None), (False, None), (True, small), (False, small)):
+    for onepass, recognition, ctc in (
+        (True, None, False),
+        (False, None, False),
+        (True, None, True),
+        (False, None, True),
+        (True, small, True),
+        (False, small, True),
+    ):
         seconds = [
             head_times.head_seconds(
                 settings.model_copy(update={"recognition": recognition}),
@@ -276,13 +283,14 @@ def test_heads_are_measured_at_their_size() -> None:
                 corpus,
                 onepass=onepass,
                 device="cpu",
+                ctc=ctc,
             )
             for settings in (short, long)
         ]
         assert 0 < seconds[0] < seconds[1]
         assert seconds[1] / seconds[0] == pytest.approx(1000, rel=0.2)
     rates = long.model_copy(update={"learning_rates": (0.1, 0.2), "recognition": small})
-    twice = head_times.head_seconds(rates, size, corpus, onepass=True, device="cpu")
+    twice = head_times.head_seconds(rates, size, corpus, onepass=True, device="cpu", ctc=True)
     assert twice == pytest.approx(2 * seconds[1], rel=0.01)
 
 

@@ -53,16 +53,37 @@ def write_emotions(root: Path, clips: int = 2) -> Path:
 def write_transcripts(root: Path, texts: Sequence[str], train: int, others: int = 3) -> Path:
     """Write LibriSpeech's layout; the texts take turns, each with a tone of its own."""
     for split, count in (("train-clean-100", train), ("dev-clean", others), ("test-clean", others)):
-        folder = root / split / "7" / "1"
-        lines = []
-        for number in range(count):
-            index = number % len(texts)
-            name = f"7-1-{number:04d}"
-            _tone(folder / f"{name}.flac", index, 0.5 + 0.05 * (number // 2))
-            lines.append(f"{name} {texts[index]}\n")
-        (folder / "7-1.trans.txt").write_text("".join(lines))
+        labels = _write_clips(root / split / "7" / "1", texts, count)
+        lines = [f"{name} {text}\n" for name, text in labels]
+        (root / split / "7" / "1" / "7-1.trans.txt").write_text("".join(lines))
     _card(root, "asr", "transcripts", ())
     return root
+
+
+def write_phonemes(root: Path, labels: Sequence[str], train: int, others: int = 3) -> Path:
+    """Write the same recordings with lists of phonemes; the inventory is that of the labels."""
+    (root / "phonemes").mkdir(parents=True)
+    for split, count in (("train-clean-100", train), ("dev-clean", others), ("test-clean", others)):
+        lines = [
+            f"{name} {label}\n"
+            for name, label in _write_clips(root / split / "7" / "1", labels, count)
+        ]
+        (root / "phonemes" / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
+    _card(
+        root, "pr", "phonemes", sorted({phoneme for label in labels for phoneme in label.split()})
+    )
+    return root
+
+
+def _write_clips(folder: Path, labels: Sequence[str], count: int) -> list[tuple[str, str]]:
+    """Write tones of growing lengths; return the names of utterances and their labels."""
+    named = []
+    for number in range(count):
+        index = number % len(labels)
+        name = f"7-1-{number:04d}"
+        _tone(folder / f"{name}.flac", index, 0.5 + 0.05 * (number // 2))
+        named.append((name, labels[index]))
+    return named
 
 
 def _card(root: Path, task: str, variant: str, classes: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,14 +19,13 @@ from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
 from s3prl_compress.s3prl_bridge import child, engine
 from s3prl_compress.s3prl_bridge.compat import apply_patches
-from s3prl_compress.s3prl_bridge.downstream import read_as_corpora_do
+from s3prl_compress.s3prl_bridge.downstream import Downstream, read_as_corpora_do
 from s3prl_compress.tasks.base.corpus import Corpus
 from s3prl_compress.tasks.base.engine import EngineResult, Job
-from s3prl_compress.tasks.base.task import TASKS, RecognitionHead, Settings
-from s3prl_compress.tasks.downstreams import DOWNSTREAMS
+from s3prl_compress.tasks.base.task import RecognitionHead, Settings
 from s3prl_compress.tasks.er import corpus as emotions
-from s3prl_compress.tasks.registry import open_corpus
-from s3prl_compress.tasks.sid.downstream import list_files_anew
+from s3prl_compress.tasks.registry import available_tasks, find_task, open_corpus
+from s3prl_compress.tasks.sid.downstream import list_files_afresh
 
 from ..support.small_corpora import write_emotions, write_speakers, write_transcripts
 
@@ -62,9 +62,9 @@ def two_folds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emotions, "FOLDS", (1, 2))
 
 
-def _job(corpus: Corpus, checkpoint: Path, work: Path, **changes: Any) -> Job:
+def _job(task: str, corpus: Corpus, checkpoint: Path, work: Path, **changes: Any) -> Job:
     encoder = random_encoder(NAMED_SHAPES["hubert_tiny"])
-    job = Job(encoder, checkpoint, corpus, SETTINGS, 0, "independent", work, "cpu")
+    job = Job(encoder, checkpoint, find_task(task), corpus, SETTINGS, 0, "independent", work, "cpu")
     return dataclasses.replace(job, **changes)
 
 
@@ -72,16 +72,20 @@ def _names(corpus: Corpus) -> list[tuple[str, str]]:
     return [(corpus.utterance_name(item), item.label) for item in corpus.test_items()]
 
 
+def _adapter(task: str) -> Downstream:
+    adapter: Downstream = resolve_name(find_task(task).downstream)()
+    return adapter
+
+
 def test_every_task_has_a_downstream() -> None:
-    assert {task: downstream.name for task, downstream in DOWNSTREAMS.items()} == {
-        name: task.s3prl for name, task in TASKS.items()
-    }
+    for task in available_tasks().values():
+        assert _adapter(task.name).name == task.s3prl
 
 
 def test_speakers_end_to_end(checkpoint: Path, tmp_path: Path) -> None:
     corpus = open_corpus(write_speakers(tmp_path / "corpus", 3), "sid")
     corpus.check()
-    result = engine.run(_job(corpus, checkpoint, tmp_path / "work"))
+    result = engine.run(_job("sid", corpus, checkpoint, tmp_path / "work"))
     assert [row[:2] for row in result.predictions] == _names(corpus)
     assert {row[2] for row in result.predictions} <= set(corpus.classes)
     assert result.rates[0].best_step in (2, 4)
@@ -101,7 +105,7 @@ def test_a_second_speaker_corpus_is_not_taken_for_the_first(
     for speakers in (2, 4):
         corpus: Any = open_corpus(write_speakers(tmp_path / str(speakers), speakers), "sid")
         paths = corpus.audio_root, str(corpus.split_file)
-        list_files_anew(len(corpus.classes))
+        list_files_afresh(len(corpus.classes))
         found = expert.SpeakerClassifiDataset("train", *paths, 1000)
         assert found.speaker_num == speakers
         assert found.dataset == [str(item.path) for item in corpus.items("train")]
@@ -121,7 +125,7 @@ def test_emotions_end_to_end_fold_by_fold(
     corpus = open_corpus(write_emotions(tmp_path / "corpus"), "er")
     # A learning rate that leaves the head as it was built: see below.
     settings = SETTINGS.model_copy(update={"learning_rates": (1e-12,)})
-    job = _job(corpus, checkpoint, tmp_path / "work", settings=settings)
+    job = _job("er", corpus, checkpoint, tmp_path / "work", settings=settings)
     result = engine.run(job)
     assert [row[:2] for row in result.predictions] == _names(corpus)
     assert [(fold.fold, fold.test_size) for fold in result.folds] == [(1, 8), (2, 8)]
@@ -139,7 +143,7 @@ def test_emotions_end_to_end_fold_by_fold(
 def test_the_emotions_that_s3prl_trains_on_are_the_corpus(tmp_path: Path) -> None:
     apply_patches()
     corpus = open_corpus(write_emotions(tmp_path), "er")
-    config = DOWNSTREAMS["er"].config(corpus, SETTINGS, 1e-3, fold=3, files=tmp_path)
+    config = _adapter("er").config(corpus, SETTINGS, 1e-3, fold=3, files=tmp_path)
     expert = importlib.import_module("s3prl.downstream.emotion.expert").DownstreamExpert(
         8, config["downstream_expert"], expdir=str(tmp_path)
     )
@@ -155,7 +159,7 @@ def test_transcripts_end_to_end_at_a_word_error_rate_of_100(
     texts = ("SIXTEEN TONES", "IT'S ONE")
     corpus = open_corpus(write_transcripts(tmp_path / "corpus", texts, train=5), "asr")
     corpus.check()
-    job = _job(corpus, checkpoint, tmp_path / "work")
+    job = _job("asr", corpus, checkpoint, tmp_path / "work")
     result = engine.run(job)
     assert [row[:2] for row in result.predictions] == _names(corpus)
     assert result.predictions[1][1] == "IT'S ONE"
@@ -178,7 +182,7 @@ def test_on_a_gpu(task: str, checkpoint: Path, tmp_path: Path, two_folds: None) 
         "asr": lambda root: write_transcripts(root, ("ONE", "TWO TWO"), train=5),
     }
     corpus = open_corpus(write[task](tmp_path / "corpus"), task)
-    result = engine.run(_job(corpus, checkpoint, tmp_path / "work", device="cuda"))
+    result = engine.run(_job(task, corpus, checkpoint, tmp_path / "work", device="cuda"))
     assert [row[:2] for row in result.predictions] == _names(corpus)
     assert [note for note in result.notes if "On a GPU" in note] or task != "asr"
 
@@ -186,7 +190,7 @@ def test_on_a_gpu(task: str, checkpoint: Path, tmp_path: Path, two_folds: None) 
 def test_too_few_transcripts_would_train_for_ever(tmp_path: Path) -> None:
     corpus = open_corpus(write_transcripts(tmp_path, ("ONE",), train=1), "asr")
     with pytest.raises(InputError, match="train has 1 utterances") as caught:
-        DOWNSTREAMS["asr"].config(corpus, SETTINGS, 1e-3, fold=0, files=tmp_path)
+        _adapter("asr").config(corpus, SETTINGS, 1e-3, fold=0, files=tmp_path)
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -196,7 +200,7 @@ def test_a_best_checkpoint_gives_its_score_and_frees_the_others(tmp_path: Path) 
         downstream=SimpleNamespace(model=SimpleNamespace(best_score=torch.tensor([12.5]))),
     )
     (tmp_path / "states-9.ckpt").touch()
-    asr, ks = DOWNSTREAMS["asr"], DOWNSTREAMS["ks"]
+    asr, ks = _adapter("asr"), _adapter("ks")
     assert child._load_best(runner, asr, tmp_path) == (9, 100.0)
     assert child._load_best(runner, ks, tmp_path) == (9, 0.0)
     child._remove_states(tmp_path, asr)
@@ -211,7 +215,7 @@ def test_a_run_killed_between_training_and_test_is_not_trained_again(
     checkpoint: Path, tmp_path: Path
 ) -> None:
     corpus = open_corpus(write_speakers(tmp_path / "corpus", 2), "sid")
-    job = _job(corpus, checkpoint, tmp_path / "work")
+    job = _job("sid", corpus, checkpoint, tmp_path / "work")
     ((part,),) = engine._plan(job)
     trained = engine._child(part, test=False)
     assert trained.predictions is None
@@ -270,7 +274,7 @@ def test_one_rate_for_all_folds_by_the_mean_of_dev(
     monkeypatch.setattr(engine, "run_child", run_child)
     settings = SETTINGS.model_copy(update={"learning_rates": tuple(scores)})
     result: EngineResult = engine.run(
-        _job(corpus, checkpoint, tmp_path / "work", settings=settings)
+        _job(task, corpus, checkpoint, tmp_path / "work", settings=settings)
     )
     assert result.learning_rate == best
     assert len(result.rates) == 3

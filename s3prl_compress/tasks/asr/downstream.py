@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from ...s3prl_bridge.downstream import Downstream, Prediction, module, read_as_c
 from ..base.characters import dictionary_file
 from ..base.corpus import SPLITS, Corpus
 from ..base.task import RecognitionHead, Settings
-from ..base.transcripts import FOLDERS, TranscribedCorpus, bucket_table
+from ..base.transcripts import FOLDERS, TranscribedCorpus, bucket_table, open_transcripts
 
 DICTIONARY = "char.dict"
 """In s3prl's repository beside its `asr` downstream; the wheel has none."""
@@ -35,6 +36,7 @@ class SpeechRecognition(Downstream):
     """s3prl's `asr`, decoded greedily: no language model, and no import of one."""
 
     name = "asr"
+    places = ("libri_root",)
     dev_split, test_split = "dev-clean", "test-clean"
     percent, worst = 1.0, 100.0
 
@@ -82,6 +84,47 @@ class SpeechRecognition(Downstream):
                 "differs a little."
             )
         return notes
+
+    def official_config(self, settings: Settings, learning_rate: float) -> dict[str, Any]:
+        """See `Downstream.official_config`."""
+        return recognition_config(
+            settings, learning_rate, root="", tables="", dictionary=DICTIONARY
+        )
+
+    def complete_config(
+        self, config: dict[str, Any], given: Mapping[str, str], folder: Path
+    ) -> None:
+        """Write the tables of lengths, unless the user has some: s3prl's wheel lacks the script."""
+        if "bucket_file" in given:
+            return
+        tables = (folder / "len_for_bucket").absolute()
+        write_bucket_tables(Path(given["libri_root"]), tables)
+        config["downstream_expert"]["datarc"]["bucket_file"] = str(tables)
+
+    def patch_command_line(self) -> None:
+        """Supply the content of `char.dict` where that file is missing."""
+        dictionary = module("asr.expert").Dictionary
+        load = dictionary.load
+
+        def load_or_supply(file: Any) -> Any:
+            missing = Path(file).name == DICTIONARY and not Path(file).is_file()
+            return load(io.StringIO(dictionary_file()) if missing else file)
+
+        dictionary.load = staticmethod(load_or_supply)
+
+
+def write_bucket_tables(librispeech: Path, folder: Path) -> None:
+    """Write the tables of lengths that s3prl's `asr` reads.
+
+    Raises:
+        InputError: there is no LibriSpeech, or something in it cannot be used.
+    """
+    if not librispeech.is_dir():
+        raise InputError(f"{librispeech}: no such folder; give the folder LibriSpeech")
+    corpus = open_transcripts(librispeech)
+    corpus.check()
+    for split in SPLITS:
+        write_atomically(folder / f"{FOLDERS[split]}.csv", bucket_table(corpus, split))
 
 
 def recognition_config(

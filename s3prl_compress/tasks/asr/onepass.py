@@ -17,82 +17,55 @@ Different, and said in every record where it matters:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
-from ...encoder.adapter import UpstreamAdapter
-from ...probing.frames import Frames, load_frames
-from ...probing.hidden_states import layer_weights
-from ...probing.recogniser_training import Training, recognise
-from ...probing.training import padding_notes
+from ...probing.buckets import make_buckets
+from ...probing.frames import Frames
+from ...probing.recogniser import Recogniser
+from ...probing.recogniser_training import Recognition
+from ...probing.recognition import recognition_results
+from ...statistics import metrics
+from ..base.characters import CHARACTER_SYMBOLS
+from ..base.corpus import Corpus
 from ..base.engine import EngineResult, Job
-from ..base.transcripts import TranscribedCorpus
+from ..base.symbols import Symbols
+from ..base.task import RecognitionHead
 
 
 def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
     """Score the jobs' encoder; the module says what is equal to s3prl and what is not."""
-    started = time.perf_counter()
-    corpus = jobs[0].corpus
-    encoder = jobs[0].encoder
-    assert isinstance(corpus, TranscribedCorpus)
-    assert not isinstance(encoder, UpstreamAdapter)  # `score` turns them away
-    frames = load_frames(
-        encoder,
-        corpus,
-        padding=jobs[0].padding,
-        cache=jobs[0].features_folder,
-        device=jobs[0].device,
-        seconds_per_batch=jobs[0].settings.seconds_per_batch,
-    )
-    frames = replace(frames, first_state=jobs[0].settings.first_state)
-    extracted = 0.0 if frames.reused else time.perf_counter() - started
-    for job in jobs:
-        yield _train_and_test(job, frames, extracted / len(jobs))
+    return recognition_results(jobs, RECOGNITION, _notes)
 
 
-def _train_and_test(job: Job, frames: Frames, extraction_seconds: float) -> EngineResult:
-    started = time.perf_counter()
-    training = Training(job, frames)
-    rates = training.sweep()
-    trained = time.perf_counter()
-    chosen = min(rates, key=lambda rate: rate.dev_score)  # the first one where two tie
-    head = training.best_head(rates.index(chosen), chosen)
-    texts = recognise(head, frames, frames.plan.rows["test"])
-    training.forget()
-    return EngineResult(
-        predictions=[
-            (job.corpus.utterance_name(item), item.label, text)
-            for item, text in zip(job.corpus.items("test"), texts, strict=True)
-        ],
-        rates=rates,
-        learning_rate=chosen.learning_rate,
-        dev_score=chosen.dev_score,
-        layer_weights=layer_weights([head.layer_weights], job.settings.first_state),
-        approximate=job.padding != "independent",
-        notes=_notes(job, training.left_out),
-        seconds={
-            "features": extraction_seconds,
-            "heads": trained - started,
-            "test": time.perf_counter() - trained,
-        },
-    )
+def _symbols(corpus: Corpus) -> Symbols:
+    return CHARACTER_SYMBOLS
 
 
-def _notes(job: Job, left_out: int) -> tuple[str, ...]:
+def _head(job: Job, frames: Frames) -> Recogniser:
+    return Recogniser(frames.layers, frames.width, job.settings.recognition or RecognitionHead())
+
+
+def _batches(samples: Sequence[int], symbols: Sequence[int], size: int) -> list[list[int]]:
+    return make_buckets(samples, size)
+
+
+def _notes(left_out: int) -> list[str]:
     notes = [
-        "Frames of all layers are stored in float16.",
         "Where dev's word error rate is never below 100 %, the newest head is tested and 100 is "
-        "its dev score; s3prl itself would keep none.",
+        "its dev score; s3prl itself would keep none."
     ]
     if left_out:
         notes.append(
             f"{left_out} training utterance is never used: it makes a last batch of one, which "
             "s3prl drops."
         )
-    if not job.device.startswith("cpu"):
-        notes.append(
-            "On a GPU the gradients of CTC are summed in no fixed order: a repeated run differs "
-            "a little."
-        )
-    return (*notes, *padding_notes(job))
+    return notes
+
+
+RECOGNITION = Recognition(
+    symbols=_symbols,
+    head=_head,
+    batches=_batches,
+    error_rate=metrics.word_error_rate,
+    none_kept=100.0,
+)

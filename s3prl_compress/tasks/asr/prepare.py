@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
 
 from ...common.faults import Faults
 from ..base.characters import plain_transcript
 from ..base.corpus import SPLITS
+from ..base.librispeech import librispeech_targets
 from ..base.prepare import Layout, check_output, packaged_table, prepare_layout
 from ..base.table import Form, Row, read_table
-from ..base.transcripts import FOLDERS, check_text
+from ..base.transcripts import check_text
 
 DEMO_NAME = "generated demo sentences"
-
-_FOLDER: dict[str, str] = {split: FOLDERS[split] for split in SPLITS}
-_CHAPTER = "0"
-"""Of recordings whose names say none."""
 
 
 def prepare_transcripts(metadata: Path, output: Path, *, name: str | None = None) -> Path:
@@ -44,7 +40,7 @@ def demo_transcripts(output: Path) -> Path:
 def _prepare(metadata: Path, output: Path, name: str, *, generated: bool) -> Path:
     check_output(output)
     rows = read_table(metadata, Form(label_column="text"), _check_texts)
-    targets = _targets(rows)
+    targets = librispeech_targets(rows)
     layout = Layout(
         "asr",
         "transcripts",
@@ -64,46 +60,6 @@ def _check_texts(rows: list[Row], faults: Faults) -> None:
     for split in SPLITS:
         if all(row.split != split for row in rows):
             faults.add("split without a recording", split)
-
-
-def _targets(rows: list[Row]) -> list[tuple[Row, str]]:
-    """Say where each row goes below the corpus folder, without suffix; each name comes once."""
-    speakers = _speaker_names(rows)
-    names = [_own_name(row, speakers[row.speaker]) for row in rows]
-    counts = Counter((row.split, name) for row, name in zip(rows, names, strict=True))
-    taken = {key for key, count in counts.items() if count == 1}
-    takes: Counter[tuple[str, str]] = Counter()
-    targets = []
-    for row, name in zip(rows, names, strict=True):
-        speaker = speakers[row.speaker]
-        if name is None or counts[row.split, name] > 1:
-            name = None
-            while name is None or (row.split, name) in taken:
-                name = f"{speaker}-{_CHAPTER}-{takes[speaker, row.split]:04}"
-                takes[speaker, row.split] += 1
-            taken.add((row.split, name))
-        chapter = name.split("-")[1]
-        targets.append((row, f"{_FOLDER[row.split]}/{speaker}/{chapter}/{name}"))
-    return targets
-
-
-def _own_name(row: Row, speaker: str) -> str | None:
-    """Return the name of a file that is named as LibriSpeech's are."""
-    parts = Path(row.file).stem.split("-")
-    fits = len(parts) == 3 and parts[0] == speaker and parts[1].isalnum() and parts[2].isalnum()
-    return "-".join(parts) if fits else None
-
-
-def _speaker_names(rows: list[Row]) -> dict[str, str]:
-    """Return for every speaker a folder name of its own, of letters, digits and underscores."""
-    names: dict[str, str] = {}
-    for speaker in sorted({row.speaker for row in rows}):
-        plain = name = re.sub(r"[^A-Za-z0-9]+", "_", speaker)
-        number = 2
-        while name in names.values():
-            name, number = f"{plain}_{number}", number + 1
-        names[speaker] = name
-    return names
 
 
 def _lists(targets: list[tuple[Row, str]]) -> dict[str, str]:

@@ -19,9 +19,10 @@ class CorpusCard(BaseModel):
 
     format: Literal["s3prl_compress.corpus"] = "s3prl_compress.corpus"
     version: Literal[1] = 1
-    task: Literal["ks", "sid", "er", "asr"] = "ks"
+    task: str = "ks"
+    """Name of the task that it was prepared for."""
     variant: str
-    """One of the task's variants, see `s3prl_compress.evaluation.TASKS`."""
+    """One of `Task.variants`."""
     name: str
     generated: bool
     """True: synthetic speech."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .symbols import Symbols
+
 BLANK, PADDING, END, UNKNOWN = 0, 1, 2, 3
 """Numbers of fairseq's own symbols; s3prl takes the first one, `<s>`, as CTC's blank."""
 WORD_END = "|"
@@ -58,3 +60,7 @@ def decode(frames: Sequence[int]) -> str:
         if number not in (BLANK, END) and (index == 0 or frames[index - 1] != number)
     ]
     return " ".join("".join(SYMBOLS[number] for number in kept).replace(WORD_END, " ").split())
+
+
+CHARACTER_SYMBOLS = Symbols(SYMBOLS, BLANK, encode, decode)
+"""What a recogniser of characters writes."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 from torch import Tensor
 from tqdm import tqdm
@@ -37,7 +37,7 @@ class Item:
 
     path: Path
     label: str
-    """A class of the corpus; for recognition, the transcript."""
+    """A class of the corpus; for recognition, the transcript, or phonemes separated by spaces."""
     relative: str
     """Path below the corpus folder, with forward slashes: the utterance's name in every file."""
     speaker: str = ""
@@ -48,8 +48,6 @@ class Item:
 class Corpus(ABC):
     """A corpus in the layout that s3prl reads. See `open_corpus`."""
 
-    task: ClassVar[str]
-    """The task that it is for, as `--task` names it."""
     root: Path
     name: str
     generated: bool
@@ -57,7 +55,8 @@ class Corpus(ABC):
     variant: str
     """Which declaration of the task it is: rows of different variants are never compared."""
     classes: tuple[str, ...]
-    """The index of a class is the index of its logit; empty for recognition."""
+    """The index of a class is the index of its logit; empty for speech recognition. Of phoneme
+    recognition they are the phonemes, whose logits follow those of s3prl's own symbols."""
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -79,6 +78,13 @@ class Corpus(ABC):
 
         Looks at folders and at each used file's header: no sample is decoded.
         """
+
+    def background(self) -> list[Path]:
+        """List the recordings from which training and dev clips are cut at random, sorted.
+
+        None but for keyword spotting, whose silence is cut from background noise.
+        """
+        return []
 
     def read(self, path: Path) -> Tensor:
         """Read a recording as the task's downstream in s3prl hears it: [samples], float32."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ...encoder import SpeechEncoder
     from ...encoder.adapter import UpstreamAdapter
     from .corpus import Corpus
-    from .task import Settings
+    from .task import Settings, Task
 
 
 ENGINE_VERSIONS: Mapping[Engine, int] = {"onepass": 2, "s3prl": 2, "greedy": 2}
@@ -36,6 +36,7 @@ class Job:
     checkpoint: Path | None
     """Folder of ours that holds the encoder, for an engine that starts another process; or the
     file of an upstream of s3prl's own, where it has one."""
+    task: Task
     corpus: Corpus
     settings: Settings
     seed: int

@@ -1,4 +1,4 @@
-"""What is asked of an upstream: the tasks' declarations, and the settings that they run with.
+"""`Task`, the object that declares a task, and `Settings`, the values of a recipe.
 
 A declaration is never edited once scores exist: a change is a new version. The settings come from
 `recipes/tasks/<task>.yaml`, which holds two of them (`smoke` and `official`), or from a file of
@@ -7,6 +7,7 @@ the user's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -17,110 +18,105 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ...common.errors import InputError
 from ...common.yaml_files import parse, read_text, validated
 from ...results.records import Engine, Padding
+from .corpus import Corpus
+from .facts import CorpusFacts
 
 ENGINES: tuple[Engine, ...] = ("onepass", "s3prl")
 SHIPPED = ("smoke", "official")
 """The recipes that every task comes with."""
 
 
+UTTERANCE_HEAD = (
+    "softmax-weighted sum of all hidden states, linear to 256, mean over frames, linear to the "
+    "classes; no non-linearity"
+)
+"""The head that SUPERB trains on whole utterances, in words."""
+
+
 @dataclass(frozen=True)
-class Task:
-    """A declaration: data, not code."""
+class Declaration:
+    """The data of a task: what is scored, in which unit, with which head."""
 
     name: str
     version: int
     """Part of a score's identity. A new version is a new declaration, never an edit."""
     title: str
     corpus: str
-    """Which corpus, and how it lies on disk, in words."""
+    """The corpus and its layout on disk, in words."""
     metric: str
     unit: str
     higher_is_better: bool
     s3prl: str
-    """The downstream's name in `s3prl.downstream`; empty where there is none."""
+    """The downstream's name in `s3prl.downstream`; empty if s3prl has none."""
     head: str
     """The trained part, in words."""
     variants: tuple[str, ...]
-    """The corpora's variants that it takes: rows of different variants are never compared."""
+    """Variants of the corpus. Rows of different variants are never compared."""
+
+    def figures(self) -> dict[str, Any]:
+        """Return the declaration as `ls tasks` shows it."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "title": self.title,
+            "corpus": self.corpus,
+            "metric": self.metric,
+            "unit": self.unit,
+            "higher_is_better": self.higher_is_better,
+            "s3prl": self.s3prl,
+            "head": self.head,
+            "variants": self.variants,
+        }
 
 
-_UTTERANCE_HEAD = (
-    "softmax-weighted sum of all hidden states, linear to 256, mean over frames, linear to the "
-    "classes; no non-linearity"
-)
+@dataclass(frozen=True, kw_only=True)
+class Task(Declaration):
+    """A task that trains a head: its declaration, and the functions that no other task has.
 
-TASKS: dict[str, Task] = {
-    task.name: task
-    for task in (
-        Task(
-            name="ks",
-            version=1,
-            title="Keyword spotting",
-            corpus=(
-                "Speech Commands v0.01: <train>/<word>/<speaker>_nohash_<n>.wav, "
-                "<train>/_background_noise_/*.wav, <test>/<class>/*.wav"
-            ),
-            metric="accuracy",
-            unit="percent",
-            higher_is_better=True,
-            s3prl="speech_commands",
-            head=_UTTERANCE_HEAD,
-            variants=("official", "digits"),
-        ),
-        Task(
-            name="sid",
-            version=1,
-            title="Speaker identification",
-            corpus=(
-                "VoxCeleb1: <root>/*/wav/idXXXXX/<video>/<n>.wav, a list of lines "
-                "`1|2|3 idXXXXX/<video>/<n>.wav` (train, dev, test)"
-            ),
-            metric="accuracy",
-            unit="percent",
-            higher_is_better=True,
-            s3prl="voxceleb1",
-            head=_UTTERANCE_HEAD,
-            variants=("voxceleb1", "speakers"),
-        ),
-        Task(
-            name="er",
-            version=1,
-            title="Emotion recognition",
-            corpus=(
-                "IEMOCAP, 4 classes, five-fold cross-validation: "
-                "Session{1..5}/sentences/wav/<dialog>/<utterance>.wav, a json of labels per "
-                "session and split"
-            ),
-            metric="accuracy",
-            unit="percent",
-            higher_is_better=True,
-            s3prl="emotion",
-            head=_UTTERANCE_HEAD,
-            variants=("iemocap", "sessions"),
-        ),
-        Task(
-            name="asr",
-            version=1,
-            title="Speech recognition",
-            corpus=(
-                "LibriSpeech: <split>/<speaker>/<chapter>/<utterance>.flac and "
-                "<speaker>-<chapter>.trans.txt; train-clean-100, dev-clean, test-clean"
-            ),
-            metric="WER",
-            unit="percent",
-            higher_is_better=False,
-            s3prl="asr",
-            head=(
-                "softmax-weighted sum of all hidden states, SpecAugment, linear, bidirectional "
-                "LSTM, CTC on characters; greedy decoding, no language model"
-            ),
-            variants=("librispeech", "transcripts"),
-        ),
-    )
-}
-"""SUPERB's tasks, by the name that `--task` takes."""
+    A task is one folder whose package holds a `Task`; see `tasks.registry`. What needs s3prl or
+    trains is given as "module:attribute" and imported on first use.
+    """
 
-CTC_TASK = Task(
+    open_corpus: Callable[[Path], Corpus]
+    """Find the parts of a corpus folder. Raises `InputError` if it holds none for this task."""
+    prepare: Callable[[Path, Path], Path]
+    """Write a corpus from a table (or the folder of the official corpus), given its place. Raises
+    `InputError` for a table with faults, and if something else lies at that place."""
+    demo: Callable[[Path], Path] | None = None
+    """Unpack the packaged corpus of generated speech; None if there is none."""
+    onepass: str
+    """The one-pass engine's `RunSeeds`, as "module:attribute"."""
+    downstream: str
+    """The class of the adapter for s3prl's downstream (`s3prl_bridge.downstream.Downstream`), as
+    "module:attribute"."""
+    features: Literal["means", "frames"] = "means"
+    """What the one-pass engine stores of an utterance: the mean over frames of every hidden state,
+    or all frames. The number of frames must be known beforehand, so a task that needs them does
+    not take third-party upstreams on this engine."""
+    crops_training: bool = False
+    """Whether s3prl crops training clips that are longer than `Settings.longest_seconds`."""
+    official: CorpusFacts | None = None
+    """Approximate sizes of the official corpus, for estimates before it is prepared."""
+    recipes: Path | None = None
+    """YAML file with the recipes `smoke` and `official`; by default the packaged
+    `recipes/tasks/NAME.yaml`."""
+
+    def load_settings(self, recipe: str | Path, engine: Engine) -> tuple[Settings, str]:
+        """Return the settings of a recipe for an engine, and the recipe's name in records.
+
+        `recipe` is `smoke`, `official` or a YAML file. A file holds the keys of `Settings` directly
+        (not below `smoke:` or `official:`), may have `engines: {onepass: {...}, s3prl: {...}}` with
+        the keys that differ for an engine, and may have `extends: smoke` or `extends: official`:
+        then it needs only the keys that differ. Its name is its key `name`, or its stem: a table
+        over several tasks holds rows of recipes of one name.
+
+        Raises:
+            InputError: the recipe is invalid; the message names the file and the key.
+        """
+        return _load_settings(self, recipe, engine)
+
+
+CTC_TASK = Declaration(
     name="ctc",
     version=1,
     title="Recognition by the model's own CTC head",
@@ -135,7 +131,7 @@ CTC_TASK = Task(
     head="the checkpoint's own, as it was fine-tuned; greedy decoding, no language model",
     variants=("transcripts",),
 )
-"""No task of SUPERB's: nothing is trained, the whole model was. `score` takes it, no engine."""
+"""Not a SUPERB task: the whole model was fine-tuned, so no head is trained and no engine runs."""
 
 
 class RecognitionHead(BaseModel):
@@ -177,7 +173,7 @@ class Settings(BaseModel):
     gradient_clipping: float = Field(default=1.0, gt=0)
     """Largest norm of all trainable parameters' gradients together."""
     projector_dim: int = Field(default=256, ge=1)
-    """KS, SID, ER: width between the head's two linears."""
+    """KS, SID, ER, PR: width between the head's two linears."""
     recognition: RecognitionHead | None = None
     """ASR: the head."""
     first_state: int = Field(default=0, ge=0)
@@ -225,33 +221,16 @@ class Settings(BaseModel):
         return values
 
 
-def find_task(name: str) -> Task:
-    """Return the declaration of a task; an unknown name is an `InputError`."""
-    if name not in TASKS:
-        raise InputError(f"task {name}: not known; give one of {', '.join(sorted(TASKS))}")
-    return TASKS[name]
-
-
-def load_settings(task: str, recipe: str | Path, engine: Engine) -> tuple[Settings, str]:
-    """Return the settings of a recipe for an engine, and the recipe's name in records.
-
-    `recipe` is `smoke`, `official` or a YAML file. A file holds the keys of `Settings` directly
-    (not below `smoke:` or `official:`), may have `engines: {onepass: {...}, s3prl: {...}}` with
-    what differs for an engine, and may have `extends: smoke` or `extends: official`: then it
-    needs only those keys that differ. Its name is its key `name`, or its stem: a table over several
-    tasks holds rows of recipes of one name. Whatever is wrong with a recipe is an
-    `InputError` that names the file and the key.
-    """
-    find_task(task)
+def _load_settings(task: Task, recipe: str | Path, engine: Engine) -> tuple[Settings, str]:
+    """See `Task.load_settings`."""
     if engine not in ENGINES:
         raise InputError(f"engine {engine}: not known; give one of {', '.join(ENGINES)}")
-    shipped = resources.files("s3prl_compress.recipes").joinpath("tasks", f"{task}.yaml")
-    where, name = f"recipes/tasks/{task}.yaml", str(recipe)
+    where = name = str(recipe)
     if name in SHIPPED:
-        values = _section(_mapping(shipped.read_text("utf-8"), where), name, where, engine)
+        where, shipped = _shipped(task)
+        values = _section(shipped, name, where, engine)
     else:
         path = Path(recipe)
-        where = str(path)
         given = _mapping(read_text(path, "smoke, official or a YAML file"), where)
         name = str(given.pop("name", path.stem))
         if name in SHIPPED:
@@ -264,8 +243,8 @@ def load_settings(task: str, recipe: str | Path, engine: Engine) -> tuple[Settin
         if base is not None:
             if base not in SHIPPED:
                 raise InputError(f"{where}: extends: {base}: must be smoke or official")
-            source = f"recipes/tasks/{task}.yaml"
-            values = _section(_mapping(shipped.read_text("utf-8"), source), base, source, engine)
+            source, shipped = _shipped(task)
+            values = _section(shipped, base, source, engine)
         for key in SHIPPED:
             if key in given:
                 raise InputError(
@@ -289,9 +268,18 @@ def load_settings(task: str, recipe: str | Path, engine: Engine) -> tuple[Settin
     return settings, name
 
 
-def _check_choice(task: str, recipe: str | Path, where: str) -> None:
+def _shipped(task: Task) -> tuple[str, dict[str, Any]]:
+    """Return the name of the file with a task's own recipes, and its content."""
+    if task.recipes is not None:
+        return str(task.recipes), _mapping(read_text(task.recipes, "a YAML file"), task.recipes)
+    where = f"recipes/tasks/{task.name}.yaml"
+    packaged = resources.files("s3prl_compress.recipes").joinpath("tasks", f"{task.name}.yaml")
+    return where, _mapping(packaged.read_text("utf-8"), where)
+
+
+def _check_choice(task: Task, recipe: str | Path, where: str) -> None:
     """Refuse to take a learning rate from a one-pass run that has no choice."""
-    settings, _ = load_settings(task, recipe, "onepass")
+    settings, _ = task.load_settings(recipe, "onepass")
     if len(settings.learning_rates) == 1:
         raise InputError(
             f"{where}: rate_from: onepass: the one-pass engine has one learning rate here, so it "
@@ -304,7 +292,7 @@ def _check_choice(task: str, recipe: str | Path, where: str) -> None:
         )
 
 
-def _mapping(text: str, where: str) -> dict[str, Any]:
+def _mapping(text: str, where: str | Path) -> dict[str, Any]:
     data = parse(text, where)
     if not isinstance(data, dict):
         raise InputError(f"{where}: must hold settings as `key: value` lines")

@@ -33,18 +33,31 @@ class TranscribedCorpus(Corpus):
     """LibriSpeech's layout: `<split>/<speaker>/<chapter>/<utterance>.flac` and, beside it,
     `<speaker>-<chapter>.trans.txt` with lines of an utterance's name and its words."""
 
-    task: ClassVar[str] = "asr"
+    label_noun: ClassVar[str] = "transcript"
+    """What an utterance's label is called in messages."""
+
+    def read_labels(self, split: Split) -> dict[str, str]:
+        """Read the labels of a split, by utterance name; transcripts are in upper case."""
+        return _read_transcripts(self.split_folder(split))
+
+    def label_files(self, split: Split) -> Iterable[Path]:
+        """Yield the files that hold the labels of a split."""
+        return self.split_folder(split).glob(TRANSCRIPTS)
+
+    def check_label(self, label: str, name: str, faults: Faults) -> None:
+        """Note in `faults` what is wrong with the label of the utterance `name`."""
+        check_text(label, name, faults)
 
     def items(self, split: Split, fold: int = 0) -> list[Item]:
-        """List the transcribed utterances of a split, sorted by path; labels are upper case.
+        """List the labelled utterances of a split, sorted by path.
 
-        An utterance without a transcript is left out, as s3prl does; `check` refuses it.
+        An utterance without a label is left out, as s3prl does; `check` refuses it.
         """
-        texts, audio = self._found[split]
+        labels, audio = self._found[split]
         return [
-            Item(path, texts[name], self.relative(path), path.parent.parent.name)
+            Item(path, labels[name], self.relative(path), path.parent.parent.name)
             for name, path in sorted(audio.items(), key=lambda pair: self.relative(pair[1]))
-            if name in texts
+            if name in labels
         ]
 
     def lengths(self, split: Split) -> list[int]:
@@ -77,21 +90,21 @@ class TranscribedCorpus(Corpus):
         )
 
     def used_files(self) -> Iterable[Path]:
-        """Yield every file that decides a score: recordings and transcripts."""
+        """Yield every file that decides a score: recordings and labels."""
         yield from super().used_files()
         for split in SPLITS:
-            yield from self.split_folder(split).glob(TRANSCRIPTS)
+            yield from self.label_files(split)
 
     def _check_split(self, split: Split, faults: Faults) -> None:
-        texts, audio = self._found[split]
+        labels, audio = self._found[split]
         if not audio:
             faults.add("split without recordings", FOLDERS[split])
-        for name in sorted(texts.keys() - audio.keys()):
-            faults.add("transcript without a recording", f"{FOLDERS[split]}: {name}")
-        for name in sorted(audio.keys() - texts.keys()):
-            faults.add("missing transcript", self.relative(audio[name]))
-        for name, text in sorted(texts.items()):
-            check_text(text, f"{FOLDERS[split]}: {name}", faults)
+        for name in sorted(labels.keys() - audio.keys()):
+            faults.add(f"{self.label_noun} without a recording", f"{FOLDERS[split]}: {name}")
+        for name in sorted(audio.keys() - labels.keys()):
+            faults.add(f"missing {self.label_noun}", self.relative(audio[name]))
+        for name, label in sorted(labels.items()):
+            self.check_label(label, f"{FOLDERS[split]}: {name}", faults)
         paths = _recordings(self.split_folder(split))
         for name, count in Counter(path.stem for path in paths).items():
             if count > 1:  # s3prl finds transcripts by it
@@ -99,10 +112,10 @@ class TranscribedCorpus(Corpus):
 
     @cached_property
     def _found(self) -> dict[Split, tuple[dict[str, str], dict[str, Path]]]:
-        """By split: transcripts by utterance name, and recordings by utterance name."""
+        """By split: labels by utterance name, and recordings by utterance name."""
         return {
             split: (
-                _read_transcripts(self.split_folder(split)),
+                self.read_labels(split),
                 {path.stem: path for path in _recordings(self.split_folder(split))},
             )
             for split in SPLITS

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ValidationError
@@ -64,7 +64,6 @@ class EmotionCorpus(Corpus):
     fifth is dev.
     """
 
-    task: ClassVar[str] = "er"
     audio_root: Path
     """Recordings are `<audio_root>/Session{1..5}/sentences/wav/<dialog>/<utterance>.wav`."""
     label_root: Path

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ...s3prl_bridge.config import experiment, utterance_head
-from ...s3prl_bridge.downstream import Downstream, Prediction, module, read_as_corpora_do
+from ...s3prl_bridge.downstream import (
+    BOTH,
+    Downstream,
+    Prediction,
+    module,
+    read_as_corpora_do,
+)
 from ..base.corpus import Corpus
 from ..base.task import Settings
 from .corpus import DEV_SHARE, EmotionCorpus
@@ -20,6 +26,7 @@ class EmotionRecognition(Downstream):
     """s3prl's `emotion`."""
 
     name = "emotion"
+    places = ("root", "meta_data")
 
     def config(
         self, corpus: Corpus, settings: Settings, learning_rate: float, *, fold: int, files: Path
@@ -45,6 +52,13 @@ class EmotionRecognition(Downstream):
             "s3prl's expert seeds torch with 0, and so gives every run the same head; here that "
             "seed decides the dev part only."
         ]
+
+    def official_config(self, settings: Settings, learning_rate: float) -> dict[str, Any]:
+        """See `Downstream.official_config`."""
+        config = emotion_config(settings, "", "", learning_rate, splits=BOTH)
+        # s3prl takes the fold from here or, where there is none, from its flag -v.
+        del config["downstream_expert"]["datarc"]["test_fold"]
+        return config
 
 
 def emotion_config(

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -43,7 +43,6 @@ Variant = Literal["official", "digits"]
 class KeywordCorpus(Corpus):
     """Where a keyword-spotting corpus lies and which classes it has. See `open_keywords`."""
 
-    task: ClassVar[str] = "ks"
     train_root: Path
     test_root: Path
 

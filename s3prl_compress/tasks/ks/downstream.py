@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...audio.clips import SAMPLING_RATE, read_wave
 from ...s3prl_bridge.config import experiment, utterance_head
-from ...s3prl_bridge.downstream import Downstream, Prediction, module
+from ...s3prl_bridge.downstream import BOTH, Downstream, Prediction, module
 from ..base.corpus import Corpus
 from ..base.task import Settings
 from .corpus import KS_CLASSES, KeywordCorpus
@@ -20,6 +20,7 @@ class KeywordSpotting(Downstream):
     """s3prl's `speech_commands`."""
 
     name = "speech_commands"
+    places = ("speech_commands_root", "speech_commands_test_root")
 
     def config(
         self, corpus: Corpus, settings: Settings, learning_rate: float, *, fold: int, files: Path
@@ -63,6 +64,10 @@ class KeywordSpotting(Downstream):
                 "another number gives another run."
             )
         return notes
+
+    def official_config(self, settings: Settings, learning_rate: float) -> dict[str, Any]:
+        """See `Downstream.official_config`."""
+        return keyword_config(settings, "", "", learning_rate, splits=BOTH)
 
 
 def keyword_config(

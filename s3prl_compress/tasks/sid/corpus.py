@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
 
 from ...audio.clips import SAMPLING_RATE, check_audio
 from ...common.errors import InputError
@@ -30,7 +29,6 @@ _LINE = re.compile(r"\s*([123])\s+(id\d{5}/[^/\s]+/[^/\s]+\.wav)\s*")
 class SpeakerCorpus(Corpus):
     """Where a speaker corpus lies and which speakers it has. See `open_speakers`."""
 
-    task: ClassVar[str] = "sid"
     audio_root: Path
     """Recordings are `<audio_root>/<part>/wav/idXXXXX/<video>/<n>.wav`, the part whichever."""
     split_file: Path

@@ -10,7 +10,13 @@ from typing import Any
 from ...audio.clips import SAMPLING_RATE
 from ...common.errors import InputError
 from ...s3prl_bridge.config import experiment, utterance_head
-from ...s3prl_bridge.downstream import Downstream, Prediction, module, read_as_corpora_do
+from ...s3prl_bridge.downstream import (
+    BOTH,
+    Downstream,
+    Prediction,
+    module,
+    read_as_corpora_do,
+)
 from ..base.corpus import Corpus, Split
 from ..base.task import Settings
 from .corpus import SPLIT_NUMBERS, SpeakerCorpus
@@ -20,6 +26,7 @@ class SpeakerIdentification(Downstream):
     """s3prl's `voxceleb1`."""
 
     name = "voxceleb1"
+    places = ("file_path", "meta_data")
 
     def config(
         self, corpus: Corpus, settings: Settings, learning_rate: float, *, fold: int, files: Path
@@ -32,7 +39,7 @@ class SpeakerIdentification(Downstream):
     def prepare(self, classes: Sequence[str]) -> None:
         """List files anew, and take the corpus's number of speakers."""
         read_as_corpora_do(module("voxceleb1.dataset"))
-        list_files_anew(len(classes))
+        list_files_afresh(len(classes))
 
     def predictions(self, expert: Any, records: Mapping[str, list[Any]]) -> list[Prediction]:
         """See `Downstream.predictions`."""
@@ -47,6 +54,14 @@ class SpeakerIdentification(Downstream):
             f"{settings.num_workers} reader processes: they draw the crops of clips over "
             f"{settings.longest_seconds:g} s, so another number gives another run."
         ]
+
+    def official_config(self, settings: Settings, learning_rate: float) -> dict[str, Any]:
+        """See `Downstream.official_config`."""
+        return speaker_config(settings, "", "", learning_rate, splits=BOTH)
+
+    def patch_command_line(self) -> None:
+        """Make the lists of files again for every run (see `list_files_afresh`)."""
+        list_files_afresh()
 
 
 def speaker_config(
@@ -74,7 +89,7 @@ def speaker_config(
     )
 
 
-def list_files_anew(speakers: int | None = None) -> None:
+def list_files_afresh(speakers: int | None = None) -> None:
     """Change s3prl's `voxceleb1` in this process.
 
     s3prl pickles each split's list of files into its own package, and takes whatever list lies

@@ -15,6 +15,8 @@ from s3prl_compress.probing import recogniser_training
 from s3prl_compress.probing.frames import load_frames
 from s3prl_compress.probing.recogniser_training import Training
 from s3prl_compress.statistics import metrics
+from s3prl_compress.tasks.asr import TASK
+from s3prl_compress.tasks.asr.onepass import RECOGNITION
 from s3prl_compress.tasks.base.engine import EngineResult, Job
 from s3prl_compress.tasks.base.task import RecognitionHead, Settings
 from s3prl_compress.tasks.base.transcripts import TranscribedCorpus, open_transcripts
@@ -39,6 +41,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     return Job(
         encoder=random_encoder(NAMED_SHAPES["hubert_tiny"]),
         checkpoint=None,
+        task=TASK,
         corpus=open_transcripts(write_transcripts(folder / "corpus", TEXTS, train=18)),
         settings=SETTINGS,
         seed=0,
@@ -114,7 +117,9 @@ def test_seeds_differ_and_repeat(job: Job, tmp_path: Path) -> None:
     heads = []
     for number, seed in enumerate((0, 0, 1)):
         work = tmp_path / str(number)
-        training = Training(replace(job, settings=settings, seed=seed, work=work), frames)
+        training = Training(
+            replace(job, settings=settings, seed=seed, work=work), frames, RECOGNITION
+        )
         heads.append(training.best_head(0, training.sweep()[0]).state_dict())
     for name, weights in heads[0].items():
         assert torch.equal(heads[1][name], weights)
@@ -126,8 +131,8 @@ def test_accumulated_batches_are_the_next_ones(job: Job, tmp_path: Path) -> None
     assert isinstance(job.corpus, TranscribedCorpus)
     frames = load_frames(job.encoder, job.corpus, padding="independent", cache=tmp_path)
     settings = SETTINGS.model_copy(update={"accumulation": 2})
-    double = Training(replace(job, settings=settings), frames)
-    single = Training(job, frames)
+    double = Training(replace(job, settings=settings), frames, RECOGNITION)
+    single = Training(job, frames, RECOGNITION)
     for step in (1, 4):
         given = double._read(step)
         expected = [*single._read(2 * step - 1), *single._read(2 * step)]

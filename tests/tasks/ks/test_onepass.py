@@ -18,6 +18,7 @@ from s3prl_compress.probing.heads import ParallelHeads
 from s3prl_compress.probing.training import predict
 from s3prl_compress.tasks.base.engine import EngineResult, Job
 from s3prl_compress.tasks.base.task import Settings
+from s3prl_compress.tasks.ks import TASK
 from s3prl_compress.tasks.ks.corpus import SILENCE, KeywordCorpus
 from s3prl_compress.tasks.ks.onepass import Plan, dev_scores, draw_batches, plan_clips
 from s3prl_compress.tasks.registry import open_corpus
@@ -45,6 +46,7 @@ def job(
     return Job(
         encoder=encoder,
         checkpoint=None,
+        task=TASK,
         corpus=corpus,
         settings=SETTINGS,
         seed=0,
