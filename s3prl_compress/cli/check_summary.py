@@ -60,10 +60,10 @@ def check_figures(
 def check_lines(comparison: Comparison) -> str:
     """Return scores, loss, what varied, and the verdict, a line each."""
     row, dense, loss = comparison.row, comparison.dense_row, comparison.loss
-    metric = "accuracy" if row["higher_is_better"] else "WER"
+    metric, _, unit = row["metric"].removesuffix(")").partition(" (")
     seeds = f"{len(comparison.seeds)} seeds and " if comparison.seeds else ""
     lines = [
-        f"{row['task']} {metric} in percent: {row['upstream']} {_measured(row)}, "
+        f"{row['task']} {metric} in {unit}: {row['upstream']} {_measured(row)}, "
         f"{dense['upstream']} {_measured(dense)}",
         f"loss: {loss.value:.2f} \N{PLUS-MINUS SIGN} {loss.standard_error:.2f} points, "
         f"{_bounds(loss)}; margin {loss.limit:g}: {loss.verdict}",

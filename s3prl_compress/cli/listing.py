@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import typing
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib import resources
 from importlib.abc import Traversable
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from ..methods import MethodInfo
+    from ..tasks.base.task import Task
 
 ENGINES = {
     "onepass": "each utterance through the upstream once, heads trained on stored means; minutes",
@@ -44,20 +46,27 @@ def list_methods(name: str | None, verbose: bool) -> CommandResult:
 
 def list_tasks(name: str | None, verbose: bool) -> CommandResult:
     """List the tasks; one of them, or all when verbose, with corpus and head."""
-    from dataclasses import asdict
-
     from ..evaluation import TASKS
     from ..tasks.base.task import CTC_TASK
 
     known = TASKS | {CTC_TASK.name: CTC_TASK}
     chosen = known if name is None else {name: _chosen(name, known, "task")}
-    figures = {"tasks": [asdict(task) for task in chosen.values()]}
+    declarations = [_declaration(task) for task in chosen.values()]
+    figures = {"tasks": declarations}
     if name is not None or verbose:
-        return CommandResult(
-            figures, "\n\n".join(table(asdict(task).items()) for task in chosen.values())
-        )
+        return CommandResult(figures, "\n\n".join(table(one.items()) for one in declarations))
     rows = [(t.name, t.version, t.title, f"{t.metric} ({t.unit})") for t in known.values()]
     return CommandResult(figures, table(rows, ("task", "version", "title", "metric")))
+
+
+def _declaration(task: Task) -> dict[str, Any]:
+    """Return what a task declares, with what its metric says about its scores."""
+    declared: dict[str, Any] = {}
+    for key, value in asdict(task).items():
+        declared[key] = value
+        if key == "metric":
+            declared |= {"unit": task.unit, "higher_is_better": task.higher_is_better}
+    return declared
 
 
 def list_engines(name: str | None, verbose: bool) -> CommandResult:

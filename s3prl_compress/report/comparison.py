@@ -122,7 +122,7 @@ def _row(records: Sequence[ScoreRecord], folder: Path) -> dict[str, Any]:
         record.model_copy(update={"predictions": str(folder / record.predictions)})
         for record in records
     ]
-    return {"task": records[0].task} | row_of(placed)
+    return {"task": records[0].task, "metric": records[0].metric} | row_of(placed)
 
 
 def _loss(own: Predictions, dense: Predictions, *, higher: bool) -> Estimate:

@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from ..results.records import RateChoice, ScoreRecord
+from ..statistics import recorded_metric
 from .notes import notes_of
 
 _TWO_SIDED_95 = 1.96
@@ -160,7 +161,8 @@ def _interval(records: list[ScoreRecord], score: float, error: float) -> tuple[f
     if len(records) == 1 and records[0].interval is not None:
         return records[0].interval
     low, high = score - _TWO_SIDED_95 * error, score + _TWO_SIDED_95 * error
-    return max(0.0, low), min(100.0, high) if records[0].higher_is_better else high
+    metric = recorded_metric(records[0].metric)
+    return (low, high) if metric is None else metric.within_range(low, high)
 
 
 def _other_metrics(records: list[ScoreRecord]) -> dict[str, float | None]:

@@ -71,7 +71,7 @@ def seeds_figures(records: Sequence[ScoreRecord], paths: Sequence[Path]) -> dict
         record.model_copy(update={"predictions": str(path.parent / record.predictions)})
         for record, path in zip(records, paths, strict=True)
     ]
-    row = {"task": records[0].task, **row_of(located)}
+    row = {"task": records[0].task, "metric": records[0].metric, **row_of(located)}
     attach_errors([row])
     return {
         "seeds": [record.seed for record in records],

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..results.predictions import RECOGNITION, Predictions, read_block
-from ..statistics import Estimate, accuracy_interval, difference, estimate, holm
+from ..results.predictions import Predictions, read_block
+from ..statistics import Estimate, difference, estimate, holm, recorded_metric
 from .rows import reference_of
 
 ERROR_COLUMNS = (
@@ -34,14 +34,14 @@ NO_PREDICTIONS = (
     "Its predictions are missing beside its records: the error is that of the records, and nothing "
     "was tested."
 )
+UNKNOWN_METRIC = (
+    "Its metric is not registered here: the error is that of the records, and nothing was tested."
+)
 DENSE_WITHOUT_PREDICTIONS = "Not tested: the predictions of its dense upstream are missing."
 OTHER_UTTERANCES = "Not tested: its predictions and dense's are not of the same utterances."
 ONE_SEED = "one seed"
 NOT_RESOLVED = "not resolved"
 SIGNIFICANT = "significant"
-
-_CROSSED = "t test with seeds and {units} as crossed random effects"
-_MAPSSWE = "MAPSSWE"
 
 
 def attach_errors(rows: list[dict[str, Any]]) -> None:
@@ -59,7 +59,8 @@ def attach_errors(rows: list[dict[str, Any]]) -> None:
         row.update(dict.fromkeys(ERROR_COLUMNS))
         row["resolution"] = ""
         if own is None:
-            row["notes"] = (*row["notes"], NO_PREDICTIONS)
+            known = recorded_metric(row["metric"]) is not None
+            row["notes"] = (*row["notes"], NO_PREDICTIONS if known else UNKNOWN_METRIC)
         else:
             attach_score(row, own)
     tested: list[tuple[dict[str, Any], Estimate]] = []
@@ -84,12 +85,8 @@ def attach_score(row: dict[str, Any], own: Predictions, level: float = 0.95) -> 
     """Fill in the error of a row's score, its two-sided interval, and what both are over."""
     found = estimate(own.outcomes, own.units)
     row["standard_error"] = found.standard_error
-    if row["task"] in RECOGNITION:
-        low, high = found.interval(level)
-        row["score_low"], row["score_high"] = max(0.0, low), high
-    else:
-        count = own.outcomes.values.size
-        row["score_low"], row["score_high"] = accuracy_interval(found, count, level)
+    interval = own.metric.interval(found, own.outcomes.values.size, level)
+    row["score_low"], row["score_high"] = interval
     row["error_units"] = str(own.units)
     row["error_speakers"] = own.units.speakers
     row["over_speakers"] = own.units.generalises
@@ -110,23 +107,14 @@ def _compare(row: dict[str, Any], own: Predictions, dense: Predictions) -> Estim
     row["difference_low"], row["difference_high"] = found.interval()
     row["degrees_of_freedom"] = found.degrees_of_freedom
     if trained:
-        units = "speakers" if own.units.generalises else "utterances"
-        row["p_value"], row["p_test"] = found.p_value(), _CROSSED.format(units=units)
+        test = own.metric.test_trained(found, own.units)
         row["p_seeds"] = str(len(common)) if paired else f"{len(own.seeds)} + {len(dense.seeds)}"
     else:
-        _attach_mapsswe(row, own, dense)
+        predicted = own.predicted[None], dense.predicted[None]
+        test = own.metric.test_untrained(found, own.units, own.truth, *predicted)
+    row["p_value"], row["p_test"], row["p_segments"] = test.p_value, test.name, test.segments
+    row["notes"] = (*row["notes"], *filter(None, [test.note]))
     return found
-
-
-def _attach_mapsswe(row: dict[str, Any], own: Predictions, dense: Predictions) -> None:
-    from ..statistics.mapsswe import FEW_SEGMENTS, matched_pairs, segment_differences
-
-    segments = segment_differences(own.truth, own.predicted[None], dense.predicted[None])
-    row["p_value"], row["p_test"] = matched_pairs(segments), _MAPSSWE
-    row["p_segments"] = len(segments)
-    if len(segments) < FEW_SEGMENTS:
-        note = f"MAPSSWE on {len(segments)} segments, fewer than {FEW_SEGMENTS}: a rough p value."
-        row["notes"] = (*row["notes"], note)
 
 
 def _correct(tested: Sequence[tuple[dict[str, Any], Estimate]]) -> None:

@@ -7,12 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy
-
-from ..statistics import Outcomes, Units, accuracy_outcomes, sampling_units, word_outcomes
-
-RECOGNITION = ("asr", "ctc")
-"""Tasks that are scored in words."""
+from ..statistics import Metric, Outcomes, Units, recorded_metric, sampling_units
 
 
 @dataclass(frozen=True)
@@ -34,6 +29,7 @@ class Predictions:
     truth: tuple[str, ...]
     predicted: Mapping[int | None, tuple[str, ...]]
     """By seed."""
+    metric: Metric
     outcomes: Outcomes
     """In the order of `predicted`'s seeds."""
     units: Units
@@ -53,9 +49,10 @@ class Predictions:
 
 
 def read_block(rows: Sequence[Mapping[str, Any]]) -> list[Predictions | None]:
-    """Read the predictions of a block's rows; None for a row of which a file is missing.
+    """Read the predictions of a block's rows.
 
-    Rows of a block are of one corpus: a speaker whom one file names is known for all of them.
+    A row has none (None) where a file is missing, and where its metric is not registered: then
+    nothing is known of how its predictions count. Rows of a block are of one corpus: a speaker whom one file names is known for all of them.
     """
     files: list[dict[int | None, dict[str, Line]] | None] = []
     speakers: dict[str, str] = {}
@@ -77,6 +74,9 @@ def _of_row(
     speakers: Mapping[str, str],
 ) -> Predictions | None:
     """Return a row's predictions; None where its seeds are of different utterances."""
+    metric = recorded_metric(row["metric"])
+    if metric is None:
+        return None
     first = next(iter(files.values()))
     truth = {name: line.truth for name, line in first.items()}
     if any({name: line.truth for name, line in file.items()} != truth for file in files.values()):
@@ -88,23 +88,20 @@ def _of_row(
         utterances=tuple(truth),
         truth=tuple(truth.values()),
         predicted=predicted,
-        outcomes=_outcomes(row, list(truth.values()), list(predicted.values())),
+        metric=metric,
+        outcomes=_outcomes(metric, row, list(truth.values()), list(predicted.values())),
         units=sampling_units([speakers.get(name, "") for name in truth]),
     )
 
 
 def _outcomes(
-    row: Mapping[str, Any], truth: Sequence[str], predicted: Sequence[Sequence[str]]
+    metric: Metric,
+    row: Mapping[str, Any],
+    truth: Sequence[str],
+    predicted: Sequence[Sequence[str]],
 ) -> Outcomes:
-    if row["task"] in RECOGNITION:
-        # Imported here: with the tasks and engines beside it comes torch.
-        from ..statistics.metrics import word_errors
-
-        counts = [word_errors(truth, one) for one in predicted]
-        return word_outcomes(numpy.stack([errors for errors, _ in counts]), counts[0][1])
     folds = row["fold_sizes"] if sum(row["fold_sizes"]) == len(truth) else ()
-    right = [[label == own for label, own in zip(truth, one, strict=True)] for one in predicted]
-    return accuracy_outcomes(right, folds)
+    return metric.outcomes(truth, predicted, folds)
 
 
 def _read(path: str) -> dict[str, Line] | None:

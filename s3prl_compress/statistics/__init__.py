@@ -7,6 +7,15 @@ contributions of single utterances to a score, in points (percent).
 from .corrections import holm
 from .crossed import POWER, Estimate, difference, estimate
 from .intervals import accuracy_interval, wilson_interval
+from .metric import (
+    Measured,
+    Metric,
+    PairedTest,
+    find_metric,
+    recorded_metric,
+    register_metric,
+)
+from .metrics import Accuracy, ErrorRate
 from .noninferiority import (
     ONE_SIDED,
     TWO_SIDED,
@@ -16,7 +25,7 @@ from .noninferiority import (
     seeds_needed,
     units_needed,
 )
-from .outcomes import Outcomes, accuracy_outcomes, word_outcomes
+from .outcomes import Outcomes, accuracy_outcomes, error_outcomes
 from .units import MINIMUM_SPEAKERS, Units, sampling_units
 
 __all__ = [
@@ -24,20 +33,28 @@ __all__ = [
     "ONE_SIDED",
     "POWER",
     "TWO_SIDED",
+    "Accuracy",
+    "ErrorRate",
     "Estimate",
+    "Measured",
+    "Metric",
     "Outcomes",
+    "PairedTest",
     "Units",
     "Verdict",
     "accuracy_interval",
     "accuracy_outcomes",
     "difference",
+    "error_outcomes",
     "estimate",
+    "find_metric",
     "holm",
     "judge",
     "overall",
+    "recorded_metric",
+    "register_metric",
     "sampling_units",
     "seeds_needed",
     "units_needed",
     "wilson_interval",
-    "word_outcomes",
 ]

@@ -51,7 +51,7 @@ def test_better_is_further_up_of_errors_too() -> None:
     dense, small = upstream("dense"), upstream("small", 0.5, ("low_rank(keep=0.5)",))
     heights = _heights(_rows(leaderboard([score(dense, 96.0), score(small, 90.0)])))
     assert heights["dense"] < heights["small"]
-    errors = {"higher_is_better": False, "metric": "word error rate"}
+    errors = {"higher_is_better": False, "metric": "WER (percent)"}
     heights = _heights(
         _rows(leaderboard([score(dense, 6.0, **errors), score(small, 9.0, **errors)]))
     )

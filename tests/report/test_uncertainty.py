@@ -28,6 +28,7 @@ DENSE = upstream("dense")
 SMALL = upstream("small", 0.5, ("low_rank(keep=0.5)",))
 TINY = upstream("tiny", 0.2, ("low_rank(keep=0.2)",))
 TRUTH = ["a"] * 60
+WORD_ERRORS: dict[str, Any] = {"metric": "WER (percent)", "higher_is_better": False}
 MANY = [str(number % 10) for number in range(60)]
 FEW = [str(number % 3) for number in range(60)]
 
@@ -193,7 +194,7 @@ def test_a_difference_always_lies_in_its_interval(
 def test_own_heads_are_compared_in_words_by_mapsswe(tmp_path: Path) -> None:
     truth = ["one two three four five"] * 30
     predicted = ["one two three four"] * 20 + truth[20:]
-    same = {"task": "ctc", "higher_is_better": False, "seed": None, "learning_rate": None}
+    same = {"task": "ctc", **WORD_ERRORS, "seed": None, "learning_rate": None}
     small = write_predictions(tmp_path, "small.csv", truth, predicted)
     dense = write_predictions(tmp_path, "dense.csv", truth, truth)
     rows = _rows(
@@ -219,7 +220,7 @@ def test_trained_recognisers_are_tested_over_seeds(tmp_path: Path) -> None:
                     who,
                     100 * count / 150,
                     task="asr",
-                    higher_is_better=False,
+                    **WORD_ERRORS,
                     seed=seed,
                     predictions=str(tmp_path / name),
                 )

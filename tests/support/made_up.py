@@ -219,7 +219,7 @@ def _own(task: str, share: float) -> dict[str, Any]:
     """What a task's records have that others' have not."""
     if task == "asr":
         return {
-            "metric": "word error rate (percent)",
+            "metric": "WER (percent)",
             "higher_is_better": False,
             "score": 100 * share,
             "interval": (90 * share, 110 * share),

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ...common.errors import InputError
 from ...common.yaml_files import parse, read_text, validated
 from ...results.records import Engine, Padding
+from ...statistics import find_metric
 
 ENGINES: tuple[Engine, ...] = ("onepass", "s3prl")
 SHIPPED = ("smoke", "official")
@@ -34,14 +35,23 @@ class Task:
     corpus: str
     """Which corpus, and how it lies on disk, in words."""
     metric: str
-    unit: str
-    higher_is_better: bool
+    """Name of a registered metric; see `statistics.find_metric`."""
     s3prl: str
     """The downstream's name in `s3prl.downstream`; empty where there is none."""
     head: str
     """The trained part, in words."""
     variants: tuple[str, ...]
     """The corpora's variants that it takes: rows of different variants are never compared."""
+
+    @property
+    def unit(self) -> str:
+        """The unit of its scores."""
+        return find_metric(self.metric).unit
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a higher score is better."""
+        return find_metric(self.metric).higher_is_better
 
 
 _UTTERANCE_HEAD = (
@@ -61,8 +71,6 @@ TASKS: dict[str, Task] = {
                 "<train>/_background_noise_/*.wav, <test>/<class>/*.wav"
             ),
             metric="accuracy",
-            unit="percent",
-            higher_is_better=True,
             s3prl="speech_commands",
             head=_UTTERANCE_HEAD,
             variants=("official", "digits"),
@@ -76,8 +84,6 @@ TASKS: dict[str, Task] = {
                 "`1|2|3 idXXXXX/<video>/<n>.wav` (train, dev, test)"
             ),
             metric="accuracy",
-            unit="percent",
-            higher_is_better=True,
             s3prl="voxceleb1",
             head=_UTTERANCE_HEAD,
             variants=("voxceleb1", "speakers"),
@@ -92,8 +98,6 @@ TASKS: dict[str, Task] = {
                 "session and split"
             ),
             metric="accuracy",
-            unit="percent",
-            higher_is_better=True,
             s3prl="emotion",
             head=_UTTERANCE_HEAD,
             variants=("iemocap", "sessions"),
@@ -107,8 +111,6 @@ TASKS: dict[str, Task] = {
                 "<speaker>-<chapter>.trans.txt; train-clean-100, dev-clean, test-clean"
             ),
             metric="WER",
-            unit="percent",
-            higher_is_better=False,
             s3prl="asr",
             head=(
                 "softmax-weighted sum of all hidden states, SpecAugment, linear, bidirectional "
@@ -129,8 +131,6 @@ CTC_TASK = Task(
         "the columns file and text (or transcript)"
     ),
     metric="WER",
-    unit="percent",
-    higher_is_better=False,
     s3prl="",
     head="the checkpoint's own, as it was fine-tuned; greedy decoding, no language model",
     variants=("transcripts",),
