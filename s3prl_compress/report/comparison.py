@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ..common.errors import InputError
 from ..results.predictions import Predictions, read_block
@@ -21,8 +20,9 @@ from ..statistics import (
     seeds_needed,
     units_needed,
 )
-from .rows import row_of
-from .uncertainty import attach_score
+from .merge import merge
+from .rows import Row
+from .uncertainty import with_score_error
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Condition:
 class Comparison:
     """A model against its dense upstream, on the same utterances and with the same seeds."""
 
-    row: Mapping[str, Any]
+    row: Row
     """Of the model, as in a table."""
-    dense_row: Mapping[str, Any]
+    dense_row: Row
     score: Condition
     """The model's own."""
     loss: Condition
@@ -83,25 +83,25 @@ def compare(
     Raises:
         InputError: the predictions are not there, or not of the same utterances.
     """
-    rows = [_row(own, folder) for own in (records, dense_records)]
-    own, dense = read_block(rows)
+    cells = [_located(own, folder) for own in (records, dense_records)]
+    row, dense_row = map(merge, cells)
+    own, dense = read_block(cells)
     if own is None or dense is None or not own.same_utterances(dense):
         raise InputError(
-            f"{folder}: the predictions beside the records of {rows[0]['upstream']} and "
-            f"{rows[1]['upstream']} are not of the same utterances; delete these records and "
+            f"{folder}: the predictions beside the records of {row.upstream} and "
+            f"{dense_row.upstream} are not of the same utterances; delete these records and "
             "start again"
         )
-    score = attach_score(rows[0], own, TWO_SIDED)
-    attach_score(rows[1], dense, TWO_SIDED)
-    higher = records[0].higher_is_better
+    row, score = with_score_error(row, own, TWO_SIDED)
+    dense_row, _ = with_score_error(dense_row, dense, TWO_SIDED)
+    higher = row.higher_is_better
     loss = _loss(own, dense, higher=higher)
-    if rows[0]["checkpoint_sha256"] == rows[1]["checkpoint_sha256"]:
+    if row.checkpoint_sha256 == dense_row.checkpoint_sha256:
         loss = replace(loss, value=0.0, standard_error=0.0)  # the same weights lose nothing
-    bounds = rows[0]["score_low"], rows[0]["score_high"]
     return Comparison(
-        row=rows[0],
-        dense_row=rows[1],
-        score=_condition(score, bounds, minimum, above=higher),
+        row=row,
+        dense_row=dense_row,
+        score=_condition(score, (row.score_low, row.score_high), minimum, above=higher),
         loss=_condition(loss, loss.interval(TWO_SIDED), margin, above=False),
         seeds=tuple(seed for seed in own.seeds if seed is not None),
     )
@@ -113,16 +113,16 @@ def larger_test_set(comparison: Comparison, factor: float) -> tuple[int, int | N
     The speakers are None where errors are not over them.
     """
     row = comparison.row
-    speakers = math.ceil(factor * row["error_speakers"]) if row["over_speakers"] else None
-    return math.ceil(factor * row["test_size"]), speakers
+    speakers = math.ceil(factor * (row.error_speakers or 0)) if row.over_speakers else None
+    return math.ceil(factor * row.test_size), speakers
 
 
-def _row(records: Sequence[ScoreRecord], folder: Path) -> dict[str, Any]:
-    placed = [
+def _located(records: Sequence[ScoreRecord], folder: Path) -> list[ScoreRecord]:
+    """Let records name their predictions by whole paths."""
+    return [
         record.model_copy(update={"predictions": str(folder / record.predictions)})
         for record in records
     ]
-    return {"task": records[0].task, "metric": records[0].metric} | row_of(placed)
 
 
 def _loss(own: Predictions, dense: Predictions, *, higher: bool) -> Estimate:

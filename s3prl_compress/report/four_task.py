@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+
+from .rows import Row
 
 NAME = "4-task score"
 TASKS = ("ks", "sid", "er", "asr")
+ERROR_RATES = ("asr",)
+"""Those of the four tasks whose scores are error rates."""
 
 REFERENCE_POINTS: Mapping[str, tuple[float, float]] = {
     "ks": (41.3826674, 96.66),
@@ -28,8 +31,8 @@ OFFICIAL_VARIANTS: Mapping[str, str] = {
 NOT_COMPARABLE = "not comparable with published scores"
 
 
-def merit(score: float, higher_is_better: bool) -> float:
-    """Return a score of which more is better: of an error rate, 100 less it."""
+def oriented_score(score: float, higher_is_better: bool) -> float:
+    """Return a score in percent of which more is better: of an error rate, 100 less it."""
     return score if higher_is_better else 100.0 - score
 
 
@@ -48,29 +51,30 @@ def four_task_score(
     total, variance = 0.0, 0.0
     for task in TASKS:
         base, top = REFERENCE_POINTS[task]
-        total += 1000.0 * (merit(scores[task], task != "asr") - base) / (top - base)
+        score = oriented_score(scores[task], task not in ERROR_RATES)
+        total += 1000.0 * (score - base) / (top - base)
         if errors is not None:
             variance += (1000.0 * errors[task] / (top - base)) ** 2
     return total / len(TASKS), math.sqrt(variance) / len(TASKS)
 
 
-def why_not_comparable(row: Mapping[str, Any]) -> list[str]:
+def why_not_comparable(row: Row) -> list[str]:
     """Return what keeps a row of a leaderboard from being compared with published scores."""
-    if row["task"] not in TASKS:
-        return [f"task {row['task']}, which is none of SUPERB's"]
+    if row.task not in TASKS:
+        return [f"task {row.task}, which is none of SUPERB's"]
     reasons = []
-    if row["recipe"] != "official":
-        reasons.append(f"recipe {row['recipe']}")
-    if row["generated_speech"]:
+    if row.conditions.recipe != "official":
+        reasons.append(f"recipe {row.conditions.recipe}")
+    if row.generated_speech:
         reasons.append("generated speech")
-    elif row["variant"] != OFFICIAL_VARIANTS.get(row["task"]):
-        reasons.append(f"corpus {row['corpus']} ({row['variant']})")
-    if row["recipe"] == "official" and row["rate_choice"] == "given":
+    elif row.conditions.variant != OFFICIAL_VARIANTS.get(row.task):
+        reasons.append(f"corpus {row.conditions.corpus} ({row.conditions.variant})")
+    if row.conditions.recipe == "official" and row.rate_choice == "given":
         reasons.append("one learning rate, not tuned")
     return reasons
 
 
-def warning(rows: Iterable[Mapping[str, Any]]) -> str | None:
+def warning(rows: Iterable[Row]) -> str | None:
     """Return the sentence that stands above a report of which some rows cannot be compared."""
     rows = list(rows)
     reasons = list(dict.fromkeys(reason for row in rows for reason in why_not_comparable(row)))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from .rows import Entry
 
 Box = tuple[float, float, float, float]
 """Left, bottom, right, top."""
@@ -49,19 +50,19 @@ def place(
     return [placed[index] for index in range(len(points))]
 
 
-def without_common_start(rows: Sequence[Mapping[str, Any]]) -> dict[int, str]:
+def without_common_start(rows: Sequence[Entry]) -> dict[int, str]:
     """Shorten "base-fold10" to "fold10" where all compressed rows' names begin so.
 
     Names stay whole where the rest would be a bare number: that could be taken for a row's.
     """
-    names = [row["upstream"] for row in rows if row["methods"]]
+    names = [row.upstream for row in rows if row.methods]
     cut = 0
     for match in re.finditer(r"[-_./ ]", names[0] if names else ""):
         start = names[0][: match.end()]
         rests = [name[match.end() :] for name in names]
         if all(name.startswith(start) for name in names) and not any(map(_is_number, rests)):
             cut = match.end()
-    return {row["row"]: row["upstream"][cut if row["methods"] else 0 :] for row in rows}
+    return {row.row: row.upstream[cut if row.methods else 0 :] for row in rows}
 
 
 def _free(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from .formats import short_methods
 from .provenance import Origin
@@ -33,15 +34,13 @@ _ESCAPES = {
     "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}",
     "\N{MIDDLE DOT}": r"$\cdot$",
 }
-_LEFT_OUT = ("row", "engine", "bytes", "nonzero_parameters", "rtfx", "front")
-"""Columns of the page that a paper has no room for."""
 _HEAD = """\
 % Made by `s3prl-compress report`. Needs \\usepackage{booktabs}; read in with \\input.
 % Bold: significantly different from the dense upstream at 0.05, corrected for the rows.
 """
 
 
-def latex(tables: Sequence[Table], origins: Sequence[Origin], warning: str | None) -> str:
+def latex(tables: Sequence[Table[Any]], origins: Sequence[Origin], warning: str | None) -> str:
     """Return one `table` environment per table, notes below each, the provenance as comments."""
     parts = [_HEAD]
     if warning:
@@ -60,8 +59,8 @@ def escape(text: str) -> str:
     return "".join(c if c.isascii() or c.isalpha() else "?" for c in " ".join(written.split()))
 
 
-def _environment(table: Table, number: int, warning: str | None) -> str:
-    kept = [place for place, column in enumerate(table.columns) if column.key not in _LEFT_OUT]
+def _environment(table: Table[Any], number: int, warning: str | None) -> str:
+    kept = [place for place, column in enumerate(table.columns) if column.in_papers]
     columns = [table.columns[place] for place in kept]
     wide = [_wide(column) for column in columns]
     layout = "".join(
@@ -95,12 +94,12 @@ def _environment(table: Table, number: int, warning: str | None) -> str:
     return "\n".join(lines)
 
 
-def _wide(column: Column) -> bool:
+def _wide(column: Column[Any]) -> bool:
     """Whether what stands below a column's figures gets a column of its own."""
     return bool(column.below)
 
 
-def _line(columns: Sequence[Column], cells: Sequence[Cell], line: Line) -> str:
+def _line(columns: Sequence[Column[Any]], cells: Sequence[Cell], line: Line[Any]) -> str:
     written: list[str] = []
     for column, cell in zip(columns, cells, strict=True):
         text = rf"\textbf{{{escape(cell.text)}}}" if cell.verdict else escape(cell.text)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from .formats import short_methods
 from .provenance import Origin
 from .table_model import Cell, Column, Line, Table
 
 
-def markdown(tables: Sequence[Table], origins: Sequence[Origin], warning: str | None) -> str:
+def markdown(tables: Sequence[Table[Any]], origins: Sequence[Origin], warning: str | None) -> str:
     """Return the whole document: a section per table, then where the numbers came from."""
     warned = [f"**{_escape(warning)}**\n"] if warning else []
     sections = (_section(table) for table in tables)
     return "\n".join(["# Leaderboard\n", *warned, *sections, _origins(origins)])
 
 
-def _section(table: Table) -> str:
+def _section(table: Table[Any]) -> str:
     head: list[str] = []
     rule: list[str] = []
     for column in table.columns:
@@ -38,7 +39,7 @@ def _section(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _full_methods(table: Table) -> list[str]:
+def _full_methods(table: Table[Any]) -> list[str]:
     """Spell out below the table what its cells cut short."""
     cells = [
         cell
@@ -49,7 +50,7 @@ def _full_methods(table: Table) -> list[str]:
     return [f"- {_escape(cell.text)}: {_escape(cell.below)}" for cell in cells]
 
 
-def _cells(columns: Sequence[Column], line: Line) -> list[str]:
+def _cells(columns: Sequence[Column[Any]], line: Line[Any]) -> list[str]:
     cells: list[str] = []
     for column, cell in zip(columns, line.cells, strict=True):
         text = _escape(cell.text)

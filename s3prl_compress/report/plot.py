@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
-from typing import Any
 
 from markupsafe import Markup
 
 from .costs import CostAxis, drawable, pareto_front
 from .labels import Box, place, without_common_start
+from .rows import Entry
 from .scales import Scale, cost_scale, score_scale
 from .series import Look, method_of
-from .tooltip import hover_text
+from .tooltip import tooltip_text
 
 WIDTH, HEIGHT = 400, 300
 SIGNIFICANCE_STYLES = {True: "differs", False: "open", None: "untested"}
@@ -35,7 +35,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class _Point:
-    row: Mapping[str, Any]
+    row: Entry
     look: Look
     x: float
     y: float
@@ -45,25 +45,23 @@ class _Point:
     """Ends of the cost's interval."""
 
 
-def cost_plots(
-    rows: Sequence[Mapping[str, Any]], looks: Mapping[str, Look], prefix: str
-) -> list[Plot]:
+def cost_plots(rows: Sequence[Entry], looks: Mapping[str, Look], prefix: str) -> list[Plot]:
     """Draw the score against every cost that at least two of the rows have.
 
     Up and left is better, of error rates too: their axis is turned round. The points carry the
     upstreams' names without what all begin with; where these do not fit, the rows' numbers.
     `prefix` keeps the ids apart from those of other drawings on the page.
     """
-    scored = [dict(row) for row in rows if row["score"] is not None]
+    scored = [row for row in rows if row.score is not None]
     return [
         _plot(some, axis, looks, f"{prefix}-{axis.key}") for axis, some in drawable(scored).items()
     ]
 
 
-def _plot(rows: list[dict[str, Any]], axis: CostAxis, looks: Mapping[str, Look], name: str) -> Plot:
+def _plot(rows: list[Entry], axis: CostAxis, looks: Mapping[str, Look], name: str) -> Plot:
     across, up = _scales(rows, axis)
     points = [_point(row, axis, across, up, looks[method_of(row)]) for row in rows]
-    ways = (without_common_start(rows), {row["row"]: str(row["row"]) for row in rows})
+    ways = (without_common_start(rows), {row.row: str(row.row) for row in rows})
     front = [point for row in pareto_front(rows, axis) for point in points if point.row is row]
     bars = [box for point in points for box in _bars(point)]
     # Best on nothing at all; if need be across the stair, then across bars, then numbers instead.
@@ -81,43 +79,50 @@ def _plot(rows: list[dict[str, Any]], axis: CostAxis, looks: Mapping[str, Look],
         *(_drawn(point, name, point in front) for point in points),
         *labels,
     ]
-    label = f"{rows[0]['metric']} against {axis.label}"
+    label = f"{rows[0].metric} against {axis.label}"
     start = Markup('<svg role="group" aria-label="{}" viewBox="0 0 {} {}">')
     svg = start.format(label, WIDTH, HEIGHT) + Markup("\n").join(parts) + Markup("</svg>")
     return Plot(axis.key, svg, words is ways[-1])
 
 
-def _scales(rows: list[dict[str, Any]], axis: CostAxis) -> tuple[Scale, Scale]:
+def _scales(rows: list[Entry], axis: CostAxis) -> tuple[Scale, Scale]:
     costs = [axis.value(row) or 0.0 for row in rows]
     costs += [end for row in rows for end in axis.interval(row) or ()]
-    intervals = [_interval(row) or (row["score"], row["score"]) for row in rows]
+    intervals = [_interval(row) or (_score(row), _score(row)) for row in rows]
     lows, highs = zip(*intervals, strict=True)
-    ends = (_BOTTOM, _TOP) if rows[0]["higher_is_better"] else (_TOP, _BOTTOM)
+    ends = (_BOTTOM, _TOP) if rows[0].higher_is_better else (_TOP, _BOTTOM)
     return cost_scale(costs, _LEFT, _RIGHT), score_scale(lows, highs, *ends)
 
 
-def _interval(row: Mapping[str, Any]) -> tuple[float, float] | None:
+def _interval(row: Entry) -> tuple[float, float] | None:
     """Return the score's 95 % interval; without one of its own, the normal one of its error."""
-    if row.get("score_low") is not None:
-        return row["score_low"], row["score_high"]
-    if row["standard_error"] is None:
+    if row.score_low is not None and row.score_high is not None:
+        return row.score_low, row.score_high
+    if row.standard_error is None:
         return None
-    return row["score"] - 1.96 * row["standard_error"], row["score"] + 1.96 * row["standard_error"]
+    half = 1.96 * row.standard_error
+    return _score(row) - half, _score(row) + half
 
 
-def _point(row: dict[str, Any], axis: CostAxis, across: Scale, up: Scale, shape: Look) -> _Point:
+def _score(row: Entry) -> float:
+    """Return the score of a row that is drawn: rows without one are left out before."""
+    assert row.score is not None
+    return row.score
+
+
+def _point(row: Entry, axis: CostAxis, across: Scale, up: Scale, shape: Look) -> _Point:
     interval, level = _interval(row), axis.interval(row)
     return _Point(
         row=row,
         look=shape,
         x=across.place(axis.value(row) or 0.0),
-        y=up.place(row["score"]),
+        y=up.place(_score(row)),
         bar=None if interval is None else (up.place(interval[0]), up.place(interval[1])),
         level_bar=None if level is None else (across.place(level[0]), across.place(level[1])),
     )
 
 
-def _grid(rows: list[dict[str, Any]], axis: CostAxis, across: Scale, up: Scale) -> list[Markup]:
+def _grid(rows: list[Entry], axis: CostAxis, across: Scale, up: Scale) -> list[Markup]:
     """Return the lines of the grid, the ticks' figures and what the axes are."""
     line = Markup('<path class="grid" d="M{:.1f} {:.1f}H{:.1f}"/>')
     parts = [line.format(_LEFT, up.place(tick), _RIGHT) for tick in up.ticks()]
@@ -129,18 +134,18 @@ def _grid(rows: list[dict[str, Any]], axis: CostAxis, across: Scale, up: Scale) 
     title = Markup('<text class="axis" x="{:.1f}" y="{:.1f}">{}</text>')
     parts.append(title.format(middle, HEIGHT - 8, label))
     turned = Markup('<text class="axis" transform="translate(11 {:.1f}) rotate(-90)">{}</text>')
-    metric = rows[0]["metric"] + ("" if rows[0]["higher_is_better"] else ", turned round")
+    metric = rows[0].metric + ("" if rows[0].higher_is_better else ", turned round")
     return [*parts, turned.format((_TOP + _BOTTOM) / 2, metric)]
 
 
-def _lines(rows: list[dict[str, Any]], up: Scale) -> list[Markup]:
+def _lines(rows: list[Entry], up: Scale) -> list[Markup]:
     """Return the levels of dense and of chance, where they are on the drawing."""
     line = Markup('<path class="{}" d="M{:.1f} {:.1f}H{:.1f}"/>')
-    levels = [("dense-line", row["score"]) for row in rows if row["reference"]]
+    levels = [("dense-line", _score(row)) for row in rows if row.reference]
     dense = levels if len(levels) == 1 else []
-    chance = rows[0].get("chance")
-    seen = chance is not None and up.low < chance < up.high
-    levels = [*dense, *([("chance-line", chance)] if seen else [])]
+    levels, chance = list(dense), rows[0].chance
+    if chance is not None and up.low < chance < up.high:
+        levels.append(("chance-line", chance))
     return [line.format(style, _LEFT, up.place(level), _RIGHT) for style, level in levels]
 
 
@@ -163,7 +168,7 @@ def _drawn(point: _Point, name: str, on_front: bool) -> Markup:
     if point.level_bar is not None:
         bars.append(f"M{point.level_bar[0]:.1f} {point.y:.1f}H{point.level_bar[1]:.1f}")
     styles = ["point", point.look.style]
-    styles += [SIGNIFICANCE_STYLES[point.row["significant"]]] if point.row["methods"] else []
+    styles += [SIGNIFICANCE_STYLES[point.row.significant]] if point.row.methods else []
     styles += ["on-front"] if on_front else []
     return Markup(
         '<g class="{}" id="{}-point-{}" data-row="{}" data-upstream="{}" role="img" tabindex="0">'
@@ -173,10 +178,10 @@ def _drawn(point: _Point, name: str, on_front: bool) -> Markup:
     ).format(
         " ".join(styles),
         name,
-        point.row["row"],
-        point.row["row"],
-        point.row["upstream"],
-        hover_text(point.row),
+        point.row.row,
+        point.row.row,
+        point.row.upstream,
+        tooltip_text(point.row),
         "".join(bars),
         point.x,
         point.y,
@@ -190,7 +195,7 @@ def _labels(
     points: Sequence[_Point], words: Mapping[int, str], avoided: Sequence[Box]
 ) -> tuple[list[Markup], list[Markup]] | None:
     """Return lines to far words, and each point's word beside it; None without room for all."""
-    texts = [words[point.row["row"]] for point in points]
+    texts = [words[point.row.row] for point in points]
     sizes = [(_LETTER * len(text), _LINE) for text in texts]
     # `place` counts upwards, a drawing downwards.
     spots = [(point.x, -point.y) for point in points]
@@ -211,7 +216,7 @@ def _labels(
         label = Markup(
             '<text class="label" data-row="{}" data-upstream="{}" x="{:.1f}" y="{:.1f}">{}</text>'
         )
-        names = (point.row["row"], point.row["upstream"])
+        names = (point.row.row, point.row.upstream)
         labels.append(label.format(*names, left + width / 2, bottom - 2.5, text))
     return leaders, labels
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ..common.errors import InputError
 from ..common.files import write_atomically
@@ -44,20 +45,22 @@ def report(folder: str | Path, output: str | Path | None = None) -> list[Path]:
             f"`s3prl-compress score MODEL --task ks --data DIR --output {folder}`"
         )
     records, left_out = newest_versions(records)
-    frame = leaderboard(records)
+    rows = leaderboard(records)
     times = [record for record in records if isinstance(record, TimeRecord)]
     speeds = speed_tables(times)
-    sections = groups(score_tables(frame), times)
-    fast = [speed_table(identity, rows) for identity, rows in speeds]
+    sections = groups(score_tables(rows), times)
+    fast = [speed_table(identity, timed) for identity, timed in speeds]
     scored = [table for group in sections for table in _in_order(group)]
     others = published_table() if scored else None
-    tables = [*scored, *fast, *([others] if others else [])]
-    unlike = four_task.warning(row for table in scored for row in table.rows if "task" in row)
+    tables: list[Table[Any]] = [*scored, *fast, *([others] if others else [])]
+    unlike = four_task.warning(
+        row for group in sections for table in group.tables for row in table.rows
+    )
     warning = " ".join(filter(None, (unlike, left_out))) or None
     places = origins(records)
     contents = {
         "leaderboard.md": markdown(tables, places, warning),
-        "leaderboard.csv": csv(frame, speeds),
+        "leaderboard.csv": csv(rows, speeds),
         "leaderboard.tex": latex(tables, places, warning),
         "leaderboard.html": page(sections, fast, others, places, left_out),
     }
@@ -74,5 +77,5 @@ def _with_predictions(path: Path, record: Record) -> Record:
     return record.model_copy(update={"predictions": str(path.parent / record.predictions)})
 
 
-def _in_order(group: Group) -> list[Table]:
+def _in_order(group: Group) -> list[Table[Any]]:
     return [*([group.overview] if group.overview else []), *group.tables]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from .rows import method_names
+from .roles import method_names
+from .rows import Entry
 
 COLOURS = 6
 """Colours of the page's style sheet; more methods begin again, with other markers."""
@@ -37,12 +37,12 @@ _DENSE, _PEER = "dense", "no method"
 _OTHERS = {_DENSE: DENSE, _PEER: PEER}
 
 
-def method_of(row: Mapping[str, Any]) -> str:
+def method_of(row: Entry) -> str:
     """Return the names of a row's methods without their settings; else "dense" or "no method"."""
-    return " + ".join(method_names(row["methods"])) or (_DENSE if row["reference"] else _PEER)
+    return " + ".join(method_names(row.methods)) or (_DENSE if row.reference else _PEER)
 
 
-def series_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Look]:
+def series_of(rows: Sequence[Entry]) -> dict[str, Look]:
     """Return the look of every method among the rows, in alphabetical order, dense first."""
     names = {method_of(row) for row in rows}
     others = {name: shape for name, shape in _OTHERS.items() if name in names}

@@ -8,8 +8,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from ..results.records import ScoreRecord
-from .rows import row_of
-from .uncertainty import attach_errors
+from .merge import merge
+from .uncertainty import with_errors
 
 
 def score_figures(record: ScoreRecord, path: Path) -> dict[str, Any]:
@@ -71,14 +71,13 @@ def seeds_figures(records: Sequence[ScoreRecord], paths: Sequence[Path]) -> dict
         record.model_copy(update={"predictions": str(path.parent / record.predictions)})
         for record, path in zip(records, paths, strict=True)
     ]
-    row = {"task": records[0].task, "metric": records[0].metric, **row_of(located)}
-    attach_errors([row])
+    (row,) = with_errors([merge(located)], [located])
     return {
         "seeds": [record.seed for record in records],
         "mean": fmean(scores),
-        "standard_error": row["standard_error"],
-        "interval": (row["score_low"], row["score_high"]),
-        "error_units": row["error_units"],
+        "standard_error": row.standard_error,
+        "interval": (row.score_low, row.score_high),
+        "error_units": row.error_units,
         "spread": stdev(scores) if len(scores) > 1 else None,
         "records": [
             score_figures(record, path) for record, path in zip(records, paths, strict=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ..statistics import MINIMUM_SPEAKERS
 from . import formats
+from .rows import Row
 from .uncertainty import LEVEL, NOT_RESOLVED, ONE_SEED
-
-Row = Mapping[str, Any]
 
 
 def error_notes(rows: Sequence[Row]) -> list[str]:
@@ -20,19 +18,19 @@ def error_notes(rows: Sequence[Row]) -> list[str]:
 
 def detectable_text(rows: Sequence[Row]) -> str:
     """Return the smallest detectable difference of a block's rows: "2.1 to 3.0 points", or ""."""
-    found = [row["detectable"] for row in rows if row["detectable"] is not None]
-    if not found:
+    limits = [one for row in rows if (one := row.significance.detectable) is not None]
+    if not limits:
         return ""
-    decimals = formats.decimals_for([row["standard_error"] for row in rows])
-    low, high = (f"{end:.{decimals}f}" for end in (min(found), max(found)))
+    decimals = formats.decimals_for([row.standard_error for row in rows])
+    low, high = (f"{end:.{decimals}f}" for end in (min(limits), max(limits)))
     return f"{low} points" if low == high else f"{low} to {high} points"
 
 
 def units_text(row: Row) -> str:
     """Return what a row's error is over, and whom it is conditional on."""
-    utterances, speakers = f"{row['test_size']} utterances", int(row["error_speakers"])
-    if row["over_speakers"]:
-        return str(row["error_units"])
+    utterances, speakers = f"{row.test_size} utterances", row.error_speakers
+    if row.over_speakers:
+        return str(row.error_units)
     if not speakers:
         return f"{utterances}, since the predictions do not say who speaks"
     these = "this one speaker" if speakers == 1 else f"these {speakers} speakers"
@@ -43,10 +41,10 @@ def units_text(row: Row) -> str:
 
 
 def _scores(rows: Sequence[Row]) -> str:
-    known = [row for row in rows if row["error_units"]]
+    known = [row for row in rows if row.error_units]
     if not known:
         return ""
-    counts = [row["seed_count"] for row in known if row["seeds"]]
+    counts = [row.seed_count for row in known if row.seeds]
     several = [count for count in counts if count > 1]
     seeds = f"{_range(several)} seeds and " if several else ""
     text = f"Errors and 95 % intervals are over {seeds}{units_text(known[0])}."
@@ -56,30 +54,29 @@ def _scores(rows: Sequence[Row]) -> str:
 
 
 def _tests(rows: Sequence[Row]) -> str:
-    tested = [row for row in rows if row["p_value"] is not None]
+    tested = [row for row in rows if row.significance.p_value is not None]
     if not tested:
         return ""
-    tests = " or ".join(dict.fromkeys(row["p_test"] for row in tested))
-    seeds = list(dict.fromkeys(row["p_seeds"] for row in tested if row["p_seeds"]))
+    tests = " or ".join(filter(None, dict.fromkeys(row.significance.p_test for row in tested)))
+    seeds = list(filter(None, dict.fromkeys(row.significance.p_seeds for row in tested)))
     paired = [int(text) for text in seeds if "+" not in text]
     apart = [text for text in seeds if "+" in text]
     on = [f"on the {_range(paired)} seeds that both have"] if paired else []
     on += [f"on {' and '.join(apart)} seeds, which are independent"] if apart else []
-    count = int(tested[0]["compared_rows"])
     return (
         f"p: {tests}, two-sided, against the dense upstream on the same utterances"
-        f"{''.join(f', {text}' for text in on)}; corrected after Holm for {_rows(count)}."
+        f"{''.join(f', {text}' for text in on)}; corrected after Holm for {_rows(len(tested))}."
     )
 
 
 def _resolution(rows: Sequence[Row]) -> str:
-    found = detectable_text(rows)
-    if not found:
+    limits = detectable_text(rows)
+    if not limits:
         return ""
-    count = int(next(row["compared_rows"] for row in rows if row["detectable"] is not None))
+    tested = [row for row in rows if row.significance.detectable is not None]
     text = (
         "Smallest difference that would have been found with a power of 80 %, two-sided at "
-        f"{LEVEL} after correction for {_rows(count)}: {found}."
+        f"{LEVEL} after correction for {_rows(len(tested))}: {limits}."
     )
     names = _names(rows, NOT_RESOLVED)
     if names:
@@ -95,7 +92,7 @@ def _one_seed(rows: Sequence[Row]) -> str:
 
 
 def _names(rows: Sequence[Row], resolution: str) -> str:
-    return ", ".join(row["upstream"] for row in rows if row["resolution"] == resolution)
+    return ", ".join(row.upstream for row in rows if row.significance.resolution == resolution)
 
 
 def _rows(count: int) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ..statistics import Metric, Outcomes, Units, recorded_metric, sampling_units
+from .records import ScoreRecord
 
 
 @dataclass(frozen=True)
@@ -48,60 +48,59 @@ class Predictions:
         return self.outcomes.only([self.seeds.index(seed) for seed in seeds])
 
 
-def read_block(rows: Sequence[Mapping[str, Any]]) -> list[Predictions | None]:
+def read_block(cells: Sequence[Sequence[ScoreRecord]]) -> list[Predictions | None]:
     """Read the predictions of a block's rows.
 
     A row has none (None) where a file is missing, and where its metric is not registered: then
-    nothing is known of how its predictions count. Rows of a block are of one corpus: a speaker whom one file names is known for all of them.
+    nothing is known of how its predictions count. Rows of a block are of one corpus: a speaker whom
+    one file names is known for all of them.
+
+    Args:
+        cells: the records of each row, one per seed, which name their predictions by whole paths.
     """
     files: list[dict[int | None, dict[str, Line]] | None] = []
     speakers: dict[str, str] = {}
-    for row in rows:
-        found = {seed: _read(path) for seed, path in row["predictions"]}
-        complete = {seed: lines for seed, lines in found.items() if lines}
-        files.append(complete if len(complete) == len(found) else None)
+    for records in cells:
+        tables = {record.seed: _read(record.predictions) for record in records}
+        complete = {seed: lines for seed, lines in tables.items() if lines}
+        files.append(complete if len(complete) == len(tables) else None)
         for lines in complete.values():
             speakers |= {name: line.speaker for name, line in lines.items() if line.speaker}
     return [
-        None if found is None else _of_row(row, found, speakers)
-        for row, found in zip(rows, files, strict=True)
+        None if tables_of_row is None else _of_row(records[0], tables_of_row, speakers)
+        for records, tables_of_row in zip(cells, files, strict=True)
     ]
 
 
 def _of_row(
-    row: Mapping[str, Any],
-    files: Mapping[int | None, dict[str, Line]],
+    record: ScoreRecord,
+    tables: Mapping[int | None, dict[str, Line]],
     speakers: Mapping[str, str],
 ) -> Predictions | None:
     """Return a row's predictions; None where its seeds are of different utterances."""
-    metric = recorded_metric(row["metric"])
+    metric = recorded_metric(record.metric)
     if metric is None:
         return None
-    first = next(iter(files.values()))
+    first = next(iter(tables.values()))
     truth = {name: line.truth for name, line in first.items()}
-    if any({name: line.truth for name, line in file.items()} != truth for file in files.values()):
+    if any(
+        {name: line.truth for name, line in lines.items()} != truth for lines in tables.values()
+    ):
         return None
     predicted = {
-        seed: tuple(file[name].predicted for name in truth) for seed, file in files.items()
+        seed: tuple(lines[name].predicted for name in truth) for seed, lines in tables.items()
     }
+    folds = [fold.test_size for fold in record.folds]
+    if sum(folds) != len(truth):  # none, or those of a run on other utterances
+        folds = []
     return Predictions(
         utterances=tuple(truth),
         truth=tuple(truth.values()),
         predicted=predicted,
         metric=metric,
-        outcomes=_outcomes(metric, row, list(truth.values()), list(predicted.values())),
+        outcomes=metric.outcomes(list(truth.values()), list(predicted.values()), folds),
         units=sampling_units([speakers.get(name, "") for name in truth]),
     )
-
-
-def _outcomes(
-    metric: Metric,
-    row: Mapping[str, Any],
-    truth: Sequence[str],
-    predicted: Sequence[Sequence[str]],
-) -> Outcomes:
-    folds = row["fold_sizes"] if sum(row["fold_sizes"]) == len(truth) else ()
-    return metric.outcomes(truth, predicted, folds)
 
 
 def _read(path: str) -> dict[str, Line] | None:

@@ -12,7 +12,6 @@ from scipy import stats
 
 from s3prl_compress.report import report
 from s3prl_compress.report.leaderboard import leaderboard
-from s3prl_compress.report.table_model import without_nan
 from s3prl_compress.report.task_table import score_tables
 from s3prl_compress.report.uncertainty import (
     DENSE_WITHOUT_PREDICTIONS,
@@ -42,8 +41,7 @@ def _predictions(
 
 
 def _rows(*records: Any) -> dict[str, dict[str, Any]]:
-    frame = leaderboard(records)
-    return {row["upstream"]: without_nan(row) for row in frame.to_dict("records")}
+    return {row.upstream: row.figures() for row in leaderboard(records)}
 
 
 def _records_of(
@@ -146,7 +144,7 @@ def test_one_seed_is_no_test_and_no_star(tmp_path: Path) -> None:
     assert row["resolution"] == "one seed"
     (table,) = score_tables(leaderboard(records))
     keys = [column.key for column in table.columns]
-    line = next(line for line in table.lines if line.row["upstream"] == "small")
+    line = next(line for line in table.lines if line.row.upstream == "small")
     assert line.cells[keys.index("p_value")].text == "one seed"
     notes = " ".join(table.notes)
     assert "Not tested, for want of a second seed of the row or of dense: small." in notes

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -36,9 +36,9 @@ class Lengths(Metric):
 
 
 @pytest.fixture(autouse=True)
-def _registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget afterwards what a test registers."""
     monkeypatch.setattr(metric, "_metrics", dict(metric._metrics))
-    yield
 
 
 def test_a_registered_metric_is_found_by_name_and_by_what_records_say() -> None:

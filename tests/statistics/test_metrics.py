@@ -162,5 +162,5 @@ def test_an_error_rates_interval_may_exceed_100_but_not_fall_below_0() -> None:
     truth, speakers = ["a b"] * 8, list("stuvwxyz")
     many = WER.measure(truth, ["c d e f g"] * 7 + ["a b"], speakers)
     assert many.interval[1] > 100
-    few = WER.measure(truth, ["a"] + truth[1:], speakers)
+    few = WER.measure(truth, ["a", *truth[1:]], speakers)
     assert few.interval[0] == 0
