@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas
 
+from . import task_table
 from .rows import Row, SpeedRow
-from .task_table import COLUMNS
 
 
 def csv(rows: Sequence[Row], speeds: Sequence[tuple[str, Sequence[SpeedRow]]]) -> str:
@@ -36,7 +36,9 @@ def data_frame(rows: Sequence[Row]) -> pandas.DataFrame:
 def _figures(row: Row) -> Mapping[str, object]:
     figures = row.figures()
     return figures | {
-        column.key: column.value_of(row) for column in COLUMNS if column.key not in figures
+        column.key: column.value_of(row)
+        for column in task_table.COLUMNS
+        if column.key not in figures
     }
 
 
