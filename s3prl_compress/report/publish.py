@@ -10,6 +10,7 @@ from ..common.files import write_atomically
 from ..results.records import Record, TimeRecord, read_records
 from ..results.versions import newest_versions
 from . import four_task
+from .csv_file import csv
 from .latex import latex
 from .leaderboard import leaderboard
 from .markdown import markdown
@@ -20,7 +21,6 @@ from .published import published_table
 from .speed import speed_tables
 from .speed_table import speed_table
 from .table_model import Table
-from .tables import csv
 from .task_table import score_tables
 
 

@@ -7,10 +7,10 @@ from dataclasses import fields
 import pandas
 import pytest
 
+from s3prl_compress.report.csv_file import data_frame
 from s3prl_compress.report.leaderboard import leaderboard
 from s3prl_compress.report.notes import footnotes
 from s3prl_compress.report.rows import Conditions
-from s3prl_compress.report.tables import data_frame
 from s3prl_compress.report.task_table import score_tables
 from s3prl_compress.results.records import Corpus, Record
 

@@ -35,11 +35,8 @@ def data_frame(rows: Sequence[Row]) -> pandas.DataFrame:
 
 def _figures(row: Row) -> Mapping[str, object]:
     figures = row.figures()
-    return figures | {
-        column.key: column.value_of(row)
-        for column in task_table.COLUMNS
-        if column.key not in figures
-    }
+    further = [column for column in task_table.COLUMNS if column.key not in figures]
+    return figures | {column.key: column.value_of(row) for column in further}
 
 
 def _speed_frame(speeds: Sequence[tuple[str, Sequence[SpeedRow]]]) -> pandas.DataFrame:
