@@ -1,7 +1,8 @@
-"""The error model of scores: standard errors, intervals, p values and power.
+"""Metrics and the error model of scores: standard errors, intervals, p values and power.
 
-Depends on NumPy, SciPy and statsmodels only, and on nothing else of this package. Outcomes are
-contributions of single utterances to a score, in points (percent).
+It depends on NumPy, SciPy, statsmodels and jiwer, and on nothing else of this package. Outcomes are
+the contributions of single utterances to a score, in points (percent). What differs from metric to
+metric is in one object each; see `Metric`.
 """
 
 from .corrections import holm

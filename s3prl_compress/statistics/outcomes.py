@@ -1,4 +1,4 @@
-"""Predictions as numbers: how much each utterance contributes to a score, for every seed."""
+"""Outcomes: how much each utterance contributes to a score, for every seed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Outcomes:
 
     @property
     def seeds(self) -> int:
-        """How many seeds there are."""
+        """Number of seeds."""
         return len(self.values)
 
     def only(self, seeds: Sequence[int]) -> Outcomes:
