@@ -118,7 +118,7 @@ RTFX: Column[Entry] = Column(
 SPEEDUP: Column[Entry] = Column(
     "speedup",
     "speed-up",
-    "median paired ratio to dense; below it, its 95 % interval",
+    "median of the paired ratios to dense; below it, its 95 % interval",
     best_high=True,
     below="95 % interval",
     value=lambda row: row.speed.speedup,

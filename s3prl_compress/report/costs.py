@@ -1,4 +1,4 @@
-"""The costs that a score can be drawn against, and which rows no other row beats."""
+"""Costs that a score can be drawn against, and the Pareto fronts of score and cost."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class CostAxis:
     """A cost that a score can be drawn against."""
 
     key: str
-    """What a page calls it: three costs can be chosen, and one of them is the time."""
+    """Key of the page's choice of costs; both times share one."""
     label: str
     units: tuple[tuple[float, str], ...] = ()
-    """Sizes and names of the units that its ticks may be in, largest first."""
+    """(size, name) of the units that ticks may be in, largest first."""
 
     def unit(self, largest: float) -> tuple[float, str]:
         """Return the unit for an axis that ends at `largest`: its size, and the axis label."""
@@ -48,14 +48,14 @@ MACS = CostAxis("macs_32", "multiply-adds, 32 utterances", ((1e9, "G"), (1e6, "M
 RELATIVE_TIME = CostAxis("time", "measured time, dense = 1")
 TIME = CostAxis("time", "milliseconds per second of audio")
 CHOICES = {"parameters": "parameters", "macs_32": "MACs", "time": "measured time"}
-"""What a reader of a page chooses from: the axes' keys, and their names."""
+"""The page's choice of costs: keys of the axes, and their names."""
 
 
 def drawable(rows: Sequence[EntryT]) -> dict[CostAxis, list[EntryT]]:
-    """Return the axes that at least two rows have a place on, with those rows.
+    """Return the axes on which at least two rows have a value, with those rows.
 
-    Of the two times it is the relative one wherever pairs were measured: what else the machine
-    did in another run is not in it.
+    Of the two times the relative one is preferred wherever pairs were measured, because other load
+    on the machine cancels out of a pair.
     """
     known = {
         axis: [row for row in rows if axis.value(row) is not None]
@@ -68,9 +68,9 @@ def drawable(rows: Sequence[EntryT]) -> dict[CostAxis, list[EntryT]]:
 
 
 def pareto_front(rows: Sequence[EntryT], axis: CostAxis) -> list[EntryT]:
-    """Return the rows that no other row beats, cheapest first.
+    """Return the rows that no other row dominates, cheapest first.
 
-    A row beats another if it costs no more, scores no worse and is better in one of the two.
+    A row dominates another if it costs no more, scores no worse and is better in one of the two.
     Point estimates count, without their intervals.
     """
     known = [
@@ -80,7 +80,7 @@ def pareto_front(rows: Sequence[EntryT], axis: CostAxis) -> list[EntryT]:
     ]
     front: list[tuple[float, float, EntryT]] = []
     for cost, score, row in sorted(known, key=lambda point: (point[0], -point[1])):
-        # A point that is equal in both neither beats the other nor is beaten by it.
+        # A point that equals the last one in both does not dominate it, nor is it dominated.
         if not front or score > front[-1][1] or (cost, score) == front[-1][:2]:
             front.append((cost, score, row))
     return [row for _, _, row in front]

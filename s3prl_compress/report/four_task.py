@@ -1,4 +1,4 @@
-"""The 4-task score, the leaderboard's formula over our four tasks, and what may be compared."""
+"""The 4-task score (the SUPERB leaderboard's formula over four tasks), and what may be compared."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REFERENCE_POINTS: Mapping[str, tuple[float, float]] = {
     "er": (48.23672, 67.62),
     "asr": (76.82, 96.38),
 }
-"""The leaderboard's (base, top) per task, in percent; of errors, 100 less the error rate."""
+"""The leaderboard's (base, top) per task, in percent; for error rates, of 100 minus the rate."""
 
 OFFICIAL_VARIANTS: Mapping[str, str] = {
     "ks": "official",
@@ -26,13 +26,13 @@ OFFICIAL_VARIANTS: Mapping[str, str] = {
     "er": "iemocap",
     "asr": "librispeech",
 }
-"""The corpora that published scores are of."""
+"""The corpora on which published scores were measured, as variants of our tasks."""
 
 NOT_COMPARABLE = "not comparable with published scores"
 
 
 def oriented_score(score: float, higher_is_better: bool) -> float:
-    """Return a score in percent of which more is better: of an error rate, 100 less it."""
+    """Return a score in percent for which higher is better: 100 minus the rate of an error rate."""
     return score if higher_is_better else 100.0 - score
 
 
@@ -42,11 +42,12 @@ def four_task_score(
     """Return the 4-task score and its standard error.
 
     1000 (v - base) / (top - base), the mean over the four tasks: the SUPERB leaderboard's formula
-    and reference points. Its own score is of ten tasks, so the two are never to be compared.
+    and reference points. The leaderboard's own score is over ten tasks, so the two must never be
+    compared.
 
     Args:
-        scores: by task, in percent; of ASR the word error rate.
-        errors: the scores' standard errors; the tasks' test sets are independent.
+        scores: by task, in percent; for ASR the word error rate.
+        errors: standard errors of the scores; the tasks' test sets are independent.
     """
     total, variance = 0.0, 0.0
     for task in TASKS:
@@ -59,15 +60,15 @@ def four_task_score(
 
 
 def why_not_comparable(row: Row) -> list[str]:
-    """Return what keeps a row of a leaderboard from being compared with published scores."""
-    if row.task not in TASKS:
-        return [f"task {row.task}, which is none of SUPERB's"]
+    """Return the reasons why a row cannot be compared with published scores; none if it can."""
+    if row.task not in OFFICIAL_VARIANTS:
+        return [f"task {row.task}, which is not one of {', '.join(OFFICIAL_VARIANTS)}"]
     reasons = []
     if row.conditions.recipe != "official":
         reasons.append(f"recipe {row.conditions.recipe}")
     if row.generated_speech:
         reasons.append("generated speech")
-    elif row.conditions.variant != OFFICIAL_VARIANTS.get(row.task):
+    elif row.conditions.variant != OFFICIAL_VARIANTS[row.task]:
         reasons.append(f"corpus {row.conditions.corpus} ({row.conditions.variant})")
     if row.conditions.recipe == "official" and row.rate_choice == "given":
         reasons.append("one learning rate, not tuned")
@@ -75,7 +76,7 @@ def why_not_comparable(row: Row) -> list[str]:
 
 
 def warning(rows: Iterable[Row]) -> str | None:
-    """Return the sentence that stands above a report of which some rows cannot be compared."""
+    """Return the warning above a report of which some rows cannot be compared; None without any."""
     rows = list(rows)
     reasons = list(dict.fromkeys(reason for row in rows for reason in why_not_comparable(row)))
     if not reasons:

@@ -1,4 +1,4 @@
-"""The few sentences that a reader wants first: what a group of rows comes down to."""
+"""Highlights of a group of rows: the few facts that a reader wants first."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ class Highlight:
     label: str
     upstream: str
     figure: str
-    """What it stands out by."""
+    """The number that makes it stand out."""
     detail: str
 
 
 def highlights(group: Group) -> list[Highlight]:
-    """Return the smallest row without a resolved loss, the fastest, and the best compressed.
+    """Return the smallest row without a significant loss, the fastest, and the best compressed one.
 
-    A loss that is not resolved may be there: the first one says how large it would have to be.
+    A loss that is not significant may still be there, so the first one says how small a loss the
+    test could have detected.
     """
     table = group.overview or group.tables[0]
     rows: list[Entry] = [row for row in table.rows if row.score is not None]
@@ -47,7 +48,7 @@ def _smallest(compressed: Sequence[Entry], rows: Sequence[Entry]) -> Highlight |
     whole = reference.parameters if reference else None
     share = f", {formats.percent(parameters / whole)} of dense" if whole else ""
     return Highlight(
-        "Smallest without a resolved loss",
+        "Smallest without a significant loss",
         row.upstream,
         f"{formats.count(parameters)} parameters{share}",
         f"{_score(row)}{_limit(row)}",
@@ -55,12 +56,12 @@ def _smallest(compressed: Sequence[Entry], rows: Sequence[Entry]) -> Highlight |
 
 
 def _limit(row: Entry) -> str:
-    """Say which differences would have been found; on all tasks together, on each."""
+    """Return the smallest detectable difference, on each task where there are several."""
     limits = ", ".join(
         " ".join(filter(None, (name.upper(), detectable_text([task]))))
         for name, task in _tasks(row).items()
     )
-    return f"; smallest difference that would have been found: {limits}"
+    return f"; smallest detectable difference: {limits}"
 
 
 def _fastest(compressed: Sequence[Entry]) -> Highlight | None:
@@ -86,7 +87,7 @@ def _no_loss(row: Entry) -> bool:
 
 
 def _tasks(row: Entry) -> Mapping[str, Row]:
-    """Return the row's rows by task; one of a single task needs no name."""
+    """Return the row's results by task, without a name where there is only one task."""
     if isinstance(row, OverviewRow):
         return row.tasks
     return {"": row} if isinstance(row, Row) else {}

@@ -11,7 +11,7 @@ from .table_model import Cell, Column, Line, Table
 
 
 def markdown(tables: Sequence[Table[Any]], origins: Sequence[Origin], warning: str | None) -> str:
-    """Return the whole document: a section per table, then where the numbers came from."""
+    """Return the whole document: a section per table, then the provenance."""
     warned = [f"**{_escape(warning)}**\n"] if warning else []
     sections = (_section(table) for table in tables)
     return "\n".join(["# Leaderboard\n", *warned, *sections, _origins(origins)])
@@ -40,7 +40,7 @@ def _section(table: Table[Any]) -> str:
 
 
 def _full_methods(table: Table[Any]) -> list[str]:
-    """Spell out below the table what its cells cut short."""
+    """Return the full method chains that the table's cells shorten."""
     cells = [
         cell
         for line in table.lines
@@ -75,7 +75,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _origins(origins: Sequence[Origin]) -> str:
-    lines = ["## Where this came from\n"]
+    lines = ["## Provenance\n"]
     for origin in origins:
         records = f"{origin.records} record{'' if origin.records == 1 else 's'}"
         lines += [
@@ -89,7 +89,7 @@ def _origins(origins: Sequence[Origin]) -> str:
 
 
 def _escape(text: str) -> str:
-    """Keep a name from ending its cell or from being read as markup."""
+    """Escape what would end a cell or be read as markup."""
     for character in "\\|`*_<>[]":
         text = text.replace(character, "\\" + character)
     return " ".join(text.split())

@@ -18,21 +18,21 @@ from .table_model import Table
 
 @dataclass(frozen=True)
 class Group:
-    """The blocks of one engine, padding and recipe: at most one per task, and what was left."""
+    """The blocks of one engine, padding and recipe, and the overview of their tasks."""
 
     title: str
     tables: tuple[Table[Row], ...]
-    """One per task, in the leaderboard's order of tasks, then further blocks of these tasks."""
+    """One block per task, in the 4-task score's order, then further blocks of these tasks."""
     overview: Table[OverviewRow] | None
-    """All tasks side by side; None where there is only one."""
+    """All tasks side by side; None if there is only one."""
 
 
 def groups(tables: Sequence[Table[Row]], times: Sequence[TimeRecord]) -> list[Group]:
-    """Put the blocks that share engine, padding and recipe together.
+    """Group the blocks that share engine, padding and recipe.
 
-    Where a task has several blocks (corpora, variants or settings), one of the official corpus
-    stands in the overview, of several the one with the most rows; the overview says which corpora
-    it is of.
+    Where a task has several blocks (corpora, variants or settings), the overview shows one of the
+    official corpus if there is any, and of several the one with the most rows. It names the corpora
+    that it shows.
     """
     blocks: dict[tuple[str, str, str], list[Table[Row]]] = {}
     for table in tables:
@@ -89,7 +89,7 @@ def _merged(chosen: Mapping[str, Table[Row]]) -> list[OverviewRow]:
 def _merged_row(
     metric: str, tasks: Mapping[str, Row], complete: bool, official: bool
 ) -> OverviewRow:
-    """Return an upstream's row over its tasks; without a score where one is missing."""
+    """Return an upstream's row over its tasks, without a score unless it has all of them."""
     first = next(iter(tasks.values()))
     score, error = _combined(tasks, official) if complete else (None, None)
     return OverviewRow(

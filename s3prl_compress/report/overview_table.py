@@ -57,14 +57,14 @@ def _task_column(block: Sequence[Row]) -> Column[OverviewRow]:
     return Column(
         f"task-{task}",
         f"{task.upper()} {UP if higher else DOWN}",
-        "\N{PLUS-MINUS SIGN} standard error; below it, the difference to dense",
+        "\N{PLUS-MINUS SIGN} standard error; below it, the difference from dense",
         best_high=higher,
         cell=lambda row, rows: _task_cell(row.tasks.get(task), decimals),
     )
 
 
 def _task_cell(row: Row | None, decimals: int) -> Cell:
-    """Return a task's score above its difference to dense, with a star where significant."""
+    """Return a task's score above its difference from dense, with a star where significant."""
     if row is None:
         return Cell()
     below, difference = "", row.significance.difference
@@ -81,14 +81,14 @@ def _score(row: OverviewRow, rows: Sequence[OverviewRow]) -> Cell:
 
 
 def _limits(rows: Sequence[OverviewRow]) -> str:
-    """Say which differences would have been found on each task."""
+    """Return the smallest detectable differences of each task."""
     tasks: dict[str, list[Row]] = {}
     for row in rows:
         for name, task in row.tasks.items():
             tasks.setdefault(name, []).append(task)
     limits = {name: detectable_text(own) for name, own in tasks.items()}
     listed = "; ".join(f"{name.upper()} {text}" for name, text in limits.items() if text)
-    return f"differences that would have been found with a power of 80 %: {listed}."
+    return f"the smallest detectable differences (power 80 %) are: {listed}."
 
 
 def _notes(rows: Sequence[OverviewRow]) -> list[str]:
@@ -96,14 +96,14 @@ def _notes(rows: Sequence[OverviewRow]) -> list[str]:
     if metric == four_task.NAME:
         notes.append(
             "4-task score: 1000 (v - base) / (top - base), the mean over the tasks, with the "
-            "SUPERB leaderboard's formula and reference points (errors v as 100 - v). The "
-            "leaderboard's own score is of ten tasks: never compare the two. Its error combines "
-            "those of the tasks, over seeds and speakers."
+            "SUPERB leaderboard's formula and reference points (an error rate enters as 100 minus "
+            "the rate). The leaderboard's own score is over ten tasks: never compare the two. The "
+            "standard error combines those of the tasks, over seeds and speakers."
         )
     else:
         notes.append(
-            f"{metric.capitalize()}: their plain mean, error rates as 100 less the rate. It is no "
-            f"4-task score, and {four_task.NOT_COMPARABLE}."
+            f"{metric.capitalize()}: unweighted; an error rate enters as 100 minus the rate. It is "
+            f"not the 4-task score, and {four_task.NOT_COMPARABLE}."
         )
     if any(row.approximate for row in rows):
         notes.append(APPROXIMATE)
@@ -111,8 +111,8 @@ def _notes(rows: Sequence[OverviewRow]) -> list[str]:
         notes.append(RANDOM_WEIGHTS)
     if any(task.significant is not None for row in rows for task in row.tasks.values()):
         notes.append(
-            "* after a difference: significant at 0.05, corrected for the rows of its task. "
-            "Without it, a difference is not resolved, or not tested (see the task's own table); "
+            "* marks a difference that is significant at 0.05, corrected for the rows of its task. "
+            "Any other difference is not resolved or was not tested (see the task's own table); "
             f"{_limits(rows)}"
         )
     return notes

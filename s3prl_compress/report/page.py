@@ -30,7 +30,7 @@ TITLE = "Compressed speech encoders"
 
 @dataclass(frozen=True)
 class Block:
-    """A table with its plots; `number` is what its rows and points are found by."""
+    """A table with its plots; the page's script finds its rows and points by `number`."""
 
     number: int
     table: Table[Any]
@@ -40,7 +40,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Section:
-    """Blocks of the same conditions, drawn beside each other, with one legend."""
+    """Blocks of the same conditions, with their plots side by side and one legend."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -58,10 +58,15 @@ def page(
 ) -> str:
     """Return the page: a section per group of blocks, speeds, published rows, the provenance.
 
-    `left_out`: a sentence that says which records the page does not show.
+    Every text that comes from a record is escaped. Sorting and filtering need the inline script;
+    the tables, the plots and the choice of their cost work without it.
 
-    Every text out of a record is escaped. Sorting and filtering need the inline script; without
-    it the tables, the plots and the choice of their cost are still there.
+    Args:
+        groups: the blocks of scores.
+        speeds: the measured speeds, one table per machine and setting.
+        published: scores from the literature.
+        origins: provenance of the records.
+        left_out: a sentence that says which records the page does not show.
     """
     tables = [table for group in groups for table in group.tables]
     sections: list[Section] = []
@@ -107,7 +112,7 @@ def _section(group: Group, before: int) -> Section:
 
 
 def _published(table: Table[PublishedRow], before: int) -> Section:
-    """Draw the published rows by themselves; the baseline of no parameters is left out."""
+    """Draw the published rows separately, without the baseline that has no parameters."""
     drawn = [row for row in table.rows if row.parameters]
     looks = series_of(drawn)
     plots = tuple(cost_plots(drawn, looks, f"plot-{before + 1}"))
@@ -129,19 +134,19 @@ def _plots(blocks: Sequence[Block]) -> list[Plot]:
 
 
 def _caption(blocks: Sequence[Block]) -> str:
-    """Say how to read what these plots show."""
+    """Return how to read these plots, mentioning only what they show."""
     svgs = "".join(plot.svg for plot in _plots(blocks))
     overview = isinstance(blocks[0].table.rows[0], OverviewRow)
     caption = [
         "Up and left is better.",
-        "Upright bars are 95 % intervals." if 'class="bar" d="M' in svgs else "",
-        "Level bars are those of the measured time." if "measured time, dense" in svgs else "",
-        "The stair is the Pareto front: whatever lies below or to the right of it is beaten.",
-        "For all tasks together, filled is where one of them differs." if overview else "",
+        "Vertical bars are 95 % intervals." if 'class="bar" d="M' in svgs else "",
+        "Horizontal bars are those of the measured time." if "measured time, dense" in svgs else "",
+        "The stepped line is the Pareto front: it dominates everything below and to its right.",
+        "In the plot of all tasks, filled markers differ on at least one task." if overview else "",
         "The dashed line is the dense upstream." if "dense-line" in svgs else "",
         "The dotted line is chance." if "chance-line" in svgs else "",
-        "Error rates run downwards." if "turned round" in svgs else "",
-        "Numbers are the rows of the table." if any(p.numbered for p in _plots(blocks)) else "",
+        "Axes of error rates are inverted." if "(inverted)" in svgs else "",
+        "Numbers are those of the table's rows." if any(p.numbered for p in _plots(blocks)) else "",
     ]
     return " ".join(filter(None, caption))
 
@@ -162,7 +167,7 @@ def _lead(
 
 
 def _warnings(tables: Sequence[Table[Row]]) -> list[str]:
-    """Say above everything else what must not be overlooked."""
+    """Return what must not be overlooked, for the top of the page."""
     rows = [row for table in tables for row in table.rows]
     flags = [row.random_weights for row in rows]
     some = "Some rows have random weights: they say nothing about compression."
@@ -171,7 +176,7 @@ def _warnings(tables: Sequence[Table[Row]]) -> list[str]:
 
 
 def _breakable(text: str) -> Markup:
-    """Let a line end after an underscore, a dot or a bracket rather than in a word."""
+    """Allow line breaks after an underscore, a dot or a bracket, but not inside a word."""
     return Markup(re.sub(r"([_(]|\.(?!\d))", r"\1<wbr>", str(escape(text))))
 
 

@@ -27,15 +27,15 @@ from .task_table import score_tables
 def report(folder: str | Path, output: str | Path | None = None) -> list[Path]:
     """Write leaderboard.md, .csv, .tex and .html, and return their paths in this order.
 
-    Args:
-        folder: Where `score --output` and `time --output` wrote; searched through and through.
-        output: Folder for the four files; default: `folder` itself.
-
-    Scores of an engine version that newer ones have replaced are left out, which the report says;
+    Scores of an engine version that newer ones have replaced are left out, and the report says so;
     see `versions.newest_versions`.
 
+    Args:
+        folder: Where `score --output` and `time --output` wrote; searched recursively.
+        output: Folder for the four files; default: `folder` itself.
+
     Raises:
-        InputError: there is no such folder, no record in it, or a broken one (which is named).
+        InputError: There is no such folder, no record in it, or a broken one (which is named).
     """
     folder = Path(folder)
     records: list[Record] = [_with_predictions(path, one) for path, one in read_records(folder)]
@@ -71,7 +71,7 @@ def report(folder: str | Path, output: str | Path | None = None) -> list[Path]:
 
 
 def _with_predictions(path: Path, record: Record) -> Record:
-    """Let a record name its predictions by their whole path, to be found from anywhere."""
+    """Let a record name its predictions by their whole path."""
     if isinstance(record, TimeRecord):
         return record
     return record.model_copy(update={"predictions": str(path.parent / record.predictions)})

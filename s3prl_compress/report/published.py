@@ -1,4 +1,4 @@
-"""Scores that others have published, with their sources. Never mixed with rows that were run."""
+"""Published scores with their sources, in a table of their own."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ COLUMNS: tuple[Column[PublishedRow], ...] = (
     ),
 )
 NOTES = (
-    "Copied from the sources named, all at official settings; no record, no prediction and no "
-    "error stands behind them here. Accuracies and word error rates in percent.",
-    "The leaderboard's parameters count the pre-training head too. A dash: not published.",
+    "Copied from the named sources, all at official settings; there are no records, predictions or "
+    "standard errors of them here. Accuracies and word error rates are in percent.",
+    "The leaderboard's parameters include the pre-training head. A dash: not published.",
 )
 
 

@@ -71,7 +71,7 @@ class Significance:
     """Tested rows of the block."""
     significant: bool | None = None
     detectable: float | None = None
-    """Smallest difference that the test would have found with a power of 80 %, in points."""
+    """Smallest difference that the test detects with a power of 80 %, in points."""
     resolution: str = ""
     """"significant", "not resolved" or "one seed"; empty where nothing was to be tested."""
 
@@ -108,7 +108,7 @@ class Entry:
     methods: str = ""
     """Chain of methods with their settings; empty where nothing was compressed."""
     reference: bool = False
-    """It is the dense upstream that compressed rows are compared with."""
+    """It is a dense upstream with which compressed rows are compared."""
     peer: bool = False
     """Neither compressed nor a reference: a third-party model in the same table."""
     metric: str

@@ -19,7 +19,7 @@ Identity = tuple[str, ...]
 
 
 def identity(record: TimeRecord) -> Identity:
-    """Return what two times must share to be compared."""
+    """Return everything that two times must share to be compared."""
     where = record.environment
     settings = {
         key: record.settings.get(key) for key in ("lengths", "timed", "numbers", "batch_size")
@@ -131,7 +131,7 @@ def _measured(
         timing=identity_text(record),
     )
     notes: tuple[str, ...] = (NOISY_TIMES,) if record.warnings else ()
-    if against_reference(record):  # the time as a share of dense's: the ratio turned round
+    if against_reference(record):  # its time as a share of dense's is the inverse ratio
         speed = replace(
             speed,
             relative_time=1 / bucket.speedup if bucket.speedup else None,

@@ -1,4 +1,4 @@
-"""Score records as a terminal and `--json` show them."""
+"""Summaries of score records for the terminal and for `--json`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def score_figures(record: ScoreRecord, path: Path) -> dict[str, Any]:
 
 
 def score_line(record: ScoreRecord) -> str:
-    """Return the score with its error and conditions, and the notes, a line each."""
+    """Return the score with its error and conditions, then the notes, one per line."""
     chance = "" if record.chance is None else f"chance {record.chance:.2f}; "
     training = (
         ""
@@ -63,8 +63,8 @@ def score_line(record: ScoreRecord) -> str:
 def seeds_figures(records: Sequence[ScoreRecord], paths: Sequence[Path]) -> dict[str, Any]:
     """Return the figures of one upstream's records with several seeds, ready for JSON.
 
-    `spread` is the standard deviation of the scores over the seeds; None where there is one. The
-    error and the 95 % interval of the mean are over seeds and test items, as in a report.
+    `spread` is the standard deviation of the scores over the seeds, None for a single seed. The
+    standard error and the 95 % interval of the mean are over seeds and test items, as in a report.
     """
     scores = [record.score for record in records]
     located = [
@@ -86,9 +86,11 @@ def seeds_figures(records: Sequence[ScoreRecord], paths: Sequence[Path]) -> dict
 
 
 def seeds_lines(records: Sequence[ScoreRecord], figures: Mapping[str, Any]) -> str:
-    """Return a line per seed, the mean with its error, and the notes of all of them.
+    """Return a line per seed, the mean with its error, and all notes.
 
-    `figures`: those that `seeds_figures` returns.
+    Args:
+        records: one per seed.
+        figures: what `seeds_figures` returned for them.
     """
     first = records[0]
     lines = [

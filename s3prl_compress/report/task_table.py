@@ -31,7 +31,7 @@ TASK_TITLES = {
     "sid": "Speaker identification",
     "er": "Emotion recognition",
     "asr": "Speech recognition",
-    "ctc": "Recognition by the model's own CTC head, not SUPERB's",
+    "ctc": "Recognition by the model's own CTC head (not a SUPERB task)",
 }
 _RATE_CHOICES = {
     "dev sweep": "chosen on dev",
@@ -52,11 +52,11 @@ def task_title(task: str) -> str:
 
 
 def timing_notes(rows: Sequence[Entry]) -> list[str]:
-    """Say what the speed figures of a table are; nothing where there are none."""
+    """Return a note on how the speeds of a table were measured; nothing without speeds."""
     timings = list(dict.fromkeys(row.speed.timing for row in rows if row.speed.timing))
     return [
-        f"RTFx and speed-up: {timing}. The speed-up is of pairs in one run; RTFx is not, "
-        "so it also holds what else the machine did."
+        f"RTFx and speed-up: {timing}. The speed-up is from pairs within one run; RTFx is not, so "
+        "other load on the machine affects it."
         for timing in timings[:1]
     ]
 
@@ -70,7 +70,7 @@ def score_text(row: Entry, decimals: int) -> str:
 
 
 def decimals_for(rows: Sequence[Row]) -> int:
-    """Return how many decimals the scores of a block deserve."""
+    """Return the number of decimals that the scores of a block justify."""
     return formats.decimals_for([row.standard_error for row in rows])
 
 
@@ -155,12 +155,12 @@ def _learning_rate(row: Row, rows: Sequence[Row]) -> Cell:
 
 
 def _in_its_direction(column: Column[Row], rows: Sequence[Row]) -> Column[Row]:
-    """Sort a score's column best first, whichever way that is."""
+    """Let sorting start with the best score, which may be the highest or the lowest."""
     return replace(column, best_high=rows[0].higher_is_better)
 
 
 def _with_rate_choice(column: Column[Row], rows: Sequence[Row]) -> Column[Row]:
-    """Say how the learning rates were found."""
+    """Let the column explain how the learning rates were chosen."""
     choices = {row.rate_choice for row in rows}
     explanation = _RATE_CHOICES[choices.pop()] if len(choices) == 1 else "see the notes"
     return replace(column, explanation=explanation)
@@ -180,7 +180,7 @@ COLUMNS: tuple[Column[Row], ...] = (
     Column(
         "difference",
         "difference",
-        "to the dense upstream, in points; below it, the 95 % interval",
+        "from the dense upstream, in points; below it, the 95 % interval",
         below="its interval",
         value=lambda row: row.significance.difference,
         cell=_difference,
@@ -190,7 +190,7 @@ COLUMNS: tuple[Column[Row], ...] = (
     Column(
         "p_value",
         "p",
-        "two-sided, of the test against dense; below it, corrected for the rows",
+        "two-sided, of the test against dense; below it, corrected for the number of rows",
         below="corrected",
         value=lambda row: row.significance.p_value,
         cell=_p_value,

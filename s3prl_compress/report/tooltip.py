@@ -40,10 +40,10 @@ def _score(row: Entry) -> str:
 
 
 def _difference(row: Entry) -> list[str]:
-    if not isinstance(row, Row) or row.significance.difference is None:
+    tested = row.significance if isinstance(row, Row) else None
+    if tested is None or tested.difference is None:
         return []
-    tested = row.significance
-    text = f"to dense {formats.signed(row.significance.difference, 2)}"
+    text = f"difference from dense {formats.signed(tested.difference, 2)}"
     if tested.p_value is None or tested.p_corrected is None or tested.detectable is None:
         return [f"{text}, {tested.resolution or 'not tested'}"]
     ends = (tested.difference_low, tested.difference_high)
@@ -51,7 +51,7 @@ def _difference(row: Entry) -> list[str]:
     return [
         f"{text} (95 %: {interval}), p {formats.p_value(tested.p_value)}, corrected "
         f"{formats.p_value(tested.p_corrected)}: {tested.resolution} "
-        f"({tested.detectable:.2f} would have been found)"
+        f"(smallest detectable: {tested.detectable:.2f})"
     ]
 
 

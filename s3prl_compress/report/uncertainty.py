@@ -1,4 +1,4 @@
-"""Errors of a block's scores, and whether rows differ from dense: one analysis for all of it."""
+"""Standard errors of a block's scores, and the tests of its rows against dense."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from .roles import reference_of
 from .rows import Row, Significance
 
 LEVEL = 0.05
-"""A corrected p value below it is called significant."""
+"""Corrected p values below it are called significant."""
 
 NO_PREDICTIONS = (
-    "Its predictions are missing beside its records: the error is that of the records, and nothing "
-    "was tested."
+    "Its prediction files are missing: the standard error is that of its records, and nothing was "
+    "tested."
 )
 UNKNOWN_METRIC = (
-    "Its metric is not registered here: the error is that of the records, and nothing was tested."
+    "Its metric is not registered: the standard error is that of its records, and nothing was "
+    "tested."
 )
 DENSE_WITHOUT_PREDICTIONS = "Not tested: the predictions of its dense upstream are missing."
-OTHER_UTTERANCES = "Not tested: its predictions and dense's are not of the same utterances."
+OTHER_UTTERANCES = "Not tested: its predictions and those of dense are of different utterances."
 ONE_SEED = "one seed"
 NOT_RESOLVED = "not resolved"
 SIGNIFICANT = "significant"
@@ -37,7 +38,7 @@ def with_errors(rows: Sequence[Row], cells: Sequence[Sequence[ScoreRecord]]) -> 
     these are two or more; over two independent samples of seeds where each has two or more; and is
     not tested where one of them has a single seed. Where nothing is trained (task ctc), the metric
     chooses the test. `p_corrected` is Holm's over all tested rows of the block; `detectable` is the
-    smallest difference that would have been found with a power of 80 % after correction.
+    smallest difference that is detected with a power of 80 % after correction.
 
     Args:
         rows: of one block, their roles filled in.

@@ -1,4 +1,4 @@
-"""What a table says about its errors: what varied, what was tested, what could have been found."""
+"""Notes on a table's errors: what varied, what was tested, what could have been detected."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .uncertainty import LEVEL, NOT_RESOLVED, ONE_SEED
 
 
 def error_notes(rows: Sequence[Row]) -> list[str]:
-    """Return the notes below a block; none about what its rows have not."""
+    """Return the notes below a block, about what its rows have."""
     notes = (_scores(rows), _tests(rows), _resolution(rows), _one_seed(rows))
     return [note for note in notes if note]
 
@@ -27,7 +27,7 @@ def detectable_text(rows: Sequence[Row]) -> str:
 
 
 def units_text(row: Row) -> str:
-    """Return what a row's error is over, and whom it is conditional on."""
+    """Return what a row's error is over, and the speakers that it is conditional on."""
     utterances, speakers = f"{row.test_size} utterances", row.error_speakers
     if row.over_speakers:
         return str(row.error_units)
@@ -49,7 +49,9 @@ def _scores(rows: Sequence[Row]) -> str:
     seeds = f"{_range(several)} seeds and " if several else ""
     text = f"Errors and 95 % intervals are over {seeds}{units_text(known[0])}."
     if 1 in counts:
-        text += " Those of one seed are conditional on its head: another seed may differ by more."
+        text += (
+            " Those of a single seed are conditional on its head; another seed may differ by more."
+        )
     return text
 
 
@@ -75,20 +77,18 @@ def _resolution(rows: Sequence[Row]) -> str:
         return ""
     tested = [row for row in rows if row.significance.detectable is not None]
     text = (
-        "Smallest difference that would have been found with a power of 80 %, two-sided at "
-        f"{LEVEL} after correction for {_rows(len(tested))}: {limits}."
+        "Smallest detectable difference (power 80 %, two-sided test at "
+        f"{LEVEL} after correction for {_rows(len(tested))}): {limits}."
     )
     names = _names(rows, NOT_RESOLVED)
     if names:
-        text += f" Not resolved, which does not say that nothing was lost: {names}."
+        text += f" Not resolved, which is not evidence of no loss: {names}."
     return text
 
 
 def _one_seed(rows: Sequence[Row]) -> str:
     names = _names(rows, ONE_SEED)
-    return (
-        f"Not tested, for want of a second seed of the row or of dense: {names}." if names else ""
-    )
+    return f"Not tested, because the row or dense has a single seed: {names}." if names else ""
 
 
 def _names(rows: Sequence[Row], resolution: str) -> str:

@@ -1,4 +1,4 @@
-"""The predictions beside the records of a block, as outcomes for the error model."""
+"""Predictions beside the records of a block, as outcomes for the error model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Line:
     truth: str
     predicted: str
     speaker: str
-    """Empty where the file does not say."""
+    """Empty if the file does not say."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,11 @@ class Predictions:
     """All predictions of one row."""
 
     utterances: tuple[str, ...]
-    """Names, in the order of the files."""
+    """Their names, in the order of the files."""
     truth: tuple[str, ...]
+    """Label or text of every utterance, in the same order."""
     predicted: Mapping[int | None, tuple[str, ...]]
-    """By seed."""
+    """[utterances] by seed."""
     metric: Metric
     outcomes: Outcomes
     """In the order of `predicted`'s seeds."""
@@ -44,7 +45,7 @@ class Predictions:
         return self.utterances == other.utterances and self.truth == other.truth
 
     def of_seeds(self, seeds: Sequence[int | None]) -> Outcomes:
-        """Return the outcomes of some seeds, in this order."""
+        """Return the outcomes of these seeds, in this order."""
         return self.outcomes.only([self.seeds.index(seed) for seed in seeds])
 
 
@@ -104,7 +105,7 @@ def _of_row(
 
 
 def _read(path: str) -> dict[str, Line] | None:
-    """Read `file,truth,predicted,speaker`; None where the file is missing or no such table."""
+    """Read a table of file, truth, predicted, speaker; None if there is no such file or table."""
     try:
         with open(path, newline="", encoding="utf-8") as lines:
             return {

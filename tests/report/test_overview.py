@@ -137,9 +137,9 @@ def test_of_two_blocks_of_a_task_the_official_or_the_larger_stands_in_the_overvi
 def test_highlights_never_call_a_significant_loss_none(official: list[Record]) -> None:
     (group,) = _groups(official)
     found = {one.label: one for one in highlights(group)}
-    smallest = found["Smallest without a resolved loss"]
+    smallest = found["Smallest without a significant loss"]
     assert smallest.upstream == "fold"
-    assert "difference that would have been found: KS " in smallest.detail
+    assert "smallest detectable difference: KS " in smallest.detail
     assert found["Fastest"].figure.startswith("2.00")
     assert found["Best score when compressed"].upstream == "fold"
 

@@ -119,8 +119,8 @@ def test_tables_say_what_errors_are_over(
 
 def test_a_block_states_its_power_and_what_is_not_resolved(tmp_path: Path) -> None:
     notes = _notes(*_board(tmp_path, MANY))
-    assert "power of 80 %, two-sided at 0.05 after correction for 2 rows" in notes
-    assert "Not resolved, which does not say that nothing was lost: small." in notes
+    assert "(power 80 %, two-sided test at 0.05 after correction for 2 rows)" in notes
+    assert "Not resolved, which is not evidence of no loss: small." in notes
     assert "p: t test with seeds and speakers as crossed random effects, two-sided" in notes
     assert "on the 4 seeds that both have" in notes
 
@@ -147,7 +147,7 @@ def test_one_seed_is_no_test_and_no_star(tmp_path: Path) -> None:
     line = next(line for line in table.lines if line.row.upstream == "small")
     assert line.cells[keys.index("p_value")].text == "one seed"
     notes = " ".join(table.notes)
-    assert "Not tested, for want of a second seed of the row or of dense: small." in notes
+    assert "Not tested, because the row or dense has a single seed: small." in notes
     assert "conditional on its head" in notes
 
 
