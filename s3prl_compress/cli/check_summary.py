@@ -61,10 +61,10 @@ def check_figures(
 def check_lines(comparison: Comparison) -> str:
     """Return scores, loss, what varied, and the verdict, a line each."""
     row, dense, loss = comparison.row, comparison.dense_row, comparison.loss
-    metric, _, unit = row.metric.removesuffix(")").partition(" (")
+    metric = row.metric.replace(" (", " in ", 1).removesuffix(")")
     seeds = f"{len(comparison.seeds)} seeds and " if comparison.seeds else ""
     lines = [
-        f"{row.task} {metric} in {unit}: {row.upstream} {_measured(row)}, "
+        f"{row.task} {metric}: {row.upstream} {_measured(row)}, "
         f"{dense.upstream} {_measured(dense)}",
         f"loss: {loss.value:.2f} \N{PLUS-MINUS SIGN} {loss.standard_error:.2f} points, "
         f"{_bounds(loss)}; margin {loss.limit:g}: {loss.verdict}",

@@ -61,10 +61,10 @@ def _tests(rows: Sequence[Row]) -> str:
         return ""
     tests = " or ".join(filter(None, dict.fromkeys(row.significance.p_test for row in tested)))
     seeds = list(filter(None, dict.fromkeys(row.significance.p_seeds for row in tested)))
-    paired = [int(text) for text in seeds if "+" not in text]
-    apart = [text for text in seeds if "+" in text]
-    on = [f"on the {_range(paired)} seeds that both have"] if paired else []
-    on += [f"on {' and '.join(apart)} seeds, which are independent"] if apart else []
+    in_pairs = [int(text) for text in seeds if "+" not in text]
+    independent = [text for text in seeds if "+" in text]
+    on = [f"on the {_range(in_pairs)} seeds that both have"] if in_pairs else []
+    on += [f"on {' and '.join(independent)} seeds, which are independent"] if independent else []
     return (
         f"p: {tests}, two-sided, against the dense upstream on the same utterances"
         f"{''.join(f', {text}' for text in on)}; corrected after Holm for {_rows(len(tested))}."

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
 
 from .crossed import Estimate, estimate
 from .outcomes import Outcomes
@@ -150,6 +153,9 @@ class Metric(ABC):
         return PairedTest(f"t test over {_kind(units)}", difference.p_value())
 
 
+ENTRY_POINT_GROUP = "s3prl_compress.metrics"
+"""Another package names a module here that registers its metrics when it is imported."""
+
 _metrics: dict[str, Metric] = {}
 
 
@@ -165,11 +171,13 @@ def register_metric(metric: Metric) -> Metric:
 
 
 def find_metric(name: str) -> Metric:
-    """Return the metric of this name.
+    """Return the metric of this name, from this package or from another installed one.
 
     Raises:
         ValueError: no metric of this name is registered.
     """
+    if name not in _metrics:
+        _import_installed()
     if name not in _metrics:
         raise ValueError(f"no metric {name!r}; there are: {', '.join(sorted(_metrics))}")
     return _metrics[name]
@@ -177,7 +185,21 @@ def find_metric(name: str) -> Metric:
 
 def recorded_metric(label: str) -> Metric | None:
     """Return the metric that a record names ("WER (percent)"); None if it is not registered."""
-    return _metrics.get(re.sub(r" \([^()]*\)$", "", label))
+    try:
+        return find_metric(re.sub(r" \([^()]*\)$", "", label))
+    except ValueError:
+        return None
+
+
+@cache
+def _import_installed() -> None:
+    """Import the metrics of other packages, once; a broken one must not take a report down."""
+    for entry in metadata.entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            entry.load()
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            warnings.warn(f"metrics of {entry.value} are left out: {reason}", stacklevel=3)
 
 
 def _kind(units: Units) -> str:

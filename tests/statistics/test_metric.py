@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
+from types import ModuleType
 
 import pytest
 
@@ -39,6 +42,7 @@ class Lengths(Metric):
 def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget afterwards what a test registers."""
     monkeypatch.setattr(metric, "_metrics", dict(metric._metrics))
+    metric._import_installed.cache_clear()
 
 
 def test_a_registered_metric_is_found_by_name_and_by_what_records_say() -> None:
@@ -76,3 +80,33 @@ def test_every_tasks_unit_and_direction_are_its_metrics() -> None:
         own = find_metric(task.metric)
         assert (task.unit, task.higher_is_better) == (own.unit, own.higher_is_better)
     assert {name: task.higher_is_better for name, task in TASKS.items()}["asr"] is False
+
+
+def _install(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    """Let another package declare that this module registers metrics."""
+    entry = metadata.EntryPoint("theirs", module, metric.ENTRY_POINT_GROUP)
+
+    def entry_points(*, group: str) -> tuple[metadata.EntryPoint, ...]:
+        return (entry,) if group == entry.group else ()
+
+    monkeypatch.setattr(metadata, "entry_points", entry_points)
+
+
+def test_another_package_adds_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Module(ModuleType):
+        """Registers its metric when it is loaded."""
+
+        @property
+        def lengths(self) -> Metric:
+            return register_metric(Lengths())
+
+    monkeypatch.setitem(sys.modules, "their_metrics", Module("their_metrics"))
+    _install(monkeypatch, "their_metrics:lengths")
+    assert recorded_metric("length accuracy (percent)") == Lengths()
+
+
+def test_a_broken_package_takes_no_metric_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    _install(monkeypatch, "no.such.module")
+    with pytest.warns(UserWarning, match=r"metrics of no\.such\.module are left out"):
+        assert recorded_metric("length accuracy (percent)") is None
+    assert find_metric("WER").name == "WER"
