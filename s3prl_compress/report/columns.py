@@ -29,12 +29,12 @@ def speedup_cell(speedup: float | None, low: float | None, high: float | None) -
 
 
 def any_value(key: str) -> Callable[[Sequence[Entry]], bool]:
-    """Return a condition for a column: any row has a figure of this name."""
+    """Return the condition that any row has a figure of this name; see `Column.shown`."""
     return lambda rows: any(getattr(row, key) not in (None, (), "") for row in rows)
 
 
 def any_speed(key: str) -> Callable[[Sequence[Entry]], bool]:
-    """Return a condition for a column: any row has a speed figure of this name."""
+    """Return the condition that any row has a speed figure of this name; see `Column.shown`."""
     return lambda rows: any(getattr(row.speed, key) is not None for row in rows)
 
 
@@ -69,8 +69,10 @@ def _speedup(row: Entry, rows: Sequence[Entry]) -> Cell:
 
 
 def _front(row: Entry, rows: Sequence[Entry]) -> Cell:
-    """Return the costs on whose Pareto front a row lies; the more, the higher it sorts."""
+    """Return the costs on whose Pareto front a row lies."""
     names = [_FRONT_NAMES[key] for key in row.front]
+    # The sort key starts with a digit that falls with their number: an ascending sort of texts
+    # puts rows on most fronts first.
     return Cell(", ".join(names) or NOTHING, "", f"{9 - len(names)}{' '.join(names)}")
 
 

@@ -282,6 +282,7 @@ class SpeedRow:
         }
 
 
+# Names and order are the format of leaderboard.csv: scripts of users read it, so neither changes.
 _OWN_FIGURES = (
     "upstream",
     "base",
