@@ -10,6 +10,7 @@ from typing import Any
 from ..evaluation import record_path
 from ..report.comparison import Comparison, Condition, larger_test_set
 from ..report.notes import RANDOM_WEIGHTS
+from ..report.rows import Row
 from ..report.uncertainty_notes import units_text
 from ..results.records import ScoreRecord
 from ..statistics import ONE_SIDED, POWER, Verdict
@@ -30,8 +31,8 @@ def check_data(
     return {
         "verdict": comparison.verdict,
         "exit_code": EXIT_CODES[comparison.verdict],
-        "model": row["upstream"],
-        "against": dense["upstream"],
+        "model": row.upstream,
+        "against": dense.upstream,
         "task": first.task,
         "metric": first.metric,
         "higher_is_better": first.higher_is_better,
@@ -39,32 +40,32 @@ def check_data(
         "recipe": first.recipe,
         "corpus": first.corpus.name,
         "seeds": list(comparison.seeds),
-        "test_size": row["test_size"],
-        "error_units": row["error_units"],
-        "over_speakers": row["over_speakers"],
+        "test_size": row.test_size,
+        "error_units": row.error_units,
+        "over_speakers": row.over_speakers,
         "score": _condition_figures(comparison, comparison.score),
         "dense_score": {
-            "value": dense["score"],
-            "standard_error": dense["standard_error"],
-            "low": dense["score_low"],
-            "high": dense["score_high"],
+            "value": dense.score,
+            "standard_error": dense.standard_error,
+            "low": dense.score_low,
+            "high": dense.score_high,
         },
         "loss": _condition_figures(comparison, comparison.loss),
         "one_sided_level": ONE_SIDED,
         "power": POWER,
         "records": [str(record_path(one, folder)) for one in (*records, *dense_records)],
-        "notes": list(dict.fromkeys((*row["notes"], *dense["notes"]))),
+        "notes": list(dict.fromkeys((*row.notes, *dense.notes))),
     }
 
 
 def check_lines(comparison: Comparison) -> str:
     """Return scores, loss, sources of error and verdict, one line each."""
     row, dense, loss = comparison.row, comparison.dense_row, comparison.loss
-    metric = "accuracy" if row["higher_is_better"] else "WER"
+    metric = row.metric.replace(" (", " in ", 1).removesuffix(")")
     seeds = f"{len(comparison.seeds)} seeds and " if comparison.seeds else ""
     lines = [
-        f"{row['task']} {metric} in percent: {row['upstream']} {_measured(row)}, "
-        f"{dense['upstream']} {_measured(dense)}",
+        f"{row.task} {metric}: {row.upstream} {_measured(row)}, "
+        f"{dense.upstream} {_measured(dense)}",
         f"loss: {loss.value:.2f} \N{PLUS-MINUS SIGN} {loss.standard_error:.2f} points, "
         f"{_bounds(loss)}; margin {loss.limit:g}: {loss.verdict}",
     ]
@@ -79,7 +80,7 @@ def check_lines(comparison: Comparison) -> str:
 
 def check_next_steps(comparison: Comparison, output: str) -> tuple[str, ...]:
     """Return a warning about random weights, the place of the records, and the next command."""
-    random = comparison.row["random_weights"] or comparison.dense_row["random_weights"]
+    random = comparison.row.random_weights or comparison.dense_row.random_weights
     seeds, _ = _needed(comparison)
     following = f"s3prl-compress report {output}"
     if seeds is not None:
@@ -101,8 +102,8 @@ def _condition_figures(comparison: Comparison, condition: Condition) -> dict[str
     return figures
 
 
-def _measured(row: Mapping[str, Any]) -> str:
-    return f"{row['score']:.2f} \N{PLUS-MINUS SIGN} {row['standard_error']:.2f}"
+def _measured(row: Row) -> str:
+    return f"{row.score:.2f} \N{PLUS-MINUS SIGN} {row.standard_error:.2f}"
 
 
 def _bounds(condition: Condition) -> str:
@@ -111,7 +112,7 @@ def _bounds(condition: Condition) -> str:
 
 
 def _limit(comparison: Comparison) -> str:
-    side = "at least" if comparison.row["higher_is_better"] else "at most"
+    side = "at least" if comparison.row.higher_is_better else "at most"
     return f"{side} {comparison.score.limit:g} %"
 
 
@@ -159,6 +160,6 @@ def _shown(comparison: Comparison) -> str:
     if loss.verdict == "failed":
         reasons.append(f"the loss is above {loss.limit:g} points")
     if score.verdict == "failed":
-        side = "below" if comparison.row["higher_is_better"] else "above"
+        side = "below" if comparison.row.higher_is_better else "above"
         reasons.append(f"the score is {side} {score.limit:g} %")
     return f": {' and '.join(reasons)}"

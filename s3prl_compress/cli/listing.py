@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import typing
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib import resources
 from importlib.abc import Traversable
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from ..methods import MethodInfo
+    from ..tasks.base.task import Task
 
 ENGINES = {
     "onepass": "runs the upstream once and trains heads on cached features; minutes",
@@ -72,6 +74,16 @@ def list_tasks(name: str | None, verbose: bool) -> CommandResult:
         )
     rows = [(t.name, t.version, t.title, f"{t.metric} ({t.unit})") for t in known.values()]
     return CommandResult(data, table(rows, ("task", "version", "title", "metric")))
+
+
+def _declaration(task: Task) -> dict[str, Any]:
+    """Return what a task declares, with what its metric says about its scores."""
+    declared: dict[str, Any] = {}
+    for key, value in asdict(task).items():
+        declared[key] = value
+        if key == "metric":
+            declared |= {"unit": task.unit, "higher_is_better": task.higher_is_better}
+    return declared
 
 
 def list_engines(name: str | None, verbose: bool) -> CommandResult:

@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..common.errors import InputError
 from ..common.files import write_atomically
@@ -14,7 +13,7 @@ from ..encoder import SpeechEncoder, normalization_note
 from ..report.notes import NOT_TUNED
 from ..results import records
 from ..results.records import ScoreRecord, Upstream
-from ..statistics import metrics
+from ..statistics import find_metric
 from ..tasks.base.corpus import Corpus
 from ..tasks.base.engine import ENGINE_VERSIONS, EngineResult, Job
 from ..tasks.base.task import Settings, Task
@@ -86,7 +85,9 @@ def make_record(
     _check_predictions(job.corpus, result)
     truth = [row[1] for row in result.predictions]
     predicted = [row[2] for row in result.predictions]
-    speakers = speakers_of(job.corpus)
+    metric = find_metric(task.metric)
+    folds = [fold.test_size for fold in result.folds]
+    measured = metric.measure(truth, predicted, speakers_of(job.corpus), folds)
     return ScoreRecord(
         upstream=upstream,
         task=task.name,
@@ -98,13 +99,14 @@ def make_record(
         seed=job.seed,
         recipe=recipe,
         settings=settings.identity(),
-        metric=f"{task.metric} ({task.unit})",
-        higher_is_better=task.higher_is_better,
-        **(
-            _accuracy(truth, predicted, speakers, result)
-            if task.metric == "accuracy"
-            else _word_errors(truth, predicted, speakers)
-        ),
+        metric=metric.label,
+        higher_is_better=metric.higher_is_better,
+        score=measured.score,
+        standard_error=measured.standard_error,
+        interval=measured.interval,
+        error_units=measured.units,
+        chance=metric.chance(truth),
+        other_metrics=metric.other_metrics(truth, predicted),
         test_size=len(truth),
         folds=result.folds,
         layer_weights=result.layer_weights,
@@ -122,34 +124,6 @@ def make_record(
         seeds_together=seeds_together,
         environment=records.environment(job.device),
     )
-
-
-def _accuracy(
-    truth: Sequence[str], predicted: Sequence[str], speakers: Sequence[str], result: EngineResult
-) -> dict[str, Any]:
-    """Of cross-validation the score is the mean of the folds."""
-    folds = [fold.test_size for fold in result.folds]
-    found = metrics.measure_accuracy(truth, predicted, speakers, folds)
-    return {**_measured(found), "chance": metrics.chance(truth)}
-
-
-def _word_errors(
-    truth: Sequence[str], predicted: Sequence[str], speakers: Sequence[str]
-) -> dict[str, Any]:
-    return {
-        **_measured(metrics.measure_words(truth, predicted, speakers)),
-        "chance": None,
-        "other_metrics": {"cer": metrics.character_error_rate(truth, predicted)},
-    }
-
-
-def _measured(found: metrics.Measured) -> dict[str, Any]:
-    return {
-        "score": found.score,
-        "standard_error": found.standard_error,
-        "interval": found.interval,
-        "error_units": found.units,
-    }
 
 
 def speakers_of(corpus: Corpus) -> list[str]:

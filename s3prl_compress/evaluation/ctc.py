@@ -20,7 +20,7 @@ from ..common.errors import InputError
 from ..common.precision import full_precision
 from ..encoder import CTCHead, SpeechEncoder, inference_copy, load
 from ..encoder.ctc_text import decode, plain_text
-from ..statistics.metrics import character_error_rate, measure_words
+from ..statistics import find_metric
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,14 @@ def measure_ctc(encoder: SpeechEncoder, speech: TranscribedAudio, device: str = 
     truth = [plain_text(text) for text in speech.texts]
     started = time.monotonic()
     predicted = recognise(encoder.to(device), head, speech)
-    found = measure_words(truth, predicted, speech.speakers)
+    metric = find_metric("WER")
+    measured = metric.measure(truth, predicted, speech.speakers)
     return CTCScore(
-        word_error_rate=found.score,
-        character_error_rate=character_error_rate(truth, predicted),
-        standard_error=found.standard_error,
-        interval=found.interval,
-        error_units=found.units,
+        word_error_rate=measured.score,
+        character_error_rate=metric.other_metrics(truth, predicted)["cer"],
+        standard_error=measured.standard_error,
+        interval=measured.interval,
+        error_units=measured.units,
         predictions=list(zip(speech.audio.files, truth, predicted, strict=True)),
         too_short=sum(n < encoder.shape.minimum_samples for n in speech.audio.lengths),
         audio_fingerprint=speech.audio.fingerprint(),

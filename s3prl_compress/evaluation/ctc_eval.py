@@ -20,6 +20,7 @@ from ..encoder import SpeechEncoder, describe, load_unless_loaded, normalization
 from ..encoder.adapter import UpstreamAdapter
 from ..results import records
 from ..results.records import ScoreRecord, Upstream
+from ..statistics import find_metric
 from ..tasks.base.card import read_card
 from ..tasks.base.corpus import CARD_FILE
 from ..tasks.base.engine import ENGINE_VERSIONS, WORK_FOLDER
@@ -120,7 +121,7 @@ def _record(
         seed=None,
         recipe=records.NO_RECIPE,
         settings=DECODING,
-        metric=f"{CTC_TASK.metric} ({CTC_TASK.unit})",
+        metric=find_metric(CTC_TASK.metric).label,
         higher_is_better=CTC_TASK.higher_is_better,
         score=score.word_error_rate,
         standard_error=score.standard_error,

@@ -1,4 +1,4 @@
-"""Records, and the tables and pages that are made of them."""
+"""Reports: typed rows from records, tables of them, and the leaderboard in four formats."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from pathlib import Path
 
 def report(folder: str | Path, output: str | Path | None = None) -> list[Path]:
     """Write leaderboard.{md,csv,tex,html} from the records below `folder`; see `publish.report`."""
-    from .publish import report as publish  # tables and plots cost seconds to import
+    from .publish import report as publish  # pandas and jinja2 take seconds to import
 
     return publish(folder, output)

@@ -1,12 +1,11 @@
-"""The records of two upstreams, compared: how much one loses against the other."""
+"""Comparison of two upstreams by their records: how much one loses against the other."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ..common.errors import InputError
 from ..results.predictions import Predictions, read_block
@@ -21,39 +20,40 @@ from ..statistics import (
     seeds_needed,
     units_needed,
 )
-from .rows import row_of
-from .uncertainty import attach_score
+from .merge import merge
+from .rows import Row
+from .uncertainty import with_score_error
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A value with its one-sided 95 % bounds, and whether it is shown to keep to a limit."""
+    """A value with its one-sided 95 % bounds, and whether it is shown to stay within a limit."""
 
     value: float
-    """Percent, or points."""
+    """In percent, or in points for a difference."""
     standard_error: float
     low: float
     high: float
     limit: float | None
     verdict: Verdict
     seeds: int | None
-    """How many would resolve it on this test set; see `seeds_needed`. None where it is resolved,
-    too."""
+    """Number of seeds that would resolve it on this test set; see `seeds_needed`. None where it is
+    resolved already, too."""
     units: float | None
-    """How many times the test set would resolve it with these seeds; see `units_needed`."""
+    """Factor by which a larger test set would resolve it with these seeds; see `units_needed`."""
 
 
 @dataclass(frozen=True)
 class Comparison:
     """A model against its dense upstream, on the same utterances and with the same seeds."""
 
-    row: Mapping[str, Any]
-    """Of the model, as in a table."""
-    dense_row: Mapping[str, Any]
+    row: Row
+    """The model's row, as in a table."""
+    dense_row: Row
     score: Condition
-    """The model's own."""
+    """The model's own score."""
     loss: Condition
-    """In points; above 0 where the model is worse."""
+    """In points; positive where the model is worse."""
     seeds: tuple[int, ...]
     """Empty where nothing was trained."""
 
@@ -74,55 +74,55 @@ def compare(
     """Test whether a model loses less than a margin against another one.
 
     Args:
-        records: of the model: one for each seed, at least two; or one, where nothing was trained.
-        dense_records: of the other model, with the same seeds in the same order.
-        folder: of the records and their predictions.
-        margin: largest loss that is tolerated, in points.
-        minimum: lowest score that is tolerated in percent; of error rates the highest.
+        records: the model's: one for each seed, at least two; or one, where nothing was trained.
+        dense_records: those of the other model, with the same seeds in the same order.
+        folder: where the records and their predictions are.
+        margin: largest tolerated loss, in points.
+        minimum: lowest tolerated score in percent; for error rates the highest.
 
     Raises:
-        InputError: the predictions are not there, or not of the same utterances.
+        InputError: predictions are missing, or not of the same utterances.
     """
-    rows = [_row(own, folder) for own in (records, dense_records)]
-    own, dense = read_block(rows)
+    cells = [_located(own, folder) for own in (records, dense_records)]
+    row, dense_row = map(merge, cells)
+    own, dense = read_block(cells)
     if own is None or dense is None or not own.same_utterances(dense):
         raise InputError(
-            f"{folder}: the predictions beside the records of {rows[0]['upstream']} and "
-            f"{rows[1]['upstream']} are not of the same utterances; delete these records and "
-            "start again"
+            f"{folder}: the predictions beside the records of {row.upstream} and "
+            f"{dense_row.upstream} are not of the same utterances; delete these records and "
+            "score again"
         )
-    score = attach_score(rows[0], own, TWO_SIDED)
-    attach_score(rows[1], dense, TWO_SIDED)
-    higher = records[0].higher_is_better
+    row, score = with_score_error(row, own, TWO_SIDED)
+    dense_row, _ = with_score_error(dense_row, dense, TWO_SIDED)
+    higher = row.higher_is_better
     loss = _loss(own, dense, higher=higher)
-    if rows[0]["checkpoint_sha256"] == rows[1]["checkpoint_sha256"]:
+    if row.checkpoint_sha256 == dense_row.checkpoint_sha256:
         loss = replace(loss, value=0.0, standard_error=0.0)  # the same weights lose nothing
-    bounds = rows[0]["score_low"], rows[0]["score_high"]
     return Comparison(
-        row=rows[0],
-        dense_row=rows[1],
-        score=_condition(score, bounds, minimum, above=higher),
+        row=row,
+        dense_row=dense_row,
+        score=_condition(score, (row.score_low, row.score_high), minimum, above=higher),
         loss=_condition(loss, loss.interval(TWO_SIDED), margin, above=False),
         seeds=tuple(seed for seed in own.seeds if seed is not None),
     )
 
 
 def larger_test_set(comparison: Comparison, factor: float) -> tuple[int, int | None]:
-    """Return the utterances of a test set of so many times the units, and its speakers.
+    """Return the utterances and the speakers of a test set that is larger by this factor.
 
-    The speakers are None where errors are not over them.
+    The speakers are None where errors are not over speakers.
     """
     row = comparison.row
-    speakers = math.ceil(factor * row["error_speakers"]) if row["over_speakers"] else None
-    return math.ceil(factor * row["test_size"]), speakers
+    speakers = math.ceil(factor * (row.error_speakers or 0)) if row.over_speakers else None
+    return math.ceil(factor * row.test_size), speakers
 
 
-def _row(records: Sequence[ScoreRecord], folder: Path) -> dict[str, Any]:
-    placed = [
+def _located(records: Sequence[ScoreRecord], folder: Path) -> list[ScoreRecord]:
+    """Let records name their predictions by whole paths."""
+    return [
         record.model_copy(update={"predictions": str(folder / record.predictions)})
         for record in records
     ]
-    return {"task": records[0].task} | row_of(placed)
 
 
 def _loss(own: Predictions, dense: Predictions, *, higher: bool) -> Estimate:
@@ -131,21 +131,21 @@ def _loss(own: Predictions, dense: Predictions, *, higher: bool) -> Estimate:
 
 
 def _condition(
-    found: Estimate, bounds: tuple[float, float], limit: float | None, *, above: bool
+    estimate: Estimate, bounds: tuple[float, float], limit: float | None, *, above: bool
 ) -> Condition:
-    """Judge a value that must be below a limit, or above it; without a limit it passes."""
+    """Judge a value that must stay below (or above) a limit; without a limit it passes."""
     low, high = bounds
     verdict: Verdict = "passed"
     if limit is not None:
         verdict = judge(-high, -low, -limit) if above else judge(low, high, limit)
     open_limit = limit if verdict == "not resolved" else None
     return Condition(
-        found.value,
-        found.standard_error,
+        estimate.value,
+        estimate.standard_error,
         low,
         high,
         limit,
         verdict,
-        seeds=None if open_limit is None else seeds_needed(found, open_limit),
-        units=None if open_limit is None else units_needed(found, open_limit),
+        seeds=None if open_limit is None else seeds_needed(estimate, open_limit),
+        units=None if open_limit is None else units_needed(estimate, open_limit),
     )

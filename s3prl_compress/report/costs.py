@@ -1,10 +1,14 @@
-"""The costs that a score can be drawn against, and which rows no other row beats."""
+"""Costs that a score can be drawn against, and the Pareto fronts of score and cost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from .rows import Entry
+
+EntryT = TypeVar("EntryT", bound=Entry)
 
 
 @dataclass(frozen=True)
@@ -12,10 +16,10 @@ class CostAxis:
     """A cost that a score can be drawn against."""
 
     key: str
-    """What a page calls it: three costs can be chosen, and one of them is the time."""
+    """Key of the page's choice of costs; both times share one."""
     label: str
     units: tuple[tuple[float, str], ...] = ()
-    """Sizes and names of the units that its ticks may be in, largest first."""
+    """(size, name) of the units that ticks may be in, largest first."""
 
     def unit(self, largest: float) -> tuple[float, str]:
         """Return the unit for an axis that ends at `largest`: its size, and the axis label."""
@@ -24,18 +28,19 @@ class CostAxis:
                 return size, f"{self.label} ({name})"
         return 1.0, self.label
 
-    def value(self, row: dict[str, Any]) -> float | None:
+    def value(self, row: Entry) -> float | None:
         """Return a row's cost, None where it is not known."""
         if self is TIME:
-            return None if not row["rtfx"] else 1000 / row["rtfx"]
-        column = "relative_time" if self is RELATIVE_TIME else self.key
-        return None if row.get(column) is None else float(row[column])
+            return 1000 / row.speed.rtfx if row.speed.rtfx else None
+        cost = row.speed.relative_time if self is RELATIVE_TIME else getattr(row, self.key)
+        return None if cost is None else float(cost)
 
-    def interval(self, row: dict[str, Any]) -> tuple[float, float] | None:
+    def interval(self, row: Entry) -> tuple[float, float] | None:
         """Return the 95 % interval of a measured cost; a counted one has none."""
-        if self is not RELATIVE_TIME or row["relative_time_low"] is None:
+        low, high = row.speed.relative_time_low, row.speed.relative_time_high
+        if self is not RELATIVE_TIME or low is None or high is None:
             return None
-        return row["relative_time_low"], row["relative_time_high"]
+        return low, high
 
 
 PARAMETERS = CostAxis("parameters", "parameters", ((1e6, "millions"), (1e3, "thousands")))
@@ -43,14 +48,14 @@ MACS = CostAxis("macs_32", "multiply-adds, 32 utterances", ((1e9, "G"), (1e6, "M
 RELATIVE_TIME = CostAxis("time", "measured time, dense = 1")
 TIME = CostAxis("time", "milliseconds per second of audio")
 CHOICES = {"parameters": "parameters", "macs_32": "MACs", "time": "measured time"}
-"""What a reader of a page chooses from: the axes' keys, and their names."""
+"""The page's choice of costs: keys of the axes, and their names."""
 
 
-def drawable(rows: Sequence[dict[str, Any]]) -> dict[CostAxis, list[dict[str, Any]]]:
-    """Return the axes that at least two rows have a place on, with those rows.
+def drawable(rows: Sequence[EntryT]) -> dict[CostAxis, list[EntryT]]:
+    """Return the axes on which at least two rows have a value, with those rows.
 
-    Of the two times it is the relative one wherever pairs were measured: what else the machine
-    did in another run is not in it.
+    Of the two times the relative one is preferred wherever pairs were measured, because other load
+    on the machine cancels out of a pair.
     """
     known = {
         axis: [row for row in rows if axis.value(row) is not None]
@@ -62,30 +67,31 @@ def drawable(rows: Sequence[dict[str, Any]]) -> dict[CostAxis, list[dict[str, An
     return drawn
 
 
-def pareto_front(rows: Sequence[dict[str, Any]], axis: CostAxis) -> list[dict[str, Any]]:
-    """Return the rows that no other row beats, cheapest first.
+def pareto_front(rows: Sequence[EntryT], axis: CostAxis) -> list[EntryT]:
+    """Return the rows that no other row dominates, cheapest first.
 
-    A row beats another if it costs no more, scores no worse and is better in one of the two.
+    A row dominates another if it costs no more, scores no worse and is better in one of the two.
     Point estimates count, without their intervals.
     """
-    best: list[dict[str, Any]] = []
+    known = [
+        (cost, score, row)
+        for row in rows
+        if (cost := axis.value(row)) is not None and (score := row.oriented_score) is not None
+    ]
+    front: list[tuple[float, float, EntryT]] = []
+    for cost, score, row in sorted(known, key=lambda point: (point[0], -point[1])):
+        # A point that equals the last one in both does not dominate it, nor is it dominated.
+        if not front or score > front[-1][1] or (cost, score) == front[-1][:2]:
+            front.append((cost, score, row))
+    return [row for _, _, row in front]
 
-    def merit(row: dict[str, Any]) -> float:
-        return float(row["score"]) if row["higher_is_better"] else -float(row["score"])
 
-    known = [row for row in rows if axis.value(row) is not None and row["score"] is not None]
-    for row in sorted(known, key=lambda row: (axis.value(row), -merit(row))):
-        if not best or merit(row) > merit(best[-1]):
-            best.append(row)
-        elif axis.value(row) == axis.value(best[-1]) and merit(row) == merit(best[-1]):
-            best.append(row)  # equal in both: neither beats the other
-    return best
-
-
-def attach_fronts(rows: list[dict[str, Any]]) -> None:
-    """Fill in `front` of a block's rows, in place: keys of the costs on whose front a row lies."""
-    for row in rows:
-        row["front"] = ()
+def with_fronts(rows: Sequence[EntryT]) -> list[EntryT]:
+    """Return a block's rows with `front`: keys of the costs on whose front a row lies."""
+    fronts: list[tuple[str, ...]] = [()] * len(rows)
     for axis, drawn in drawable(rows).items():
-        for row in pareto_front(drawn, axis):
-            row["front"] = (*row["front"], axis.key)
+        best = {id(row) for row in pareto_front(drawn, axis)}
+        for place, row in enumerate(rows):
+            if id(row) in best:
+                fronts[place] += (axis.key,)
+    return [replace(row, front=front) for row, front in zip(rows, fronts, strict=True)]

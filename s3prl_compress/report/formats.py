@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Formatting of numbers and of method chains for readers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def megabytes(size: float) -> str:
 
 
 def giga(number: float) -> str:
-    """Write multiply-adds in G, as the leaderboard does, however many or few they are."""
+    """Write multiply-adds in G, as the SUPERB leaderboard does, whatever their number."""
     return f"{four_digits(number / 1e9)} G"
 
 
@@ -42,12 +42,12 @@ def learning_rate(rate: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share of a whole: 0.254 is "25 %"."""
+    """Write a fraction as a percentage: 0.254 is "25 %"."""
     return f"{share:.0%}".replace("%", " %") if share >= 0.1 else f"{100 * share:.1f} %"
 
 
 def signed(number: float, decimals: int) -> str:
-    """Write a difference with its sign (a real minus sign, and no sign at zero)."""
+    """Write a difference with its sign: a typographic minus, and no sign at zero."""
     text = f"{abs(number):.{decimals}f}"
     if float(text) == 0:
         return text
@@ -55,15 +55,15 @@ def signed(number: float, decimals: int) -> str:
 
 
 def decimals_for(errors: list[float]) -> int:
-    """Return how many decimals scores with these standard errors deserve."""
+    """Return the number of decimals that scores with these standard errors justify."""
     smallest = min(errors, default=0.0)
     return 0 if smallest >= 5 else 1 if smallest >= 0.5 else 2
 
 
 def short_methods(text: str) -> str:
-    """Keep two settings of each method of a long chain: "fold(a=1, sparsity=0.1, ...)".
+    """Shorten a long chain to two settings per method: "fold(a=1, sparsity=0.1, ...)".
 
-    The sparsity is one of them. Fingerprints of audio and of teachers are left out.
+    The sparsity is one of the two. Fingerprints of audio and of teachers are left out.
     """
     if len(text) <= _LONG_METHODS:
         return text
@@ -82,7 +82,7 @@ def _short_method(text: str) -> str:
 
 
 def _split(text: str, separator: str) -> list[str]:
-    """Split where no bracket is open."""
+    """Split at separators outside brackets."""
     parts: list[str] = []
     depth = 0
     for piece in text.split(separator):
@@ -95,7 +95,7 @@ def _split(text: str, separator: str) -> list[str]:
 
 
 def p_value(value: float) -> str:
-    """Write a p value with two digits, and never as zero."""
+    """Write a p value with two significant digits, and never as zero."""
     if value < 1e-4:
         return "< 0.0001"
     if value >= 0.995:

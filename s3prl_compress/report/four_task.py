@@ -1,13 +1,16 @@
-"""The 4-task score, the leaderboard's formula over our four tasks, and what may be compared."""
+"""The 4-task score (the SUPERB leaderboard's formula over four tasks), and what may be compared."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+
+from .rows import Row
 
 NAME = "4-task score"
 TASKS = ("ks", "sid", "er", "asr")
+ERROR_RATES = ("asr",)
+"""Those of the four tasks whose scores are error rates."""
 
 REFERENCE_POINTS: Mapping[str, tuple[float, float]] = {
     "ks": (41.3826674, 96.66),
@@ -15,7 +18,7 @@ REFERENCE_POINTS: Mapping[str, tuple[float, float]] = {
     "er": (48.23672, 67.62),
     "asr": (76.82, 96.38),
 }
-"""The leaderboard's (base, top) per task, in percent; of errors, 100 less the error rate."""
+"""The leaderboard's (base, top) per task, in percent; for error rates, of 100 minus the rate."""
 
 OFFICIAL_VARIANTS: Mapping[str, str] = {
     "ks": "official",
@@ -23,13 +26,13 @@ OFFICIAL_VARIANTS: Mapping[str, str] = {
     "er": "iemocap",
     "asr": "librispeech",
 }
-"""The corpora that published scores are of."""
+"""The corpora on which published scores were measured, as variants of our tasks."""
 
 NOT_COMPARABLE = "not comparable with published scores"
 
 
-def merit(score: float, higher_is_better: bool) -> float:
-    """Return a score of which more is better: of an error rate, 100 less it."""
+def oriented_score(score: float, higher_is_better: bool) -> float:
+    """Return a score in percent for which higher is better: 100 minus the rate of an error rate."""
     return score if higher_is_better else 100.0 - score
 
 
@@ -39,39 +42,41 @@ def four_task_score(
     """Return the 4-task score and its standard error.
 
     1000 (v - base) / (top - base), the mean over the four tasks: the SUPERB leaderboard's formula
-    and reference points. Its own score is of ten tasks, so the two are never to be compared.
+    and reference points. The leaderboard's own score is over ten tasks, so the two must never be
+    compared.
 
     Args:
-        scores: by task, in percent; of ASR the word error rate.
-        errors: the scores' standard errors; the tasks' test sets are independent.
+        scores: by task, in percent; for ASR the word error rate.
+        errors: standard errors of the scores; the tasks' test sets are independent.
     """
     total, variance = 0.0, 0.0
     for task in TASKS:
         base, top = REFERENCE_POINTS[task]
-        total += 1000.0 * (merit(scores[task], task != "asr") - base) / (top - base)
+        score = oriented_score(scores[task], task not in ERROR_RATES)
+        total += 1000.0 * (score - base) / (top - base)
         if errors is not None:
             variance += (1000.0 * errors[task] / (top - base)) ** 2
     return total / len(TASKS), math.sqrt(variance) / len(TASKS)
 
 
-def why_not_comparable(row: Mapping[str, Any]) -> list[str]:
-    """Return what keeps a row of a leaderboard from being compared with published scores."""
-    if row["task"] not in TASKS:
-        return [f"task {row['task']}, which is none of SUPERB's"]
+def why_not_comparable(row: Row) -> list[str]:
+    """Return the reasons why a row cannot be compared with published scores; none if it can."""
+    if row.task not in OFFICIAL_VARIANTS:
+        return [f"task {row.task}, which is not one of {', '.join(OFFICIAL_VARIANTS)}"]
     reasons = []
-    if row["recipe"] != "official":
-        reasons.append(f"recipe {row['recipe']}")
-    if row["generated_speech"]:
+    if row.conditions.recipe != "official":
+        reasons.append(f"recipe {row.conditions.recipe}")
+    if row.generated_speech:
         reasons.append("generated speech")
-    elif row["variant"] != OFFICIAL_VARIANTS.get(row["task"]):
-        reasons.append(f"corpus {row['corpus']} ({row['variant']})")
-    if row["recipe"] == "official" and row["rate_choice"] == "given":
+    elif row.conditions.variant != OFFICIAL_VARIANTS[row.task]:
+        reasons.append(f"corpus {row.conditions.corpus} ({row.conditions.variant})")
+    if row.conditions.recipe == "official" and row.rate_choice == "given":
         reasons.append("one learning rate, not tuned")
     return reasons
 
 
-def warning(rows: Iterable[Mapping[str, Any]]) -> str | None:
-    """Return the sentence that stands above a report of which some rows cannot be compared."""
+def warning(rows: Iterable[Row]) -> str | None:
+    """Return the warning above a report of which some rows cannot be compared; None without any."""
     rows = list(rows)
     reasons = list(dict.fromkeys(reason for row in rows for reason in why_not_comparable(row)))
     if not reasons:

@@ -1,12 +1,13 @@
-"""What a plot's points are labelled with, and where, so that labels cover nothing."""
+"""Labels of a plot's points: their texts, and places where they cover nothing."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from .rows import Entry
 
 Box = tuple[float, float, float, float]
 """Left, bottom, right, top."""
@@ -18,12 +19,12 @@ _MARGIN = 2.0
 
 @dataclass(frozen=True)
 class Placed:
-    """Where a label goes: the lower left corner of its text."""
+    """Position of a label: the lower left corner of its text."""
 
     x: float
     y: float
     far: bool
-    """It stands so far from its point that a line has to lead there."""
+    """It is so far from its point that a line has to connect them."""
 
 
 def place(
@@ -32,36 +33,44 @@ def place(
     obstacles: Sequence[Box],
     inside: Box,
 ) -> list[Placed] | None:
-    """Return a place for each label, or None where one cannot be placed without covering.
+    """Return a place for each label, or None if one cannot be placed without covering anything.
 
-    `points` and `sizes` (width, height) are in the same units as `obstacles` (markers and error
-    bars) and `inside` (the axes). Greedy: labels with the most neighbours choose first, each takes
-    the nearest free place.
+    The algorithm is greedy: labels with the most neighbours are placed first, each at the nearest
+    free place. All arguments are in the same units.
+
+    Args:
+        points: (x, y) of each point.
+        sizes: (width, height) of each label.
+        obstacles: boxes that must stay visible, such as markers and error bars.
+        inside: the box of the axes, which labels must not leave.
     """
     taken: list[Box] = list(obstacles)
     placed: dict[int, Placed] = {}
     for index in sorted(range(len(points)), key=lambda i: -_crowd(points, i)):
-        found = _free(points[index], sizes[index], taken, inside)
-        if found is None:
+        free = _free(points[index], sizes[index], taken, inside)
+        if free is None:
             return None
-        box, placed[index] = found
+        box, placed[index] = free
         taken.append(box)
     return [placed[index] for index in range(len(points))]
 
 
-def without_common_start(rows: Sequence[Mapping[str, Any]]) -> dict[int, str]:
-    """Shorten "base-fold10" to "fold10" where all compressed rows' names begin so.
+def without_common_start(rows: Sequence[Entry]) -> dict[int, str]:
+    """Shorten "base-fold10" to "fold10" if the names of all compressed rows start with "base-".
 
-    Names stay whole where the rest would be a bare number: that could be taken for a row's.
+    Names stay whole if the rest would be a bare number, which could be taken for a row's number.
+
+    Returns:
+        The short names by the rows' numbers.
     """
-    names = [row["upstream"] for row in rows if row["methods"]]
+    names = [row.upstream for row in rows if row.methods]
     cut = 0
     for match in re.finditer(r"[-_./ ]", names[0] if names else ""):
         start = names[0][: match.end()]
         rests = [name[match.end() :] for name in names]
         if all(name.startswith(start) for name in names) and not any(map(_is_number, rests)):
             cut = match.end()
-    return {row["row"]: row["upstream"][cut if row["methods"] else 0 :] for row in rows}
+    return {row.row: row.upstream[cut if row.methods else 0 :] for row in rows}
 
 
 def _free(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import pandas
-
-from .table_model import Cell, Column, Line, Table, without_nan
+from .rows import Row
+from .table_model import Cell, Column, Table, make_table
 
 TITLE = "Layer weights"
 EXPLANATION = (
@@ -22,47 +21,65 @@ CAVEAT = (
 )
 
 
-def layer_weight_figures(frame: pandas.DataFrame) -> list[dict[str, Any]]:
+def layer_weight_figures(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return the weights of every row of `leaderboard.leaderboard` that has them, for JSON."""
-    keys = ("task", "engine", "padding", "recipe", "corpus", "upstream", "first_state")
     return [
-        {**{key: row[key] for key in keys}, "layer_weights": list(row["layer_weights"])}
-        for row in _rows(frame)
+        {
+            "task": row.task,
+            "engine": row.conditions.engine,
+            "padding": row.conditions.padding,
+            "recipe": row.conditions.recipe,
+            "corpus": row.conditions.corpus,
+            "upstream": row.upstream,
+            "first_state": row.first_state,
+            "layer_weights": list(row.layer_weights),
+        }
+        for row in rows
+        if row.layer_weights
     ]
 
 
-def layer_weights_table(frame: pandas.DataFrame) -> Table | None:
-    """Return all rows' weights as one table; None where no row has them."""
-    rows = list(_rows(frame))
+def layer_weights_table(rows: Sequence[Row]) -> Table[Row] | None:
+    """Return all rows' weights as one table; None if no row has them."""
+    rows = [row for row in rows if row.layer_weights]
     if not rows:
         return None
-    states = max(len(row["layer_weights"]) for row in rows)
-    columns = (
-        Column("task", "task", numeric=False, below="corpus, recipe"),
-        Column("upstream", "upstream", numeric=False),
-        *(
-            Column(f"state_{number}", str(number), f"hidden state {number}", best_high=True)
-            for number in range(states)
-        ),
+    states = max(len(row.layer_weights) for row in rows)
+    columns = (_TASK, _UPSTREAM, *(_state(number) for number in range(states)))
+    facts = ("one-pass heads", "percent")
+    return make_table(TITLE, facts, columns, rows, notes=(EXPLANATION, CAVEAT))
+
+
+def _task(row: Row, rows: Sequence[Row]) -> Cell:
+    below = f"{row.conditions.corpus}, {row.conditions.recipe}"
+    return Cell(row.task, below, f"{row.block:04}")
+
+
+def _upstream(row: Row, rows: Sequence[Row]) -> Cell:
+    return Cell(row.upstream, "", row.upstream.lower())
+
+
+def _state(number: int) -> Column[Row]:
+    """Return the column of one hidden state."""
+    return Column(
+        f"state_{number}",
+        str(number),
+        f"hidden state {number}",
+        best_high=True,
+        value=_share(number),
+        text=lambda share: f"{100 * share:.1f}",
     )
-    lines = tuple(Line(_cells(row, states), reference=bool(row["reference"])) for row in rows)
-    return Table(TITLE, ("one-pass heads", "percent"), columns, lines, (EXPLANATION, CAVEAT))
 
 
-def _rows(frame: pandas.DataFrame) -> Iterator[dict[str, Any]]:
-    for row in frame.to_dict("records"):
-        if row["layer_weights"]:
-            yield without_nan(row)
+def _share(number: int) -> Callable[[Row], float | None]:
+    """Return the function from a row to a state's weight; None where the row has no such state."""
+
+    def share(row: Row) -> float | None:
+        known = row.first_state <= number < len(row.layer_weights)
+        return row.layer_weights[number] if known else None
+
+    return share
 
 
-def _cells(row: Mapping[str, Any], states: int) -> tuple[Cell, ...]:
-    where = f"{row['corpus']}, {row['recipe']}"
-    cells = [
-        Cell(row["task"], where, f"{row['block']:04}"),
-        Cell(row["upstream"], "", row["upstream"].lower()),
-    ]
-    weights = row["layer_weights"]
-    for number in range(states):
-        known = row["first_state"] <= number < len(weights)
-        cells.append(Cell(f"{100 * weights[number]:.1f}", "", weights[number]) if known else Cell())
-    return tuple(cells)
+_TASK: Column[Row] = Column("task", "task", numeric=False, below="corpus, recipe", cell=_task)
+_UPSTREAM: Column[Row] = Column("upstream", "upstream", numeric=False, cell=_upstream)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from .formats import short_methods
 from .provenance import Origin
 from .table_model import Cell, Column, Line, Table
 
 
-def markdown(tables: Sequence[Table], origins: Sequence[Origin], warning: str | None) -> str:
-    """Return the whole document: a section per table, then where the numbers came from."""
+def markdown(tables: Sequence[Table[Any]], origins: Sequence[Origin], warning: str | None) -> str:
+    """Return the whole document: a section per table, then the provenance."""
     warned = [f"**{_escape(warning)}**\n"] if warning else []
     sections = (_section(table) for table in tables)
     return "\n".join(["# Leaderboard\n", *warned, *sections, _origins(origins)])
 
 
-def _section(table: Table) -> str:
+def _section(table: Table[Any]) -> str:
     head: list[str] = []
     rule: list[str] = []
     for column in table.columns:
@@ -38,8 +39,8 @@ def _section(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _full_methods(table: Table) -> list[str]:
-    """Spell out below the table what its cells cut short."""
+def _full_methods(table: Table[Any]) -> list[str]:
+    """Return the full method chains that the table's cells shorten."""
     cells = [
         cell
         for line in table.lines
@@ -49,7 +50,7 @@ def _full_methods(table: Table) -> list[str]:
     return [f"- {_escape(cell.text)}: {_escape(cell.below)}" for cell in cells]
 
 
-def _cells(columns: Sequence[Column], line: Line) -> list[str]:
+def _cells(columns: Sequence[Column[Any]], line: Line[Any]) -> list[str]:
     cells: list[str] = []
     for column, cell in zip(columns, line.cells, strict=True):
         text = _escape(cell.text)
@@ -74,7 +75,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _origins(origins: Sequence[Origin]) -> str:
-    lines = ["## Where this came from\n"]
+    lines = ["## Provenance\n"]
     for origin in origins:
         records = f"{origin.records} record{'' if origin.records == 1 else 's'}"
         lines += [
@@ -88,7 +89,7 @@ def _origins(origins: Sequence[Origin]) -> str:
 
 
 def _escape(text: str) -> str:
-    """Keep a name from ending its cell or from being read as markup."""
+    """Escape what would end a cell or be read as markup."""
     for character in "\\|`*_<>[]":
         text = text.replace(character, "\\" + character)
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""What a reader must know about a row, as the footnotes of a table."""
+"""Notes on rows, and how tables show them: below the table, or as footnotes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ GENERATED_SPEECH = "Generated speech: not comparable with published scores."
 ALMOST = "\N{ALMOST EQUAL TO}"
 APPROXIMATE = f"Approximate ({ALMOST}): the engine's conditions for exactness did not hold."
 NOT_TUNED = "One learning rate, not tuned."
-RESUMED = "Resumed in the middle: its later batches are not those of an undisturbed run."
+RESUMED = "Resumed: its later batches differ from those of an uninterrupted run."
 
 
 def notes_of(records: Iterable[ScoreRecord]) -> tuple[str, ...]:
-    """Return the notes of one row's records, each once, with what their flags imply."""
+    """Return the notes of one row's records, each once, and those that their flags imply."""
     records = list(records)
     given = list(dict.fromkeys(note.strip() for record in records for note in record.notes))
     implied = []
@@ -43,7 +43,8 @@ def footnotes(
 ) -> tuple[list[str], list[tuple[str, str]], list[str]]:
     """Split the rows' notes into those of all rows and those of some.
 
-    Returns the shared notes, the others as (letter, note), and each row's letters.
+    Returns:
+        The shared notes, the others as (letter, note), and each row's letters.
     """
     notes = list(dict.fromkeys(note for row in rows for note in row))
     shared = [note for note in notes if all(note in row for row in rows)]
@@ -54,5 +55,5 @@ def footnotes(
 
 
 def _letter(number: int) -> str:
-    """a to z, then a1 to z1, and so on."""
+    """Return a to z, then a1 to z1, and so on."""
     return "abcdefghijklmnopqrstuvwxyz"[number % 26] + (str(number // 26) if number >= 26 else "")

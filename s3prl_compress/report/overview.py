@@ -3,134 +3,123 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ..results.records import TimeRecord
 from . import four_task
-from .costs import attach_fronts
+from .costs import with_fronts
 from .overview_table import overview_table
-from .rows import mark_roles
-from .speed import attach_speed
+from .roles import with_roles
+from .rows import OverviewRow, Row
+from .speed import with_speed
 from .table_model import Table
-
-_SAME = (
-    "upstream",
-    "base",
-    "methods",
-    "reference",
-    "peer",
-    "random_weights",
-    "source",
-    "checkpoint_sha256",
-    "parameters",
-    "nonzero_parameters",
-    "macs_32",
-    "bytes",
-)
-"""What every task's row of one upstream says alike."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """The blocks of one engine, padding and recipe: at most one per task, and what was left."""
+    """The blocks of one engine, padding and recipe, and the overview of their tasks."""
 
     title: str
-    tables: tuple[Table, ...]
-    """One per task, in the leaderboard's order of tasks, then further blocks of these tasks."""
-    overview: Table | None
-    """All tasks side by side; None where there is only one."""
+    tables: tuple[Table[Row], ...]
+    """One block per task, in the 4-task score's order, then further blocks of these tasks."""
+    overview: Table[OverviewRow] | None
+    """All tasks side by side; None if there is only one."""
 
 
-def groups(tables: Sequence[Table], times: Sequence[TimeRecord]) -> list[Group]:
-    """Put the blocks that share engine, padding and recipe together.
+def groups(tables: Sequence[Table[Row]], times: Sequence[TimeRecord]) -> list[Group]:
+    """Group the blocks that share engine, padding and recipe.
 
-    Where a task has several blocks (corpora, variants or settings), one of the official corpus
-    stands in the overview, of several the one with the most rows; the overview says which corpora
-    it is of.
+    Where a task has several blocks (corpora, variants or settings), the overview shows one of the
+    official corpus if there is any, and of several the one with the most rows. It names the corpora
+    that it shows.
     """
-    found: dict[tuple[str, str, str], list[Table]] = {}
+    blocks: dict[tuple[str, str, str], list[Table[Row]]] = {}
     for table in tables:
-        row = table.lines[0].row
-        found.setdefault((row["engine"], row["padding"], row["recipe"]), []).append(table)
-    return [_group(blocks, times) for _, blocks in sorted(found.items())]
+        own = table.rows[0].conditions
+        blocks.setdefault((own.engine, own.padding, own.recipe), []).append(table)
+    return [_group(own, times) for _, own in sorted(blocks.items(), key=lambda item: item[0])]
 
 
-def _group(blocks: Sequence[Table], times: Sequence[TimeRecord]) -> Group:
-    first = blocks[0].lines[0].row
+def _group(blocks: Sequence[Table[Row]], times: Sequence[TimeRecord]) -> Group:
+    first = blocks[0].rows[0].conditions
     ordered = sorted(
         blocks, key=lambda table: (_rank(table), not _comparable(table), -len(table.lines))
     )
-    chosen: dict[str, Table] = {}
+    chosen: dict[str, Table[Row]] = {}
     for table in ordered:
-        chosen.setdefault(table.lines[0].row["task"], table)
-    title = f"{first['engine']} engine, {first['padding']} padding, recipe {first['recipe']}"
+        chosen.setdefault(table.rows[0].task, table)
+    title = f"{first.engine} engine, {first.padding} padding, recipe {first.recipe}"
     overview = _overview(title, chosen, times) if len(chosen) > 1 else None
-    rest = [table for table in ordered if table not in chosen.values()]
+    rest = [table for table in ordered if all(table is not one for one in chosen.values())]
     return Group(title, (*chosen.values(), *rest), overview)
 
 
-def _rank(table: Table) -> int:
-    task = table.lines[0].row["task"]
+def _rank(table: Table[Row]) -> int:
+    task = table.rows[0].task
     return four_task.TASKS.index(task) if task in four_task.TASKS else len(four_task.TASKS)
 
 
-def _overview(title: str, chosen: Mapping[str, Table], times: Sequence[TimeRecord]) -> Table:
-    rows = _merged(chosen)
-    official = set(chosen) == set(four_task.TASKS) and all(map(_comparable, chosen.values()))
-    for row in rows:
-        row["metric"] = four_task.NAME if official else f"mean of {len(chosen)} tasks"
-        row["score"], row["standard_error"] = _combined(row["tasks"], chosen, official)
-    attach_speed(rows, list(times))
-    attach_fronts(rows)
-    rows.sort(key=lambda row: (row["peer"], row["base"], not row["reference"], *_best_first(row)))
-    for number, row in enumerate(rows, start=1):
-        row["row"] = number
+def _overview(
+    title: str, chosen: Mapping[str, Table[Row]], times: Sequence[TimeRecord]
+) -> Table[OverviewRow]:
+    rows = with_roles(_merged(chosen))
+    rows = with_speed(rows, times)
+    rows = with_fronts(rows)
+    rows = sorted(rows, key=lambda row: (row.peer, row.base, not row.reference, *_best_first(row)))
+    rows = [replace(row, row=number) for number, row in enumerate(rows, start=1)]
     return overview_table(f"All tasks: {title}", rows, [table.rows for table in chosen.values()])
 
 
-def _comparable(table: Table) -> bool:
-    return not any(four_task.why_not_comparable(line.row) for line in table.lines)
+def _comparable(table: Table[Row]) -> bool:
+    return not any(map(four_task.why_not_comparable, table.rows))
 
 
-def _merged(chosen: Mapping[str, Table]) -> list[dict[str, Any]]:
-    """Return one row per upstream, its tasks' rows below the key `tasks`."""
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
+def _merged(chosen: Mapping[str, Table[Row]]) -> list[OverviewRow]:
+    """Return one row per upstream, with the score over all tasks."""
+    official = set(chosen) == set(four_task.TASKS) and all(map(_comparable, chosen.values()))
+    metric = four_task.NAME if official else f"mean of {len(chosen)} tasks"
+    tasks: dict[tuple[str, str], dict[str, Row]] = {}
     for task, table in chosen.items():
-        for line in table.lines:
-            row = line.row
-            key = (row["checkpoint_sha256"], row["upstream"])
-            same = {name: row[name] for name in _SAME}
-            merged = rows.setdefault(key, {**same, "tasks": {}, "notes": ()})
-            merged["tasks"][task] = row
-    mark_roles(list(rows.values()))
-    for row in rows.values():
-        row["higher_is_better"] = True
-        row["significant"] = _anywhere(row["tasks"].values())
-        row["approximate"] = any(task["approximate"] for task in row["tasks"].values())
-    return list(rows.values())
+        for row in table.rows:
+            tasks.setdefault((row.checkpoint_sha256, row.upstream), {})[task] = row
+    return [_merged_row(metric, own, len(own) == len(chosen), official) for own in tasks.values()]
 
 
-def _anywhere(tasks: Iterable[Mapping[str, Any]]) -> bool | None:
-    """Whether a difference is significant on any task; None where not all were tested."""
-    verdicts = [task["significant"] for task in tasks]
-    return True if any(verdicts) else None if None in verdicts else False
+def _merged_row(
+    metric: str, tasks: Mapping[str, Row], complete: bool, official: bool
+) -> OverviewRow:
+    """Return an upstream's row over its tasks, without a score unless it has all of them."""
+    first = next(iter(tasks.values()))
+    score, error = _combined(tasks, official) if complete else (None, None)
+    return OverviewRow(
+        tasks=tasks,
+        metric=metric,
+        higher_is_better=True,
+        score=score,
+        standard_error=error,
+        upstream=first.upstream,
+        base=first.base,
+        methods=first.methods,
+        random_weights=first.random_weights,
+        source=first.source,
+        checkpoint_sha256=first.checkpoint_sha256,
+        parameters=first.parameters,
+        nonzero_parameters=first.nonzero_parameters,
+        macs_32=first.macs_32,
+        bytes=first.bytes,
+        approximate=any(row.approximate for row in tasks.values()),
+    )
 
 
-def _combined(
-    tasks: Mapping[str, Mapping[str, Any]], wanted: Iterable[str], official: bool
-) -> tuple[float | None, float | None]:
-    """Return the score over all tasks and its standard error; none where a task is missing."""
-    if set(tasks) != set(wanted):
-        return None, None
-    scores = {task: float(row["score"]) for task, row in tasks.items()}
-    errors = {task: float(row["standard_error"]) for task, row in tasks.items()}
+def _combined(tasks: Mapping[str, Row], official: bool) -> tuple[float, float]:
+    """Return the score over all tasks and its standard error."""
+    errors = {task: row.standard_error for task, row in tasks.items()}
     if official:
-        return four_task.four_task_score(scores, errors)
-    merits = [four_task.merit(row["score"], row["higher_is_better"]) for row in tasks.values()]
-    return sum(merits) / len(merits), math.hypot(*errors.values()) / len(errors)
+        return four_task.four_task_score({task: row.score for task, row in tasks.items()}, errors)
+    scores = [four_task.oriented_score(row.score, row.higher_is_better) for row in tasks.values()]
+    return sum(scores) / len(scores), math.hypot(*errors.values()) / len(errors)
 
 
-def _best_first(row: Mapping[str, Any]) -> tuple[bool, float, str]:
-    return row["score"] is None, -(row["score"] or 0.0), row["upstream"]
+def _best_first(row: OverviewRow) -> tuple[bool, float, str]:
+    return row.score is None, -(row.score or 0.0), row.upstream

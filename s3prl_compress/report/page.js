@@ -1,7 +1,7 @@
 "use strict";
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 
-// Click a heading: its column's best first, click again: the other way round.
+// A click on a heading sorts its column best first; another click reverses the order.
 for (const table of all("table.sortable")) {
   const headings = [...table.tHead.rows[0].cells];
   const body = table.tBodies[0];
@@ -16,7 +16,7 @@ for (const table of all("table.sortable")) {
       const rows = [...body.rows].map((row) => [row.cells[column].dataset.sort, row]);
       rows.sort(([one], [other]) => {
         if (one === undefined || other === undefined) {
-          return (one === undefined) - (other === undefined); // what is not known stays last
+          return (one === undefined) - (other === undefined); // unknown values stay last
         }
         return sign * (heading.dataset.kind === "number" ? one - other : one.localeCompare(other));
       });
@@ -25,14 +25,14 @@ for (const table of all("table.sortable")) {
   });
 }
 
-// A row of a table, and its points and labels in every plot of its block.
+// Returns the points and labels of a table's row in every plot of its block.
 const drawn = (row) => {
   const block = row.closest("table").dataset.block;
   return all(`figure[data-block="${block}"] [data-row="${row.dataset.row}"]`);
 };
 const rows = all("tbody tr");
 
-// Filter: the rows of all tables by the words of their names and methods.
+// Filters the rows of all tables by words of their names and methods.
 const filter = document.getElementById("filter");
 const frontOnly = document.getElementById("front-only");
 const shown = document.getElementById("shown");
@@ -55,10 +55,10 @@ if (filter) {
   all(".scripted").forEach((part) => { part.hidden = false; });
   filter.form.addEventListener("submit", (event) => event.preventDefault());
   filter.form.addEventListener("input", choose);
-  choose(); // a browser may bring an old filter back
+  choose(); // browsers may restore the text of an earlier visit
 }
 
-// Hover, focus or tap: what the point or the row says; the upstream lights up all over its section.
+// Hover, focus or tap shows the tooltip, and highlights the upstream in the whole section.
 const tip = document.getElementById("tip");
 function show(target, text) {
   const [name, ...lines] = text.split("\n");
@@ -90,7 +90,7 @@ for (const row of rows) {
   const same = `[data-upstream="${CSS.escape(row.dataset.upstream)}"]`;
   const partners = all(same, row.closest("section"));
   pointed(name, name.title, partners);
-  name.removeAttribute("title"); // else the browser shows it as well
+  name.removeAttribute("title"); // otherwise the browser shows its own tooltip, too
   for (const point of drawn(row).filter((part) => part.classList.contains("point"))) {
     const title = point.querySelector("title");
     point.setAttribute("aria-label", title.textContent);

@@ -19,26 +19,28 @@ from .notes import RANDOM_WEIGHTS
 from .overview import Group
 from .plot import Plot, cost_plots
 from .provenance import Origin
+from .rows import OverviewRow, PublishedRow, Row, SpeedRow
 from .series import Look, series_of
-from .table_model import TASK_TITLES, Table
-from .tooltip import hover_text
+from .table_model import Table
+from .task_table import task_title
+from .tooltip import tooltip_text
 
 TITLE = "Compressed speech encoders"
 
 
 @dataclass(frozen=True)
 class Block:
-    """A table with its plots; `number` is what its rows and points are found by."""
+    """A table with its plots; the page's script finds its rows and points by `number`."""
 
     number: int
-    table: Table
+    table: Table[Any]
     heading: str
     plots: tuple[Plot, ...] = ()
 
 
 @dataclass(frozen=True)
 class Section:
-    """Blocks of the same conditions, drawn beside each other, with one legend."""
+    """Blocks of the same conditions, with their plots side by side and one legend."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -49,19 +51,24 @@ class Section:
 
 def page(
     groups: Sequence[Group],
-    speeds: Sequence[Table],
-    published: Table | None,
+    speeds: Sequence[Table[SpeedRow]],
+    published: Table[PublishedRow] | None,
     origins: Sequence[Origin],
     left_out: str | None = None,
     weights: Table | None = None,
 ) -> str:
     """Return the page: a section per group of blocks, speeds, published rows, the provenance.
 
-    `left_out`: a sentence that says which records the page does not show. `weights`: of the
-    layers, see `layer_weights`.
+    Every text that comes from a record is escaped. Sorting and filtering need the inline script;
+    the tables, the plots and the choice of their cost work without it. `weights` is the table of
+    `layer_weights.layer_weights_table`.
 
-    Every text out of a record is escaped. Sorting and filtering need the inline script; without
-    it the tables, the plots and the choice of their cost are still there.
+    Args:
+        groups: the blocks of scores.
+        speeds: the measured speeds, one table per machine and setting.
+        published: scores from the literature.
+        origins: provenance of the records.
+        left_out: a sentence that says which records the page does not show.
     """
     tables = [table for group in groups for table in group.tables]
     sections: list[Section] = []
@@ -86,14 +93,14 @@ def page(
         css=Markup(_packaged("page.css")),
         script=Markup(_packaged("page.js")),
         breakable=_breakable,
-        hover=hover_text,
+        tooltip=tooltip_text,
         short=short_methods,
         zip=zip,
     )
 
 
 def _section(group: Group, before: int) -> Section:
-    tables = [*([group.overview] if group.overview else []), *group.tables]
+    tables: list[Table[Any]] = [*([group.overview] if group.overview else []), *group.tables]
     looks = series_of([row for table in tables for row in table.rows])
     blocks = tuple(
         Block(
@@ -107,22 +114,22 @@ def _section(group: Group, before: int) -> Section:
     return Section(group.title, blocks, looks, _caption(blocks), tuple(highlights(group)))
 
 
-def _published(table: Table, before: int) -> Section:
-    """Draw the published rows by themselves; the baseline of no parameters is left out."""
-    drawn = [row for row in table.rows if row["parameters"]]
+def _published(table: Table[PublishedRow], before: int) -> Section:
+    """Draw the published rows separately, without the baseline that has no parameters."""
+    drawn = [row for row in table.rows if row.parameters]
     looks = series_of(drawn)
     plots = tuple(cost_plots(drawn, looks, f"plot-{before + 1}"))
     block = Block(before + 1, table, four_task.NAME, plots)
     return Section(table.title, (block,), looks, _caption((block,)))
 
 
-def _heading(table: Table, group: Group) -> str:
-    row = table.lines[0].row
-    if table is group.overview:
-        return str(row["metric"])[0].upper() + str(row["metric"])[1:]
-    title = TASK_TITLES.get(row["task"], row["task"])
-    alike = [other for other in group.tables if other.lines[0].row["task"] == row["task"]]
-    return f"{title} ({row['corpus']}, {row['variant']})" if len(alike) > 1 else title
+def _heading(table: Table[Any], group: Group) -> str:
+    row: Row | OverviewRow = table.rows[0]
+    if isinstance(row, OverviewRow):
+        return row.metric[0].upper() + row.metric[1:]
+    title, block = task_title(row.task), row.conditions
+    alike = [other for other in group.tables if other.rows[0].task == row.task]
+    return f"{title} ({block.corpus}, {block.variant})" if len(alike) > 1 else title
 
 
 def _plots(blocks: Sequence[Block]) -> list[Plot]:
@@ -130,26 +137,29 @@ def _plots(blocks: Sequence[Block]) -> list[Plot]:
 
 
 def _caption(blocks: Sequence[Block]) -> str:
-    """Say how to read what these plots show."""
+    """Return how to read these plots, mentioning only what they show."""
     svgs = "".join(plot.svg for plot in _plots(blocks))
-    row = blocks[0].table.lines[0].row
+    overview = isinstance(blocks[0].table.rows[0], OverviewRow)
     caption = [
         "Up and left is better.",
-        "Upright bars are 95 % intervals." if 'class="bar" d="M' in svgs else "",
-        "Level bars are those of the measured time." if "measured time, dense" in svgs else "",
-        "The stair is the Pareto front: whatever lies below or to the right of it is beaten.",
-        "For all tasks together, filled is where one of them differs." if "tasks" in row else "",
+        "Vertical bars are 95 % intervals." if 'class="bar" d="M' in svgs else "",
+        "Horizontal bars are those of the measured time." if "measured time, dense" in svgs else "",
+        "The stepped line is the Pareto front: it dominates everything below and to its right.",
+        "In the plot of all tasks, filled markers differ on at least one task." if overview else "",
         "The dashed line is the dense upstream." if "dense-line" in svgs else "",
         "The dotted line is chance." if "chance-line" in svgs else "",
-        "Error rates run downwards." if "turned round" in svgs else "",
-        "Numbers are the rows of the table." if any(p.numbered for p in _plots(blocks)) else "",
+        "Axes of error rates are inverted." if "(inverted)" in svgs else "",
+        "Numbers are those of the table's rows." if any(p.numbered for p in _plots(blocks)) else "",
     ]
     return " ".join(filter(None, caption))
 
 
-def _lead(tables: Sequence[Table], speeds: Sequence[Table], origins: Sequence[Origin]) -> str:
-    rows: list[dict[str, Any]] = [row for table in (*tables, *speeds) for row in table.rows]
-    upstreams = len({row["upstream"] for row in rows})
+def _lead(
+    tables: Sequence[Table[Row]], speeds: Sequence[Table[SpeedRow]], origins: Sequence[Origin]
+) -> str:
+    rows: list[Row | SpeedRow] = [row for table in tables for row in table.rows]
+    rows += [row for table in speeds for row in table.rows]
+    upstreams = len({row.upstream for row in rows})
     records = sum(origin.records for origin in origins)
     dates = sorted(date for origin in origins for date in origin.dates.split(" to "))
     return (
@@ -159,17 +169,17 @@ def _lead(tables: Sequence[Table], speeds: Sequence[Table], origins: Sequence[Or
     )
 
 
-def _warnings(tables: Sequence[Table]) -> list[str]:
-    """Say above everything else what must not be overlooked."""
+def _warnings(tables: Sequence[Table[Row]]) -> list[str]:
+    """Return what must not be overlooked, for the top of the page."""
     rows = [row for table in tables for row in table.rows]
-    flags = [bool(row["random_weights"]) for row in rows]
+    flags = [row.random_weights for row in rows]
     some = "Some rows have random weights: they say nothing about compression."
     random = RANDOM_WEIGHTS if all(flags) else some if any(flags) else None
     return [text for text in (four_task.warning(rows), random) if text and rows]
 
 
 def _breakable(text: str) -> Markup:
-    """Let a line end after an underscore, a dot or a bracket rather than in a word."""
+    """Allow line breaks after an underscore, a dot or a bracket, but not inside a word."""
     return Markup(re.sub(r"([_(]|\.(?!\d))", r"\1<wbr>", str(escape(text))))
 
 

@@ -1,4 +1,4 @@
-"""Where a report's numbers came from: machines, dates, versions and commands."""
+"""Provenance of a report's numbers: machines, dates, versions and commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..results.records import Environment, Record
 
 @dataclass(frozen=True)
 class Origin:
-    """One machine with one set of versions, and what was run there."""
+    """One machine with one set of versions, and the commands that were run there."""
 
     machine: str
     versions: str

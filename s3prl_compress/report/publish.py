@@ -11,6 +11,7 @@ from ..common.files import write_atomically
 from ..results.records import Record, TimeRecord, read_records
 from ..results.versions import newest_versions
 from . import four_task
+from .csv_file import csv
 from .latex import latex
 from .layer_weights import layer_weight_figures, layer_weights_table
 from .leaderboard import leaderboard
@@ -22,7 +23,6 @@ from .published import published_table
 from .speed import speed_tables
 from .speed_table import speed_table
 from .table_model import Table
-from .tables import csv
 from .task_table import score_tables
 
 
@@ -44,15 +44,15 @@ def report(folder: str | Path, output: str | Path | None = None) -> list[Path]:
 def write_report(folder: str | Path, output: str | Path | None = None) -> Report:
     """Write leaderboard.md, .csv, .tex and .html.
 
-    Args:
-        folder: Where `score --output` and `time --output` wrote; searched through and through.
-        output: Folder for the four files; default: `folder` itself.
-
-    Scores of an engine version that newer ones have replaced are left out, which the report says;
+    Scores of an engine version that newer ones have replaced are left out, and the report says so;
     see `versions.newest_versions`.
 
+    Args:
+        folder: Where `score --output` and `time --output` wrote; searched recursively.
+        output: Folder for the four files; default: `folder` itself.
+
     Raises:
-        InputError: there is no such folder, no record in it, or a broken one (which is named).
+        InputError: There is no such folder, no record in it, or a broken one (which is named).
     """
     folder = Path(folder)
     records: list[Record] = [_with_predictions(path, one) for path, one in read_records(folder)]
@@ -62,38 +62,40 @@ def write_report(folder: str | Path, output: str | Path | None = None) -> Report
             f"`s3prl-compress score MODEL --task ks --data DIR --output {folder}`"
         )
     records, left_out = newest_versions(records)
-    frame = leaderboard(records)
+    rows = leaderboard(records)
     times = [record for record in records if isinstance(record, TimeRecord)]
     speeds = speed_tables(times)
-    sections = groups(score_tables(frame), times)
-    fast = [speed_table(identity, rows) for identity, rows in speeds]
+    sections = groups(score_tables(rows), times)
+    fast = [speed_table(identity, timed) for identity, timed in speeds]
     scored = [table for group in sections for table in _in_order(group)]
-    weights = layer_weights_table(frame) if scored else None
+    weights = layer_weights_table(rows) if scored else None
     others = published_table() if scored else None
-    tables = [*scored, *fast, *([others] if others else [])]
+    tables: list[Table[Any]] = [*scored, *fast, *([others] if others else [])]
     explained = [*scored, *([weights] if weights else []), *tables[len(scored) :]]
-    unlike = four_task.warning(row for table in scored for row in table.rows if "task" in row)
+    unlike = four_task.warning(
+        row for group in sections for table in group.tables for row in table.rows
+    )
     warning = " ".join(filter(None, (unlike, left_out))) or None
     places = origins(records)
     contents = {
         "leaderboard.md": markdown(explained, places, warning),
-        "leaderboard.csv": csv(frame, speeds),
+        "leaderboard.csv": csv(rows, speeds),
         "leaderboard.tex": latex(tables, places, warning),
         "leaderboard.html": page(sections, fast, others, places, left_out, weights),
     }
     target = folder if output is None else Path(output)
     for name, text in contents.items():
         write_atomically(target / name, text)
-    figures = layer_weight_figures(frame) if scored else []
+    figures = layer_weight_figures(rows) if scored else []
     return Report([target / name for name in contents], figures)
 
 
 def _with_predictions(path: Path, record: Record) -> Record:
-    """Let a record name its predictions by their whole path, to be found from anywhere."""
+    """Let a record name its predictions by their whole path."""
     if isinstance(record, TimeRecord):
         return record
     return record.model_copy(update={"predictions": str(path.parent / record.predictions)})
 
 
-def _in_order(group: Group) -> list[Table]:
+def _in_order(group: Group) -> list[Table[Any]]:
     return [*([group.overview] if group.overview else []), *group.tables]

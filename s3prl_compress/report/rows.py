@@ -1,190 +1,325 @@
-"""One upstream in one block: its records of all seeds, merged into a row."""
+"""The rows of the tables, typed. A row is never changed: a later step returns a new one."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Mapping, Sequence
-from statistics import fmean, stdev
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..results.records import RateChoice, ScoreRecord
-from .notes import notes_of
-
-_TWO_SIDED_95 = 1.96
+from ..results.records import Environment, ScoreRecord
+from ..statistics import Metric, recorded_metric
 
 
-def one_per_seed(records: Sequence[ScoreRecord]) -> list[ScoreRecord]:
-    """Keep the newest record of each seed: records are only ever appended.
+@dataclass(frozen=True)
+class Conditions:
+    """What rows must share to stand in one block: nothing is ever compared across blocks."""
 
-    Those of an older version of their engine are left out: seeds of different versions have no
-    common mean.
+    task: str
+    task_version: int
+    variant: str
+    metric: str
+    engine: str
+    padding: str
+    recipe: str
+    corpus: str
+    corpus_fingerprint: str
+    settings_sha256: str
+
+    @classmethod
+    def of(cls, record: ScoreRecord) -> Conditions:
+        """Return the conditions of a record."""
+        settings = json.dumps(record.settings, sort_keys=True).encode()
+        return cls(
+            record.task,
+            record.task_version,
+            record.variant,
+            record.metric,
+            record.engine,
+            record.padding,
+            record.recipe,
+            record.corpus.name,
+            record.corpus.fingerprint,
+            hashlib.sha256(settings).hexdigest(),
+        )
+
+
+@dataclass(frozen=True)
+class Significance:
+    """A row's difference from its dense upstream, in points, and what the test says of it.
+
+    Fields are None where there is nothing to compare with, or nothing was tested.
     """
-    version = max(record.engine_version for record in records)
-    newest: dict[int | None, ScoreRecord] = {}
-    for record in sorted(records, key=lambda record: record.environment.date):
-        if record.engine_version == version:
-            newest[record.seed] = record
-    return [newest[seed] for seed in sorted(newest, key=lambda seed: -1 if seed is None else seed)]
+
+    difference: float | None = None
+    difference_error: float | None = None
+    """Standard error."""
+    difference_low: float | None = None
+    """Ends of the two-sided 95 % interval."""
+    difference_high: float | None = None
+    degrees_of_freedom: float | None = None
+    p_value: float | None = None
+    p_corrected: float | None = None
+    """After Holm, for all tested rows of the block."""
+    p_test: str | None = None
+    """Name of the test."""
+    p_seeds: str | None = None
+    """"3": seeds that both have, compared in pairs. "4 + 3": two independent samples of seeds."""
+    p_segments: int | None = None
+    compared_rows: int | None = None
+    """Tested rows of the block."""
+    significant: bool | None = None
+    detectable: float | None = None
+    """Smallest difference that the test detects with a power of 80 %, in points."""
+    resolution: str = ""
+    """"significant", "not resolved" or "one seed"; empty where nothing was to be tested."""
 
 
-def row_of(records: list[ScoreRecord]) -> dict[str, Any]:
-    """Merge one upstream's records, one per seed."""
-    first = records[0]
-    upstream, cost = first.upstream, first.upstream.cost
-    score, error, spread = over_seeds(
-        [record.score for record in records], [record.standard_error for record in records]
-    )
-    low, high = _interval(records, score, error)
-    newest = max((record.environment for record in records), key=lambda where: where.date)
-    return {
-        "upstream": upstream.name,
-        "base": upstream.base,
-        "methods": " + ".join(upstream.methods),
-        "reference": False,
-        "peer": False,
-        "score": score,
-        "standard_error": error,
-        "score_low": low,
-        "score_high": high,
-        "higher_is_better": first.higher_is_better,
-        **_other_metrics(records),
-        "difference": None,
-        "seeds": ", ".join(str(record.seed) for record in records if record.seed is not None),
-        "seed_count": len(records),
-        "seed_spread": spread,
-        **_folds(records),
-        **_layer_weights(records),
-        "learning_rate": " ".join(f"{rate:g}" for rate in _rates(records)),
-        "rate_choice": _rate_choice(records),
-        "engine_version": first.engine_version,
-        "test_size": first.test_size,
-        "chance": first.chance,
-        "approximate": any(record.approximate for record in records),
-        "parameters": cost.parameters if cost else None,
-        "nonzero_parameters": cost.nonzero_parameters if cost else None,
-        "macs_32": cost.macs_32 if cost else None,
-        "bytes": cost.bytes if cost else None,
-        "random_weights": upstream.random_weights,
-        "generated_speech": first.corpus.generated,
-        "notes": notes_of(records),
-        "source": upstream.source,
-        "checkpoint_sha256": upstream.checkpoint_sha256,
-        "predictions": tuple((record.seed, record.predictions) for record in records),
-        "seed_scores": tuple((record.seed, record.score) for record in records),
-        "machine": newest.machine,
-        "device": newest.device,
-        "threads": newest.threads,
-        "date": newest.date,
-        "python": newest.python,
-        "packages": " ".join(f"{name}={version}" for name, version in newest.packages.items()),
-        "git_commit": newest.git_commit,
-        "git_dirty": newest.git_dirty,
-        "command": newest.command,
-    }
+@dataclass(frozen=True)
+class Speed:
+    """Measured speed; fields are None where it was not measured."""
+
+    rtfx: float | None = None
+    """Seconds of audio per second of computing."""
+    speedup: float | None = None
+    """Median of the paired ratios other / this: above 1 means faster than the other."""
+    speedup_low: float | None = None
+    speedup_high: float | None = None
+    speedup_against: str | None = None
+    """Name of the other upstream."""
+    relative_time: float | None = None
+    """Share of the time of the block's dense upstream, from pairs of one run."""
+    relative_time_low: float | None = None
+    relative_time_high: float | None = None
+    peak_memory_bytes: int | None = None
+    timing: str | None = None
+    """Machine, device, threads and dtype of the measurement, in words."""
 
 
-def over_seeds(scores: list[float], errors: list[float]) -> tuple[float, float, float | None]:
-    """Return mean, its standard error, and the standard deviation over seeds (None for one).
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What rows of one task, of all tasks and of published scores have in common."""
 
-    The error is that of rows without predictions; others get theirs from
-    `uncertainty.attach_errors`. The seeds share one test set, so its sampling error does not
-    shrink with their number; the training's does: error^2 = mean(sampling^2) + spread^2 / seeds.
-    """
-    mean = fmean(scores)
-    sampling = fmean(error**2 for error in errors)
-    if len(scores) == 1:
-        return mean, math.sqrt(sampling), None
-    spread = stdev(scores)
-    return mean, math.sqrt(sampling + spread**2 / len(scores)), spread
+    row: int = 0
+    """Number in the table and in the plots, from 1."""
+    upstream: str
+    base: str = ""
+    methods: str = ""
+    """Chain of methods with their settings; empty where nothing was compressed."""
+    reference: bool = False
+    """It is a dense upstream with which compressed rows are compared."""
+    peer: bool = False
+    """Neither compressed nor a reference: a third-party model in the same table."""
+    metric: str
+    higher_is_better: bool
+    score: float | None
+    standard_error: float | None
+    score_low: float | None = None
+    """Ends of the two-sided 95 % interval."""
+    score_high: float | None = None
+    chance: float | None = None
+    approximate: bool = False
+    parameters: float | None = None
+    nonzero_parameters: float | None = None
+    macs_32: float | None = None
+    """Multiply-adds over the leaderboard's 32 utterances."""
+    bytes: float | None = None
+    random_weights: bool = False
+    source: str = ""
+    checkpoint_sha256: str = ""
+    notes: tuple[str, ...] = ()
+    speed: Speed = field(default_factory=Speed)
+    front: tuple[str, ...] = ()
+    """Keys of the costs on whose Pareto front it lies."""
 
+    @property
+    def significant(self) -> bool | None:
+        """Whether it differs significantly from dense; None where that was not tested."""
+        return None
 
-def mark_roles(rows: Sequence[dict[str, Any]]) -> None:
-    """Fill in `reference` and `peer` of a block's rows, in place.
-
-    A row that no method has touched is the reference (dense) of the compressed rows of its base.
-    Where there are none of these it is a peer: somebody else's model in the same table. On the
-    task ctc, where a model must have been fine-tuned, that fine-tuning alone compresses nothing.
-    """
-    bases = {row["base"] for row in rows if not _is_dense(row)}
-    for row in rows:
-        row["reference"] = _is_dense(row) and row["base"] in bases
-        row["peer"] = not row["methods"] and not row["reference"]
-
-
-def role_of(row: Mapping[str, Any]) -> str:
-    """Return in words what was done to an upstream: its methods, "dense", or a peer's base."""
-    if row["methods"]:
-        return str(row["methods"])
-    return "dense" if row["reference"] else str(row["base"])
-
-
-def reference_of(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the block's untouched upstream of the same base, if it is there.
-
-    Of several (task ctc) it is the one that the row was made from, where that is there.
-    """
-    if row["reference"]:
-        return row
-    found = [other for other in rows if other["reference"] and other["base"] == row["base"]]
-
-    def distance(other: dict[str, Any]) -> tuple[bool, int, str]:
-        ancestor = row["methods"].startswith(other["methods"])
-        return not ancestor, -len(other["methods"]), other["upstream"]
-
-    return min(found, key=distance) if found else None
+    @property
+    def oriented_score(self) -> float | None:
+        """The score, or its negative where lower is better: more is always better."""
+        if self.score is None:
+            return None
+        return self.score if self.higher_is_better else -self.score
 
 
-def _is_dense(row: Mapping[str, Any]) -> bool:
-    names = set(method_names(row["methods"]))
-    return not names or (row.get("task") == "ctc" and names == {"ctc"})
+@dataclass(frozen=True, kw_only=True)
+class Row(Entry):
+    """One upstream in one block: its records of all seeds."""
+
+    block: int = 0
+    """Number of the block, from 1."""
+    conditions: Conditions
+    score: float
+    """Mean over the seeds."""
+    standard_error: float
+    score_low: float
+    score_high: float
+    cer: float | None = None
+    """Character error rate in percent, where the records have one."""
+    seeds: str
+    """"0, 1, 2"; empty where nothing was drawn."""
+    seed_count: int
+    seed_spread: float | None
+    """Standard deviation of the scores over seeds; None for one seed."""
+    fold_sizes: tuple[int, ...] = ()
+    """Test utterances of each fold."""
+    fold_spread: float | None = None
+    """Standard deviation of the scores over folds, mean over seeds."""
+    learning_rate: str
+    """The tested rates of all seeds, separated by spaces."""
+    rate_choice: str
+    """How the rates were found; see `records.RateChoice`. Of several ways, the weakest."""
+    engine_version: int
+    test_size: int
+    generated_speech: bool
+    first_state: int = 0
+    """Hidden states before this one were left out of the heads' weighted sum."""
+    layer_weights: tuple[float, ...] = ()
+    """Mean share of each hidden state over the seeds that have them, state 0 first."""
+    environment: Environment
+    """Of the newest record."""
+    error_units: str | None = None
+    """What the error is over; None where it is that of the records."""
+    error_speakers: int | None = None
+    over_speakers: bool | None = None
+    """The error generalises over speakers."""
+    significance: Significance = field(default_factory=Significance)
+
+    @property
+    def task(self) -> str:
+        """Name of the task."""
+        return self.conditions.task
+
+    @property
+    def metric_object(self) -> Metric | None:
+        """The metric; None if it is not registered."""
+        return recorded_metric(self.metric)
+
+    @property
+    def significant(self) -> bool | None:
+        """Whether it differs significantly from dense; None where that was not tested."""
+        return self.significance.significant
+
+    def figures(self) -> dict[str, Any]:
+        """Return every figure under its name in the CSV file, in the file's order."""
+        where, tested = self.environment, asdict(self.significance)
+        flat = {**vars(self), "difference": tested.pop("difference")}
+        return {
+            "block": self.block,
+            "row": self.row,
+            **asdict(self.conditions),
+            **{name: flat[name] for name in _OWN_FIGURES},
+            "machine": where.machine,
+            "device": where.device,
+            "threads": where.threads,
+            "date": where.date,
+            "python": where.python,
+            "packages": " ".join(f"{name}={version}" for name, version in where.packages.items()),
+            "git_commit": where.git_commit,
+            "git_dirty": where.git_dirty,
+            "command": where.command,
+            "error_units": self.error_units,
+            "error_speakers": self.error_speakers,
+            "over_speakers": self.over_speakers,
+            **tested,
+            **asdict(self.speed),
+            "front": self.front,
+        }
 
 
-def method_names(methods: str) -> list[str]:
-    """Return the names in a chain of methods, without their settings."""
-    return re.findall(r"(?:^| \+ )([A-Za-z_][\w-]*)(?=\(|$| \+ )", methods)
+@dataclass(frozen=True, kw_only=True)
+class OverviewRow(Entry):
+    """One upstream on all tasks of the same engine, padding and recipe."""
+
+    tasks: Mapping[str, Row]
+    """Its row of every task on which it was scored, by the task's name."""
+
+    @property
+    def significant(self) -> bool | None:
+        """Whether it differs from dense on any task; None where not all were tested."""
+        verdicts = [row.significant for row in self.tasks.values()]
+        return True if any(verdicts) else None if None in verdicts else False
 
 
-def _rates(records: list[ScoreRecord]) -> list[float]:
-    return sorted({one.learning_rate for one in records if one.learning_rate is not None})
+@dataclass(frozen=True, kw_only=True)
+class PublishedRow(Entry):
+    """One row from the literature."""
+
+    kind: str
+    """How it was made: "dense", or in a word or two what it was compressed by."""
+    scores: Mapping[str, float]
+    """By the task's name, in percent."""
+    score: float
 
 
-def _rate_choice(records: Sequence[ScoreRecord]) -> str:
-    """Return how the learning rates were found: of several ways, the one to be wary of."""
-    choices = {record.rate_choice for record in records}
-    order: tuple[RateChoice, ...] = ("given", "one-pass", "dev sweep")
-    return next((choice for choice in order if choice in choices), "")
+@dataclass(frozen=True)
+class SpeedRow:
+    """One measurement of speed."""
+
+    upstream: str
+    against: str | None
+    rtfx: Mapping[str, float]
+    """By bucket of lengths: seconds of audio per second of computing."""
+    speedup: float | None
+    speedup_low: float | None
+    speedup_high: float | None
+    peak_memory_bytes: int
+    date: str
+    notes: tuple[str, ...]
+
+    def figures(self) -> dict[str, Any]:
+        """Return every figure under its name in the CSV file, in the file's order."""
+        return {
+            "upstream": self.upstream,
+            "against": self.against,
+            **{f"rtfx_{bucket}": rtfx for bucket, rtfx in self.rtfx.items()},
+            "speedup": self.speedup,
+            "speedup_low": self.speedup_low,
+            "speedup_high": self.speedup_high,
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "date": self.date,
+            "notes": self.notes,
+        }
 
 
-def _interval(records: list[ScoreRecord], score: float, error: float) -> tuple[float, float]:
-    """Return the 95 % interval: the record's own; over seeds, the normal one of their error."""
-    if len(records) == 1 and records[0].interval is not None:
-        return records[0].interval
-    low, high = score - _TWO_SIDED_95 * error, score + _TWO_SIDED_95 * error
-    return max(0.0, low), min(100.0, high) if records[0].higher_is_better else high
-
-
-def _other_metrics(records: list[ScoreRecord]) -> dict[str, float | None]:
-    """Return the seeds' mean of the metrics beside the score; there is the "cer" of ASR."""
-    rates = [record.other_metrics["cer"] for record in records if "cer" in record.other_metrics]
-    return {"cer": fmean(rates) if rates else None}
-
-
-def _folds(records: list[ScoreRecord]) -> dict[str, Any]:
-    """Return the sizes of the folds, and the standard deviation of their scores (seeds' mean)."""
-    spreads = [
-        stdev(fold.score for fold in record.folds) for record in records if len(record.folds) > 1
-    ]
-    return {
-        "fold_sizes": tuple(fold.test_size for fold in records[0].folds),
-        "fold_spread": fmean(spreads) if spreads else None,
-    }
-
-
-def _layer_weights(records: list[ScoreRecord]) -> dict[str, Any]:
-    """Return the mean share of each hidden state over the seeds that have them, () without any."""
-    known = [record.layer_weights for record in records if record.layer_weights]
-    return {
-        "first_state": int(records[0].settings.get("first_state", 0)),
-        "layer_weights": tuple(fmean(shares) for shares in zip(*known, strict=True)),
-    }
+# Names and order are the format of leaderboard.csv: scripts of users read it, so neither changes.
+_OWN_FIGURES = (
+    "upstream",
+    "base",
+    "methods",
+    "reference",
+    "peer",
+    "score",
+    "standard_error",
+    "score_low",
+    "score_high",
+    "higher_is_better",
+    "cer",
+    "difference",
+    "seeds",
+    "seed_count",
+    "seed_spread",
+    "fold_sizes",
+    "fold_spread",
+    "first_state",
+    "layer_weights",
+    "learning_rate",
+    "rate_choice",
+    "engine_version",
+    "test_size",
+    "chance",
+    "approximate",
+    "parameters",
+    "nonzero_parameters",
+    "macs_32",
+    "bytes",
+    "random_weights",
+    "generated_speech",
+    "notes",
+    "source",
+    "checkpoint_sha256",
+)

@@ -1,4 +1,4 @@
-"""From figures to places on a drawing: linear and logarithmic axes with round ticks."""
+"""Linear and logarithmic axes with round ticks."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def _ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 def _log_ticks(low: float, high: float) -> list[float]:
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    found = [size * 10.0**decade for decade in decades for size in (1, 2, 5)]
-    found = [tick for tick in found if low <= tick <= high]
-    if len(found) > 7:
-        found = [tick for tick in found if f"{tick:e}"[0] == "1"]
-    return found
+    ticks = [size * 10.0**decade for decade in decades for size in (1, 2, 5)]
+    ticks = [tick for tick in ticks if low <= tick <= high]
+    if len(ticks) > 7:  # too many to read: powers of ten only
+        ticks = [tick for tick in ticks if f"{tick:e}"[0] == "1"]
+    return ticks

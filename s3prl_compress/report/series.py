@@ -1,15 +1,15 @@
-"""How rows look in a drawing: a colour and a marker for each method."""
+"""The look of rows in a plot: a colour and a marker for each method."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from .rows import method_names
+from .roles import method_names
+from .rows import Entry
 
 COLOURS = 6
-"""Colours of the page's style sheet; more methods begin again, with other markers."""
+"""Colours of the page's style sheet; further methods repeat them with other markers."""
 
 # Outlines about 10 units wide around 0, 0.
 _MARKERS = (
@@ -37,13 +37,13 @@ _DENSE, _PEER = "dense", "no method"
 _OTHERS = {_DENSE: DENSE, _PEER: PEER}
 
 
-def method_of(row: Mapping[str, Any]) -> str:
+def method_of(row: Entry) -> str:
     """Return the names of a row's methods without their settings; else "dense" or "no method"."""
-    return " + ".join(method_names(row["methods"])) or (_DENSE if row["reference"] else _PEER)
+    return " + ".join(method_names(row.methods)) or (_DENSE if row.reference else _PEER)
 
 
-def series_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Look]:
-    """Return the look of every method among the rows, in alphabetical order, dense first."""
+def series_of(rows: Sequence[Entry]) -> dict[str, Look]:
+    """Return the look of every method among the rows, dense first, then alphabetically."""
     names = {method_of(row) for row in rows}
     others = {name: shape for name, shape in _OTHERS.items() if name in names}
     ours = sorted(names - set(_OTHERS))
@@ -51,6 +51,6 @@ def series_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Look]:
 
 
 def look(number: int) -> Look:
-    """Return the look of a method's number: 36 pairs before one comes again."""
+    """Return the look of the method with this number; 36 differ before one is repeated."""
     marker = _MARKERS[(number + number // COLOURS) % len(_MARKERS)]
     return Look(marker, f"series-{number % COLOURS + 1}")

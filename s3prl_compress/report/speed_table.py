@@ -1,60 +1,68 @@
-"""The measured speeds of one identity, as a table."""
+"""The measured speeds of one machine and setting, as a table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import pandas
+from collections.abc import Callable, Sequence
 
 from . import formats
-from .notes import footnotes
-from .table_model import Cell, Column, Line, Table, speedup_cell, without_nan
+from .columns import speedup_cell
+from .rows import SpeedRow
+from .table_model import Cell, Column, Table, make_table
 
 
-def speed_table(identity: str, frame: pandas.DataFrame) -> Table:
+def speed_table(identity: str, rows: Sequence[SpeedRow]) -> Table[SpeedRow]:
     """Return one table of `speed.speed_tables`."""
-    rows = [without_nan(row) for row in frame.to_dict("records")]
-    names = [name.removeprefix("rtfx_") for name in frame.columns if name.startswith("rtfx_")]
-    columns = (
-        Column("upstream", "upstream", numeric=False),
-        Column("against", "against", numeric=False),
-        *(
-            Column(f"rtfx_{name}", f"RTFx {name}", _bucket_words(name), best_high=True)
-            for name in names
-        ),
+    buckets = list(dict.fromkeys(name for row in rows for name in row.rtfx))
+    columns: tuple[Column[SpeedRow], ...] = (
+        Column("upstream", "upstream", numeric=False, cell=_name(lambda row: row.upstream)),
+        Column("against", "against", numeric=False, cell=_name(lambda row: row.against)),
+        *map(_rtfx_column, buckets),
         Column(
             "speedup",
             "speed-up",
             "median of the paired ratios over all utterances",
             best_high=True,
             below="95 % interval",
+            cell=lambda row, rows: speedup_cell(row.speedup, row.speedup_low, row.speedup_high),
         ),
-        Column("peak_memory_bytes", "peak memory", "of a forward pass, weights not counted"),
+        Column(
+            "peak_memory_bytes",
+            "peak memory",
+            "of a forward pass, weights not counted",
+            text=formats.megabytes,
+        ),
     )
-    shared, own, marks = footnotes([tuple(f"{n}." for n in row["notes"]) for row in rows])
-    lines = tuple(
-        Line(tuple(_cell(column.key, row) for column in columns), mark, row=row)
-        for row, mark in zip(rows, marks, strict=True)
+    return make_table(
+        "Speed",
+        (identity,),
+        columns,
+        rows,
+        row_notes=lambda row: tuple(f"{note}." for note in row.notes),
     )
-    return Table("Speed", (identity,), columns, lines, tuple(shared), tuple(own))
 
 
-def _cell(key: str, row: Mapping[str, Any]) -> Cell:
-    value = row[key]
-    if value is None:
-        return Cell()
-    if key in ("upstream", "against"):
-        return Cell(value, "", value.lower())
-    if key == "speedup":
-        return speedup_cell(row)
-    if key == "peak_memory_bytes":
-        return Cell(formats.megabytes(value), "", value)
-    return Cell(formats.four_digits(value), "", value)
-
-
-def _bucket_words(name: str) -> str:
-    return {
+def _rtfx_column(bucket: str) -> Column[SpeedRow]:
+    explanation = {
         "all": "over all utterances, one at a time",
         "batched": "all utterances in padded batches",
-    }.get(name, f"the {name} utterances, one at a time")
+    }.get(bucket, f"the {bucket} utterances, one at a time")
+    return Column(
+        f"rtfx_{bucket}",
+        f"RTFx {bucket}",
+        explanation,
+        best_high=True,
+        value=lambda row: row.rtfx.get(bucket),
+        text=formats.four_digits,
+    )
+
+
+def _name(
+    name_of: Callable[[SpeedRow], str | None],
+) -> Callable[[SpeedRow, Sequence[SpeedRow]], Cell]:
+    """Return the cells of an upstream's name, sorted without regard to case."""
+
+    def cell(row: SpeedRow, rows: Sequence[SpeedRow]) -> Cell:
+        name = name_of(row)
+        return Cell() if name is None else Cell(name, "", name.lower())
+
+    return cell

@@ -1,4 +1,4 @@
-"""Score records as a terminal and `--json` show them."""
+"""Summaries of score records for the terminal and for `--json`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from ..results.records import ScoreRecord
-from .rows import row_of
-from .uncertainty import attach_errors
+from .merge import merge
+from .uncertainty import with_errors
 
 
 def score_figures(record: ScoreRecord, path: Path) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def score_figures(record: ScoreRecord, path: Path) -> dict[str, Any]:
 
 
 def score_line(record: ScoreRecord) -> str:
-    """Return the score with its error and conditions, and the notes, a line each."""
+    """Return the score with its error and conditions, then the notes, one per line."""
     chance = "" if record.chance is None else f"chance {record.chance:.2f}; "
     training = (
         ""
@@ -64,22 +64,21 @@ def score_line(record: ScoreRecord) -> str:
 def seeds_figures(records: Sequence[ScoreRecord], paths: Sequence[Path]) -> dict[str, Any]:
     """Return the figures of one upstream's records with several seeds, ready for JSON.
 
-    `spread` is the standard deviation of the scores over the seeds; None where there is one. The
-    error and the 95 % interval of the mean are over seeds and test items, as in a report.
+    `spread` is the standard deviation of the scores over the seeds, None for a single seed. The
+    standard error and the 95 % interval of the mean are over seeds and test items, as in a report.
     """
     scores = [record.score for record in records]
     located = [
         record.model_copy(update={"predictions": str(path.parent / record.predictions)})
         for record, path in zip(records, paths, strict=True)
     ]
-    row = {"task": records[0].task, **row_of(located)}
-    attach_errors([row])
+    (row,) = with_errors([merge(located)], [located])
     return {
         "seeds": [record.seed for record in records],
         "mean": fmean(scores),
-        "standard_error": row["standard_error"],
-        "interval": (row["score_low"], row["score_high"]),
-        "error_units": row["error_units"],
+        "standard_error": row.standard_error,
+        "interval": (row.score_low, row.score_high),
+        "error_units": row.error_units,
         "spread": stdev(scores) if len(scores) > 1 else None,
         "records": [
             score_figures(record, path) for record, path in zip(records, paths, strict=True)
@@ -88,9 +87,11 @@ def seeds_figures(records: Sequence[ScoreRecord], paths: Sequence[Path]) -> dict
 
 
 def seeds_lines(records: Sequence[ScoreRecord], figures: Mapping[str, Any]) -> str:
-    """Return a line per seed, the mean with its error, and the notes of all of them.
+    """Return a line per seed, the mean with its error, and all notes.
 
-    `figures`: those that `seeds_figures` returns.
+    Args:
+        records: one per seed.
+        figures: what `seeds_figures` returned for them.
     """
     first = records[0]
     lines = [

@@ -1,153 +1,140 @@
-"""The tables as they are shown: the same cells for markdown, LaTeX and the page."""
+"""Tables as they are shown: the same columns and cells for markdown, LaTeX, the page and CSV."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
 
-from . import formats
-from .rows import role_of
+from .notes import footnotes
 
-TASK_TITLES = {
-    "ks": "Keyword spotting",
-    "sid": "Speaker identification",
-    "er": "Emotion recognition",
-    "asr": "Speech recognition",
-    "ctc": "Recognition by the model's own CTC head, not SUPERB's",
-}
 NOTHING = "\N{EN DASH}"
 UP, DOWN = "\N{UPWARDS ARROW}", "\N{DOWNWARDS ARROW}"
 """Beside a metric's name: whether more or less of it is better."""
 
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a shown table."""
-
-    key: str
-    label: str
-    explanation: str = ""
-    numeric: bool = True
-    best_high: bool = False
-    """Sorting starts with the highest."""
-    below: str = ""
-    """What the second line of its cells is; a column of its own in markdown."""
+RowT = TypeVar("RowT")
+ColumnRow = TypeVar("ColumnRow", contravariant=True)
+"""A column of a general kind of row is one of every special kind."""
+Verdict = Literal["", "worse", "better"]
+"""How a figure compares with dense's, where the difference is significant."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure: what is read, what stands below it, and what it is sorted by."""
+    """One figure: its text, what stands below it, and what it is sorted by."""
 
     text: str = NOTHING
     below: str = ""
     sort: float | str | None = None
-    verdict: Literal["", "worse", "better"] = ""
-    """Than dense, where that is significant."""
+    verdict: Verdict = ""
 
 
 @dataclass(frozen=True)
-class Line:
-    """One row."""
+class Column(Generic[ColumnRow]):
+    """One column, declared once for every format.
+
+    The CSV file has `value` at full precision; markdown, LaTeX and the page show `text` of it, or
+    a `cell` that is made of several figures.
+    """
+
+    key: str
+    """Its name in the CSV file and on the page."""
+    label: str
+    explanation: str = ""
+    numeric: bool = True
+    """Aligned to the right."""
+    best_high: bool = False
+    """Sorting starts with the highest."""
+    below: str = ""
+    """What the second line of its cells is; a column of its own in markdown."""
+    value: Callable[[ColumnRow], Any] | None = None
+    """A row's figure, None where it has none; by default its attribute of the column's key."""
+    text: Callable[[Any], str] = str
+    """Formats a figure."""
+    cell: Callable[[ColumnRow, Sequence[ColumnRow]], Cell] | None = None
+    """Makes the whole cell of a row, given all rows of the table."""
+    shown: Callable[[Sequence[ColumnRow]], bool] | None = None
+    """Whether a table of these rows has the column; by default always."""
+    heading: Callable[[Column[ColumnRow], Sequence[ColumnRow]], Column[ColumnRow]] | None = None
+    """Adjusts what the column says of itself to the rows of a table."""
+    in_papers: bool = True
+    """LaTeX tables have it, too; a page has room for more."""
+
+    def value_of(self, row: ColumnRow) -> Any:
+        """Return a row's figure at full precision."""
+        return getattr(row, self.key) if self.value is None else self.value(row)
+
+    def cell_of(self, row: ColumnRow, rows: Sequence[ColumnRow]) -> Cell:
+        """Return a row's cell in a table of these rows."""
+        if self.cell is not None:
+            return self.cell(row, rows)
+        value = self.value_of(row)
+        return Cell() if value is None else Cell(self.text(value), "", value)
+
+
+@dataclass(frozen=True)
+class Line(Generic[RowT]):
+    """One line of a table."""
 
     cells: tuple[Cell, ...]
-    marks: str = ""
+    marks: str
     """Letters of its footnotes."""
-    reference: bool = False
-    row: Mapping[str, Any] = field(default_factory=dict)
+    reference: bool
+    """Printed as the one that others are compared with."""
+    row: RowT
     """The figures themselves."""
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Generic[RowT]):
     """One block, ready to be written down."""
 
     title: str
     facts: tuple[str, ...]
     """What all rows share, in a few words each."""
-    columns: tuple[Column, ...]
-    lines: tuple[Line, ...]
+    columns: tuple[Column[RowT], ...]
+    lines: tuple[Line[RowT], ...]
     notes: tuple[str, ...] = ()
     """Hold for every row."""
     footnotes: tuple[tuple[str, str], ...] = ()
     """(letter, note) for those rows that carry the letter."""
 
     @property
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[RowT]:
         """The figures of all lines, for plots."""
-        return [dict(line.row) for line in self.lines]
+        return [line.row for line in self.lines]
 
 
-COST_COLUMNS = (
-    Column("parameters", "parameters", "zeros included; below it, the share of dense"),
-    Column(
-        "nonzero_parameters",
-        "stored",
-        "parameters in the file: all but the zeros of matrices that are stored sparsely",
-    ),
-    Column("macs_32", "MACs", "multiply-adds over the leaderboard's 32 utterances, batch 1"),
-    Column("bytes", "file size", "weights on disk, MB of 10^6 bytes"),
-    Column("rtfx", "RTFx", "seconds of audio per second of computing, batch 1", best_high=True),
-    Column(
-        "speedup",
-        "speed-up",
-        "median paired ratio to dense; below it, its 95 % interval",
-        best_high=True,
-        below="95 % interval",
-    ),
-)
-_FRONT_NAMES = {"parameters": "parameters", "macs_32": "MACs", "time": "time"}
-FRONT_COLUMN = Column(
-    "front", "Pareto front", "costs for which no other row is cheaper and better", numeric=False
-)
+def make_table(
+    title: str,
+    facts: Sequence[str],
+    columns: Sequence[Column[RowT]],
+    rows: Sequence[RowT],
+    *,
+    notes: Sequence[str] = (),
+    row_notes: Callable[[RowT], tuple[str, ...]] = lambda row: (),
+) -> Table[RowT]:
+    """Return the table of these rows, in their order.
 
-
-def verdict(row: Mapping[str, Any]) -> Literal["", "worse", "better"]:
-    """Return what the paired test says of a row: nothing where it is not significant."""
-    if not row["significant"]:
-        return ""
-    return "better" if (row["difference"] > 0) == row["higher_is_better"] else "worse"
-
-
-def upstream_cell(row: Mapping[str, Any]) -> Cell:
-    """Return an upstream's name above its methods, or above what it is."""
-    return Cell(row["upstream"], role_of(row), row["upstream"].lower())
-
-
-def cost_cell(key: str, row: Mapping[str, Any], reference: Mapping[str, Any] | None) -> Cell:
-    """Return a cell of `COST_COLUMNS`, with the share of the reference's cost below it."""
-    value = row[key]
-    if value is None:
-        return Cell("1" if key == "speedup" and row["reference"] and row["rtfx"] else NOTHING)
-    if key == "speedup":
-        return speedup_cell(row)
-    if key == "rtfx":
-        return Cell(formats.four_digits(value), "", value)
-    whole = None
-    if reference is not None and not row["reference"] and key != "nonzero_parameters":
-        whole = reference[key]
-    below = formats.percent(value / whole) if whole else ""
-    write = {"bytes": formats.megabytes, "macs_32": formats.giga}.get(key, formats.count)
-    return Cell(write(value), below, value)
-
-
-def speedup_cell(row: Mapping[str, Any]) -> Cell:
-    """Return a paired ratio above its interval."""
-    below = ""
-    if row["speedup_low"] is not None:
-        below = f"{row['speedup_low']:.2f} to {row['speedup_high']:.2f}"
-    return Cell(f"{row['speedup']:.2f}\N{MULTIPLICATION SIGN}", below, row["speedup"])
-
-
-def front_cell(row: Mapping[str, Any]) -> Cell:
-    """Return the costs on whose Pareto front a row lies; the more, the higher it sorts."""
-    names = [_FRONT_NAMES[key] for key in row["front"]]
-    return Cell(", ".join(names) or NOTHING, "", f"{9 - len(names)}{' '.join(names)}")
-
-
-def without_nan(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """Undo pandas' NaN for what is not there."""
-    return {
-        key: None if isinstance(value, float) and value != value else value
-        for key, value in row.items()
-    }
+    Args:
+        title: of the table.
+        facts: what all rows share.
+        columns: of which those are kept that want to be shown for these rows.
+        rows: in their order.
+        notes: on the table.
+        row_notes: returns those on a row. They become notes where all rows have them, and
+            footnotes otherwise.
+    """
+    kept = [column for column in columns if column.shown is None or column.shown(rows)]
+    shared, own, marks = footnotes([row_notes(row) for row in rows])
+    lines = tuple(
+        Line(
+            tuple(column.cell_of(row, rows) for column in kept),
+            mark,
+            bool(getattr(row, "reference", False)),
+            row,
+        )
+        for row, mark in zip(rows, marks, strict=True)
+    )
+    headed = tuple(c if c.heading is None else c.heading(c, rows) for c in kept)
+    return Table(title, tuple(facts), headed, lines, (*shared, *notes), tuple(own))

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import pandas
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
 
 from . import formats
-from .notes import ALMOST, footnotes
-from .rows import reference_of
-from .table_model import (
-    COST_COLUMNS,
-    FRONT_COLUMN,
-    TASK_TITLES,
-    Cell,
-    Column,
-    Line,
-    Table,
-    cost_cell,
-    front_cell,
-    upstream_cell,
+from .columns import (
+    FILE_SIZE,
+    FRONT,
+    MACS,
+    NUMBER,
+    PARAMETERS,
+    RTFX,
+    SPEEDUP,
+    STORED,
+    UPSTREAM,
+    any_value,
     verdict,
-    without_nan,
 )
+from .notes import ALMOST
+from .rows import Entry, Row
+from .table_model import Cell, Column, Table, make_table
 from .uncertainty import ONE_SEED
 from .uncertainty_notes import error_notes
 
-_COSTS = {column.key for column in COST_COLUMNS}
+TASK_TITLES = {
+    "ks": "Keyword spotting",
+    "sid": "Speaker identification",
+    "er": "Emotion recognition",
+    "asr": "Speech recognition",
+    "pr": "Phoneme recognition",
+    "ic": "Intent classification",
+    "ctc": "Recognition by the model's own CTC head (not a SUPERB task)",
+}
 _RATE_CHOICES = {
     "dev sweep": "chosen on dev",
     "one-pass": "chosen on dev by the one-pass engine",
@@ -35,195 +42,209 @@ _RATE_CHOICES = {
     "": "",
 }
 
-COLUMNS = (
-    Column("row", "#", "number of the row in the plots"),
-    Column("upstream", "upstream", numeric=False, below="methods"),
-    Column(
-        "score",
-        "score",
-        "\N{PLUS-MINUS SIGN} standard error; below it, the 95 % interval",
-        best_high=True,
-        below="95 % interval",
-    ),
-    Column(
-        "difference",
-        "difference",
-        "to the dense upstream, in points; below it, the 95 % interval",
-        best_high=True,
-        below="its interval",
-    ),
-    Column(
-        "p_value",
-        "p",
-        "two-sided, of the test against dense; below it, corrected for the rows",
-        below="corrected",
-    ),
-    Column("cer", "CER", "character error rate, percent"),
-    Column("seeds", "seeds", "one run per seed; the score is their mean", numeric=False),
-    Column(
-        "seed_spread",
-        "spread",
-        "standard deviation over seeds; below it, over folds",
-        below="over folds",
-    ),
-    Column("learning_rate", "learning rate"),
-    *COST_COLUMNS,
-    FRONT_COLUMN,
-    Column("engine", "engine", "below it, the padding rule", numeric=False, below="padding"),
-)
-# Left out where no row has them.
-_OPTIONAL = ("difference", "p_value", "cer", "rtfx", "speedup", "front", "seeds", "learning_rate")
 
-
-def score_tables(frame: pandas.DataFrame) -> list[Table]:
+def score_tables(rows: Sequence[Row]) -> list[Table[Row]]:
     """Return one table per block of `leaderboard.leaderboard`."""
-    if frame.empty:
-        return []
+    return [_table(list(block)) for _, block in groupby(rows, key=lambda row: row.block)]
+
+
+def task_title(task: str) -> str:
+    """Return a task's name in words; of an unknown one, its short name."""
+    return TASK_TITLES.get(task, task)
+
+
+def timing_notes(rows: Sequence[Entry]) -> list[str]:
+    """Return a note on how the speeds of a table were measured; nothing without speeds."""
+    timings = list(dict.fromkeys(row.speed.timing for row in rows if row.speed.timing))
     return [
-        _table([without_nan(row) for row in group.to_dict("records")])
-        for _, group in frame.groupby("block", sort=True)
-    ]
-
-
-def _table(rows: list[dict[str, Any]]) -> Table:
-    first = rows[0]
-    decimals = formats.decimals_for([row["standard_error"] for row in rows])
-    columns = tuple(_column(column, rows) for column in COLUMNS if _has(column.key, rows))
-    shared, own, marks = footnotes([tuple(row["notes"]) for row in rows])
-    lines = tuple(
-        Line(
-            tuple(_cell(column.key, row, reference_of(row, rows), decimals) for column in columns),
-            mark,
-            bool(row["reference"]),
-            row,
-        )
-        for row, mark in zip(rows, marks, strict=True)
-    )
-    title = TASK_TITLES.get(first["task"], first["task"])
-    return Table(
-        title=f"{title}: {first['engine']} engine, {first['padding']} padding",
-        facts=_facts(first),
-        columns=columns,
-        lines=lines,
-        notes=(*shared, *error_notes(rows), *timing_notes(rows)),
-        footnotes=tuple(own),
-    )
-
-
-def _facts(first: Mapping[str, Any]) -> tuple[str, ...]:
-    direction = "" if first["higher_is_better"] else ", lower is better"
-    facts = [
-        f"{first['metric']}{direction}",
-        f"task {first['task']} v{first['task_version']}, {first['variant']}",
-        f"engine version {first['engine_version']}",
-        f"recipe {first['recipe']}",
-        f"corpus {first['corpus']} ({first['corpus_fingerprint'][:8]})",
-        f"{first['test_size']} test utterances",
-    ]
-    if first["fold_sizes"]:
-        facts.append(f"{len(first['fold_sizes'])} folds")
-    if first["first_state"]:
-        facts.append(f"hidden states from {first['first_state']} on")
-    if first["chance"] is not None:
-        facts.append(f"chance {first['chance']:.1f}")
-    return tuple(facts)
-
-
-def timing_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say what the speed figures of a table are; nothing where there are none."""
-    timings = list(dict.fromkeys(row["timing"] for row in rows if row["timing"]))
-    return [
-        f"RTFx and speed-up: {timing}. The speed-up is of pairs in one run; RTFx is not, "
-        "so it also holds what else the machine did."
+        f"RTFx and speed-up: {timing}. The speed-up is from pairs within one run; RTFx is not, so "
+        "other load on the machine affects it."
         for timing in timings[:1]
     ]
 
 
-def _column(column: Column, rows: Sequence[Mapping[str, Any]]) -> Column:
-    """Sort a score's column best first, whichever way that is; say how rates were chosen."""
-    if column.key == "learning_rate":
-        return Column(column.key, column.label, _rate_choice(rows))
-    if column.key not in ("score", "difference") or rows[0]["higher_is_better"]:
-        return column
-    below = column.below
-    return Column(column.key, column.label, column.explanation, best_high=False, below=below)
+def score_text(row: Entry, decimals: int) -> str:
+    """Return a score with its standard error, marked where it is approximate."""
+    if row.score is None:
+        return Cell().text
+    mark = f"{ALMOST} " if row.approximate else ""
+    return mark + formats.score(row.score, row.standard_error, decimals)
 
 
-def _rate_choice(rows: Sequence[Mapping[str, Any]]) -> str:
-    choices = {row["rate_choice"] for row in rows}
-    return _RATE_CHOICES[choices.pop()] if len(choices) == 1 else "see the notes"
+def decimals_for(rows: Sequence[Row]) -> int:
+    """Return the number of decimals that the scores of a block justify."""
+    return formats.decimals_for([row.standard_error for row in rows])
 
 
-def _has(key: str, rows: Sequence[Mapping[str, Any]]) -> bool:
-    if key == "seed_spread":
-        return any(row[key] is not None or row["fold_spread"] is not None for row in rows)
-    if key == "nonzero_parameters":
-        return any(row[key] != row["parameters"] for row in rows)
-    if key == "p_value" and any(row["resolution"] == ONE_SEED for row in rows):
-        return True
-    return key not in _OPTIONAL or any(row[key] not in (None, (), "") for row in rows)
-
-
-def _cell(
-    key: str, row: Mapping[str, Any], reference: Mapping[str, Any] | None, decimals: int
-) -> Cell:
-    if key in _COSTS:
-        return cost_cell(key, row, reference)
-    value = row[key]
-    if key == "upstream":
-        return upstream_cell(row)
-    if key == "front":
-        return front_cell(row)
-    if key == "score":
-        return score_cell(row, decimals)
-    if key == "seed_spread":
-        return _spread(row)
-    if key == "p_value" and row["resolution"] == ONE_SEED:
-        return Cell(ONE_SEED)
-    if value is None:
-        return Cell()
-    if key == "difference":
-        return _difference(row, decimals)
-    if key == "p_value":
-        corrected = row["p_corrected"]
-        return Cell(formats.p_value(value), formats.p_value(corrected), value, verdict(row))
-    if key == "cer":
-        return Cell(f"{value:.{decimals}f}", "", value)
-    if key == "seeds":
-        count = row["seed_count"]
-        return Cell(value, f"mean of {count}" if count > 1 else "", count)
-    if key == "learning_rate":
-        rates = [float(rate) for rate in value.split()]
-        return Cell(" ".join(map(formats.learning_rate, rates)), "", rates[0])
-    if key == "engine":
-        return Cell(value, row["padding"], value)
-    return Cell(str(value), "", value)
-
-
-def score_cell(row: Mapping[str, Any], decimals: int) -> Cell:
-    """Return a score and its standard error above its 95 % interval."""
-    mark = f"{ALMOST} " if row["approximate"] else ""
-    low, high = row["score_low"], row["score_high"]
-    return Cell(
-        mark + formats.score(row["score"], row["standard_error"], decimals),
-        f"{low:.{decimals}f} to {high:.{decimals}f}",
-        row["score"],
+def _table(rows: list[Row]) -> Table[Row]:
+    first = rows[0].conditions
+    return make_table(
+        f"{task_title(first.task)}: {first.engine} engine, {first.padding} padding",
+        _facts(rows[0]),
+        COLUMNS,
+        rows,
+        notes=(*error_notes(rows), *timing_notes(rows)),
+        row_notes=lambda row: row.notes,
     )
 
 
-def _difference(row: Mapping[str, Any], decimals: int) -> Cell:
-    below = ""
-    if row["difference_low"] is not None:
-        ends = (row["difference_low"], row["difference_high"])
-        below = " to ".join(formats.signed(end, decimals) for end in ends)
-    text = formats.signed(row["difference"], decimals)
-    return Cell(text, below, row["difference"], verdict(row))
+def _facts(row: Row) -> tuple[str, ...]:
+    block = row.conditions
+    direction = "" if row.higher_is_better else ", lower is better"
+    facts = [
+        f"{row.metric}{direction}",
+        f"task {block.task} v{block.task_version}, {block.variant}",
+        f"engine version {row.engine_version}",
+        f"recipe {block.recipe}",
+        f"corpus {block.corpus} ({block.corpus_fingerprint[:8]})",
+        f"{row.test_size} test utterances",
+    ]
+    if row.fold_sizes:
+        facts.append(f"{len(row.fold_sizes)} folds")
+    if row.first_state:
+        facts.append(f"hidden states from {row.first_state} on")
+    if row.chance is not None:
+        facts.append(f"chance {row.chance:.1f}")
+    return tuple(facts)
 
 
-def _spread(row: Mapping[str, Any]) -> Cell:
-    seeds, folds = row["seed_spread"], row["fold_spread"]
+def _score(row: Row, rows: Sequence[Row]) -> Cell:
+    """Return a score and its standard error above its 95 % interval."""
+    decimals = decimals_for(rows)
+    interval = f"{row.score_low:.{decimals}f} to {row.score_high:.{decimals}f}"
+    return Cell(score_text(row, decimals), interval, row.score)
+
+
+def _difference(row: Row, rows: Sequence[Row]) -> Cell:
+    tested, decimals = row.significance, decimals_for(rows)
+    if tested.difference is None:
+        return Cell()
+    ends = (tested.difference_low, tested.difference_high)
+    below = " to ".join(formats.signed(end, decimals) for end in ends if end is not None)
+    text = formats.signed(tested.difference, decimals)
+    return Cell(text, below, tested.difference, verdict(row))
+
+
+def _p_value(row: Row, rows: Sequence[Row]) -> Cell:
+    tested = row.significance
+    if tested.resolution == ONE_SEED:
+        return Cell(ONE_SEED)
+    if tested.p_value is None or tested.p_corrected is None:
+        return Cell()
+    below = formats.p_value(tested.p_corrected)
+    return Cell(formats.p_value(tested.p_value), below, tested.p_value, verdict(row))
+
+
+def _cer(row: Row, rows: Sequence[Row]) -> Cell:
+    return Cell() if row.cer is None else Cell(f"{row.cer:.{decimals_for(rows)}f}", "", row.cer)
+
+
+def _seeds(row: Row, rows: Sequence[Row]) -> Cell:
+    below = f"mean of {row.seed_count}" if row.seed_count > 1 else ""
+    return Cell(row.seeds, below, row.seed_count)
+
+
+def _spread(row: Row, rows: Sequence[Row]) -> Cell:
+    seeds, folds = row.seed_spread, row.fold_spread
     return Cell(
         Cell().text if seeds is None else f"{seeds:.2f}",
         "" if folds is None else f"{folds:.2f}",
         seeds,
     )
+
+
+def _learning_rate(row: Row, rows: Sequence[Row]) -> Cell:
+    rates = [float(rate) for rate in row.learning_rate.split()]
+    return Cell(" ".join(map(formats.learning_rate, rates)), "", rates[0]) if rates else Cell("")
+
+
+def _in_its_direction(column: Column[Row], rows: Sequence[Row]) -> Column[Row]:
+    """Let sorting start with the best score, which may be the highest or the lowest."""
+    return replace(column, best_high=rows[0].higher_is_better)
+
+
+def _with_rate_choice(column: Column[Row], rows: Sequence[Row]) -> Column[Row]:
+    """Let the column explain how the learning rates were chosen."""
+    choices = {row.rate_choice for row in rows}
+    explanation = _RATE_CHOICES[choices.pop()] if len(choices) == 1 else "see the notes"
+    return replace(column, explanation=explanation)
+
+
+COLUMNS: tuple[Column[Row], ...] = (
+    NUMBER,
+    UPSTREAM,
+    Column(
+        "score",
+        "score",
+        "\N{PLUS-MINUS SIGN} standard error; below it, the 95 % interval",
+        below="95 % interval",
+        cell=_score,
+        heading=_in_its_direction,
+    ),
+    Column(
+        "difference",
+        "difference",
+        "from the dense upstream, in points; below it, the 95 % interval",
+        below="its interval",
+        value=lambda row: row.significance.difference,
+        cell=_difference,
+        shown=lambda rows: any(row.significance.difference is not None for row in rows),
+        heading=_in_its_direction,
+    ),
+    Column(
+        "p_value",
+        "p",
+        "two-sided, of the test against dense; below it, corrected for the number of rows",
+        below="corrected",
+        value=lambda row: row.significance.p_value,
+        cell=_p_value,
+        shown=lambda rows: any(
+            row.significance.p_value is not None or row.significance.resolution == ONE_SEED
+            for row in rows
+        ),
+    ),
+    Column("cer", "CER", "character error rate, percent", cell=_cer, shown=any_value("cer")),
+    Column(
+        "seeds",
+        "seeds",
+        "one run per seed; the score is their mean",
+        numeric=False,
+        cell=_seeds,
+        shown=any_value("seeds"),
+    ),
+    Column(
+        "seed_spread",
+        "spread",
+        "standard deviation over seeds; below it, over folds",
+        below="over folds",
+        cell=_spread,
+        shown=lambda rows: any_value("seed_spread")(rows) or any_value("fold_spread")(rows),
+    ),
+    Column(
+        "learning_rate",
+        "learning rate",
+        cell=_learning_rate,
+        shown=any_value("learning_rate"),
+        heading=_with_rate_choice,
+    ),
+    PARAMETERS,
+    STORED,
+    MACS,
+    FILE_SIZE,
+    RTFX,
+    SPEEDUP,
+    replace(FRONT, shown=any_value("front")),
+    Column(
+        "engine",
+        "engine",
+        "below it, the padding rule",
+        numeric=False,
+        below="padding",
+        value=lambda row: row.conditions.engine,
+        cell=lambda row, rows: Cell(
+            row.conditions.engine, row.conditions.padding, row.conditions.engine
+        ),
+        in_papers=False,
+    ),
+)
+"""The columns of a task's table, in their order."""

@@ -1,138 +1,170 @@
-"""Errors of a block's scores, and whether rows differ from dense: one analysis for all of it."""
+"""Standard errors of a block's scores, and the tests of its rows against dense."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from statistics import fmean
 
-from ..results.predictions import RECOGNITION, Predictions, read_block
-from ..statistics import Estimate, accuracy_interval, difference, estimate, holm
-from .rows import reference_of
+from ..results.predictions import Predictions, read_block
+from ..results.records import ScoreRecord
+from ..statistics import Estimate, difference, estimate, holm
+from .roles import reference_of
+from .rows import Row, Significance
 
-ERROR_COLUMNS = (
-    "error_units",
-    "error_speakers",
-    "over_speakers",
-    "difference_error",
-    "difference_low",
-    "difference_high",
-    "degrees_of_freedom",
-    "p_value",
-    "p_corrected",
-    "p_test",
-    "p_seeds",
-    "p_segments",
-    "compared_rows",
-    "significant",
-    "detectable",
-    "resolution",
-)
 LEVEL = 0.05
-"""A corrected p value below it is called significant."""
+"""Corrected p values below it are called significant."""
 
 NO_PREDICTIONS = (
-    "Its predictions are missing beside its records: the error is that of the records, and nothing "
-    "was tested."
+    "Its prediction files are missing: the standard error is that of its records, and nothing was "
+    "tested."
+)
+UNKNOWN_METRIC = (
+    "Its metric is not registered: the standard error is that of its records, and nothing was "
+    "tested."
 )
 DENSE_WITHOUT_PREDICTIONS = "Not tested: the predictions of its dense upstream are missing."
-OTHER_UTTERANCES = "Not tested: its predictions and dense's are not of the same utterances."
+OTHER_UTTERANCES = "Not tested: its predictions and those of dense are of different utterances."
 ONE_SEED = "one seed"
 NOT_RESOLVED = "not resolved"
 SIGNIFICANT = "significant"
 
-_CROSSED = "t test with seeds and {units} as crossed random effects"
-_MAPSSWE = "MAPSSWE"
 
-
-def attach_errors(rows: list[dict[str, Any]]) -> None:
-    """Fill in the scores' errors and `ERROR_COLUMNS` of a block's rows, in place.
+def with_errors(rows: Sequence[Row], cells: Sequence[Sequence[ScoreRecord]]) -> list[Row]:
+    """Return a block's rows with the errors of their scores and their `significance`.
 
     A row's error and interval are over its seeds and over speakers (see `statistics`). Its
     difference from its dense upstream is taken over the seeds that both have, pair by pair, where
     these are two or more; over two independent samples of seeds where each has two or more; and is
-    not tested where one of them has a single seed. On `ctc`, where nothing is trained, p is
-    MAPSSWE's. `p_corrected` is Holm's over all tested rows of the block; `detectable` is the
-    smallest difference that would have been found with a power of 80 % after correction.
+    not tested where one of them has a single seed. Where nothing is trained (task ctc), the metric
+    chooses the test. `p_corrected` is Holm's over all tested rows of the block; `detectable` is the
+    smallest difference that is detected with a power of 80 % after correction.
+
+    Args:
+        rows: of one block, their roles filled in.
+        cells: the records that each row was merged from, one per seed.
     """
-    read = read_block(rows)
-    for row, own in zip(rows, read, strict=True):
-        row.update(dict.fromkeys(ERROR_COLUMNS))
-        row["resolution"] = ""
-        if own is None:
-            row["notes"] = (*row["notes"], NO_PREDICTIONS)
-        else:
-            attach_score(row, own)
-    tested: list[tuple[dict[str, Any], Estimate]] = []
-    for row, own in zip(rows, read, strict=True):
+    predictions = read_block(cells)
+    places = {id(row): place for place, row in enumerate(rows)}
+    scored = [_with_own_error(row, own) for row, own in zip(rows, predictions, strict=True)]
+    estimates: dict[int, Estimate] = {}
+    for place, (row, own) in enumerate(zip(rows, predictions, strict=True)):
         reference = reference_of(row, rows)
-        if own is None or reference is None or reference is row:
+        if reference is None or reference is row:
             continue
-        other = next(found for one, found in zip(rows, read, strict=True) if one is reference)
-        if other is None or not own.same_utterances(other):
-            note = DENSE_WITHOUT_PREDICTIONS if other is None else OTHER_UTTERANCES
-            row["notes"] = (*row["notes"], note)
+        dense_place = places[id(reference)]
+        untested = Significance(difference=_plain_difference(cells[place], cells[dense_place]))
+        scored[place] = replace(scored[place], significance=untested)
+        if own is None:
             continue
-        found = _compare(row, own, other)
-        if found is None:
-            row["resolution"] = ONE_SEED
+        dense = predictions[dense_place]
+        if dense is None or not own.same_utterances(dense):
+            note = DENSE_WITHOUT_PREDICTIONS if dense is None else OTHER_UTTERANCES
+            scored[place] = replace(scored[place], notes=(*scored[place].notes, note))
+            continue
+        compared = _compare(own, dense)
+        if compared is None:
+            untested = replace(untested, resolution=ONE_SEED)
+            scored[place] = replace(scored[place], significance=untested)
         else:
-            tested.append((row, found))
-    _correct(tested)
+            estimates[place], significance, note = compared
+            notes = (*scored[place].notes, *filter(None, [note]))
+            scored[place] = replace(scored[place], significance=significance, notes=notes)
+    return _corrected(scored, estimates)
 
 
-def attach_score(row: dict[str, Any], own: Predictions, level: float = 0.95) -> Estimate:
-    """Fill in the error of a row's score, its two-sided interval, and what both are over."""
-    found = estimate(own.outcomes, own.units)
-    row["standard_error"] = found.standard_error
-    if row["task"] in RECOGNITION:
-        low, high = found.interval(level)
-        row["score_low"], row["score_high"] = max(0.0, low), high
-    else:
-        count = own.outcomes.values.size
-        row["score_low"], row["score_high"] = accuracy_interval(found, count, level)
-    row["error_units"] = str(own.units)
-    row["error_speakers"] = own.units.speakers
-    row["over_speakers"] = own.units.generalises
-    return found
+def with_score_error(row: Row, own: Predictions, level: float = 0.95) -> tuple[Row, Estimate]:
+    """Return a row with the error of its score, from its predictions, and the estimate itself.
+
+    `level` is that of the score's two-sided interval.
+    """
+    value = estimate(own.outcomes, own.units)
+    low, high = own.metric.interval(value, own.outcomes.values.size, level)
+    row = replace(
+        row,
+        standard_error=value.standard_error,
+        score_low=low,
+        score_high=high,
+        error_units=str(own.units),
+        error_speakers=own.units.speakers,
+        over_speakers=own.units.generalises,
+    )
+    return row, value
 
 
-def _compare(row: dict[str, Any], own: Predictions, dense: Predictions) -> Estimate | None:
-    """Fill in the difference with its error and p value; None where one seed is too few."""
+def _plain_difference(own: Sequence[ScoreRecord], dense: Sequence[ScoreRecord]) -> float:
+    """Return the difference of two rows from their records' scores, in points.
+
+    It is the mean over the seeds that both have; without a common seed, the difference of the two
+    means. Where the difference is tested, it is taken from the seeds of the test instead.
+    """
+    scores, dense_scores = ({one.seed: one.score for one in cell} for cell in (own, dense))
+    common = [seed for seed in scores if seed in dense_scores]
+    if common:
+        return fmean(scores[seed] - dense_scores[seed] for seed in common)
+    return fmean(scores.values()) - fmean(dense_scores.values())
+
+
+def _compare(own: Predictions, dense: Predictions) -> tuple[Estimate, Significance, str] | None:
+    """Return a difference, its uncorrected test and a note; None where one seed is too few."""
     common = [seed for seed in own.seeds if seed in dense.predicted]
     trained = None not in own.predicted
-    paired = len(common) >= (2 if trained else 1)
-    if not paired and min(len(own.seeds), len(dense.seeds)) < 2:
+    in_pairs = len(common) >= (2 if trained else 1)
+    if not in_pairs and min(len(own.seeds), len(dense.seeds)) < 2:
         return None
-    first = own.of_seeds(common if paired else own.seeds)
-    second = dense.of_seeds(common if paired else dense.seeds)
-    found = difference(first, second, own.units, same_seeds=paired)
-    row["difference"], row["difference_error"] = found.value, found.standard_error
-    row["difference_low"], row["difference_high"] = found.interval()
-    row["degrees_of_freedom"] = found.degrees_of_freedom
+    value = difference(
+        own.of_seeds(common if in_pairs else own.seeds),
+        dense.of_seeds(common if in_pairs else dense.seeds),
+        own.units,
+        same_seeds=in_pairs,
+    )
+    seeds = None
     if trained:
-        units = "speakers" if own.units.generalises else "utterances"
-        row["p_value"], row["p_test"] = found.p_value(), _CROSSED.format(units=units)
-        row["p_seeds"] = str(len(common)) if paired else f"{len(own.seeds)} + {len(dense.seeds)}"
+        test = own.metric.test_trained(value, own.units)
+        seeds = str(len(common)) if in_pairs else f"{len(own.seeds)} + {len(dense.seeds)}"
     else:
-        _attach_mapsswe(row, own, dense)
-    return found
+        predicted = own.predicted[None], dense.predicted[None]
+        test = own.metric.test_untrained(value, own.units, own.truth, *predicted)
+    low, high = value.interval()
+    significance = Significance(
+        difference=value.value,
+        difference_error=value.standard_error,
+        difference_low=low,
+        difference_high=high,
+        degrees_of_freedom=value.degrees_of_freedom,
+        p_value=test.p_value,
+        p_test=test.name,
+        p_seeds=seeds,
+        p_segments=test.segments,
+    )
+    return value, significance, test.note
 
 
-def _attach_mapsswe(row: dict[str, Any], own: Predictions, dense: Predictions) -> None:
-    from ..statistics.mapsswe import FEW_SEGMENTS, matched_pairs, segment_differences
+def _corrected(rows: Sequence[Row], estimates: dict[int, Estimate]) -> list[Row]:
+    """Return the rows with their p values corrected for the number of tested ones."""
+    p_values = {place: rows[place].significance.p_value for place in estimates}
+    corrected = holm([value for value in p_values.values() if value is not None])
+    tested = dict(zip(estimates, corrected, strict=True))
+    return [
+        row
+        if place not in tested
+        else replace(
+            row,
+            significance=replace(
+                row.significance,
+                p_corrected=tested[place],
+                compared_rows=len(tested),
+                significant=tested[place] < LEVEL,
+                resolution=SIGNIFICANT if tested[place] < LEVEL else NOT_RESOLVED,
+                detectable=estimates[place].detectable(LEVEL / len(tested)),
+            ),
+        )
+        for place, row in enumerate(rows)
+    ]
 
-    segments = segment_differences(own.truth, own.predicted[None], dense.predicted[None])
-    row["p_value"], row["p_test"] = matched_pairs(segments), _MAPSSWE
-    row["p_segments"] = len(segments)
-    if len(segments) < FEW_SEGMENTS:
-        note = f"MAPSSWE on {len(segments)} segments, fewer than {FEW_SEGMENTS}: a rough p value."
-        row["notes"] = (*row["notes"], note)
 
-
-def _correct(tested: Sequence[tuple[dict[str, Any], Estimate]]) -> None:
-    corrected = holm([row["p_value"] for row, _ in tested])
-    for (row, found), p_value in zip(tested, corrected, strict=True):
-        row["p_corrected"], row["compared_rows"] = p_value, len(tested)
-        row["significant"] = p_value < LEVEL
-        row["resolution"] = SIGNIFICANT if row["significant"] else NOT_RESOLVED
-        row["detectable"] = found.detectable(LEVEL / len(tested))
+def _with_own_error(row: Row, own: Predictions | None) -> Row:
+    if own is not None:
+        return with_score_error(row, own)[0]
+    note = UNKNOWN_METRIC if row.metric_object is None else NO_PREDICTIONS
+    return replace(row, notes=(*row.notes, note))

@@ -1,18 +1,13 @@
-"""The predictions beside the records of a block, as outcomes for the error model."""
+"""Predictions beside the records of a block, as outcomes for the error model."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy
-
-from ..statistics import Outcomes, Units, accuracy_outcomes, sampling_units, word_outcomes
-
-RECOGNITION = ("asr", "ctc", "pr")
-"""Tasks that are scored in words; those of phoneme recognition are phonemes."""
+from ..statistics import Metric, Outcomes, Units, recorded_metric, sampling_units
+from .records import ScoreRecord
 
 
 @dataclass(frozen=True)
@@ -22,7 +17,7 @@ class Line:
     truth: str
     predicted: str
     speaker: str
-    """Empty where the file does not say."""
+    """Empty if the file does not say."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +25,12 @@ class Predictions:
     """All predictions of one row."""
 
     utterances: tuple[str, ...]
-    """Names, in the order of the files."""
+    """Their names, in the order of the files."""
     truth: tuple[str, ...]
+    """Label or text of every utterance, in the same order."""
     predicted: Mapping[int | None, tuple[str, ...]]
-    """By seed."""
+    """[utterances] by seed."""
+    metric: Metric
     outcomes: Outcomes
     """In the order of `predicted`'s seeds."""
     units: Units
@@ -48,67 +45,67 @@ class Predictions:
         return self.utterances == other.utterances and self.truth == other.truth
 
     def of_seeds(self, seeds: Sequence[int | None]) -> Outcomes:
-        """Return the outcomes of some seeds, in this order."""
+        """Return the outcomes of these seeds, in this order."""
         return self.outcomes.only([self.seeds.index(seed) for seed in seeds])
 
 
-def read_block(rows: Sequence[Mapping[str, Any]]) -> list[Predictions | None]:
-    """Read the predictions of a block's rows; None for a row of which a file is missing.
+def read_block(cells: Sequence[Sequence[ScoreRecord]]) -> list[Predictions | None]:
+    """Read the predictions of a block's rows.
 
-    Rows of a block are of one corpus: a speaker whom one file names is known for all of them.
+    A row has none (None) where a file is missing, and where its metric is not registered: then
+    nothing is known of how its predictions count. Rows of a block are of one corpus: a speaker whom
+    one file names is known for all of them.
+
+    Args:
+        cells: the records of each row, one per seed, which name their predictions by whole paths.
     """
     files: list[dict[int | None, dict[str, Line]] | None] = []
     speakers: dict[str, str] = {}
-    for row in rows:
-        found = {seed: _read(path) for seed, path in row["predictions"]}
-        complete = {seed: lines for seed, lines in found.items() if lines}
-        files.append(complete if len(complete) == len(found) else None)
+    for records in cells:
+        tables = {record.seed: _read(record.predictions) for record in records}
+        complete = {seed: lines for seed, lines in tables.items() if lines}
+        files.append(complete if len(complete) == len(tables) else None)
         for lines in complete.values():
             speakers |= {name: line.speaker for name, line in lines.items() if line.speaker}
     return [
-        None if found is None else _of_row(row, found, speakers)
-        for row, found in zip(rows, files, strict=True)
+        None if tables_of_row is None else _of_row(records[0], tables_of_row, speakers)
+        for records, tables_of_row in zip(cells, files, strict=True)
     ]
 
 
 def _of_row(
-    row: Mapping[str, Any],
-    files: Mapping[int | None, dict[str, Line]],
+    record: ScoreRecord,
+    tables: Mapping[int | None, dict[str, Line]],
     speakers: Mapping[str, str],
 ) -> Predictions | None:
     """Return a row's predictions; None where its seeds are of different utterances."""
-    first = next(iter(files.values()))
+    metric = recorded_metric(record.metric)
+    if metric is None:
+        return None
+    first = next(iter(tables.values()))
     truth = {name: line.truth for name, line in first.items()}
-    if any({name: line.truth for name, line in file.items()} != truth for file in files.values()):
+    if any(
+        {name: line.truth for name, line in lines.items()} != truth for lines in tables.values()
+    ):
         return None
     predicted = {
-        seed: tuple(file[name].predicted for name in truth) for seed, file in files.items()
+        seed: tuple(lines[name].predicted for name in truth) for seed, lines in tables.items()
     }
+    folds = [fold.test_size for fold in record.folds]
+    if sum(folds) != len(truth):  # none, or those of a run on other utterances
+        folds = []
     return Predictions(
         utterances=tuple(truth),
         truth=tuple(truth.values()),
         predicted=predicted,
-        outcomes=_outcomes(row, list(truth.values()), list(predicted.values())),
+        metric=metric,
+        outcomes=metric.outcomes(list(truth.values()), list(predicted.values()), folds),
         units=sampling_units([speakers.get(name, "") for name in truth]),
     )
 
 
-def _outcomes(
-    row: Mapping[str, Any], truth: Sequence[str], predicted: Sequence[Sequence[str]]
-) -> Outcomes:
-    if row["task"] in RECOGNITION:
-        # Imported here: with the tasks and engines beside it comes torch.
-        from ..statistics.metrics import word_errors
-
-        counts = [word_errors(truth, one) for one in predicted]
-        return word_outcomes(numpy.stack([errors for errors, _ in counts]), counts[0][1])
-    folds = row["fold_sizes"] if sum(row["fold_sizes"]) == len(truth) else ()
-    right = [[label == own for label, own in zip(truth, one, strict=True)] for one in predicted]
-    return accuracy_outcomes(right, folds)
-
-
 def _read(path: str) -> dict[str, Line] | None:
-    """Read `file,truth,predicted,speaker`; None where the file is missing or no such table."""
+    """Read a table of file, truth, predicted, speaker; None if there is no such file or table."""
     try:
         with open(path, newline="", encoding="utf-8") as lines:
             return {

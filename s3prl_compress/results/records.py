@@ -1,4 +1,4 @@
-"""Result records: one typed, append-only JSON per cell. All that a report ever reads."""
+"""Result records: one typed, append-only JSON file per cell. Reports read nothing else."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ NO_RECIPE: Final = "none"
 """The recipe of a task for which nothing is trained."""
 
 Engine = Literal["s3prl", "onepass", "greedy"]
-"""greedy: the model's own CTC head, nothing is trained."""
+"""`greedy` decodes with the model's own CTC head; nothing is trained."""
 Padding = Literal["independent", "fairseq"]
 RateChoice = Literal["dev sweep", "one-pass", "given"]
-"""How a learning rate was found: the best of several on dev; the one that the one-pass engine chose
-on dev for the same upstream and corpus; or the only one of the recipe, which nothing chose."""
+"""How a learning rate was chosen: the best of several on dev; the choice of the one-pass engine on
+dev for the same upstream and corpus; or the recipe's only rate, without any choice."""
 
 
 class _Record(BaseModel):
@@ -36,7 +36,7 @@ class _Record(BaseModel):
 
 
 class Environment(_Record):
-    """Where a number was made: part of the number's identity."""
+    """Where and with what a number was measured: part of the number's identity."""
 
     machine: str
     """Processor or accelerator, in words."""
@@ -49,23 +49,23 @@ class Environment(_Record):
     date: str
     """UTC, ISO 8601."""
     command: str = ""
-    """The command line that made it, where there was one."""
+    """The command line that measured it; empty without one."""
     tf32: bool | None = None
-    """On CUDA: whether float32 products were allowed to use TensorFloat-32. None elsewhere, and in
-    records from before 2026-11-21, where cuDNN's convolutions used it."""
+    """On CUDA: whether float32 products were allowed to use TensorFloat-32. None on other devices,
+    and in records from before 2026-11-21, for which cuDNN's convolutions used it."""
 
 
 class Cost(_Record):
-    """What an encoder costs, counted and not measured."""
+    """Costs of an encoder that are counted rather than measured."""
 
     parameters: int
-    """Weights as they run: sparse linears with their zeros, no pre-training or CTC head."""
+    """Weights at run time, with the zeros of sparse linears, without pre-training and CTC heads."""
     nonzero_parameters: int
-    """Weights as they are stored: of sparse linears the non-zeros only."""
+    """Weights in the file: of sparse linears only those that are not zero."""
     macs_32: int
     """Multiply-adds over the leaderboard's 32 utterances at batch 1."""
     bytes: int
-    """Size of the weights on disk."""
+    """Size of the weights on disk, in bytes."""
 
 
 class Upstream(_Record):
@@ -73,41 +73,41 @@ class Upstream(_Record):
 
     name: str
     checkpoint_sha256: str
-    """`s3prl_compress.encoder.fingerprint` of the loaded encoder: its shape, flags and weights."""
+    """`s3prl_compress.encoder.fingerprint` of the loaded encoder, over shape, flags and weights."""
     source: str
-    """Folder, file or hub id, as given."""
+    """Folder, file or hub id, as the user gave it."""
     base: str
     """What it was made from, in words: a hub id, a file name, or "random weights (seed 0)"."""
     random_weights: bool
-    """True: nothing was learned; its scores say nothing about compression."""
+    """Nothing was learned, so that scores say nothing about compression."""
     normalize: bool | None = None
-    """Whether waveforms were normalised first. None: an upstream of s3prl's own, or a record from
+    """Whether waveforms were normalised first. None for s3prl's own upstreams, and in records from
     before this field."""
     methods: tuple[str, ...] = ()
-    """Chain of methods with their settings, one line each."""
+    """Chain of methods with their settings, one text per method."""
     cost: Cost | None = None
 
 
 class Corpus(_Record):
-    """Which data was used."""
+    """The data of a task."""
 
     name: str
     fingerprint: str
-    """sha256 over the sorted relative paths and contents' hashes."""
+    """sha256 over the sorted relative paths and the hashes of the contents."""
     sizes: dict[str, int]
     """Utterances per split (train, dev, test)."""
     generated: bool = False
-    """True: synthetic speech, not comparable with published scores."""
+    """Synthetic speech, not comparable with published scores."""
 
 
 class RateResult(_Record):
-    """One learning rate that was tried."""
+    """The result of one learning rate on dev."""
 
     learning_rate: float
     dev_score: float
-    """In the task's own unit (percent for accuracy), of the best dev evaluation."""
+    """Best dev evaluation, in the metric's unit."""
     best_step: int
-    """Of cross-validation: the latest of the folds' best steps."""
+    """Step of that evaluation; with cross-validation, the latest of the folds' best steps."""
 
 
 class FoldResult(_Record):
@@ -115,7 +115,7 @@ class FoldResult(_Record):
 
     fold: int
     score: float
-    """On the fold's test part, in the task's own unit."""
+    """On the fold's test part, in the metric's unit."""
     dev_score: float
     test_size: int
 
@@ -129,70 +129,71 @@ class ScoreRecord(_Record):
     task: str
     task_version: int
     variant: str
-    """Which declaration of the task ("official classes", "ten digits")."""
+    """The corpus's variant of the task ("official", "digits")."""
     engine: Engine
     engine_version: int = Field(default=1, ge=1)
-    """See `scoring.engine.ENGINE_VERSIONS`; 1 in records from before it was written."""
+    """See `tasks.base.engine.ENGINE_VERSIONS`; 1 in records from before this field."""
     padding: Padding
     seed: int | None
-    """None where nothing was drawn."""
+    """None if nothing was drawn at random."""
     recipe: str
-    """`smoke`, `official`, a file's stem, or `none` where nothing was trained."""
+    """`smoke`, `official`, the name of a recipe file, or `none` if nothing was trained."""
     settings: dict[str, Any]
     """Every setting that can change the result."""
     metric: str
-    """accuracy (percent), word error rate (percent)."""
+    """Name and unit: "accuracy (percent)", "WER (percent)"; see `statistics.recorded_metric`."""
     higher_is_better: bool
     score: float
-    """Of cross-validation: the mean of the folds."""
+    """On test, in the metric's unit; an accuracy with cross-validation is the mean of the folds."""
     standard_error: float
-    """In the score's unit, conditional on this one trained head: over `error_units`."""
+    """In the score's unit, over `error_units`, conditional on this one trained head."""
     interval: tuple[float, float] | None = None
-    """95 %, in the score's unit, over the same units."""
+    """95 % interval in the score's unit, over the same units."""
     error_units: str = "utterances"
     """What the error is over: "30 speakers"; "240 utterances of 4 speakers", which are too few to
-    generalise over; or utterances, as in all records from before speakers were kept."""
+    generalise over; or "utterances", as in all records from before speakers were kept."""
     test_size: int
     chance: float | None
-    """Share of the largest test class, in the score's unit; None for recognition."""
+    """Share of the largest test class, in the score's unit; None for error rates."""
     other_metrics: dict[str, float] = Field(default_factory=dict)
-    """What else was measured on test: `cer`, the character error rate in percent."""
+    """Further scores on test by their keys, such as `cer`, the character error rate in percent."""
     folds: tuple[FoldResult, ...] = ()
-    """Of cross-validation: one result per fold."""
+    """With cross-validation, one result per fold."""
     layer_weights: tuple[float, ...] = ()
     """onepass: the share of each hidden state, state 0 first, in the weighted sum of the head that
-    was tested; 0 for those that the settings leave out (`first_state`). Of cross-validation: the
+    was tested; 0 for those that the settings leave out (`first_state`). With cross-validation, the
     mean over the folds' heads. Empty in records from before this field."""
     resumed: bool = False
-    """True: training went on from a checkpoint whose run had drawn other batches (s3prl's hold no
-    state of the generators): an undisturbed run would have ended elsewhere."""
+    """Training was resumed from a checkpoint without the state of the random generators (s3prl's
+    hold none), so that an uninterrupted run would have had another result."""
     learning_rate: float | None
-    """The one that was tested; None where nothing was trained."""
+    """The rate of the tested head; None if nothing was trained."""
     rate_choice: RateChoice | None = None
-    """How it was found; None where nothing was trained. Filled in when an older record is read."""
+    """How it was chosen; None if nothing was trained. Filled in when an older record is read."""
     rate_record: str | None = None
-    """File name of the one-pass record that the rate was taken from, where it was."""
+    """File name of the one-pass record that the rate was taken from; None if it was not."""
     rates: tuple[RateResult, ...]
     """The learning rates that were trained by this engine."""
     dev_score: float | None
     corpus: Corpus
     approximate: bool
-    """True where the engine's conditions for exactness did not hold."""
+    """The engine's conditions for exactness did not hold."""
     notes: tuple[str, ...] = ()
-    """What a reader must know: stand-ins for silence, deviations from s3prl, random weights."""
+    """What a reader must know, such as stand-ins for silence, deviations from s3prl or random
+    weights."""
     predictions: str
     """File name of the predictions beside this record: file, truth, predicted, speaker."""
     seconds: dict[str, float] = Field(default_factory=dict)
-    """Wall time by stage. Of seeds that were trained together, this seed's own time and its share
-    of what they had in common: the sum over their records is the time that passed."""
+    """Wall time by stage. If seeds were trained together, this seed's own time and its share of the
+    common time, so that the sum over their records is the time that passed."""
     seeds_together: int = Field(default=1, ge=1)
-    """Seeds that were trained in the same run, this one included."""
+    """Number of seeds that were trained in the same run, this one included."""
     environment: Environment
 
     @model_validator(mode="before")
     @classmethod
     def _choice_of_older_records(cls, data: Any) -> Any:
-        """Without the field, several rates were a sweep, and a single one was not tuned."""
+        """Without the field, several rates mean a sweep, and a single one was not tuned."""
         if isinstance(data, dict) and data.get("rate_choice") is None and data.get("rates"):
             choice = "dev sweep" if len(data["rates"]) > 1 else "given"
             return data | {"rate_choice": choice}
@@ -209,7 +210,7 @@ class BucketTiming(_Record):
     """Median time of one pass over the bucket."""
     interquartile_range: float
     rtfx: float
-    """Total audio over total time: higher is faster."""
+    """Total audio over total time; higher is faster."""
     against_seconds: float | None = None
     against_interquartile_range: float | None = None
     speedup: float | None = None
@@ -229,13 +230,13 @@ class TimeRecord(_Record):
     buckets: tuple[BucketTiming, ...]
     """The four length buckets, then "all"."""
     raw_seconds: dict[str, list[float]]
-    """Every time that was taken, by "<bucket>/this" and "<bucket>/against"."""
+    """Every measured time, by "<bucket>/this" and "<bucket>/against"."""
     peak_memory_bytes: int
-    """Of a pass of its own, above what the process held before it."""
+    """Peak of a separate pass, above what the process held before it."""
     against_peak_memory_bytes: int | None
     warnings: tuple[str, ...] = ()
     settings: dict[str, Any] = Field(default_factory=dict)
-    """What makes two measurements comparable: lengths, batch size, what exactly was timed."""
+    """What must agree for two measurements to be comparable: lengths, batch size, timed part."""
     environment: Environment
 
 
@@ -290,7 +291,10 @@ def read_record(path: Path) -> Record:
 def read_records(folder: Path) -> Iterator[tuple[Path, Record]]:
     """Yield every record below `folder`, in the order of their paths.
 
-    JSON files without a `kind` of ours are somebody else's and are passed over.
+    JSON files without a known `kind` are third-party files and are skipped.
+
+    Raises:
+        InputError: There is no such folder, or a record cannot be read.
     """
     import json
 

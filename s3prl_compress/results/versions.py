@@ -1,4 +1,4 @@
-"""Records of older engine versions: left out of a report where there are newer ones."""
+"""Selection of records by engine version: a report leaves out what newer ones have replaced."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from .records import Record, ScoreRecord
 
 
 def newest_versions(records: Sequence[Record]) -> tuple[list[Record], str | None]:
-    """Return the records to report, and a sentence that says which ones were left out.
+    """Return the records to report, and a sentence on those that were left out, if any.
 
-    A change of an engine that changes results raises its version (see `ENGINE_VERSIONS` in
-    `scoring.engine`). Of a task on a corpus with one engine, padding and recipe, only the scores of
-    the newest version are kept: those of another one cannot be compared with them.
+    A change of an engine that changes results raises its version (`ENGINE_VERSIONS` in
+    `tasks.base.engine`), and scores of different versions cannot be compared. So only the newest
+    version is kept of each task, corpus, engine, padding and recipe.
     """
     newest: dict[tuple[str, ...], int] = {}
     for record in records:

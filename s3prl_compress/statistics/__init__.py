@@ -1,12 +1,22 @@
-"""The error model of scores: standard errors, intervals, p values and power.
+"""Metrics and the error model of scores: standard errors, intervals, p values and power.
 
-Depends on NumPy, SciPy and statsmodels only, and on nothing else of this package. Outcomes are
-contributions of single utterances to a score, in points (percent).
+It depends on NumPy, SciPy, statsmodels and jiwer, and on nothing else of this package. Outcomes are
+the contributions of single utterances to a score, in points (percent). What differs from metric to
+metric is in one object each; see `Metric`.
 """
 
 from .corrections import holm
 from .crossed import POWER, Estimate, difference, estimate
 from .intervals import accuracy_interval, wilson_interval
+from .metric import (
+    Measured,
+    Metric,
+    PairedTest,
+    find_metric,
+    recorded_metric,
+    register_metric,
+)
+from .metrics import Accuracy, ErrorRate
 from .noninferiority import (
     ONE_SIDED,
     TWO_SIDED,
@@ -16,7 +26,7 @@ from .noninferiority import (
     seeds_needed,
     units_needed,
 )
-from .outcomes import Outcomes, accuracy_outcomes, word_outcomes
+from .outcomes import Outcomes, accuracy_outcomes, error_outcomes
 from .units import MINIMUM_SPEAKERS, Units, sampling_units
 
 __all__ = [
@@ -24,20 +34,28 @@ __all__ = [
     "ONE_SIDED",
     "POWER",
     "TWO_SIDED",
+    "Accuracy",
+    "ErrorRate",
     "Estimate",
+    "Measured",
+    "Metric",
     "Outcomes",
+    "PairedTest",
     "Units",
     "Verdict",
     "accuracy_interval",
     "accuracy_outcomes",
     "difference",
+    "error_outcomes",
     "estimate",
+    "find_metric",
     "holm",
     "judge",
     "overall",
+    "recorded_metric",
+    "register_metric",
     "sampling_units",
     "seeds_needed",
     "units_needed",
     "wilson_interval",
-    "word_outcomes",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return the p values corrected for their number after Holm (1979): family-wise error."""
+    """Return p values corrected by Holm's procedure (1979), which bounds the family-wise error."""
     from statsmodels.stats.multitest import multipletests
 
     if not p_values:

@@ -1,11 +1,12 @@
 """Errors over seeds and speakers at once: a crossed random-effects model.
 
-A score is y[s, c] = mean + seed[s] + speaker[c] + rest[s, c], weighted by the speakers' shares of
-the test set, and so is the difference of two upstreams. Its variance is estimated by the method of
-moments of the two-way analysis of variance (Searle, Casella & McCulloch 1992, chapter 5), in the
-balanced case (MS_seed + MS_speaker - MS_rest) / (seeds speakers), written here with the sandwich
-sums of squares of two-way clustering (Cameron, Gelbach & Miller 2011), which allow for unequal
-speakers and for variances that differ between them. Degrees of freedom are Satterthwaite's (1946).
+A score is modelled as y[s, c] = mean + seed[s] + speaker[c] + residual[s, c], weighted by the
+speakers' shares of the test set; the difference of two upstreams has the same model. Its variance
+is estimated by the method of moments of the two-way analysis of variance (Searle, Casella &
+McCulloch 1992, chapter 5). In the balanced case that is
+(MS_seed + MS_speaker - MS_residual) / (seeds speakers). It is written here with the sandwich sums
+of squares of two-way clustering (Cameron, Gelbach & Miller 2011), which allow for speakers of
+unequal size and of unequal variance. Degrees of freedom are Satterthwaite's (1946).
 """
 
 from __future__ import annotations
@@ -19,58 +20,65 @@ from .outcomes import Floats, Outcomes
 from .units import Units
 
 POWER = 0.8
-"""Share of repetitions in which the smallest detectable difference would be found."""
+"""Power at which the smallest detectable difference is defined."""
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Variances of one set of outcomes, each with its degrees of freedom."""
+class VarianceComponents:
+    """Variances of a score's mean, in squared points, each with its degrees of freedom."""
 
     seed: float
-    """Variance over seeds, the units being fixed: what one seed's deviation contributes, including
-    how it differs between units. 0 where there is one seed."""
-    seed_freedom: float
-    """Of several seeds, one less than their number; 0 where there is one."""
+    """Variance over seeds with the units fixed. It contains `residual`: how the effect of a seed
+    differs between units. 0 with one seed."""
+    seed_df: float
+    """Number of seeds minus one; 0 with one seed."""
     unit: float
-    """Variance over units, the seeds being fixed."""
-    unit_freedom: float
-    rest: float
-    """The part that both of these contain; not reliable by itself with few units."""
-    rest_freedom: float
+    """Variance over units with the seeds fixed. It contains `residual`, too."""
+    unit_df: float
+    residual: float
+    """Variance of the interaction of seeds and units; with few units a rough estimate."""
+    residual_df: float
 
     @property
-    def between(self) -> float:
-        """The variance of the units alone: what no number of seeds reduces."""
-        return max(0.0, self.unit - self.rest)
+    def unit_alone(self) -> float:
+        """The variance of the units alone, which more seeds do not reduce."""
+        return max(0.0, self.unit - self.residual)
 
     @property
-    def common(self) -> float:
-        """The variance of the seeds alone: what no number of units reduces."""
-        return max(0.0, self.seed - self.rest)
+    def seed_alone(self) -> float:
+        """The variance of the seeds alone, which more units do not reduce."""
+        return max(0.0, self.seed - self.residual)
 
-    def scaled(self, seeds: float, units: float) -> Parts:
-        """Return the parts to expect of so many times the seeds and so many times the units."""
-        freedom = self.unit_freedom * units
-        if self.seed_freedom == 0:
-            return Parts(0.0, 0.0, self.unit / units, freedom, 0.0, 0.0)
-        rest = self.rest / (seeds * units)
-        own = (self.seed - self.common) / units  # the rest, or less where it was estimated larger
-        more = seeds * (self.seed_freedom + 1) - 1
-        unit = self.between / units + rest
-        return Parts((self.common + own) / seeds, more, unit, freedom, rest, more * freedom)
+    def scaled(self, seeds: float, units: float) -> VarianceComponents:
+        """Return those to expect with `seeds` times the seeds and `units` times the units."""
+        unit_df = self.unit_df * units
+        if self.seed_df == 0:
+            return VarianceComponents(0.0, 0.0, self.unit / units, unit_df, 0.0, 0.0)
+        residual = self.residual / (seeds * units)
+        # What `seed` has beyond `seed_alone`: the residual, or less where that is estimated larger.
+        shared = (self.seed - self.seed_alone) / units
+        seed_df = seeds * (self.seed_df + 1) - 1
+        return VarianceComponents(
+            seed=(self.seed_alone + shared) / seeds,
+            seed_df=seed_df,
+            unit=self.unit_alone / units + residual,
+            unit_df=unit_df,
+            residual=residual,
+            residual_df=seed_df * unit_df,
+        )
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score, or a difference of scores, with its error."""
+    """A score, or a difference of scores, with its standard error."""
 
     value: float
     """In points."""
     standard_error: float
     """In points."""
     degrees_of_freedom: float
-    parts: Parts
-    """What the error is made of."""
+    components: VarianceComponents
+    """What the standard error is made of."""
 
     def quantile(self, level: float) -> float:
         """Return the quantile of t for a two-sided interval of this level."""
@@ -84,7 +92,7 @@ class Estimate:
         return self.value - half, self.value + half
 
     def p_value(self) -> float:
-        """Return the two-sided p value of the value being 0."""
+        """Return the two-sided p value for the true value being 0."""
         from scipy.stats import t
 
         if self.value == 0:
@@ -98,97 +106,116 @@ class Estimate:
         """Return the smallest true difference that a test would find, in points.
 
         Args:
-            level: two-sided level of the test, after correction.
-            power: share of repetitions that find it; from the noncentral t distribution.
+            level: two-sided significance level of the test, after correction.
+            power: probability that the test finds it, from the noncentral t distribution.
         """
         from scipy.optimize import brentq
         from scipy.stats import nct, t
 
         critical = float(t.isf(level / 2.0, self.degrees_of_freedom))
 
-        def missing(shift: float) -> float:
+        def power_gap(shift: float) -> float:
             return float(nct.sf(critical, self.degrees_of_freedom, shift)) - power
 
-        return self.standard_error * float(brentq(missing, 0.0, 6.0 * critical + 10.0))
+        return self.standard_error * float(brentq(power_gap, 0.0, 6.0 * critical + 10.0))
 
     def planned(self, *, seeds: float = 1.0, units: float = 1.0) -> Estimate:
-        """Return what to expect of so many times the seeds, or the units: the same value."""
-        return _combined(self.value, self.parts.scaled(seeds, units))
+        """Return the same value with the error to expect with more seeds, or more units.
+
+        Args:
+            seeds: how many times as many seeds.
+            units: how many times as many units.
+        """
+        return _combined(self.value, self.components.scaled(seeds, units))
 
 
 def estimate(outcomes: Outcomes, units: Units) -> Estimate:
     """Return a score with its error over seeds and units.
 
-    With one seed the error is that over units, conditional on this seed's head.
+    With one seed the error is over units only, conditional on this seed's head.
     """
-    parts = _parts(outcomes.values, outcomes.weights, units)
+    components = _components(outcomes.values, outcomes.weights, units)
     value = float(outcomes.values.sum(axis=1).mean())
     rounding = outcomes.step**2 / 12.0 / outcomes.seeds
     if outcomes.seeds > 1:
-        parts = replace(parts, seed=max(parts.seed, rounding))
-    return _combined(value, parts)
+        components = replace(components, seed=max(components.seed, rounding))
+    return _combined(value, components)
 
 
 def difference(first: Outcomes, second: Outcomes, units: Units, *, same_seeds: bool) -> Estimate:
     """Return the difference first - second of two scores on the same utterances, with its error.
 
     Args:
-        first: of one upstream.
-        second: of the other.
-        units: of the utterances, which both have in the same order.
-        same_seeds: the seeds of both are the same, in the same order (same initial heads, same
-            batches), and are compared pair by pair; else they are two independent samples, of at
-            least two seeds each.
+        first: outcomes of one upstream.
+        second: outcomes of the other.
+        units: sampling units of the utterances, which both have in the same order.
+        same_seeds: whether both have the same seeds in the same order (same initial heads, same
+            batches), which are then compared pair by pair; otherwise they are two independent
+            samples, of at least two seeds each.
+
+    Raises:
+        ValueError: the samples are independent, and one of them has a single seed.
     """
     if same_seeds:
         values = first.values - second.values
         return estimate(Outcomes(values, first.weights, first.step), units)
     if min(first.seeds, second.seeds) < 2:
         raise ValueError("two samples of seeds need at least two seeds each")
-    both = [_parts(one.values, one.weights, units) for one in (first, second)]
+    both = [_components(one.values, one.weights, units) for one in (first, second)]
     between = first.values.mean(axis=0) - second.values.mean(axis=0)
-    paired = _parts(between[numpy.newaxis], first.weights, units)
+    # Both upstreams heard the same utterances, so their units are compared pair by pair even so.
+    mean_difference = _components(between[numpy.newaxis], first.weights, units)
     counts = (first.seeds, second.seeds)
-    seed, seed_freedom = _sum([(part.seed, part.seed_freedom) for part in both])
-    freedoms = [(count - 1) * paired.unit_freedom for count in counts]
-    rest = _sum([(part.rest, freedom) for part, freedom in zip(both, freedoms, strict=True)])
+    seed, seed_df = _sum([(part.seed, part.seed_df) for part in both])
+    residual_dfs = [(count - 1) * mean_difference.unit_df for count in counts]
+    residual, residual_df = _sum(
+        [(part.residual, df) for part, df in zip(both, residual_dfs, strict=True)]
+    )
     rounding = first.step**2 / 12.0 * sum(1.0 / count for count in counts)
-    parts = Parts(max(seed, rounding), seed_freedom, paired.unit, paired.unit_freedom, *rest)
-    return _combined(float(between.sum()), parts)
+    components = VarianceComponents(
+        seed=max(seed, rounding),
+        seed_df=seed_df,
+        unit=mean_difference.unit,
+        unit_df=mean_difference.unit_df,
+        residual=residual,
+        residual_df=residual_df,
+    )
+    return _combined(float(between.sum()), components)
 
 
-def _combined(value: float, parts: Parts) -> Estimate:
-    """Add the variance over seeds and that between units, without what both contain.
+def _combined(value: float, components: VarianceComponents) -> Estimate:
+    """Add the variances over seeds and over units, counting the residual in both of them once.
 
-    A variance between units below zero counts as zero. One over seeds is at least that of rounding
-    to whole utterances (see the callers): of a few seeds, equal scores may be chance.
+    A negative variance of the units alone counts as zero. The callers keep the variance over seeds
+    at least as large as that of rounding to whole utterances, because a few seeds may have equal
+    scores by chance.
     """
-    if parts.seed_freedom == 0:
-        return Estimate(value, math.sqrt(parts.unit), parts.unit_freedom, parts)
-    variance, freedom = parts.seed + parts.between, parts.seed_freedom
-    if parts.between > 0:
-        spread = parts.seed**2 / parts.seed_freedom + parts.unit**2 / parts.unit_freedom
-        spread += parts.rest**2 / parts.rest_freedom
-        freedom = max(variance**2 / spread, min(parts.seed_freedom, parts.unit_freedom))
-    return Estimate(value, math.sqrt(variance), freedom, parts)
+    if components.seed_df == 0:
+        return Estimate(value, math.sqrt(components.unit), components.unit_df, components)
+    variance, freedom = components.seed + components.unit_alone, components.seed_df
+    if components.unit_alone > 0:
+        spread = components.seed**2 / components.seed_df + components.unit**2 / components.unit_df
+        spread += components.residual**2 / components.residual_df
+        freedom = max(variance**2 / spread, min(components.seed_df, components.unit_df))
+    return Estimate(value, math.sqrt(variance), freedom, components)
 
 
 def _sum(variances: list[tuple[float, float]]) -> tuple[float, float]:
-    """Return a sum of variances and its degrees of freedom (Satterthwaite 1946)."""
+    """Return the sum of (variance, degrees of freedom) pairs, with Satterthwaite's (1946)."""
     total = sum(variance for variance, _ in variances)
     spread = sum(variance**2 / freedom for variance, freedom in variances)
     return total, total**2 / spread if spread > 0 else sum(freedom for _, freedom in variances)
 
 
-def _parts(values: Floats, weights: Floats, units: Units) -> Parts:
-    """Return the variances over seeds and over units; [seeds, utterances] and [utterances]."""
+def _components(values: Floats, weights: Floats, units: Units) -> VarianceComponents:
+    """Return the variance components of values [seeds, utterances] with weights [utterances]."""
     seeds = len(values)
     strata = numpy.zeros(units.units.max() + 1, dtype=numpy.intp)  # [units]
     strata[units.units] = units.strata
     shares = numpy.bincount(units.units, weights)  # [units]
     totals = numpy.stack([numpy.bincount(units.units, one) for one in values])  # [seeds, units]
     of_stratum = numpy.bincount(strata, shares)
-    of_stratum[of_stratum == 0] = 1.0  # without a word, and so without an error
+    of_stratum[of_stratum == 0] = 1.0  # a stratum without any word has no error either
     means = numpy.stack([numpy.bincount(strata, one) for one in totals]) / of_stratum
     residuals = totals - shares * means[:, strata]
     # Expected sums of squares, and their variance, under equal variances of the utterances: the
@@ -202,7 +229,7 @@ def _parts(values: Floats, weights: Floats, units: Units) -> Parts:
     freedom = max(1.0, 1.0 / spread) if spread > 0 else 1.0
     unit = float((scale[strata] * between**2).sum())
     if seeds == 1:
-        return Parts(0.0, 0.0, unit, freedom, 0.0, 0.0)
-    rest = float((scale[strata] * (residuals - between) ** 2).sum()) / (seeds * (seeds - 1))
+        return VarianceComponents(0.0, 0.0, unit, freedom, 0.0, 0.0)
+    residual = float((scale[strata] * (residuals - between) ** 2).sum()) / (seeds * (seeds - 1))
     seed = float(values.sum(axis=1).var(ddof=1)) / seeds
-    return Parts(seed, seeds - 1, unit, freedom, rest, (seeds - 1) * freedom)
+    return VarianceComponents(seed, seeds - 1, unit, freedom, residual, (seeds - 1) * freedom)

@@ -16,6 +16,11 @@ def wilson_interval(
 
     Wilson's score interval (Wilson 1927), of 95 % by default. Unlike the binomial error it has a
     width at 0 and 100 %, and it never leaves that range.
+
+    Args:
+        percent: the accuracy.
+        count: number of independent utterances; need not be whole.
+        quantile: of the normal or t distribution, for the two-sided interval.
     """
     share, squared = percent / 100.0, quantile**2
     middle = share + squared / (2 * count)
@@ -33,9 +38,9 @@ def accuracy_interval(estimate: Estimate, count: int, level: float = 0.95) -> tu
     error (Korn & Graubard 1998), with the estimate's quantile of t.
 
     Args:
-        estimate: of an accuracy.
-        count: predictions, those of all seeds: the largest number of independent ones.
-        level: of the interval.
+        estimate: an accuracy with its standard error.
+        count: number of predictions of all seeds, an upper bound on that of independent ones.
+        level: confidence level of the interval.
     """
     percent = min(max(estimate.value, 0.0), 100.0)  # a sum may be off by rounding
     share, variance = percent / 100.0, (estimate.standard_error / 100.0) ** 2

@@ -1,7 +1,7 @@
 """MAPSSWE: the matched pairs sentence-segment word error test (Gillick & Cox 1989).
 
-For two recognisers of which nothing was trained at random: what varies is speech alone. Where a
-head is trained, seeds vary too, and `statistics.difference` is the test.
+It compares two recognisers when only the speech varies. Where heads are trained, seeds vary too,
+and the crossed model (`statistics.difference`) is the test.
 """
 
 from __future__ import annotations
@@ -12,22 +12,25 @@ from collections.abc import Sequence
 import numpy
 
 FEW_SEGMENTS = 50
-"""Below so many segments the test's normal approximation is rough (Gillick & Cox 1989)."""
+"""With fewer segments the test's normal approximation is rough (Gillick & Cox 1989)."""
 
 
 def segment_differences(
     truth: Sequence[str], first: Sequence[str], second: Sequence[str]
 ) -> numpy.ndarray:
-    """Return errors of the first less errors of the second in every segment with an error.
+    """Return the errors of `first` minus those of `second` in every segment with an error.
 
-    Segments after Gillick & Cox (1989) and NIST: an utterance is cut wherever both recognisers
-    have at least two consecutive words right, nothing inserted between them. The alignments are
-    jiwer's.
+    Segments follow Gillick & Cox (1989) and NIST: an utterance is cut wherever both recognisers
+    have at least two consecutive words right, with nothing inserted between them. The alignments
+    are jiwer's.
 
     Args:
-        truth: text of every utterance.
-        first: what one recogniser heard.
-        second: what the other heard.
+        truth: [utterances], the reference texts.
+        first: [utterances], the transcripts of one recogniser.
+        second: [utterances], the transcripts of the other.
+
+    Returns:
+        [segments] of int; segments without any error are left out.
     """
     marks = [_error_places(truth, one) for one in (first, second)]
     differences: list[int] = []
@@ -35,7 +38,7 @@ def segment_differences(
         (places,) = numpy.nonzero(one | other)
         if len(places) == 0:
             continue
-        # Between neighbouring places with errors all is right; words stand at odd places.
+        # Between neighbouring places with errors everything is right; words have odd places.
         words_between = places[1:] // 2 - (places[:-1] + 1) // 2
         starts = numpy.concatenate([[0], numpy.flatnonzero(words_between >= 2) + 1])
         differences += numpy.add.reduceat((one - other)[places], starts).tolist()

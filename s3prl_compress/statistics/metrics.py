@@ -1,26 +1,23 @@
-"""Figures of merit with their errors, in percent."""
+"""The metrics that come with the package: accuracy and the error rates of texts, in percent."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy
 
-from . import accuracy_interval, accuracy_outcomes, estimate, sampling_units, word_outcomes
+from .crossed import Estimate
+from .intervals import accuracy_interval
+from .mapsswe import FEW_SEGMENTS, matched_pairs, segment_differences
+from .metric import Metric, PairedTest, register_metric
+from .outcomes import Outcomes, accuracy_outcomes, error_outcomes
+from .units import Units
 
-
-@dataclass(frozen=True)
-class Measured:
-    """A score of one model on one test set, in percent."""
-
-    score: float
-    standard_error: float
-    interval: tuple[float, float]
-    """95 %."""
-    units: str
-    """What the error is over: "30 speakers", "240 utterances of 4 speakers", "240 utterances"."""
+ErrorCounts = tuple[numpy.ndarray, numpy.ndarray]
+"""Errors and reference tokens of every utterance: two [utterances] of int64."""
 
 
 def accuracy(truth: Sequence[str], predicted: Sequence[str]) -> float:
@@ -30,36 +27,147 @@ def accuracy(truth: Sequence[str], predicted: Sequence[str]) -> float:
 
 
 def chance(truth: Sequence[str]) -> float:
-    """Return the share of the largest class, in percent: what a constant answer would score."""
+    """Return the share of the largest class, in percent: the score of a constant prediction."""
     return 100.0 * max(Counter(truth).values()) / len(truth)
 
 
 def word_error_rate(truth: Sequence[str], predicted: Sequence[str]) -> float:
     """Return all word errors over all words of the truth, in percent; above 100 is possible.
 
-    Over the corpus, never a mean of the utterances' rates. An empty prediction deletes every word.
+    The rate is over the corpus, not a mean of the utterances' rates. An empty prediction deletes
+    every word.
     """
-    errors, words = word_errors(truth, predicted)
-    return 100.0 * float(errors.sum() / words.sum())
+    return _rate(*word_errors(truth, predicted))
 
 
 def character_error_rate(truth: Sequence[str], predicted: Sequence[str]) -> float:
     """Return all character errors over all characters of the truth, in percent; spaces count."""
-    import jiwer
-
-    _check_pairs(truth, predicted, "character error rate")
-    return 100.0 * float(jiwer.cer(list(truth), list(predicted)))
+    return _rate(*character_errors(truth, predicted))
 
 
-def word_errors(truth: Sequence[str], predicted: Sequence[str]) -> tuple[numpy.ndarray, ...]:
-    """Return each utterance's word errors and its words of truth: two [utterances] of int64.
+def word_errors(truth: Sequence[str], predicted: Sequence[str]) -> ErrorCounts:
+    """Return each utterance's errors and its tokens, which are separated by spaces.
 
     Errors are substitutions, deletions and insertions of jiwer's minimal alignment.
+
+    Raises:
+        ValueError: not one prediction per truth, or no token in any truth.
     """
-    import jiwer  # takes a while to import, and only speech recognition needs it
+    import jiwer  # slow to import, and needed only for texts
 
     _check_pairs(truth, predicted, "word error rate")
     alignments = jiwer.process_words(list(truth), list(predicted)).alignments
+    words = numpy.array([len(text.split()) for text in truth])
+    if not words.any():
+        raise ValueError("no word among the truths: no word error rate")
+    return _errors(alignments), words
+
+
+def character_errors(truth: Sequence[str], predicted: Sequence[str]) -> ErrorCounts:
+    """Return each utterance's character errors and its characters; spaces inside a text count.
+
+    Raises:
+        ValueError: not one prediction per truth, or no character in any truth.
+    """
+    import jiwer
+
+    _check_pairs(truth, predicted, "character error rate")
+    alignments = jiwer.process_characters(list(truth), list(predicted)).alignments
+    characters = numpy.array([len(text.strip()) for text in truth])
+    if not characters.any():
+        raise ValueError("no character among the truths: no character error rate")
+    return _errors(alignments), characters
+
+
+@dataclass(frozen=True)
+class Accuracy(Metric):
+    """The share of test items with the right label; with folds, the mean over the folds."""
+
+    name: str = "accuracy"
+    higher_is_better: bool = True
+
+    def outcomes(
+        self, truth: Sequence[str], predicted: Sequence[Sequence[str]], folds: Sequence[int] = ()
+    ) -> Outcomes:
+        """Count 1 for every right label and 0 for every wrong one."""
+        for labels in predicted:
+            _check_pairs(truth, labels, self.name)
+        right = [list(map(str.__eq__, truth, labels)) for labels in predicted]
+        return accuracy_outcomes(right, folds)
+
+    def chance(self, truth: Sequence[str]) -> float:
+        """Return the share of the largest class, in percent."""
+        return chance(truth)
+
+    def interval(
+        self, estimate: Estimate, predictions: int, level: float = 0.95
+    ) -> tuple[float, float]:
+        """Return Wilson's interval, which has a width even at 0 and 100 %."""
+        return accuracy_interval(estimate, predictions, level)
+
+
+@dataclass(frozen=True)
+class ErrorRate(Metric):
+    """All errors over all tokens of the truth; several folds are pooled."""
+
+    higher_is_better: bool = False
+    highest: float = float("inf")
+    count: Callable[[Sequence[str], Sequence[str]], ErrorCounts] = field(kw_only=True)
+    """Counts errors and reference tokens of every utterance."""
+
+    def outcomes(
+        self, truth: Sequence[str], predicted: Sequence[Sequence[str]], folds: Sequence[int] = ()
+    ) -> Outcomes:
+        """Count the errors of every utterance, as a share of all tokens of the test set."""
+        counts = [self.count(truth, texts) for texts in predicted]
+        return error_outcomes(numpy.stack([errors for errors, _ in counts]), counts[0][1])
+
+    def score(
+        self, truth: Sequence[str], predicted: Sequence[str], folds: Sequence[int] = ()
+    ) -> float:
+        """Return all errors over all tokens of the truth, in percent."""
+        return _rate(*self.count(truth, predicted))
+
+
+@dataclass(frozen=True)
+class WordErrorRate(ErrorRate):
+    """The word error rate, beside which a record holds the character error rate."""
+
+    def other_metrics(self, truth: Sequence[str], predicted: Sequence[str]) -> dict[str, float]:
+        """Return the character error rate under the key "cer"."""
+        return {"cer": CER.score(truth, predicted)}
+
+    def test_untrained(
+        self,
+        difference: Estimate,
+        units: Units,
+        truth: Sequence[str],
+        first: Sequence[str],
+        second: Sequence[str],
+    ) -> PairedTest:
+        """Test by MAPSSWE, whose segments are defined for words."""
+        segments = segment_differences(truth, first, second)
+        note = ""
+        if len(segments) < FEW_SEGMENTS:
+            note = (
+                f"MAPSSWE on {len(segments)} segments, fewer than {FEW_SEGMENTS}: a rough p value."
+            )
+        return PairedTest("MAPSSWE", matched_pairs(segments), len(segments), note)
+
+
+ACCURACY = register_metric(Accuracy())
+CER = register_metric(ErrorRate("CER", count=character_errors))
+WER = register_metric(WordErrorRate("WER", count=word_errors))
+PER = register_metric(ErrorRate("PER", count=word_errors))
+"""Phone error rate: texts are phones separated by spaces."""
+
+
+def _rate(errors: numpy.ndarray, tokens: numpy.ndarray) -> float:
+    return 100.0 * float(errors.sum() / tokens.sum())
+
+
+def _errors(alignments: Sequence[Sequence[Any]]) -> numpy.ndarray:
+    """Return the errors of every utterance, out of jiwer's alignments."""
     errors = [
         sum(
             max(part.ref_end_idx - part.ref_start_idx, part.hyp_end_idx - part.hyp_start_idx)
@@ -68,45 +176,7 @@ def word_errors(truth: Sequence[str], predicted: Sequence[str]) -> tuple[numpy.n
         )
         for parts in alignments
     ]
-    words = numpy.array([len(text.split()) for text in truth])
-    if not words.any():
-        raise ValueError("no word among the truths: no word error rate")
-    return numpy.array(errors), words
-
-
-def measure_accuracy(
-    truth: Sequence[str],
-    predicted: Sequence[str],
-    speakers: Sequence[str],
-    folds: Sequence[int] = (),
-) -> Measured:
-    """Return an accuracy with its error, conditional on the one trained head.
-
-    Args:
-        truth: class of every test utterance.
-        predicted: what a model says.
-        speakers: of every utterance; "" where not known.
-        folds: utterances of each fold, in their order, where the score is the mean over folds.
-    """
-    _check_pairs(truth, predicted, "accuracy")
-    outcomes = accuracy_outcomes([list(map(str.__eq__, truth, predicted))], folds)
-    units = sampling_units(speakers)
-    found = estimate(outcomes, units)
-    interval = accuracy_interval(found, len(truth))
-    return Measured(found.value, found.standard_error, interval, str(units))
-
-
-def measure_words(
-    truth: Sequence[str], predicted: Sequence[str], speakers: Sequence[str]
-) -> Measured:
-    """Return a word error rate with its error, conditional on the one model; as above."""
-    errors, words = word_errors(truth, predicted)
-    units = sampling_units(speakers)
-    found = estimate(word_outcomes(errors[numpy.newaxis], words), units)
-    low, high = found.interval()
-    return Measured(
-        word_error_rate(truth, predicted), found.standard_error, (max(0.0, low), high), str(units)
-    )
+    return numpy.array(errors)
 
 
 def _check_pairs(truth: Sequence[str], predicted: Sequence[str], what: str) -> None:

@@ -3,8 +3,8 @@
 Two one-sided tests of level 0.05. A value passes if its upper one-sided 95 % confidence bound is
 below the limit, fails if its lower one is above it, and is not resolved otherwise (Piaggio et al.:
 Reporting of noninferiority and equivalence randomized trials, JAMA 2012). Where several conditions
-must hold and each is tested at this level, all of them pass wrongly in at most 5 % of repetitions
-(intersection-union test, Berger 1982).
+must hold and each is tested at this level, the probability that all of them pass wrongly is at most
+5 % (intersection-union test, Berger 1982).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ ONE_SIDED = 0.05
 TWO_SIDED = 1.0 - 2.0 * ONE_SIDED
 """Confidence of the two-sided interval whose ends are the one-sided bounds."""
 MOST_SEEDS = 1000
-"""A comparison that needs more is reported as one that more seeds do not resolve in practice."""
+"""A comparison that needs more seeds is reported as not resolvable by seeds."""
 MOST_UNITS = 1000.0
-"""The same for the size of the test set, relative to the one that there is."""
+"""The same for the size of the test set, relative to the present one."""
 
 _SHARES = (numpy.arange(200) + 0.5) / 200
 
@@ -44,38 +44,44 @@ def overall(*verdicts: Verdict) -> Verdict:
     return min(verdicts, key=order.index)
 
 
-def seeds_needed(found: Estimate, limit: float) -> int | None:
-    """Return how many seeds resolve on which side of the limit the value is.
+def seeds_needed(estimate: Estimate, limit: float) -> int | None:
+    """Return how many seeds would resolve on which side of the limit the value is.
 
-    On the same test set, with the power of `POWER` if the value is as estimated and the variances
-    are, too. None if more than `MOST_SEEDS` are needed, or no number suffices, because the units
-    alone leave it open. With one seed there is nothing to go by: None.
+    This is for the same test set and a power of `POWER`, assuming that the value and the variances
+    are as estimated. None if more than `MOST_SEEDS` are needed; if no number suffices, because the
+    error over units alone is too large; and with one seed, which says nothing of the variance.
     """
-    count = round(found.parts.seed_freedom) + 1
+    count = round(estimate.components.seed_df) + 1
     if count < 2:
         return None
 
     def resolved(seeds: int) -> bool:
-        planned = found.planned(seeds=seeds / count)
-        parts = planned.parts
-        return _power(planned, limit, parts.seed, parts.seed_freedom, parts.between) >= POWER
+        planned = estimate.planned(seeds=seeds / count)
+        components = planned.components
+        return (
+            _power(planned, limit, components.seed, components.seed_df, components.unit_alone)
+            >= POWER
+        )
 
     numbers = range(count + 1, MOST_SEEDS + 1)
     place = bisect.bisect_left(numbers, True, key=resolved)
     return numbers[place] if place < len(numbers) else None
 
 
-def units_needed(found: Estimate, limit: float) -> float | None:
-    """Return how many times as many units resolve on which side of the limit the value is.
+def units_needed(estimate: Estimate, limit: float) -> float | None:
+    """Return how many times as many units would resolve on which side of the limit the value is.
 
-    With the same seeds; otherwise as `seeds_needed`. None if more than `MOST_UNITS` times as many
-    are needed, or no number suffices.
+    The seeds stay the same; otherwise as for `seeds_needed`. None if more than `MOST_UNITS` times
+    as many are needed, or no number suffices.
     """
 
     def resolved(logarithm: float) -> bool:
-        planned = found.planned(units=math.exp(logarithm))
-        parts = planned.parts
-        return _power(planned, limit, parts.unit, parts.unit_freedom, parts.common) >= POWER
+        planned = estimate.planned(units=math.exp(logarithm))
+        components = planned.components
+        return (
+            _power(planned, limit, components.unit, components.unit_df, components.seed_alone)
+            >= POWER
+        )
 
     steps = numpy.linspace(0.0, math.log(MOST_UNITS), 1001)
     place = bisect.bisect_left(steps, True, key=resolved)
@@ -83,14 +89,14 @@ def units_needed(found: Estimate, limit: float) -> float | None:
 
 
 def _power(planned: Estimate, limit: float, varying: float, freedom: float, fixed: float) -> float:
-    """Return the share of repetitions that resolve on which side of the limit the value is.
+    """Return the probability of resolving on which side of the limit the value is.
 
     Args:
         planned: the estimate to expect.
-        limit: the value is compared with it.
-        varying: variance of what is drawn again in every repetition.
-        freedom: degrees of freedom of that variance where it is estimated.
-        fixed: variance of what stays the same in all of them, but counts as error.
+        limit: what the value is compared with.
+        varying: variance of what is drawn again in every repetition of the experiment.
+        freedom: degrees of freedom with which that variance is estimated.
+        fixed: variance of what is the same in every repetition but counts as error.
     """
     from scipy.stats import chi2, norm, t
 

@@ -1,4 +1,4 @@
-"""Predictions as numbers: how much each utterance contributes to a score, for every seed."""
+"""Outcomes: how much each utterance contributes to a score, for every seed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Outcomes:
 
     @property
     def seeds(self) -> int:
-        """How many seeds there are."""
+        """Number of seeds."""
         return len(self.values)
 
     def only(self, seeds: Sequence[int]) -> Outcomes:
@@ -45,14 +45,14 @@ def accuracy_outcomes(correct: ArrayLike, folds: Sequence[int] = ()) -> Outcomes
     return Outcomes(100.0 * right * weights, weights, 100.0 * float(weights.min()))
 
 
-def word_outcomes(errors: ArrayLike, words: ArrayLike) -> Outcomes:
-    """Return the outcomes of a word error rate: all errors over all words of the truth.
+def error_outcomes(errors: ArrayLike, tokens: ArrayLike) -> Outcomes:
+    """Return the outcomes of an error rate: all errors over all tokens of the truth.
 
     Args:
-        errors: [seeds, utterances] word errors.
-        words: [utterances] words of the truth; not all of them zero.
+        errors: [seeds, utterances] errors.
+        tokens: [utterances] tokens (words, characters, phones) of the truth; not all of them zero.
     """
-    counts = numpy.asarray(words, dtype=numpy.float64)
+    counts = numpy.asarray(tokens, dtype=numpy.float64)
     total = float(counts.sum())
     values = 100.0 * numpy.asarray(errors, dtype=numpy.float64) / total
     return Outcomes(values, counts / total, 100.0 / total)

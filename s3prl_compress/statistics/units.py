@@ -23,11 +23,11 @@ class Units:
     """[utterances], numbers from 0: utterances of one number vary together."""
     strata: NDArray[numpy.intp]
     """[utterances], numbers from 0: units are a sample of the stratum that they belong to, and
-    strata are fixed. Few speakers are strata; otherwise all is one stratum."""
+    strata are fixed. Few speakers are one stratum each; otherwise there is a single stratum."""
     speakers: int
-    """Speakers that are named; 0 where none is."""
+    """Number of named speakers."""
     generalises: bool
-    """True: the units are speakers, and an error is that over the population of speakers."""
+    """The units are speakers, so that an error is over the population of speakers."""
 
     def __str__(self) -> str:
         if self.generalises:
@@ -41,12 +41,12 @@ class Units:
 def sampling_units(speakers: Sequence[str]) -> Units:
     """Choose the sampling units of a test set.
 
-    Speakers, where there are at least `MINIMUM_SPEAKERS` of them; an utterance without one is a
-    unit of its own. With fewer, utterances within each speaker: the error is conditional on these
-    speakers. Without any name, utterances.
+    With at least `MINIMUM_SPEAKERS` speakers the units are speakers; an utterance without a speaker
+    is a unit of its own. With fewer, the units are utterances within each speaker, and the error is
+    conditional on these speakers. Without any speaker the units are utterances.
 
     Args:
-        speakers: of each utterance; "" where it is not known.
+        speakers: [utterances], who speaks; "" where not known.
     """
     named = {speaker for speaker in speakers if speaker}
     utterances = numpy.arange(len(speakers))
@@ -62,9 +62,9 @@ def sampling_units(speakers: Sequence[str]) -> Units:
 
 
 def _strata(speakers: Sequence[str]) -> NDArray[numpy.intp]:
-    """Return one stratum per speaker; a single utterance has no variance within its own.
+    """Return one stratum per speaker who has several utterances.
 
-    Utterances that are their speaker's only one, and those without a speaker, share a stratum.
+    All other utterances share a stratum, because a single utterance has no variance within its own.
     """
     counts = Counter(speakers)
     shared = [speaker for speaker in speakers if not speaker or counts[speaker] == 1]

@@ -74,7 +74,7 @@ def test_utterances_alone_would_raise_false_alarms(simulation: Any) -> None:
 
     scenario = next(one for one in simulation.SCENARIOS if one.name == "3 unequal speakers")
     found = simulation.trials(scenario, 3, TRIALS, np.random.default_rng(1))
-    z = np.array([one.value / np.sqrt(one.parts.unit) for one in found])
+    z = np.array([one.value / np.sqrt(one.components.unit) for one in found])
     assert np.mean(2 * norm.sf(abs(z)) < 0.05) > 0.2
 
 

@@ -67,6 +67,7 @@ def test_one_pair_suffices_where_nothing_is_trained(tmp_path: Path) -> None:
         "task": "ctc",
         "seed": None,
         "higher_is_better": False,
+        "metric": "WER (percent)",
     }
     found = _compared(tmp_path, [26], [20], margin=6.0, **same)
     assert found.seeds == ()
@@ -88,7 +89,7 @@ def test_a_score_has_a_limit_of_its_own(tmp_path: Path, minimum: float, verdict:
 
 
 def test_an_error_rate_must_not_exceed_its_limit(tmp_path: Path) -> None:
-    words = {"truth": WORDS, "task": "asr", "higher_is_better": False}
+    words = {"truth": WORDS, "task": "asr", "higher_is_better": False, "metric": "WER (percent)"}
     for maximum, verdict in ((30.0, "passed"), (10.0, "failed")):
         found = _compared(tmp_path, [41, 42, 40], [40, 42, 41], minimum=maximum, **words)
         assert found.score.verdict == verdict

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,12 @@ from s3prl_compress.report.four_task import (
     warning,
     why_not_comparable,
 )
+from s3prl_compress.report.merge import merge
+from s3prl_compress.report.rows import Row
+from s3prl_compress.results.records import Corpus
 from s3prl_compress.tasks.registry import available_tasks
+
+from ..support.made_up import score, upstream
 
 BASE = {task: points[0] for task, points in REFERENCE_POINTS.items()} | {"asr": 100 - 76.82}
 TOP = {task: points[1] for task, points in REFERENCE_POINTS.items()} | {"asr": 100 - 96.38}
@@ -42,16 +48,13 @@ def test_errors_of_the_tasks_add_in_squares() -> None:
     assert four_task_score(TOP, both)[1] == pytest.approx(math.hypot(expected, more))
 
 
-def _row(**more: object) -> dict[str, object]:
-    row: dict[str, object] = {
-        "task": "sid",
-        "recipe": "official",
-        "variant": "voxceleb1",
-        "corpus": "VoxCeleb1",
-        "generated_speech": False,
-        "rate_choice": "dev sweep",
-    }
-    return row | more
+def _row(**more: Any) -> Row:
+    """An official row of speaker identification, with other values."""
+    generated, rate_choice = more.pop("generated", False), more.pop("rate_choice", "dev sweep")
+    name = more.pop("corpus", "VoxCeleb1")
+    corpus = Corpus(name=name, fingerprint="ab" * 32, sizes={}, generated=generated)
+    values = {"task": "sid", "variant": "voxceleb1", "recipe": "official", **more}
+    return merge([score(upstream("who"), 80.0, corpus=corpus, rate_choice=rate_choice, **values)])
 
 
 @pytest.mark.parametrize(
@@ -64,14 +67,12 @@ def _row(**more: object) -> dict[str, object]:
         (_row(rate_choice="given", recipe="smoke"), ["recipe smoke"]),
         (_row(variant="speakers", corpus="mine"), ["corpus mine (speakers)"]),
         (
-            _row(recipe="smoke", variant="speakers", generated_speech=True),
+            _row(recipe="smoke", variant="speakers", generated=True),
             ["recipe smoke", "generated speech"],
         ),
     ],
 )
-def test_only_official_runs_on_real_corpora_are_comparable(
-    row: dict[str, object], reasons: list[str]
-) -> None:
+def test_only_official_runs_on_real_corpora_are_comparable(row: Row, reasons: list[str]) -> None:
     assert why_not_comparable(row) == reasons
 
 

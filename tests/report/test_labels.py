@@ -4,6 +4,9 @@ import itertools
 import random
 
 from s3prl_compress.report.labels import place, without_common_start
+from s3prl_compress.report.rows import Entry
+
+from ..support.made_up import entry
 
 INSIDE = (0.0, 0.0, 300.0, 200.0)
 
@@ -37,8 +40,8 @@ def test_no_room_is_said() -> None:
     assert place([(150.0, 100.0)], [(400.0, 10.0)], [], INSIDE) is None
 
 
-def _row(number: int, name: str, methods: str = "m(a=1)") -> dict[str, object]:
-    return {"row": number, "upstream": name, "methods": methods}
+def _row(number: int, name: str, methods: str = "m(a=1)") -> Entry:
+    return entry(row=number, upstream=name, methods=methods)
 
 
 def test_names_lose_what_they_share_but_never_become_numbers() -> None:

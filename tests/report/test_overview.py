@@ -40,17 +40,17 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
 def test_four_official_tasks_have_the_4_task_score(official: list[Record]) -> None:
     (group,) = _groups(official)
     assert group.overview is not None
-    assert [table.lines[0].row["task"] for table in group.tables] == ["ks", "sid", "er", "asr"]
-    rows = {row["upstream"]: row for row in group.overview.rows}
+    assert [table.lines[0].row.task for table in group.tables] == ["ks", "sid", "er", "asr"]
+    rows = {row.upstream: row for row in group.overview.rows}
     assert list(rows) == ["dense", "fold", "rank", "channels"]
     shares = dict.fromkeys(("ks", "sid", "er"), 100 * (1 - SHARES["rank"]))
-    errors = {task: row["standard_error"] for task, row in rows["rank"]["tasks"].items()}
+    errors = {task: row.standard_error for task, row in rows["rank"].tasks.items()}
     expected = four_task_score({**shares, "asr": 100 * SHARES["rank"]}, errors)
     # Not those of the records: seeds and speakers are in them.
     assert all(error not in (0.0, 0.8) for error in errors.values())
-    assert rows["rank"]["metric"] == "4-task score"
-    assert (rows["rank"]["score"], rows["rank"]["standard_error"]) == pytest.approx(expected)
-    assert rows["rank"]["speedup"] == 2.0
+    assert rows["rank"].metric == "4-task score"
+    assert (rows["rank"].score, rows["rank"].standard_error) == pytest.approx(expected)
+    assert rows["rank"].speed.speedup == 2.0
     assert any("never compare the two" in note for note in group.overview.notes)
 
 
@@ -60,10 +60,10 @@ def test_significance_shows_beside_each_task(official: list[Record]) -> None:
     keys = [column.key for column in group.overview.columns]
     for line in group.overview.lines:
         cell = line.cells[keys.index("task-ks")]
-        if line.row["upstream"] == "channels":
+        if line.row.upstream == "channels":
             assert cell.verdict == "worse"
             assert cell.below.endswith("*")
-        if line.row["upstream"] in ("dense", "fold"):
+        if line.row.upstream in ("dense", "fold"):
             assert cell.verdict == ""
             assert not cell.below.endswith("*")
 
@@ -88,12 +88,12 @@ def test_no_4_task_score_for_anything_less(
     (group,) = _groups(records)
     assert group.overview is not None
     count = 3 if missing == "three tasks" else 4
-    assert [row["metric"] for row in group.overview.rows] == [f"mean of {count} tasks"] * 4
+    assert [row.metric for row in group.overview.rows] == [f"mean of {count} tasks"] * 4
     assert any("not comparable with published" in note for note in group.overview.notes)
     dense = group.overview.rows[0]
-    assert dense["score"] == pytest.approx(98.0)  # 100 less the word error rate
-    errors = [row["standard_error"] for row in dense["tasks"].values()]
-    assert dense["standard_error"] == pytest.approx(math.hypot(*errors) / count)
+    assert dense.score == pytest.approx(98.0)  # 100 less the word error rate
+    errors = [row.standard_error for row in dense.tasks.values()]
+    assert dense.standard_error == pytest.approx(math.hypot(*errors) / count)
 
 
 def test_a_row_that_lacks_a_task_has_no_mean() -> None:
@@ -101,7 +101,7 @@ def test_a_row_that_lacks_a_task_has_no_mean() -> None:
     records: list[Record] = [score(whole, 90.0), score(whole, 60.0, task="sid"), score(part, 80.0)]
     (group,) = _groups(records)
     assert group.overview is not None
-    assert [row["score"] for row in group.overview.rows] == [75.0, None]
+    assert [row.score for row in group.overview.rows] == [75.0, None]
 
 
 def test_engines_paddings_and_recipes_never_share_a_group() -> None:
@@ -130,16 +130,16 @@ def test_of_two_blocks_of_a_task_the_official_or_the_larger_stands_in_the_overvi
     ]
     (group,) = _groups(records)
     assert group.overview is not None
-    assert group.overview.rows[0]["score"] == pytest.approx(mean)
+    assert group.overview.rows[0].score == pytest.approx(mean)
     assert sorted(len(table.lines) for table in group.tables) == [1, 1, 2]
 
 
 def test_highlights_never_call_a_significant_loss_none(official: list[Record]) -> None:
     (group,) = _groups(official)
     found = {one.label: one for one in highlights(group)}
-    smallest = found["Smallest without a resolved loss"]
+    smallest = found["Smallest without a significant loss"]
     assert smallest.upstream == "fold"
-    assert "difference that would have been found: KS " in smallest.detail
+    assert "smallest detectable difference: KS " in smallest.detail
     assert found["Fastest"].figure.startswith("2.00")
     assert found["Best score when compressed"].upstream == "fold"
 

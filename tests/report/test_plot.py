@@ -2,48 +2,47 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
-from typing import Any
 
-import pandas
 import pytest
 
 from s3prl_compress.report.formats import short_methods
 from s3prl_compress.report.leaderboard import leaderboard
 from s3prl_compress.report.plot import HEIGHT, WIDTH, cost_plots
+from s3prl_compress.report.rows import Row
 from s3prl_compress.report.series import series_of
 from s3prl_compress.report.task_table import score_tables
 
 from ..support.made_up import a_board, score, upstream
 
 
-def _rows(frame: pandas.DataFrame) -> list[dict[str, Any]]:
-    return score_tables(frame)[0].rows
+def _rows(board: list[Row]) -> list[Row]:
+    return score_tables(board)[0].rows
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[dict[str, Any]]:
+def rows() -> list[Row]:
     return _rows(leaderboard(a_board()))
 
 
-def test_every_row_is_a_point_of_every_plot(rows: list[dict[str, Any]]) -> None:
+def test_every_row_is_a_point_of_every_plot(rows: list[Row]) -> None:
     plots = cost_plots(rows, series_of(rows), "plot-1")
     assert [plot.cost for plot in plots] == ["parameters", "macs_32", "time"]
     for plot in plots:
         drawing = ElementTree.fromstring(plot.svg)
         points = [part for part in drawing.iter("g") if "point" in part.get("class", "")]
-        assert {part.get("data-row") for part in points} == {str(row["row"]) for row in rows}
+        assert {part.get("data-row") for part in points} == {str(row.row) for row in rows}
         assert next(part.get("id") for part in points) == f"plot-1-{plot.cost}-point-1"
         titles = [part.findtext("title") for part in points]
-        assert all(row["upstream"] in str(title) for row, title in zip(rows, titles, strict=True))
+        assert all(row.upstream in str(title) for row, title in zip(rows, titles, strict=True))
         for place in re.findall(r"translate\(([\d.]+) ([\d.]+)\)", plot.svg):
             assert 0 <= float(place[0]) <= WIDTH
             assert 0 <= float(place[1]) <= HEIGHT
 
 
-def _heights(rows: list[dict[str, Any]]) -> dict[str, float]:
+def _heights(rows: list[Row]) -> dict[str, float]:
     svg = cost_plots(rows, series_of(rows), "p")[0].svg
     points = re.findall(r'data-row="(\d+)" [^>]*tabindex.*?translate\([\d.]+ ([\d.]+)\)', svg, re.S)
-    names = {str(row["row"]): row["upstream"] for row in rows}
+    names = {str(row.row): row.upstream for row in rows}
     return {names[number]: float(height) for number, height in points}
 
 
@@ -51,7 +50,7 @@ def test_better_is_further_up_of_errors_too() -> None:
     dense, small = upstream("dense"), upstream("small", 0.5, ("low_rank(keep=0.5)",))
     heights = _heights(_rows(leaderboard([score(dense, 96.0), score(small, 90.0)])))
     assert heights["dense"] < heights["small"]
-    errors = {"higher_is_better": False, "metric": "word error rate"}
+    errors = {"higher_is_better": False, "metric": "WER (percent)"}
     heights = _heights(
         _rows(leaderboard([score(dense, 6.0, **errors), score(small, 9.0, **errors)]))
     )

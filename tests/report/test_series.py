@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import pytest
 
+from s3prl_compress.report.rows import Entry
 from s3prl_compress.report.series import DENSE, PEER, look, method_of, series_of
 
+from ..support.made_up import entry
 
-def _row(methods: str) -> dict[str, object]:
-    return {"methods": methods, "reference": not methods}
+
+def _row(methods: str) -> Entry:
+    return entry(methods=methods, reference=not methods)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +30,7 @@ def test_every_method_has_a_look_of_its_own_and_dense_the_first() -> None:
 
 
 def test_somebody_elses_model_is_neither_dense_nor_a_method() -> None:
-    looks = series_of([_row("a(x=1)"), {"methods": "", "reference": False}])
+    looks = series_of([_row("a(x=1)"), entry()])
     assert looks == {"no method": PEER, "a": look(0)}
 
 

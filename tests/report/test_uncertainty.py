@@ -12,7 +12,6 @@ from scipy import stats
 
 from s3prl_compress.report import report
 from s3prl_compress.report.leaderboard import leaderboard
-from s3prl_compress.report.table_model import without_nan
 from s3prl_compress.report.task_table import score_tables
 from s3prl_compress.report.uncertainty import (
     DENSE_WITHOUT_PREDICTIONS,
@@ -28,6 +27,7 @@ DENSE = upstream("dense")
 SMALL = upstream("small", 0.5, ("low_rank(keep=0.5)",))
 TINY = upstream("tiny", 0.2, ("low_rank(keep=0.2)",))
 TRUTH = ["a"] * 60
+WORD_ERRORS: dict[str, Any] = {"metric": "WER (percent)", "higher_is_better": False}
 MANY = [str(number % 10) for number in range(60)]
 FEW = [str(number % 3) for number in range(60)]
 
@@ -41,8 +41,7 @@ def _predictions(
 
 
 def _rows(*records: Any) -> dict[str, dict[str, Any]]:
-    frame = leaderboard(records)
-    return {row["upstream"]: without_nan(row) for row in frame.to_dict("records")}
+    return {row.upstream: row.figures() for row in leaderboard(records)}
 
 
 def _records_of(
@@ -120,8 +119,8 @@ def test_tables_say_what_errors_are_over(
 
 def test_a_block_states_its_power_and_what_is_not_resolved(tmp_path: Path) -> None:
     notes = _notes(*_board(tmp_path, MANY))
-    assert "power of 80 %, two-sided at 0.05 after correction for 2 rows" in notes
-    assert "Not resolved, which does not say that nothing was lost: small." in notes
+    assert "(power 80 %, two-sided test at 0.05 after correction for 2 rows)" in notes
+    assert "Not resolved, which is not evidence of no loss: small." in notes
     assert "p: t test with seeds and speakers as crossed random effects, two-sided" in notes
     assert "on the 4 seeds that both have" in notes
 
@@ -145,10 +144,10 @@ def test_one_seed_is_no_test_and_no_star(tmp_path: Path) -> None:
     assert row["resolution"] == "one seed"
     (table,) = score_tables(leaderboard(records))
     keys = [column.key for column in table.columns]
-    line = next(line for line in table.lines if line.row["upstream"] == "small")
+    line = next(line for line in table.lines if line.row.upstream == "small")
     assert line.cells[keys.index("p_value")].text == "one seed"
     notes = " ".join(table.notes)
-    assert "Not tested, for want of a second seed of the row or of dense: small." in notes
+    assert "Not tested, because the row or dense has a single seed: small." in notes
     assert "conditional on its head" in notes
 
 
@@ -193,7 +192,7 @@ def test_a_difference_always_lies_in_its_interval(
 def test_own_heads_are_compared_in_words_by_mapsswe(tmp_path: Path) -> None:
     truth = ["one two three four five"] * 30
     predicted = ["one two three four"] * 20 + truth[20:]
-    same = {"task": "ctc", "higher_is_better": False, "seed": None, "learning_rate": None}
+    same = {"task": "ctc", **WORD_ERRORS, "seed": None, "learning_rate": None}
     small = write_predictions(tmp_path, "small.csv", truth, predicted)
     dense = write_predictions(tmp_path, "dense.csv", truth, truth)
     rows = _rows(
@@ -219,7 +218,7 @@ def test_trained_recognisers_are_tested_over_seeds(tmp_path: Path) -> None:
                     who,
                     100 * count / 150,
                     task="asr",
-                    higher_is_better=False,
+                    **WORD_ERRORS,
                     seed=seed,
                     predictions=str(tmp_path / name),
                 )

@@ -21,8 +21,8 @@ SMALL = upstream("small", 0.5, ("magnitude(sparsity=0.5)",))
 def test_seeds_of_two_versions_have_no_common_mean() -> None:
     old = [score(DENSE, 60.0, seed=seed) for seed in (0, 1, 2)]
     new = [score(DENSE, 90.0, seed=seed, engine_version=2) for seed in (1, 2)]
-    (row,) = leaderboard([*new, *old]).to_dict("records")
-    assert (row["score"], row["seeds"], row["engine_version"]) == (90.0, "1, 2", 2)
+    (row,) = leaderboard([*new, *old])
+    assert (row.score, row.seeds, row.engine_version) == (90.0, "1, 2", 2)
 
 
 def test_a_report_leaves_older_versions_out_and_says_so(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from s3prl_compress.statistics import (
     Outcomes,
     accuracy_outcomes,
     difference,
+    error_outcomes,
     estimate,
     sampling_units,
-    word_outcomes,
 )
 
 NO_NAMES = sampling_units([""] * 40)
@@ -109,7 +109,7 @@ def test_a_word_error_rates_error_is_that_of_the_bootstrap() -> None:
     random = np.random.default_rng(6)
     words = random.integers(5, 30, 400)
     errors = random.binomial(words, random.beta(2, 10, 400))
-    found = estimate(word_outcomes(errors[np.newaxis], words), sampling_units([""] * 400))
+    found = estimate(error_outcomes(errors[np.newaxis], words), sampling_units([""] * 400))
     expected = stats.bootstrap(
         (errors, words),
         lambda e, w, axis: 100 * e.sum(axis=axis) / w.sum(axis=axis),
@@ -153,7 +153,7 @@ def test_two_samples_need_two_seeds_each() -> None:
 
 def test_utterances_without_words_weigh_nothing() -> None:
     speakers = ["a", "a", "b", "b"]
-    outcomes = word_outcomes([[1, 0, 1, 0]], [4, 4, 0, 0])
+    outcomes = error_outcomes([[1, 0, 1, 0]], [4, 4, 0, 0])
     found = estimate(outcomes, sampling_units(speakers))
     assert found.value == 25
     assert np.isfinite(found.standard_error)

@@ -8,12 +8,17 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import accuracy_score
 
+from s3prl_compress.statistics import difference, sampling_units
+from s3prl_compress.statistics.mapsswe import matched_pairs, segment_differences
 from s3prl_compress.statistics.metrics import (
+    ACCURACY,
+    CER,
+    PER,
+    WER,
     accuracy,
     chance,
     character_error_rate,
-    measure_accuracy,
-    measure_words,
+    character_errors,
     word_error_rate,
     word_errors,
 )
@@ -55,6 +60,9 @@ def test_error_rates_count_over_the_corpus() -> None:
     assert errors.tolist() == [1, 4, 1]
     assert lengths.tolist() == [3, 4, 1]
     assert word_error_rate(TRUTH, PREDICTED) == pytest.approx(100 * 6 / 8)
+    errors, lengths = character_errors(TRUTH, PREDICTED)
+    assert errors.tolist() == [1, 19, 5]
+    assert lengths.tolist() == [13, 19, 5]
     # One letter for another, 19 deleted, a space and four letters inserted.
     assert character_error_rate(TRUTH, PREDICTED) == pytest.approx(100 * 25 / 37)
 
@@ -74,6 +82,8 @@ def test_error_rates_need_pairs_and_words() -> None:
         word_error_rate(["A"], ["A", "B"])
     with pytest.raises(ValueError, match="no word"):
         word_error_rate([""], ["A"])
+    with pytest.raises(ValueError, match="no character"):
+        character_error_rate([""], ["A"])
 
 
 @pytest.mark.parametrize(
@@ -86,7 +96,7 @@ def test_error_rates_need_pairs_and_words() -> None:
 )
 def test_an_accuracys_error_says_what_it_is_over(speakers: list[str], units: str) -> None:
     truth, predicted = labels(500, 0), labels(500, 1)
-    found = measure_accuracy(truth, predicted, speakers)
+    found = ACCURACY.measure(truth, predicted, speakers)
     assert found.score == pytest.approx(accuracy(truth, predicted))
     assert found.units == units
     assert found.interval[0] < found.score < found.interval[1]
@@ -99,8 +109,8 @@ def test_speakers_who_differ_make_the_error_larger() -> None:
     truth = ["a"] * 200
     predicted = ["a" if number % 10 < 5 else "b" for number in range(200)]
     speakers = [str(number % 10) for number in range(200)]
-    alone = measure_accuracy(truth, predicted, [""] * 200)
-    found = measure_accuracy(truth, predicted, speakers)
+    alone = ACCURACY.measure(truth, predicted, [""] * 200)
+    found = ACCURACY.measure(truth, predicted, speakers)
     # Five speakers have all right, five none: a t test over ten numbers.
     assert found.standard_error == pytest.approx(stats.sem([100] * 5 + [0] * 5))
     assert found.standard_error > 4 * alone.standard_error
@@ -108,11 +118,49 @@ def test_speakers_who_differ_make_the_error_larger() -> None:
 
 def test_an_accuracy_of_folds_is_their_mean() -> None:
     truth, predicted = ["a"] * 100, ["a"] * 90 + ["b"] * 10
-    assert measure_accuracy(truth, predicted, [""] * 100, (90, 10)).score == pytest.approx(50)
+    assert ACCURACY.measure(truth, predicted, [""] * 100, (90, 10)).score == pytest.approx(50)
 
 
 def test_a_word_error_rate_has_an_error_and_an_interval() -> None:
-    found = measure_words(TRUTH, PREDICTED, [""] * 3)
+    found = WER.measure(TRUTH, PREDICTED, [""] * 3)
     assert found.score == pytest.approx(100 * 6 / 8)
     assert 0 <= found.interval[0] < found.score < found.interval[1]
     assert found.units == "3 utterances"
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(words, heard), min_size=1, max_size=5))
+def test_error_rates_as_metrics_are_those_of_jiwer(pairs: list[tuple[str, str]]) -> None:
+    truth, predicted = map(list, zip(*pairs, strict=True))
+    for metric, oracle in ((WER, jiwer.wer), (PER, jiwer.wer), (CER, jiwer.cer)):
+        assert metric.score(truth, predicted) == 100 * oracle(truth, predicted)
+        # The same score as a sum over utterances: what standard errors and tests are made of.
+        outcomes = metric.outcomes(truth, [predicted, truth])
+        assert outcomes.values.sum(axis=1) == pytest.approx([metric.score(truth, predicted), 0])
+    assert WER.other_metrics(truth, predicted) == {"cer": CER.score(truth, predicted)}
+
+
+def test_only_word_error_rates_without_training_are_tested_by_mapsswe() -> None:
+    truth = ["one two three four five"] * 30
+    first, second = ["one two three four"] * 20 + truth[20:], truth
+    units = sampling_units([""] * 30)
+    outcomes = [PER.outcomes(truth, [texts]) for texts in (first, second)]
+    loss = difference(*outcomes, units, same_seeds=True)
+    words = WER.test_untrained(loss, units, truth, first, second)
+    assert (words.name, words.segments) == ("MAPSSWE", 20)
+    assert words.p_value == matched_pairs(segment_differences(truth, first, second))
+    assert "20 segments, fewer than 50" in words.note
+    for metric in (PER, CER, ACCURACY):
+        test = metric.test_untrained(loss, units, truth, first, second)
+        assert (test.name, test.segments, test.note) == ("t test over utterances", None, "")
+        # Every utterance counts as much: the paired t test over 30 utterances.
+        paired = stats.ttest_1samp([20.0] * 20 + [0.0] * 10, 0)
+        assert test.p_value == pytest.approx(paired.pvalue)
+
+
+def test_an_error_rates_interval_may_exceed_100_but_not_fall_below_0() -> None:
+    truth, speakers = ["a b"] * 8, list("stuvwxyz")
+    many = WER.measure(truth, ["c d e f g"] * 7 + ["a b"], speakers)
+    assert many.interval[1] > 100
+    few = WER.measure(truth, ["a", *truth[1:]], speakers)
+    assert few.interval[0] == 0

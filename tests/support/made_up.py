@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from s3prl_compress.report.rows import Entry
 from s3prl_compress.results.records import (
     BucketTiming,
     Corpus,
@@ -219,7 +220,7 @@ def _own(task: str, share: float) -> dict[str, Any]:
     """What a task's records have that others' have not."""
     if task == "asr":
         return {
-            "metric": "word error rate (percent)",
+            "metric": "WER (percent)",
             "higher_is_better": False,
             "score": 100 * share,
             "interval": (90 * share, 110 * share),
@@ -248,3 +249,9 @@ def _bucket(name: str, audio: float, speedup: float, compared: bool) -> BucketTi
         speedup=speedup if compared else None,
         interval=(speedup * 0.98, speedup * 1.03) if compared else None,
     )
+
+
+def entry(**values: Any) -> Entry:
+    """A row of any table, with what plots need."""
+    needed = {"upstream": "who", "metric": "accuracy", "higher_is_better": True}
+    return Entry(**{**needed, "score": 90.0, "standard_error": 1.0, **values})

@@ -16,8 +16,6 @@ TASK = Task(
         "<speaker>-<chapter>.trans.txt; train-clean-100, dev-clean, test-clean"
     ),
     metric="WER",
-    unit="percent",
-    higher_is_better=False,
     s3prl="asr",
     head=(
         "softmax-weighted sum of all hidden states, SpecAugment, linear, bidirectional "

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ...common.errors import InputError
 from ...common.yaml_files import parse, read_text, validated
 from ...results.records import Engine, Padding
+from ...statistics import find_metric
 from .corpus import Corpus
 from .facts import CorpusFacts
 
@@ -44,8 +45,7 @@ class Declaration:
     corpus: str
     """The corpus and its layout on disk, in words."""
     metric: str
-    unit: str
-    higher_is_better: bool
+    """Name of a registered metric; see `statistics.find_metric`."""
     s3prl: str
     """The downstream's name in `s3prl.downstream`; empty if s3prl has none."""
     head: str
@@ -67,6 +67,16 @@ class Declaration:
             "head": self.head,
             "variants": self.variants,
         }
+
+    @property
+    def unit(self) -> str:
+        """The unit of its scores."""
+        return find_metric(self.metric).unit
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a higher score is better."""
+        return find_metric(self.metric).higher_is_better
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +135,6 @@ CTC_TASK = Declaration(
         "the columns file and text (or transcript)"
     ),
     metric="WER",
-    unit="percent",
-    higher_is_better=False,
     s3prl="",
     head="the checkpoint's own, as it was fine-tuned; greedy decoding, no language model",
     variants=("transcripts",),

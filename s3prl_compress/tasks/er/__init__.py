@@ -17,8 +17,6 @@ TASK = Task(
         "session and split"
     ),
     metric="accuracy",
-    unit="percent",
-    higher_is_better=True,
     s3prl="emotion",
     head=UTTERANCE_HEAD,
     variants=("iemocap", "sessions"),

@@ -16,8 +16,6 @@ TASK = Task(
         "<train>/_background_noise_/*.wav, <test>/<class>/*.wav"
     ),
     metric="accuracy",
-    unit="percent",
-    higher_is_better=True,
     s3prl="speech_commands",
     head=UTTERANCE_HEAD,
     variants=("official", "digits"),

@@ -18,8 +18,6 @@ TASK = Task(
         "two lexicons"
     ),
     metric="PER",
-    unit="percent",
-    higher_is_better=False,
     s3prl="ctc",
     head=(
         "softmax-weighted sum of all hidden states, linear to 256, linear to the phonemes, no "

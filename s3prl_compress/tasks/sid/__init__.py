@@ -16,8 +16,6 @@ TASK = Task(
         "`1|2|3 idXXXXX/<video>/<n>.wav` (train, dev, test)"
     ),
     metric="accuracy",
-    unit="percent",
-    higher_is_better=True,
     s3prl="voxceleb1",
     head=UTTERANCE_HEAD,
     variants=("voxceleb1", "speakers"),
