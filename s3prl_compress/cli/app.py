@@ -141,9 +141,9 @@ def prepare(task: str, metadata: str, *, output: str) -> CommandResult:
     Args:
         task: name of a task, see `ls tasks`
         metadata: csv file with the columns file, label, speaker, split (train, valid, test; for er
-            session1 to session5), for asr text (or transcript) in place of label; for er also the
-            folder of IEMOCAP; or the word demo, for the generated speech that comes with this
-            package
+            session1 to session5); in place of label, asr takes text (or transcript), and ic takes
+            action, object and location. For er also the folder of IEMOCAP, for ic that of Fluent
+            Speech Commands; or the word demo, for the generated speech that comes with this package
         output: folder of the corpus; left as it is where it holds this very corpus
     """
     check_folder_output(output)

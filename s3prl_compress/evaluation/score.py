@@ -125,6 +125,8 @@ def open_order(
     """Check the arguments of `score` and open what they name."""
     declared = find_task(task, besides=[CTC_TASK.name])
     settings, _ = declared.load_settings(recipe, engine)
+    if engine == "s3prl" and not declared.downstream:
+        raise InputError(f"task {task}: s3prl has no such downstream; use the engine onepass")
     device = pick_device(device)
     if seed < 0:
         raise InputError(f"seed {seed}: must not be below 0")

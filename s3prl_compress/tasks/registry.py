@@ -26,6 +26,7 @@ _BUILT_IN = (
     "sid",
     "er",
     "asr",
+    "ic",
 )
 """Folders beside this file; the package of each holds its `TASK`."""
 

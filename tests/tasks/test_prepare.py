@@ -231,7 +231,7 @@ def test_demo_corpus_is_complete_and_says_that_it_is_generated(tmp_path: Path) -
 
 
 def test_no_demo_voice_is_in_two_splits_and_the_folder_is_small() -> None:
-    folder = Path(__file__).parents[3] / "recipes" / "demo_corpus" / "ks"
+    folder = Path(__file__).parents[2] / "recipes" / "demo_corpus" / "ks"
     with open(folder / "metadata.csv", newline="", encoding="utf-8") as file:
         pairs = {(row["speaker"], row["split"]) for row in csv.DictReader(file) if row["speaker"]}
     voices = [speaker for speaker, _ in pairs]

@@ -25,6 +25,9 @@ CARD_FILE = "corpus.json"
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 
+LABEL_SEPARATOR = "/"
+"""Between the values of a label that has several slots."""
+
 ONE_FOLD = (0,)
 """The folds of a task without cross-validation."""
 
@@ -66,6 +69,24 @@ class Corpus(ABC):
     def notes(self) -> tuple[str, ...]:
         """What a reader of any score on it must know, one sentence each."""
         return ()
+
+    @property
+    def slots(self) -> tuple[tuple[str, ...], ...]:
+        """The classes by slot: of each, a head predicts one class.
+
+        One slot that holds all classes, except for tasks whose labels have several parts. The
+        slots one after the other are `classes`.
+        """
+        return (self.classes,)
+
+    def values(self, label: str) -> tuple[str, ...]:
+        """Return a label's class in every slot."""
+        return (label,)
+
+    def label(self, values: Sequence[str]) -> str:
+        """Return the label of one class in every slot; the inverse of `values`."""
+        (value,) = values
+        return value
 
     @abstractmethod
     def items(self, split: Split, fold: int = 0) -> list[Item]:

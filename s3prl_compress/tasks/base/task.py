@@ -86,9 +86,9 @@ class Task(Declaration):
     """Unpack the packaged corpus of generated speech; None if there is none."""
     onepass: str
     """The one-pass engine's `RunSeeds`, as "module:attribute"."""
-    downstream: str
+    downstream: str = ""
     """The class of the adapter for s3prl's downstream (`s3prl_bridge.downstream.Downstream`), as
-    "module:attribute"."""
+    "module:attribute"; empty if s3prl has no such downstream."""
     features: Literal["means", "frames"] = "means"
     """What the one-pass engine stores of an utterance: the mean over frames of every hidden state,
     or all frames. The number of frames must be known beforehand, so a task that needs them does

@@ -105,7 +105,9 @@ def test_a_file_that_is_no_recipe_is_one_line(tmp_path: Path, content: str | byt
 
 
 def test_unknown_names_say_which_there_are(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="task whistling: not known; give one of asr, er, ks, sid"):
+    with pytest.raises(
+        InputError, match="task whistling: not known; give one of asr, er, ic, ks, sid"
+    ):
         find_task("whistling")
     with pytest.raises(
         InputError, match=r"nothing\.yaml: cannot be read .*; give smoke, official or a YAML file"
