@@ -72,7 +72,7 @@ class Heads:
         ]
 
     def _merges(self, batch: int) -> bool:
-        """Whether to multiply the two linears with each other first, and not with the batch.
+        """Tell whether to multiply the two linear layers first, before the batch.
 
         Counted in multiply-adds of the forward pass. It pays where classes are few: P is then the
         only large matrix, and the batch meets it once.

@@ -2,7 +2,7 @@
 
 Equal to the runner (`s3prl/downstream/runner.py`): a step is one update; the gradients of
 `accumulation` batches are added up for it, each batch's mean divided by their number, so that an
-utterance of a short batch counts for more; what is left over at the end of an epoch stays for the
+utterance of a short batch counts for more; batches left over at the end of an epoch count for the
 next update; dev is evaluated every `eval_step` steps, and only a strictly better head replaces the
 best one.
 """
@@ -32,7 +32,7 @@ Batches = Iterator[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Best:
-    """What a head reached at its best."""
+    """The best state of a head, by its dev score."""
 
     dev_score: float
     """In percent."""
@@ -143,7 +143,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def padding_notes(job: Job) -> tuple[str, ...]:
-    """Say what is not exact with fairseq's padding; nothing with independent padding."""
+    """Note the approximation that fairseq's padding needs; none with independent padding."""
     if job.padding == "independent":
         return ()
     return (

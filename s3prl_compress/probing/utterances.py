@@ -8,8 +8,8 @@ one with the best mean of the folds' dev scores. Intents have three slots, whose
 added up; an utterance is right where all three are.
 
 Different, and said in every record where it occurs: s3prl crops a training clip that is longer
-than `longest_seconds` at a random place, anew every time. Here `crops_per_clip` random crops stand
-for it, the same for every upstream and seed; whenever the clip is drawn, one of them is taken.
+than `longest_seconds` at a new random place every time. Here `crops_per_clip` random crops replace
+it, the same for every upstream and seed; whenever the clip is drawn, one of them is taken.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Plan:
 
 
 def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
-    """Score the jobs' encoder; the module says what is equal to s3prl and what is not."""
+    """Score the jobs' encoder; see the module for what is equal to s3prl and what differs."""
     started = time.perf_counter()
     job = jobs[0]
     corpus = job.corpus
@@ -151,7 +151,7 @@ def _cropping(job: Job) -> tuple[int | None, int]:
 
 
 def _add(plan: Plan, item: Item, *, train: bool, crops: int) -> None:
-    """Add what is needed of an utterance, where it is not there yet."""
+    """Add the clips of an utterance to the plan, unless they are there already."""
     if item.relative in (plan.train if train else plan.whole):
         return
     clip = whole(item.path)

@@ -83,6 +83,6 @@ def _fails_when_called(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _forget() -> None:
-    """Drop what a failed import has left behind."""
+    """Remove the modules that a failed import left in `sys.modules`."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchaudio"]:
         del sys.modules[name]

@@ -31,7 +31,7 @@ _SHORTEST = 400
 
 
 class UpstreamInfo(BaseModel):
-    """What has to be tried out to be known."""
+    """Facts that are measured once per upstream."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -97,7 +97,7 @@ class S3PRLUpstreamAdapter(UpstreamAdapter):
         return foreign_fingerprint(self.upstream, self.checkpoint)
 
     def describe(self, name: str) -> Upstream:
-        """Return what a record says of it; where it was trained is not known to us."""
+        """Describe it for a record; its training data are unknown."""
         source = f"s3prl:{self.upstream}"
         file = self.checkpoint
         return Upstream(

@@ -128,7 +128,7 @@ def test_a_second_speaker_corpus_is_not_taken_for_the_first(
         assert found[0][0].shape == (1000,)
     assert not (tmp_path / "cache").exists()
     corpus.items("dev")[0].path.unlink()
-    with pytest.raises(InputError, match=r"listed, but not there; mend the list"):
+    with pytest.raises(InputError, match=r"listed, but missing; correct the list"):
         expert.SpeakerClassifiDataset("dev", *paths)
 
 

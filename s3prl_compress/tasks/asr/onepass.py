@@ -29,12 +29,12 @@ from ..base.transcripts import TranscribedCorpus
 
 
 def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
-    """Score the jobs' encoder; the module says what is equal to s3prl and what is not."""
+    """Score the jobs' encoder; see the module for what is equal to s3prl and what differs."""
     started = time.perf_counter()
     corpus = jobs[0].corpus
     encoder = jobs[0].encoder
     assert isinstance(corpus, TranscribedCorpus)
-    assert not isinstance(encoder, UpstreamAdapter)  # `score` turns them away
+    assert not isinstance(encoder, UpstreamAdapter)  # `score` refuses them
     frames = load_frames(
         encoder,
         corpus,

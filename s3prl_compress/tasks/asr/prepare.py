@@ -1,4 +1,4 @@
-"""Bringing transcribed recordings into LibriSpeech's layout, which is what both engines read."""
+"""Writing transcribed recordings in LibriSpeech's layout, which both engines read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEMO_NAME = "generated demo sentences"
 
 _FOLDER: dict[str, str] = {split: FOLDERS[split] for split in SPLITS}
 _CHAPTER = "0"
-"""Of recordings whose names say none."""
+"""Chapter of recordings whose names give none."""
 
 
 def prepare_transcripts(metadata: Path, output: Path, *, name: str | None = None) -> Path:
@@ -67,7 +67,7 @@ def _check_texts(rows: list[Row], faults: Faults) -> None:
 
 
 def _targets(rows: list[Row]) -> list[tuple[Row, str]]:
-    """Say where each row goes below the corpus folder, without suffix; each name comes once."""
+    """Return each row's place below the corpus folder, without suffix; names are unique."""
     speakers = _speaker_names(rows)
     names = [_own_name(row, speakers[row.speaker]) for row in rows]
     counts = Counter((row.split, name) for row, name in zip(rows, names, strict=True))
@@ -95,7 +95,7 @@ def _own_name(row: Row, speaker: str) -> str | None:
 
 
 def _speaker_names(rows: list[Row]) -> dict[str, str]:
-    """Return for every speaker a folder name of its own, of letters, digits and underscores."""
+    """Return a folder name for every speaker: unique, of letters, digits and underscores."""
     names: dict[str, str] = {}
     for speaker in sorted({row.speaker for row in rows}):
         plain = name = re.sub(r"[^A-Za-z0-9]+", "_", speaker)

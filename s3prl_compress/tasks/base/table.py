@@ -1,4 +1,4 @@
-"""A plain table of recordings (file, label, speaker, split), and all that can be wrong with it."""
+"""A plain table of recordings (file, label, speaker, split), read and checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Row:
     file: str
     """As the table gives it."""
     label: str
-    """What is to be predicted: a class; for recognition, the transcript."""
+    """The target: a class; for recognition, the transcript."""
     speaker: str
     split: str
     """As the task's form names it: a split, or for cross-validation a session."""
@@ -38,10 +38,10 @@ def _always(label: str) -> bool:
 
 @dataclass(frozen=True)
 class Form:
-    """What a task's table looks like."""
+    """The form of a task's table."""
 
     splits: Mapping[str, str] = field(default_factory=lambda: SPLIT_NAMES)
-    """From what a table may say to what a row says."""
+    """From names of splits in a table to those in a `Row`."""
     label_column: str = "label"
     slots: tuple[str, ...] = ()
     """In place of `label_column`: columns whose values make up a label, joined by
@@ -69,8 +69,8 @@ def read_table(
 ) -> list[Row]:
     """Read a table and check it with the headers of its audio files, before any work is done.
 
-    Files are relative to the table's folder, further columns are left aside. `check_labels` notes
-    what is wrong with labels and splits. Raises one `InputError` that lists every fault with its
+    Files are relative to the table's folder; further columns are ignored. `check_labels` adds the
+    faults of labels and splits. Raises one `InputError` that lists every fault with its
     count.
     """
     faults = Faults()
@@ -88,7 +88,7 @@ def read_table(
 
 
 def _parse(row: TableRow, form: Form, folder: Path, faults: Faults) -> Row | None:
-    """Return the recording of a row; a row that cannot be one is noted and left out."""
+    """Return the recording of a row; None, with its faults noted, if it is unusable."""
     cells, where = row.cells, f"line {row.line}"
     file, speaker = row.file, cells["speaker"]
     values = [form.synonyms.get(cells[name], cells[name]) for name in form.label_columns]

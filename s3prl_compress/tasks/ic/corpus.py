@@ -29,7 +29,7 @@ from ..base.corpus import (
 )
 
 SLOTS = ("action", "object", "location")
-"""What an intent consists of, in the order of s3prl's logits."""
+"""The parts of an intent, in the order of s3prl's logits."""
 LISTS: dict[Split, str] = {
     "train": "data/train_data.csv",
     "dev": "data/valid_data.csv",
@@ -153,7 +153,7 @@ def open_intents(root: Path) -> IntentCorpus:
 
 
 def is_fluent(folder: Path) -> bool:
-    """Whether a folder has the layout of Fluent Speech Commands."""
+    """Tell whether a folder has the layout of Fluent Speech Commands."""
     return (folder / LISTS["train"]).is_file()
 
 
@@ -205,7 +205,7 @@ def check_known(
 
 @lru_cache(maxsize=4096)
 def read_as_text(value: str) -> bool:
-    """Whether pandas, by which s3prl reads the lists, takes a value for the text that it is.
+    """Tell whether pandas, by which s3prl reads the lists, reads a value as this very text.
 
     s3prl keeps the values of a slot and their numbers as keys of the same dictionary, so a value
     that is read as a number would be taken for another one.
