@@ -128,7 +128,7 @@ def pool_clips(
 def batches_by_length(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
     """Yield rows in batches, longest first, whose padded size stays within `limit` samples.
 
-    A clip longer than the limit comes alone. The longest come first: a lack of memory shows at once.
+    A clip longer than the limit comes alone. A lack of memory shows at once, at the longest ones.
     """
     batch: list[int] = []
     for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):

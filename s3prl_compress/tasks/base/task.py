@@ -179,7 +179,7 @@ class Settings(BaseModel):
     padding: Padding = "independent"
     """Padding of shorter utterances in a batch, if the caller gives none."""
     crops_per_file: int = Field(default=512, ge=1)
-    """onepass, KS: number of evenly spaced 1 s crops per background file; they replace random ones."""
+    """onepass, KS: evenly spaced 1 s crops per background file, in place of random ones."""
     longest_seconds: float = Field(default=8.0, gt=0)
     """SID: longer training clips are cropped to this length, at a new random place every time."""
     crops_per_clip: int = Field(default=4, ge=1)
