@@ -1,4 +1,4 @@
-"""A torchaudio that imports, where its compiled extension does not fit the installed torch.
+"""Make torchaudio importable when its compiled extension does not fit the installed torch.
 
 torchaudio 2.11 is the last on PyPI and is built against one torch and CUDA: beside torch 2.13 CPU
 its extension misses `libc10_cuda.so`, beside torch 2.15 it refuses another CUDA version, and
