@@ -180,8 +180,8 @@ def test_the_shipped_upstream_from_the_command_line(
     flags += ["-o", _override(tiny_corpus), "--device", "cpu"]
     # Another process, with the folder of the weights in the place of the package's.
     code = (
-        "import pathlib, sys; from s3prl_compress.encoder import shipped; "
-        f"shipped.upstreams_folder = lambda: pathlib.Path({str(shipped_demo.parent)!r}); "
+        "import pathlib, sys; from s3prl_compress.encoder import bundled; "
+        f"bundled.upstreams_folder = lambda: pathlib.Path({str(shipped_demo.parent)!r}); "
         f"from s3prl_compress.run_downstream import main; sys.exit(main({flags!r}))"
     )
     done = _python(["-c", code], tmp_path)
