@@ -11,13 +11,22 @@ import numpy as np
 import pytest
 import soundfile
 
-from .support.small_tables import emotion_table, speaker_table, tiny_emotions, tiny_speakers
+from .support.small_tables import (
+    emotion_table,
+    intent_table,
+    speaker_table,
+    tiny_emotions,
+    tiny_intents,
+    tiny_speakers,
+)
 from .support.tones import tones, transcribed
 
 __all__ = [
     "emotion_table",
+    "intent_table",
     "speaker_table",
     "tiny_emotions",
+    "tiny_intents",
     "tiny_speakers",
     "tones",
     "transcribed",

@@ -121,7 +121,9 @@ def _training(
         )
     if recipe is None:
         recipe = "smoke"
-        if data == DEMO and find_task(task).demo is not None:
+        scored = find_task(task)
+        # Only packaged demo corpora have a packaged recipe of their own.
+        if data == DEMO and scored.demo is not None and scored.recipes is None:
             recipe = str(find_packaged(f"{task}_demo", "recipe", "recipes/tasks"))
     load_settings(task, recipe, "onepass")
     return head_seeds, recipe

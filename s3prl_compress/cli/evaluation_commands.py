@@ -19,10 +19,10 @@ def prepare(task: str, metadata: str, *, output: str) -> CommandResult:
     Args:
         task: name of a task, see `ls tasks`
         metadata: csv table with the columns file, label, speaker and split (train, valid or test;
-            session1 to session5 for er), with text or transcript in place of label for asr and
-            phonemes for pr; for er also the folder of IEMOCAP, for pr that of LibriSpeech with
-            s3prl's two lexicons in it; or the word demo for the generated speech that is part of
-            this package
+            session1 to session5 for er). In place of label, asr takes text (or transcript), pr
+            phonemes, and ic action, object and location. Or the folder of IEMOCAP (er), of Fluent
+            Speech Commands (ic), or of LibriSpeech with s3prl's two lexicons in it (pr); or the
+            word demo for the generated speech that is part of this package
         output: folder of the corpus; left unchanged if it already holds the same corpus
     """
     check_folder_output(output)

@@ -1,4 +1,4 @@
-"""What an encoder is worth: tasks, corpora, the one-pass engine, and `score`."""
+"""Downstream evaluation: tasks, corpora, the one-pass engine, and `score`."""
 
 from ..tasks.base.corpus import Corpus
 from ..tasks.base.task import Settings, Task

@@ -60,7 +60,7 @@ def finished_record(output: Path, stem: str) -> ScoreRecord | None:
 
 
 def record_path(record: ScoreRecord, output: str | Path) -> Path:
-    """Return where `score` wrote this record, or found it."""
+    """Return the path of a record that `score` returned."""
     return Path(output) / f"{record.predictions.removesuffix('.csv')}.json"
 
 
@@ -132,7 +132,7 @@ def speakers_of(corpus: Corpus) -> list[str]:
 
 
 def write_cell(record: ScoreRecord, result: EngineResult, corpus: Corpus, output: Path) -> Path:
-    """Write the predictions, then the record: where there is a record, the cell is whole."""
+    """Write the predictions, then the record: a cell with a record is complete."""
     write_predictions(record, result.predictions, speakers_of(corpus), output)
     return records.write_record(record, output, record.predictions.removesuffix(".csv"))
 
@@ -143,7 +143,7 @@ def write_predictions(
     speakers: Sequence[str],
     output: Path,
 ) -> None:
-    """Write what a record was counted from, beside it: file, truth, predicted, speaker."""
+    """Write the predictions beside their record: file, truth, predicted, speaker."""
     rows = [(*row, name) for row, name in zip(predictions, speakers, strict=True)]
     write_atomically(output / record.predictions, _csv(rows))
 

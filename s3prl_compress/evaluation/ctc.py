@@ -25,7 +25,7 @@ from ..statistics import find_metric
 
 @dataclass(frozen=True)
 class CTCScore:
-    """What a CTC head made of transcribed speech."""
+    """The result of a CTC head on transcribed speech."""
 
     word_error_rate: float
     """In percent, over all words."""

@@ -1,7 +1,7 @@
-"""`score --task ctc`: one cell of a checkpoint with a CTC head of its own. Nothing is trained.
+"""`score --task ctc`: one cell of a checkpoint with its own CTC head. Nothing is trained.
 
-So there is no recipe, no seed and no sweep: the record says none of these, and its engine is
-`greedy`. It is a task by itself: its word errors never stand beside those of frozen ASR.
+So there is no recipe, no seed and no sweep, and the record's engine is `greedy`. It is a separate
+task: its word errors are never compared with those of ASR on a frozen upstream.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .ctc import CTCScore, measure_ctc, needs_head
 from .identity import ctc_identity, stem_of
 
 DECODING = {"decoding": "greedy"}
-"""The settings: what a score depends on beside checkpoint and speech."""
+"""The settings that decide a score beside checkpoint and speech."""
 
 _NOTE = (
     "Word errors of the model's own CTC head, greedy, without a language model: not SUPERB's ASR, "
@@ -60,8 +60,8 @@ def score_own_head(
         device: as torch names it; cuda where there is one, else the CPU.
         name: of the upstream in tables; by default the last part of `source`.
         force: run the cell even if its record is there.
-        normalize: whether waveforms are normalised, in place of what the checkpoint says; for
-            what is loaded here.
+        normalize: whether waveforms are normalised; overrides the checkpoint. Not for an encoder
+            that is already loaded.
 
     Raises:
         InputError: there is no head, or the data are not usable.

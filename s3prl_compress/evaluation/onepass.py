@@ -9,7 +9,7 @@ from ..tasks.base.engine import EngineResult, Job, RunSeeds
 
 
 def run(job: Job) -> EngineResult:
-    """Score the job's encoder; the task's module says what is equal to s3prl and what is not."""
+    """Score the job's encoder; see the task's module for its differences from s3prl."""
     (result,) = run_seeds([job])
     return result
 

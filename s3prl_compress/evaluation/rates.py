@@ -1,9 +1,9 @@
-"""The learning rate that the one-pass engine chose, for an engine that cannot afford a sweep.
+"""The learning rate that the one-pass engine chose, for use by s3prl's engine.
 
 A run of s3prl's runner at official settings takes days, and the learning rate decides more than
 most compression does: HuBERT-base SID is 81 % at 1e-1 and 67 % at 1e-4 (s3prl issue 268). The
-one-pass engine trains the same head at all rates at once, so its choice on dev stands in for a
-sweep (`Settings.rate_from`).
+one-pass engine trains the same head at all rates at once, so its choice on dev replaces a sweep
+(`Settings.rate_from`).
 """
 
 from __future__ import annotations

@@ -86,8 +86,8 @@ def score(
         force: run the cell from its start even if its record is there. Features are kept: they
             are known by their content.
         cache: folder of features, to share them between output folders.
-        normalize: whether waveforms are normalised, in place of what the checkpoint says; for
-            what is loaded here.
+        normalize: whether waveforms are normalised; overrides the checkpoint. Not for an encoder
+            that is already loaded.
 
     Raises:
         InputError: one line: an unknown name, a recipe, corpus or checkpoint that cannot be used.
@@ -123,9 +123,11 @@ def open_order(
     cache: str | Path | None,
     normalize: bool | None,
 ) -> Order:
-    """Check the arguments of `score` and open what they name."""
+    """Check the arguments of `score`, and load the encoder and the corpus that they name."""
     declared = find_task(task, besides=[CTC_TASK.name])
     settings, _ = declared.load_settings(recipe, engine)
+    if engine == "s3prl" and not declared.downstream:
+        raise InputError(f"task {task}: s3prl has no such downstream; use the engine onepass")
     device = pick_device(device)
     if seed < 0:
         raise InputError(f"seed {seed}: must not be below 0")
@@ -174,7 +176,7 @@ def score_order(order: Order, engine: Engine, *, force: bool) -> ScoreRecord:
 
 @dataclass(frozen=True)
 class Order:
-    """What to score, and with which recipe: the same for both engines."""
+    """A request for a score, the same for both engines: upstream, corpus, recipe and seed."""
 
     source: str | Path | SpeechEncoder | UpstreamAdapter
     encoder: SpeechEncoder | UpstreamAdapter
@@ -245,7 +247,7 @@ def _rates_by_onepass(order: Order) -> list[ChosenRate]:
 def _score(
     order: Order, engine: Engine, rate: ChosenRate | None = None, *, force: bool = False
 ) -> ScoreRecord:
-    """Score one cell, unless its complete record is there or another process writes it."""
+    """Score one cell, unless its complete record exists or another process writes it."""
     stem = order.stem(engine, rate)
     if not force and (finished := finished_record(order.output, stem)) is not None:
         return finished
@@ -266,7 +268,7 @@ def _run(order: Order, engine: Engine, rate: ChosenRate | None, work: Path) -> S
 
 
 def make_job(order: Order, engine: Engine, rate: ChosenRate | None, work: Path) -> Job:
-    """Return what an engine is given for a cell; `work` is its scratch folder."""
+    """Return an engine's job for a cell; `work` is its scratch folder."""
     encoder, settings = order.encoder, order.settings(engine)
     if rate is not None:
         settings = settings.model_copy(update={"learning_rates": (rate.learning_rate,)})
@@ -294,7 +296,7 @@ def write_result(
     seconds: float,
     seeds_together: int = 1,
 ) -> ScoreRecord:
-    """Write the record of a job's result; what only the engine needed is removed."""
+    """Write the record of a job's result, and remove the engine's copy of the encoder."""
     settings = order.settings(engine)
     _, recipe_name = order.task.load_settings(order.recipe, engine)
     record = make_record(

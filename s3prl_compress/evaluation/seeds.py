@@ -20,7 +20,7 @@ from .score import Order, cell_lock, make_job, open_order, score_order, work_fol
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 _MOST = 1000
-"""Seeds in one command: more are a slip of the finger."""
+"""Maximum number of seeds in one range: more are a typing error."""
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

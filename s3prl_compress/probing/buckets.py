@@ -35,10 +35,10 @@ def make_buckets(samples: Sequence[int], size: int) -> list[list[int]]:
 
 
 class ShuffledBuckets:
-    """All buckets in a new random order every epoch; which comes when follows from the seed.
+    """All buckets, in a random order per epoch that follows from the seed alone.
 
     Unlike in s3prl, whose order follows from all random numbers drawn before: batch n is always
-    the same one, so that training goes on exactly where it was killed.
+    the same one, so that a killed run resumes exactly where it stopped.
     """
 
     def __init__(self, buckets: list[list[int]], seed: int) -> None:

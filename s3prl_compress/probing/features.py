@@ -1,4 +1,4 @@
-"""The one-pass engine's features on disk: made once for an encoder and a corpus, then mapped.
+"""The one-pass engine's features on disk: computed once per encoder and corpus, then mapped.
 
 At base size an utterance takes 40 kB (13 layers of 768 float32 numbers), Speech Commands 2.7 GB.
 """
@@ -37,7 +37,7 @@ class Features:
     values: Tensor
     """[clips, layers + 1, width], float32, mapped from the file: rows are read on use."""
     reused: bool
-    """True: they were on disk already."""
+    """True: they were already on disk."""
 
 
 def features_of(job: Job, clips: Sequence[Clip]) -> Features:
@@ -101,7 +101,7 @@ def load_features(
 
 
 def _open(path: Path, identity: dict[str, Any]) -> Tensor | None:
-    """Map the features of `identity`, or return None where they are not there or not whole."""
+    """Map the features of `identity`; return None if they are missing or incomplete."""
     try:
         if json.loads(path.with_suffix(".json").read_text("utf-8")) != identity:
             return None
@@ -124,7 +124,7 @@ def _write(
     device: str,
     seconds_per_batch: float,
 ) -> None:
-    """Write the features to `path` atomically; the index comes last."""
+    """Write the features to `path` atomically; the index is written last."""
     path.with_suffix(".json").unlink(missing_ok=True)
     with file_atomically(path) as temporary:
         shape = tuple(identity["shape"])

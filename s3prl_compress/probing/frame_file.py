@@ -1,4 +1,4 @@
-"""A file of frames: written in any order, going on after a kill, checked against free space."""
+"""A file of frames: written in any order, resumed after a kill, checked against free space."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..common.errors import InputError
 from ..common.files import write_atomically
 
 _SECONDS_BETWEEN_MARKS = 30.0
-"""What a kill can cost while frames are made."""
+"""Seconds of work that a killed process can lose."""
 
 
 def open_frames(path: Path, identity: dict[str, Any]) -> np.ndarray | None:
@@ -48,7 +48,7 @@ def check_space(path: Path, needed: int, utterances: int) -> None:
 
 
 class FrameWriter:
-    """Puts utterances into a file beside `path`, any order, and remembers how far it came."""
+    """Writes utterances, in any order, to a file beside `path`, and records its progress."""
 
     def __init__(self, path: Path, identity: dict[str, Any], starts: Sequence[int]) -> None:
         self._path, self._starts = path, starts
@@ -71,7 +71,7 @@ class FrameWriter:
         self.done += 1
 
     def mark(self) -> None:
-        """Note, once in a while, that everything so far is on disk."""
+        """Record, every 30 seconds, that everything so far is on disk."""
         if time.monotonic() - self._marked_at < _SECONDS_BETWEEN_MARKS:
             return
         self._sync()
@@ -79,13 +79,13 @@ class FrameWriter:
         self._marked_at = time.monotonic()
 
     def discard(self) -> None:
-        """Remove what is of no use."""
+        """Remove the unfinished file."""
         self._file.close()
         self._mark.unlink(missing_ok=True)
         self._partial.unlink(missing_ok=True)
 
     def finish(self, identity: dict[str, Any]) -> None:
-        """Put the whole file in its place; the index comes last."""
+        """Rename the complete file to its final name; the index is written last."""
         self._sync()
         self._file.close()
         os.replace(self._partial, self._path)
@@ -104,7 +104,7 @@ class FrameWriter:
             yield
         except OSError as error:
             raise InputError(
-                f"{self._path}: {error.strerror}; make room there and start again: it goes on "
+                f"{self._path}: {error.strerror}; make room there and start again: it resumes "
                 "where it stopped"
             ) from error
 

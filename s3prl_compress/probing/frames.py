@@ -1,8 +1,8 @@
-"""The frames of all hidden states on disk, for recognition: made once, then mapped.
+"""The frames of all hidden states on disk, for recognition: computed once, then memory-mapped.
 
 About 1 MB per second of audio at base size (13 layers of 768 float16 numbers, 50 times a second),
-so LibriSpeech's train-clean-100, dev-clean and test-clean take some 400 GB: what is needed is
-worked out from the lengths and compared with the free space before anything is computed.
+so LibriSpeech's train-clean-100, dev-clean and test-clean take some 400 GB: the space needed is
+derived from the lengths and compared with the free space before anything is computed.
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ class Frames:
     """Hidden states per utterance, L + 1 of the encoder."""
     width: int
     reused: bool
-    """True: they were on disk already."""
+    """True: they were already on disk."""
     first_state: int = 0
     """The first hidden state that is read."""
 
     @property
     def states(self) -> int:
-        """Hidden states that are read of each utterance."""
+        """Number of hidden states that are read of each utterance."""
         return self.layers - self.first_state
 
     def read(self, row: int) -> Tensor:

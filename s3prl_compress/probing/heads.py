@@ -72,7 +72,7 @@ class Heads:
         ]
 
     def _merges(self, batch: int) -> bool:
-        """Whether to multiply the two linears with each other first, and not with the batch.
+        """Tell whether to multiply the two linear layers first, before the batch.
 
         Counted in multiply-adds of the forward pass. It pays where classes are few: P is then the
         only large matrix, and the batch meets it once.
@@ -124,6 +124,9 @@ class ParallelHeads(Heads):
         generators: one per seed, which draws the initial weights of the seed's heads; it moves on
             as torch's global one would. By default one, seeded with 0.
         device: where the heads live and train.
+        slots: numbers of classes, if an utterance has one class in each of several slots: the
+            logits are then those of the slots side by side, and the loss is the sum of the slots'
+            cross entropies. By default, one slot.
     """
 
     def __init__(
@@ -137,7 +140,11 @@ class ParallelHeads(Heads):
         clipping: float = 1.0,
         generators: Sequence[torch.Generator] = (),
         device: str | torch.device = "cpu",
+        slots: Sequence[int] = (),
     ) -> None:
+        self.slots = list(slots) or [classes]
+        if sum(self.slots) != classes:
+            raise ValueError(f"slots of {self.slots} classes do not make up {classes}")
         self.learning_rates = tuple(learning_rates)
         self.clipping = clipping
         shapes: list[tuple[int, ...]] = [(layers,), (projector_dim, width), (projector_dim,)]
@@ -169,7 +176,8 @@ class ParallelHeads(Heads):
         Args:
             features: [batch, layers, width], the same for all seeds, or
                 [seeds, batch, layers, width].
-            labels: class numbers, [batch] or [seeds, batch].
+            labels: class numbers, [batch] or [seeds, batch]; with several slots, within each slot
+                and with the slots as a further, last dimension.
             shares: factor of an utterance's cross entropy in the loss, [batch] or [seeds, batch];
                 by default 1 / batch: the mean.
         """
@@ -180,15 +188,18 @@ class ParallelHeads(Heads):
             shares = features.new_full((batch,), 1.0 / batch)
         logits, pooled, middle = self._forward(features)
         heads = len(logits)
-        truth = labels.view(-1, 1, batch, 1).expand(sets, heads // sets, batch, 1)
-        truth = truth.reshape(heads, batch, 1)
+        slots = len(self.slots)
+        truth = labels.view(-1, 1, batch, slots).expand(sets, heads // sets, batch, slots)
+        truth = truth.reshape(heads, batch, slots)
         weights = shares.view(-1, 1, batch, 1).expand(sets, heads // sets, batch, 1)
         weights = weights.reshape(heads, batch, 1)
-        log_probabilities = logits.log_softmax(2)
-        loss = -(log_probabilities.gather(2, truth) * weights).sum((1, 2))
-        error = log_probabilities.exp_()
-        error.scatter_add_(2, truth, error.new_full((1, 1, 1), -1.0).expand(truth.shape))
-        self._backward(error.mul_(weights), features, pooled, middle)
+        by_slot = [
+            _cross_entropy(part, own, weights)
+            for part, own in zip(logits.split(self.slots, 2), truth.split(1, 2), strict=True)
+        ]
+        loss = torch.stack([one for one, _ in by_slot]).sum(0)
+        error = torch.cat([one for _, one in by_slot], 2) if slots > 1 else by_slot[0][1]
+        self._backward(error, features, pooled, middle)
         self._clip()
         self._optimizer.step()
         return loss
@@ -225,6 +236,18 @@ class ParallelHeads(Heads):
             if factor < 1.0:
                 gradient.mul_(factor)
             row.grad = None if math.isnan(factor) else gradient
+
+
+def _cross_entropy(logits: Tensor, truth: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the weighted sum over the batch, [heads], and its gradient by the logits.
+
+    logits: [heads, batch, classes]; truth and weights: [heads, batch, 1].
+    """
+    log_probabilities = logits.log_softmax(2)
+    loss = -(log_probabilities.gather(2, truth) * weights).sum((1, 2))
+    error = log_probabilities.exp_()
+    error.scatter_add_(2, truth, error.new_full((1, 1, 1), -1.0).expand(truth.shape))
+    return loss, error.mul_(weights)
 
 
 def _initial_state(

@@ -1,4 +1,4 @@
-"""Every utterance through the upstream once; of each layer only the mean over frames is kept.
+"""Pooling: each utterance goes through the upstream once, and each layer's mean is kept.
 
 Nothing non-linear stands between the hidden states and the mean over frames in SUPERB's utterance
 heads (`s3prl/downstream/model.py`, `UtteranceLevel`: weighted sum, linear, mean, linear), so the
@@ -128,7 +128,7 @@ def pool_clips(
 def batches_by_length(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
     """Yield rows in batches, longest first, whose padded size stays within `limit` samples.
 
-    A clip longer than the limit comes alone. Longest first shows at once whether memory suffices.
+    A clip longer than the limit comes alone. A lack of memory shows at once, at the longest ones.
     """
     batch: list[int] = []
     for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
@@ -153,7 +153,7 @@ def _check_lengths(clips: Sequence[Clip], minimum: int) -> None:
 def ready(
     encoder: SpeechEncoder | UpstreamAdapter, padding: Padding, device: str
 ) -> Iterator[None]:
-    """Put the encoder on the device with this padding; leave it as it was found."""
+    """Move the encoder to the device and set its padding; restore both at the end."""
     before, home = encoder.padding, next(encoder.parameters()).device
     try:
         encoder.padding = padding

@@ -78,7 +78,7 @@ class Training:
         self._last_step = looks * job.settings.eval_step  # what comes after it is never kept
 
     def sweep(self) -> tuple[RateResult, ...]:
-        """Train a head per learning rate; go on where an earlier process stopped."""
+        """Train a head per learning rate; resume where an earlier process stopped."""
         rates = self._job.settings.learning_rates
         return tuple(self._train(number, rate) for number, rate in enumerate(rates))
 
@@ -89,7 +89,7 @@ class Training:
         return head
 
     def forget(self) -> None:
-        """Remove the state: the cell has its result."""
+        """Remove the saved state once the cell has its result."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _train(self, number: int, rate: float) -> RateResult:

@@ -2,7 +2,7 @@
 
 Equal to the runner (`s3prl/downstream/runner.py`): a step is one update; the gradients of
 `accumulation` batches are added up for it, each batch's mean divided by their number, so that an
-utterance of a short batch counts for more; what is left over at the end of an epoch stays for the
+utterance of a short batch counts for more; batches left over at the end of an epoch count for the
 next update; dev is evaluated every `eval_step` steps, and only a strictly better head replaces the
 best one.
 """
@@ -27,12 +27,12 @@ _WEIGHTED_SUMS_AT_ONCE = 32_768
 """Utterances times heads per forward pass in evaluations: 100 MB at base size."""
 
 Batches = Iterator[tuple[Tensor, Tensor]]
-"""Endless: rows of the features and class numbers, each [batch]."""
+"""Endless: rows of the features, [batch], and class numbers, [batch] or [batch, slots]."""
 
 
 @dataclass(frozen=True)
 class Best:
-    """What a head reached at its best."""
+    """The best state of a head, by its dev score."""
 
     dev_score: float
     """In percent."""
@@ -73,6 +73,7 @@ def train_heads(
         clipping=settings.gradient_clipping,
         generators=generators,
         device=device,
+        slots=[len(slot) for slot in jobs[0].corpus.slots],
     )
     batches = zip(
         *(accumulate(draw(generator), settings.accumulation) for generator in generators),
@@ -103,12 +104,21 @@ def accumulate(batches: Batches, count: int) -> Iterator[tuple[Tensor, Tensor, T
         yield torch.cat(rows), torch.cat(labels), torch.cat(shares)
 
 
-def predict(heads: Heads, values: Tensor, rows: Sequence[int]) -> Tensor:
-    """Return every head's class of the utterances in `rows`: [heads, len(rows)], on the CPU."""
+def predict(heads: Heads, values: Tensor, rows: Sequence[int], slots: Sequence[int] = ()) -> Tensor:
+    """Return every head's class of the utterances in `rows`: [heads, len(rows)], on the CPU.
+
+    `slots`: numbers of classes. Of several slots the class within each is returned, [heads,
+    len(rows), slots].
+    """
     count = min(_ROWS_AT_ONCE, max(1, _WEIGHTED_SUMS_AT_ONCE // len(heads.flat)))
     parts = []
     for part in torch.as_tensor(rows).split(count):
-        parts.append(heads.logits(values[part].to(heads.flat.device)).argmax(2).cpu())
+        logits = heads.logits(values[part].to(heads.flat.device))
+        if len(slots) > 1:
+            chosen = [one.argmax(2) for one in logits.split(list(slots), 2)]
+            parts.append(torch.stack(chosen, 2).cpu())
+        else:
+            parts.append(logits.argmax(2).cpu())
     return torch.cat(parts, dim=1)
 
 
@@ -133,7 +143,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def padding_notes(job: Job) -> tuple[str, ...]:
-    """Say what is not exact with fairseq's padding; nothing with independent padding."""
+    """Note the approximation that fairseq's padding needs; none with independent padding."""
     if job.padding == "independent":
         return ()
     return (

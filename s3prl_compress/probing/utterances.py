@@ -1,14 +1,15 @@
-"""The one-pass engine: speaker identification and emotion recognition on stored means.
+"""The one-pass engine: speakers, emotions and intents on stored means.
 
-Equal to s3prl's runner and its experts `voxceleb1` and `emotion`: the head, its initialisation,
-the loss, accumulation, clipping and Adam; every epoch in a new order, its last batch short;
-dev and test whole; what `training` says. Emotion recognition trains one head per fold, each from
-the same seed as a run of its own, and takes one learning rate for all folds: the one with the best
-mean of the folds' dev scores.
+Equal to s3prl's runner and its experts `voxceleb1`, `emotion` and `fluent_commands`: the head, its
+initialisation, the loss, accumulation, clipping and Adam; every epoch in a new order, its last
+batch short; dev and test whole; and what `training` lists. Emotion recognition trains one head per
+fold, each from the same seed as a run of its own, and takes one learning rate for all folds: the
+one with the best mean of the folds' dev scores. Intents have three slots, whose cross entropies are
+added up; an utterance is right where all three are.
 
 Different, and said in every record where it occurs: s3prl crops a training clip that is longer
-than `longest_seconds` at a random place, anew every time. Here `crops_per_clip` random crops stand
-for it, the same for every upstream and seed; whenever the clip is drawn, one of them is taken.
+than `longest_seconds` at a new random place every time. Here `crops_per_clip` random crops replace
+it, the same for every upstream and seed; whenever the clip is drawn, one of them is taken.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Plan:
 
 
 def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
-    """Score the jobs' encoder; the module says what is equal to s3prl and what is not."""
+    """Score the jobs' encoder; see the module for what is equal to s3prl and what differs."""
     started = time.perf_counter()
     job = jobs[0]
     corpus = job.corpus
@@ -114,27 +115,37 @@ def random_crops(clip: Clip, samples: int, crops: int, seed: str) -> list[Clip]:
 def draw_batches(
     plan: Plan,
     items: Sequence[Item],
-    classes: Sequence[str],
+    labels: Tensor,
     batch_size: int,
     generator: torch.Generator,
 ) -> Batches:
-    """Yield batches endlessly: rows of the features, and labels, each [batch].
+    """Yield batches endlessly: rows of the features, [batch], and labels.
 
+    `labels` are those of the items, see `class_numbers`.
     As a shuffling `DataLoader` does: every epoch has all utterances once, in a random order; its
     last batch may be short. One crop of a cropped utterance is drawn uniformly.
     """
     if not items:
         raise InputError("the corpus has no training utterances; prepare it again")
-    number = {name: index for index, name in enumerate(classes)}
     ranges = [plan.train[item.relative] for item in items]
     first = torch.tensor([rows.start for rows in ranges])
     choices = torch.tensor([len(rows) for rows in ranges])
-    label = torch.tensor([number[item.label] for item in items])
     while True:
         order = torch.randperm(len(items), generator=generator)
         share = torch.rand(len(items), generator=generator, dtype=torch.double)
         rows = first[order] + (share * choices[order]).long()
-        yield from zip(rows.split(batch_size), label[order].split(batch_size), strict=True)
+        yield from zip(rows.split(batch_size), labels[order].split(batch_size), strict=True)
+
+
+def class_numbers(corpus: Corpus, items: Sequence[Item]) -> Tensor:
+    """Return the class number of every item: [items], or [items, slots] if there are several."""
+    numbers = [{name: index for index, name in enumerate(slot)} for slot in corpus.slots]
+    rows = [
+        [known[value] for known, value in zip(numbers, corpus.values(item.label), strict=True)]
+        for item in items
+    ]
+    labels = torch.tensor(rows, dtype=torch.long).view(len(items), len(numbers))
+    return labels.squeeze(1) if len(numbers) == 1 else labels
 
 
 def _cropping(job: Job) -> tuple[int | None, int]:
@@ -145,7 +156,7 @@ def _cropping(job: Job) -> tuple[int | None, int]:
 
 
 def _add(plan: Plan, item: Item, *, train: bool, crops: int) -> None:
-    """Add what is needed of an utterance, where it is not there yet."""
+    """Add the clips of an utterance to the plan, unless they are there already."""
     if item.relative in (plan.train if train else plan.whole):
         return
     clip = whole(item.path)
@@ -167,13 +178,17 @@ def _train(jobs: Sequence[Job], plan: Plan, values: Tensor, fold: int) -> list[l
     if not dev:
         raise InputError(f"{corpus.root}: no dev utterances in fold {fold}; prepare it again")
     rows = [plan.whole[item.relative] for item in dev]
-    labels = torch.tensor([corpus.classes.index(item.label) for item in dev])
+    labels, dev_labels = class_numbers(corpus, items), class_numbers(corpus, dev)
+    slots = [len(slot) for slot in corpus.slots]
 
     def draw(generator: torch.Generator) -> Batches:
-        return draw_batches(plan, items, corpus.classes, batch_size, generator)
+        return draw_batches(plan, items, labels, batch_size, generator)
 
     def dev_scores(heads: Heads) -> Tensor:
-        return 100.0 * (predict(heads, values, rows) == labels).double().mean(1)
+        right = predict(heads, values, rows, slots) == dev_labels
+        if len(slots) > 1:
+            right = right.all(2)  # an utterance is right if every slot is
+        return 100.0 * right.double().mean(1)
 
     label = f", fold {fold}" if fold else ""
     return train_heads(jobs, values, draw, dev_scores, label=label)
@@ -186,14 +201,19 @@ def _test(
     corpus = job.corpus
     items = corpus.items("test", fold)
     heads = Heads([found.state for found in best], job.device)
-    predicted = predict(heads, values, [plan.whole[item.relative] for item in items])
+    slots = [len(slot) for slot in corpus.slots]
+    predicted = predict(heads, values, [plan.whole[item.relative] for item in items], slots)
     return [
         [
-            (corpus.utterance_name(item), item.label, corpus.classes[index])
-            for item, index in zip(items, row, strict=True)
+            (corpus.utterance_name(item), item.label, _label(corpus, numbers))
+            for item, numbers in zip(items, row, strict=True)
         ]
-        for row in predicted.tolist()
+        for row in predicted.view(len(best), len(items), len(slots)).tolist()
     ]
+
+
+def _label(corpus: Corpus, numbers: Sequence[int]) -> str:
+    return corpus.label([slot[n] for slot, n in zip(corpus.slots, numbers, strict=True)])
 
 
 def _best_rate(rates: Sequence[RateResult]) -> int:

@@ -1,7 +1,7 @@
-"""Everything that knows s3prl: the mends, the registration, the runner's driver.
+"""The bridge to s3prl: patches, registration in its hub, and the driver of its runner.
 
-Importing this room imports neither s3prl nor anything heavy: the package itself needs it for
-`torchaudio_stand_in`.
+Importing this package imports neither s3prl nor anything heavy: `s3prl_compress` itself imports
+`torchaudio_stand_in` from it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What s3prl asks of torchaudio's readers and of libsox, by soundfile and torch."""
+"""Replacements, by soundfile and torch, for the parts of torchaudio and libsox that s3prl uses."""
 
 from __future__ import annotations
 
@@ -119,10 +119,10 @@ def apply_effects_tensor(
 ) -> tuple[Tensor, int]:
     """Apply libsox effects to a waveform: float32 [channels, samples] and the sampling rate.
 
-    Built are those that s3prl uses in its downstreams: `channels 1` (mean), `rate R` where the
+    Only those that s3prl's downstreams use are implemented: `channels 1` (mean), `rate R` where the
     rate is R already, and `gain DECIBEL`. Computed as libsox does, on 32-bit integers with
     rounding and clipping. Any other effect, and any resampling, is an `InputError`: libsox's
-    filters are not rebuilt here, and a slightly different waveform is worse than none.
+    filters are not reimplemented here, and a slightly different waveform is worse than none.
     """
     samples, rate = _apply(
         (tensor if channels_first else tensor.T).to(torch.float64), sample_rate, effects

@@ -1,4 +1,4 @@
-"""The process of its own that s3prl's runner runs in: `python -m ...child FOLDER PARENT`.
+"""The child process in which s3prl's runner runs: `python -m ...child FOLDER PARENT`.
 
 FOLDER holds `task.json` (a `ChildTask`); `result.json` (a `ChildResult`) appears there when it has
 trained, and again when it has tested, or `error.txt` with one line where the input was wrong.
@@ -35,7 +35,7 @@ _RESUMED_FILE = "resumed_from"
 
 
 class ChildTask(BaseModel):
-    """What the child is to do. Written by `engine.run`."""
+    """The child's task, written by `engine.run`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,7 +59,7 @@ class ChildTask(BaseModel):
 
 
 class ChildResult(BaseModel):
-    """What came out."""
+    """The result of a child."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -67,10 +67,11 @@ class ChildResult(BaseModel):
     dev_score: float
     """In percent, of the best checkpoint."""
     resumed_from: int
-    """Step of the first checkpoint that training went on from; 0: it ran undisturbed."""
+    """Step of the first checkpoint from which training was resumed; 0: it ran undisturbed."""
     predictions: list[tuple[str, str, str]] | None
     """Path of the recording, truth, predicted, in s3prl's order; None without a test."""
     mends: tuple[str, ...]
+    """Names of the patches that were applied (see `compat`)."""
     seconds: dict[str, float]
 
 
@@ -138,7 +139,7 @@ def _run(task: ChildTask, folder: Path) -> None:
 
 
 def _train(runner: SeededRunner, downstream: Downstream, folder: Path) -> ChildResult:
-    """Train, and load what is best on dev into the runner."""
+    """Train, and load the checkpoint that is best on dev into the runner."""
     from .compat import apply_patches
 
     resumed_from = _first_resumption(folder, runner.step, runner.total_steps)
@@ -158,7 +159,7 @@ def _train(runner: SeededRunner, downstream: Downstream, folder: Path) -> ChildR
 def _build(
     task: ChildTask, downstream: Downstream, folder: Path, checkpoint: Path | None
 ) -> SeededRunner:
-    """Build s3prl's runner, with the weights of a checkpoint of its own."""
+    """Build s3prl's runner, with the weights of one of its checkpoints."""
     from .runner import SeededRunner, arguments, quieten
 
     quieten(folder / "progress")
@@ -214,7 +215,7 @@ def _first_resumption(folder: Path, step: int, total_steps: int) -> int:
 
 
 def _remove_states(experiment: Path, downstream: Downstream) -> None:
-    """Remove what only training needed: a checkpoint of ASR at full size takes 505 MB."""
+    """Remove the state that only training needs: one of ASR at full size takes 505 MB."""
     if (experiment / downstream.best_file).is_file():
         for path in experiment.glob("states-*.ckpt"):
             path.unlink()

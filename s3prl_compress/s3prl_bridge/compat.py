@@ -27,16 +27,16 @@ _done = False
 
 
 def apply_patches() -> list[str]:
-    """Apply what is needed; return the names of the mends applied in this process.
+    """Apply the patches that are needed; return the names of those applied in this process.
 
     Calling it again changes nothing and returns the same names.
     """
     global _done
     if not _done:
-        for function in MENDS:
+        for function in PATCHES:
             if function():
                 _applied.append(function.__name__)
-                _log.debug("s3prl mend applied: %s", function.__name__)
+                _log.debug("s3prl patch applied: %s", function.__name__)
         _done = True
     return list(_applied)
 
@@ -116,10 +116,10 @@ def huggingface_hub_names() -> bool:
     stand-ins fail when used.
     """
 
-    def gone(*_: Any, **__: Any) -> None:
+    def unavailable(*_: Any, **__: Any) -> None:
         raise RuntimeError("pushing to the hub from s3prl needs huggingface_hub before 1.0")
 
-    methods = dict.fromkeys(("__init__", "get_token", "save_token", "delete_token"), gone)
+    methods = dict.fromkeys(("__init__", "get_token", "save_token", "delete_token"), unavailable)
     return _supply(
         "huggingface_hub",
         HfFolder=type("HfFolder", (), methods),
@@ -201,18 +201,18 @@ def worker_processes() -> bool:
         return False
 
     def get_preparation_data(name: str) -> dict[str, Any]:
-        return original(name) | {"s3prl_compress": _MendedWhenUnpickled()}
+        return original(name) | {"s3prl_compress": _PatchesWhenUnpickled()}
 
     spawn.__dict__["get_preparation_data"] = get_preparation_data
     return True
 
 
-class _MendedWhenUnpickled:
+class _PatchesWhenUnpickled:
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[()]]:
         return apply_patches, ()
 
 
-MENDS: tuple[Callable[[], bool], ...] = (
+PATCHES: tuple[Callable[[], bool], ...] = (
     torchaudio_extension,
     torchaudio_backends,
     torchaudio_info,

@@ -1,4 +1,4 @@
-"""What the experiment configs of all downstreams share, rendered from our recipes.
+"""The part of s3prl's experiment configs that all downstreams share, made from our recipes.
 
 s3prl's wheel holds no `config.yaml`. The keys are those that `downstream/runner.py`,
 `optimizers.py` and the experts of s3prl 0.4.18 read; the values of the recipes `official` are
@@ -59,7 +59,7 @@ def experiment(
 
 
 def utterance_head(settings: Settings) -> dict[str, Any]:
-    """Return the `modelrc` of keyword spotting, speaker identification, emotion recognition."""
+    """Return the `modelrc` of the tasks that classify whole utterances."""
     return {
         "projector_dim": settings.projector_dim,
         "select": "UtteranceLevel",

@@ -34,7 +34,7 @@ class Downstream(ABC):
     """s3prl's name of the split that is evaluated during training."""
     test_split: ClassVar[str] = "test"
     percent: ClassVar[float] = 100.0
-    """What s3prl's best score is multiplied by to be in percent."""
+    """Factor from s3prl's best score to percent."""
     worst: ClassVar[float] = 0.0
     """Dev score in percent at which s3prl starts: it keeps a best checkpoint only beyond it."""
     section: ClassVar[str] = "datarc"
@@ -70,10 +70,10 @@ class Downstream(ABC):
 
     @abstractmethod
     def predictions(self, expert: Any, records: Mapping[str, list[Any]]) -> list[Prediction]:
-        """Pair the expert's test files with what an evaluation recorded, in its order."""
+        """Pair the expert's test files with the records of an evaluation, in its order."""
 
     def notes(self, corpus: Corpus, settings: Settings, device: str) -> list[str]:
-        """Return what a reader must know of this downstream's scores, a sentence each."""
+        """Return notes for readers of this downstream's scores, one sentence each."""
         return []
 
     def official_config(self, settings: Settings, learning_rate: float) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """The engine `s3prl`: the official runner, in a child process per learning rate and fold.
 
 A child's folder below `job.work` keeps s3prl's own files (log.log, checkpoints, predictions), so
-that a killed run goes on from its last evaluation and a finished one is not run again.
+that a killed run resumes from its last evaluation and a finished one is not run again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from ..common.files import write_atomically
 from ..encoder import SpeechEncoder, fingerprint, save
 from ..results.records import FoldResult, RateResult
-from ..statistics import metrics
+from ..statistics import find_metric
 from ..tasks.base.corpus import ONE_FOLD, Corpus
 from ..tasks.base.engine import EngineResult, Job
 from .child import ChildResult, ChildTask
@@ -32,15 +32,15 @@ NOTES = (
     "The head is initialised from the seed after everything is built, and training's random draws "
     "are not reset by evaluations, as s3prl's would be.",
 )
-"""What a reader must know of every score of this engine."""
+"""Notes on every score of this engine."""
 
 
 def run(job: Job) -> EngineResult:
     """Train and test with s3prl's runner; see `RunJob`.
 
     Every learning rate is trained on every fold; the one with the best dev score, in the mean of
-    the folds, is tested. Raises `InputError` for what the user can mend, `RuntimeError` with the
-    end of the child's log for the rest.
+    the folds, is tested. Raises `InputError` for invalid input, and `RuntimeError` with the
+    end of the child's log for anything else.
     """
     rates = _plan(job)
     alone = len(rates) == 1
@@ -55,7 +55,7 @@ def run(job: Job) -> EngineResult:
     if not alone:
         results[best] = [_child(part, test=True) for part in rates[best]]
     every = list(chain(*results))
-    answer = EngineResult(
+    outcome = EngineResult(
         predictions=[
             line
             for part, result in zip(rates[best], results[best], strict=True)
@@ -77,11 +77,11 @@ def run(job: Job) -> EngineResult:
             stage: sum(result.seconds[stage] for result in every)
             for stage in ("start", "train", "test")
         },
-        folds=_folds(job.corpus, rates[best], results[best]),
+        folds=_folds(job, rates[best], results[best]),
         resumed=any(result.resumed_from for result in every),
     )
     _remove_checkpoints(rates)
-    return answer
+    return outcome
 
 
 def _adapter(job: Job) -> Downstream:
@@ -141,7 +141,7 @@ def _plan(job: Job) -> list[list[_Part]]:
 
 
 def _own(folder: Path, identity: str) -> None:
-    """Mark a folder as this run's; what another run left there is removed."""
+    """Mark a folder as this run's, after removing the files of another run."""
     digest = hashlib.sha256(identity.encode()).hexdigest()
     marker = folder / "identity"
     if folder.exists() and not (marker.is_file() and marker.read_text() == digest):
@@ -155,7 +155,7 @@ def _child(part: _Part, *, test: bool) -> ChildResult:
 
 
 def _remove_checkpoints(rates: list[list[_Part]]) -> None:
-    """Remove the checkpoints of runs that nothing more is asked of."""
+    """Remove the checkpoints of runs that are no longer needed."""
     for part in chain(*rates):
         for path in (part.folder / "experiment").glob("*.ckpt*"):
             path.unlink()
@@ -177,18 +177,17 @@ def _predictions(corpus: Corpus, fold: int, result: ChildResult) -> list[tuple[s
     ]
 
 
-def _folds(
-    corpus: Corpus, parts: list[_Part], results: list[ChildResult]
-) -> tuple[FoldResult, ...]:
-    if corpus.folds == ONE_FOLD:
+def _folds(job: Job, parts: list[_Part], results: list[ChildResult]) -> tuple[FoldResult, ...]:
+    if job.corpus.folds == ONE_FOLD:
         return ()
+    metric = find_metric(job.task.metric)
     folds = []
     for part, result in zip(parts, results, strict=True):
-        rows = _predictions(corpus, part.fold, result)
+        rows = _predictions(job.corpus, part.fold, result)
         folds.append(
             FoldResult(
                 fold=part.fold,
-                score=metrics.accuracy([row[1] for row in rows], [row[2] for row in rows]),
+                score=metric.score([row[1] for row in rows], [row[2] for row in rows]),
                 dev_score=result.dev_score,
                 test_size=len(rows),
             )

@@ -1,4 +1,4 @@
-"""A child that does not outlive its parent."""
+"""Ending a child process together with its parent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starting the child, watching it, and saying what went wrong with it."""
+"""Starting the child process, watching it, and reporting its errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SECONDS = 0.3
 
 
 def run_child(folder: Path, task: ChildTask, title: str) -> ChildResult:
-    """Return the result that lies in the folder, or start a process that makes it.
+    """Return the result in the folder, or start a child process that writes it.
 
     Args:
         folder: of this run alone.

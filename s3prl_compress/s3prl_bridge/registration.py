@@ -42,7 +42,7 @@ def register() -> None:
 
 
 def _list_without_checkpoint(hub: ModuleType) -> None:
-    """Leave `compressed` out where s3prl lists the upstreams that bring their own checkpoint.
+    """Omit `compressed` from s3prl's list of upstreams that bring their own checkpoint.
 
     s3prl tells the others by their endings (`_local`, `_url`, `_custom`).
     """
@@ -58,9 +58,9 @@ def _list_without_checkpoint(hub: ModuleType) -> None:
 
 
 def register_alone() -> None:
-    """Put a hub that holds `compressed` only where `s3prl.hub` would be.
+    """Replace `s3prl.hub` by a hub that holds only `compressed`.
 
-    For a process of its own: s3prl's hub imports every upstream that s3prl has, which takes most
+    For a separate process: s3prl's hub imports every upstream that s3prl has, which takes most
     of the time that a short run needs.
     """
     if "s3prl.hub" in sys.modules:

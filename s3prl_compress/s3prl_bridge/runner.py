@@ -175,8 +175,8 @@ class _Progress(tqdm):
 def quieten(progress: Path) -> None:
     """Replace s3prl's bars and its tensorboard writer, and make its checkpoints atomic.
 
-    A batch that does not fit on the GPU is an `InputError`: s3prl would go on without it, and
-    where none fits it would go on for ever.
+    A batch that does not fit on the GPU is an `InputError`: s3prl would skip it, and loop for ever
+    if none fits.
     """
     _Progress.path = progress
     _module.tqdm = _Progress

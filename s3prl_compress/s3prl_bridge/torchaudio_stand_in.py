@@ -1,4 +1,4 @@
-"""A torchaudio that imports, where its compiled extension does not fit the installed torch.
+"""Make torchaudio importable when its compiled extension does not fit the installed torch.
 
 torchaudio 2.11 is the last on PyPI and is built against one torch and CUDA: beside torch 2.13 CPU
 its extension misses `libc10_cuda.so`, beside torch 2.15 it refuses another CUDA version, and
@@ -83,6 +83,6 @@ def _fails_when_called(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _forget() -> None:
-    """Drop what a failed import has left behind."""
+    """Remove the modules that a failed import left in `sys.modules`."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchaudio"]:
         del sys.modules[name]

@@ -1,7 +1,7 @@
-"""s3prl's own upstreams as guests: peers that are scored and timed beside our encoders.
+"""Adapter for s3prl's own upstreams: baselines that are scored and timed beside our encoders.
 
-Building one imports `s3prl.hub`, which takes seconds and changes the process: only in a process
-that does nothing else, as a suite's cells are.
+Building one imports `s3prl.hub`, which takes seconds and changes the process. So it belongs in a
+process that does nothing else, as a suite's cells are.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SHORTEST = 400
 
 
 class UpstreamInfo(BaseModel):
-    """What has to be tried out to be known."""
+    """Facts that are measured once per upstream."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,13 +42,13 @@ class UpstreamInfo(BaseModel):
 
 
 class S3PRLUpstreamAdapter(UpstreamAdapter):
-    """An upstream by the name that s3prl knows it by; it is built when it is first run.
+    """An upstream by its name in s3prl, built when it first runs.
 
     Args:
         upstream: its name in `s3prl.hub`.
         checkpoint: a file, for those that need one ("hubert_local").
-        facts: what was found out about it before. Without them it is built at once, and run over
-            all of the leaderboard's utterances.
+        facts: measured before. Without them it is built at once, and run over all of the
+            leaderboard's utterances.
 
     Raises:
         InputError: s3prl has no such upstream, or cannot build it.
@@ -79,7 +79,7 @@ class S3PRLUpstreamAdapter(UpstreamAdapter):
         self.eval()
 
     def train(self, mode: bool = True) -> S3PRLUpstreamAdapter:
-        """Stay in eval mode: dropout has no place in frozen features."""
+        """Stay in eval mode: frozen features take no dropout."""
         super().train(False)
         return self
 
@@ -97,7 +97,7 @@ class S3PRLUpstreamAdapter(UpstreamAdapter):
         return foreign_fingerprint(self.upstream, self.checkpoint)
 
     def describe(self, name: str) -> Upstream:
-        """Return what a record says of it; where it was trained is not known to us."""
+        """Describe it for a record; its training data are unknown."""
         source = f"s3prl:{self.upstream}"
         file = self.checkpoint
         return Upstream(
@@ -111,7 +111,7 @@ class S3PRLUpstreamAdapter(UpstreamAdapter):
 
 
 def foreign_fingerprint(upstream: str, checkpoint: str | Path | None) -> str:
-    """Return what identifies an upstream of s3prl's, without building it."""
+    """Return the fingerprint of one of s3prl's upstreams, without building it."""
     identity = {"s3prl": metadata.version("s3prl"), "upstream": upstream}
     if checkpoint is not None:
         identity["checkpoint"] = _sha256(Path(checkpoint))

@@ -8,9 +8,9 @@ from ..common.errors import InputError
 
 
 def fork_workers() -> None:
-    """Let the data loaders of this process start their workers by fork, where there is fork.
+    """Make the data loaders of this process start their workers by fork, if the system has it.
 
-    What was changed in s3prl's modules for this run is there in forked workers only.
+    Only forked workers inherit the patches of s3prl's modules.
     """
     if "fork" in multiprocessing.get_all_start_methods():
         multiprocessing.set_start_method("fork", force=True)

@@ -20,7 +20,7 @@ _LEARNING_RATE = 1e-4
 def adapters() -> dict[str, Downstream]:
     """Return the adapters of all tasks, by the name of s3prl's downstream."""
     tasks = available_tasks().values()
-    return {task.s3prl: resolve_name(task.downstream)() for task in tasks}
+    return {task.s3prl: resolve_name(task.downstream)() for task in tasks if task.downstream}
 
 
 def official_config(downstream: str) -> dict[str, Any] | None:
@@ -29,7 +29,7 @@ def official_config(downstream: str) -> dict[str, Any] | None:
     None if no task of ours has it.
     """
     for task in available_tasks().values():
-        if task.s3prl == downstream:
+        if task.downstream and task.s3prl == downstream:
             settings, _ = task.load_settings("official", "s3prl")
             adapter: Downstream = resolve_name(task.downstream)()
             return adapter.official_config(settings, _LEARNING_RATE)

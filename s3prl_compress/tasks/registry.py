@@ -27,6 +27,7 @@ _BUILT_IN = (
     "er",
     "asr",
     "pr",
+    "ic",
 )
 """Folders beside this file; the package of each holds its `TASK`."""
 

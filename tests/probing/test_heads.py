@@ -12,6 +12,10 @@ LAYERS, WIDTH, CLASSES, PROJECTOR = 4, 16, 5, 8
 RATES = (1e-1, 1e-3, 1e-5)
 
 
+SLOTS = (2, 3)
+"""Classes of an utterance with two slots."""
+
+
 class OneHead(nn.Module):
     """The head as one would write it down, for torch's own autograd, clipping and Adam."""
 
@@ -200,3 +204,32 @@ def test_both_orders_of_the_linears_are_torchs_head(classes: int) -> None:
             optimizer.step()
     for number, head in enumerate(heads):
         assert largest_difference(sweep.state(number), head.state()) < 1e-4
+
+
+def test_the_loss_of_several_slots_is_the_sum_of_their_cross_entropies() -> None:
+    sweep = ParallelHeads(
+        LAYERS, WIDTH, CLASSES, (1e-2, 1e-3), projector_dim=PROJECTOR, slots=SLOTS
+    )
+    head = OneHead()
+    with torch.no_grad():
+        for name, parameter in head.state().items():
+            parameter.copy_(sweep.state(1)[name])
+    optimizer = torch.optim.Adam(head.parameters(), lr=1e-3)
+    generator = torch.Generator().manual_seed(3)
+    for features, _ in batches(10):
+        labels = torch.stack([torch.randint(n, (6,), generator=generator) for n in SLOTS], 1)
+        parts = head(features).split(SLOTS, 1)
+        loss = sum(nn.functional.cross_entropy(part, labels[:, i]) for i, part in enumerate(parts))
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[union-attr]
+        nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+        optimizer.step()
+        losses = sweep.update(features, labels)
+        assert losses[1] == pytest.approx(loss.item(), abs=1e-5)  # type: ignore[union-attr]
+    for name, expected in head.state().items():
+        assert (sweep.state(1)[name] - expected).detach().abs().max() < 1e-6, name
+
+
+def test_slots_that_do_not_make_up_the_classes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"slots of \[2, 2\] classes do not make up 5"):
+        ParallelHeads(LAYERS, WIDTH, CLASSES, (1e-2,), slots=(2, 2))

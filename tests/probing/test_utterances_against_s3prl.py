@@ -1,4 +1,4 @@
-"""SID and ER in one pass against s3prl's own experts and its own, unchanged `Runner.train`."""
+"""SID, ER and IC in one pass against s3prl's own experts and its own, unchanged `Runner.train`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from s3prl_compress.probing.features import load_features
 from s3prl_compress.probing.heads import ParallelHeads
 from s3prl_compress.probing.pooling import pool
 from s3prl_compress.probing.training import accumulate
-from s3prl_compress.probing.utterances import draw_batches, plan_clips
+from s3prl_compress.probing.utterances import class_numbers, draw_batches, plan_clips
+from s3prl_compress.s3prl_bridge.compat import apply_patches
 from s3prl_compress.tasks.base.corpus import Corpus
 from s3prl_compress.tasks.registry import open_corpus
 
@@ -42,6 +43,8 @@ class Case:
 
     def data(self, corpus: Any) -> dict[str, Any]:
         common = {"num_workers": 0, "train_batch_size": self.batch_size, "eval_batch_size": 1}
+        if self.task == "ic":
+            return common | {"file_path": str(corpus.root)}
         if self.task == "sid":
             paths = {"file_path": str(corpus.audio_root), "meta_data": str(corpus.split_file)}
             return common | paths | {"max_timestep": 128_000}
@@ -52,6 +55,8 @@ class Case:
 VALID = {"valid_ratio": 0.2}
 SID = Case("sid", "voxceleb1", 0, 8, 4, 1251)
 ER = Case("er", "emotion", 3, 4, 8, 4)
+IC = Case("ic", "fluent_commands", 0, 32, 1, 10)
+CASES = (SID, ER, IC)
 
 
 class S3prl:
@@ -128,21 +133,24 @@ def build(
     encoder: SpeechEncoder,
     tiny_speakers: Path,
     tiny_emotions: Path,
+    tiny_intents: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[Case], tuple[Corpus, S3prl]]:
+    apply_patches()
     dataset = importlib.import_module("s3prl.downstream.voxceleb1.dataset")
     monkeypatch.setattr(dataset, "CACHE_PATH", str(tmp_path / "lists"))
 
     def make(case: Case) -> tuple[Corpus, S3prl]:
-        corpus = open_corpus({"sid": tiny_speakers, "er": tiny_emotions}[case.task], case.task)
+        folders = {"sid": tiny_speakers, "er": tiny_emotions, "ic": tiny_intents}
+        corpus = open_corpus(folders[case.task], case.task)
         torch.manual_seed(0)
         return corpus, S3prl(case, save(encoder, tmp_path / "checkpoint"), corpus, tmp_path)
 
     return make
 
 
-@pytest.mark.parametrize("case", [SID, ER], ids=lambda case: case.task)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.task)
 def test_equal_heads_give_equal_logits(
     encoder: SpeechEncoder, build: Callable[[Case], tuple[Corpus, S3prl]], case: Case
 ) -> None:
@@ -161,7 +169,7 @@ def test_equal_heads_give_equal_logits(
 
 # Not at 1e-2: where a weight's gradients cancel, Adam makes steps of that size out of rounding.
 @pytest.mark.parametrize("rate", [1e-3, 1e-4])
-@pytest.mark.parametrize("case", [SID, ER], ids=lambda case: case.task)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.task)
 def test_equal_heads_and_batches_give_equal_weights_after_20_updates(
     encoder: SpeechEncoder,
     build: Callable[[Case], tuple[Corpus, S3prl]],
@@ -175,20 +183,23 @@ def test_equal_heads_and_batches_give_equal_weights_after_20_updates(
     features = load_features(
         encoder, corpus, plan.clips, padding="independent", cache=tmp_path / "features"
     )
-    sweep = ParallelHeads(3, 32, case.classes, (1e-2, rate))
+    labels = class_numbers(corpus, items)
+    slots = [len(slot) for slot in corpus.slots] if len(corpus.slots) > 1 else ()
+    sweep = ParallelHeads(3, 32, case.classes, (1e-2, rate), slots=slots)
     sweep.load_state(s3prl.state())
     start = sweep.state(1)
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed(5)
-        return draw_batches(plan, items, corpus.classes, case.batch_size, generator)
+        return draw_batches(plan, items, labels, case.batch_size, generator)
 
-    for rows, labels, shares in islice(accumulate(batches(), case.accumulation), UPDATES):
-        sweep.update(features.values[rows], labels, shares)
+    for rows, drawn, shares in islice(accumulate(batches(), case.accumulation), UPDATES):
+        sweep.update(features.values[rows], drawn, shares)
 
     per_epoch = -(-len(items) // case.batch_size)
     assert len(items) % case.batch_size > 0  # the last batch of an epoch is short,
-    assert per_epoch % case.accumulation > 0  # and its gradients wait for the next epoch
+    if case.accumulation > 1:
+        assert per_epoch % case.accumulation > 0  # and its gradients wait for the next epoch
     position = {plan.train[item.relative].start: index for index, item in enumerate(items)}
     dataset = s3prl.expert.train_dataset
 

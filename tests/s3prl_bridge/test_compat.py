@@ -52,13 +52,13 @@ def test_mending_twice_changes_nothing() -> None:
     load = torchaudio.load
     assert mends.apply_patches() == first
     assert torchaudio.load is load
-    assert set(first) <= {function.__name__ for function in mends.MENDS}
+    assert set(first) <= {function.__name__ for function in mends.PATCHES}
 
 
 def test_what_is_there_is_not_replaced() -> None:
     mends.apply_patches()
     # Everything has been mended or was fine: no mend is needed any more.
-    needed = [function.__name__ for function in mends.MENDS[1:] if function()]
+    needed = [function.__name__ for function in mends.PATCHES[1:] if function()]
     assert needed == []
     assert mends._supply("argparse", Namespace=None) is False
     assert argparse.Namespace is not None

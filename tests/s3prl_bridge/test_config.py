@@ -34,6 +34,7 @@ HEAD = {
             8,
             {"train_batch_size": 4, "eval_batch_size": 4, "valid_ratio": 0.2, "pre_load": True},
         ),
+        ("fluent_commands", 200_000, 5000, 1, {"train_batch_size": 32, "eval_batch_size": 32}),
         ("asr", 200_000, 2000, 1, {"batch_size": 32, "eval_batch_size": 1}),
     ],
 )

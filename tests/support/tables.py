@@ -13,6 +13,13 @@ from s3prl_compress.tasks.er.corpus import EMOTIONS
 RATE = 16_000
 COLUMNS = ("file", "label", "speaker", "split")
 SPEAKERS = ("Ann", "Bé", "Cy", "Dee", "Eve", "Flo", "Gus")
+INTENTS = (
+    ("change language", "none", "none"),
+    ("activate", "lamp", "kitchen"),
+    ("activate", "lights", "kitchen"),
+    ("deactivate", "lights", "bedroom"),
+    ("increase", "lamp", "none"),
+)
 CLIPS = {"train": 5, "valid": 2, "test": 3}
 
 
@@ -63,6 +70,29 @@ def emotion_rows(folder: Path) -> list[dict[str, str]]:
                             "label": label,
                             "speaker": f"{session} {voice}",
                             "split": f"session{session}",
+                        }
+                    )
+    return rows
+
+
+def intent_rows(folder: Path) -> list[dict[str, str]]:
+    """Write five commands of three speakers a split below `folder`, and return their rows."""
+    random = np.random.default_rng(0)
+    rows = []
+    for split, takes in (("train", 3), ("valid", 1), ("test", 2)):
+        for speaker in ("Ann", "Bé", "Cy"):
+            for number, (action, thing, location) in enumerate(INTENTS):
+                for take in range(takes):
+                    file = f"audio/{split}-{speaker}-{number}-{take}.wav"
+                    write_tone(folder / file, number, random)
+                    rows.append(
+                        {
+                            "file": file,
+                            "action": action,
+                            "object": thing,
+                            "location": location,
+                            "speaker": f"{speaker} {split}",
+                            "split": split,
                         }
                     )
     return rows

@@ -94,6 +94,19 @@ def test_speakers_end_to_end(checkpoint: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "work").rglob("*.pkl"))
 
 
+def test_intents_end_to_end(checkpoint: Path, tiny_intents: Path, tmp_path: Path) -> None:
+    corpus = open_corpus(tiny_intents, "ic")
+    corpus.check()
+    result = engine.run(_job("ic", corpus, checkpoint, tmp_path / "work"))
+    assert [row[:2] for row in result.predictions] == _names(corpus)
+    for _, _, predicted in result.predictions:
+        assert all(
+            value in slot
+            for value, slot in zip(corpus.values(predicted), corpus.slots, strict=True)
+        )
+    assert 0 <= result.dev_score <= 100
+
+
 def test_a_second_speaker_corpus_is_not_taken_for_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,7 +128,7 @@ def test_a_second_speaker_corpus_is_not_taken_for_the_first(
         assert found[0][0].shape == (1000,)
     assert not (tmp_path / "cache").exists()
     corpus.items("dev")[0].path.unlink()
-    with pytest.raises(InputError, match=r"listed, but not there; mend the list"):
+    with pytest.raises(InputError, match=r"listed, but missing; correct the list"):
         expert.SpeakerClassifiDataset("dev", *paths)
 
 

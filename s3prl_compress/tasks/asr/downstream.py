@@ -29,7 +29,7 @@ _SPECAUG = {
     "num_freq_mask": 4,
     "num_time_mask": 2,
 }
-"""s3prl's own; the only choice of our recipes is whether it is on."""
+"""s3prl's own values; our recipes only switch it on or off."""
 
 
 class SpeechRecognition(Downstream):
@@ -72,7 +72,7 @@ class SpeechRecognition(Downstream):
         return list(zip(files, truth, predicted, strict=True))
 
     def notes(self, corpus: Corpus, settings: Settings, device: str) -> list[str]:
-        """Return what s3prl leaves out of training, and what a GPU does not repeat."""
+        """Note the utterance that s3prl leaves out, and why runs on a GPU are not repeatable."""
         notes = []
         if settings.batch_size > 1 and len(corpus.items("train")) % settings.batch_size == 1:
             notes.append(

@@ -33,7 +33,7 @@ from ..base.task import RecognitionHead
 
 
 def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
-    """Score the jobs' encoder; the module says what is equal to s3prl and what is not."""
+    """Score the jobs' encoder; see the module for what is equal to s3prl and what differs."""
     return recognition_results(jobs, RECOGNITION, _notes)
 
 
@@ -42,7 +42,7 @@ def _symbols(corpus: Corpus) -> Symbols:
 
 
 def _head(job: Job, frames: Frames) -> Recogniser:
-    return Recogniser(frames.layers, frames.width, job.settings.recognition or RecognitionHead())
+    return Recogniser(frames.states, frames.width, job.settings.recognition or RecognitionHead())
 
 
 def _batches(samples: Sequence[int], symbols: Sequence[int], size: int) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""Bringing transcribed recordings into LibriSpeech's layout, which is what both engines read."""
+"""Writing transcribed recordings in LibriSpeech's layout, which both engines read."""
 
 from __future__ import annotations
 

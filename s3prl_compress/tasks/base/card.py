@@ -1,4 +1,4 @@
-"""`corpus.json`: what `prepare` says about a corpus, beside its recordings."""
+"""`corpus.json`: the description of a corpus that `prepare` writes beside its recordings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .corpus import CARD_FILE
 
 
 class CorpusCard(BaseModel):
-    """What `corpus.json` says about a prepared corpus."""
+    """Content of a prepared corpus's `corpus.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,7 +30,7 @@ class CorpusCard(BaseModel):
     source: dict[str, str]
     """`table`: file name of the table it was prepared from; `sha256`: of it and its recordings."""
     labels: dict[str, str] = Field(default_factory=dict)
-    """What the table calls a class, where the layout wants other names for them."""
+    """From classes to their names in the table, if the layout prescribes other names."""
 
 
 def read_card(root: Path, task: str) -> CorpusCard:

@@ -13,7 +13,7 @@ from .symbols import Symbols
 BLANK, PADDING, END, UNKNOWN = 0, 1, 2, 3
 """Numbers of fairseq's own symbols; s3prl takes the first one, `<s>`, as CTC's blank."""
 WORD_END = "|"
-"""Stands behind every word, the last one included."""
+"""Follows every word, the last one included."""
 CHARACTERS = "|ETAONIHSRDLUMWCFGYPBVK'XJQZ"
 """In the order of s3prl's `char.dict`: by how often they occur in LibriSpeech."""
 SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>", *CHARACTERS)
@@ -33,8 +33,8 @@ def plain_transcript(text: str) -> str:
     return " ".join(text.upper().split())
 
 
-def strange_characters(text: str) -> str:
-    """Return what a transcript must not hold, sorted: no letter A to Z, apostrophe or space."""
+def unsupported_characters(text: str) -> str:
+    """Return the characters that are no letter A to Z, apostrophe or space, sorted."""
     return "".join(sorted(set(plain_transcript(text)) - _TEXT_CHARACTERS))
 
 
@@ -42,7 +42,7 @@ def encode(text: str) -> list[int]:
     """Return the numbers of a transcript's symbols as s3prl trains on them.
 
     Every word is followed by `|`, the text by `</s>`, as `SequenceDataset` and fairseq's
-    `encode_line` write it. Raises `KeyError` for a strange character.
+    `encode_line` write it. Raises `KeyError` for an unsupported character.
     """
     marked = plain_transcript(text).replace(" ", WORD_END) + WORD_END
     return [*(_NUMBER[character] for character in marked), END]

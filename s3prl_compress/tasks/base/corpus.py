@@ -1,4 +1,4 @@
-"""What every corpus on disk is to the engines, whatever its task."""
+"""`Corpus`: the interface between a corpus on disk and the engines, for every task."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ from ...common.faults import Faults
 from ...results import records
 
 CARD_FILE = "corpus.json"
-"""What `prepare` writes beside the recordings."""
+"""Name of the file that `prepare` writes beside the recordings."""
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+
+LABEL_SEPARATOR = "/"
+"""Between the values of a label that has several slots."""
 
 ONE_FOLD = (0,)
 """The folds of a task without cross-validation."""
@@ -41,7 +44,7 @@ class Item:
     relative: str
     """Path below the corpus folder, with forward slashes: the utterance's name in every file."""
     speaker: str = ""
-    """Who speaks, where the corpus says so. Utterances of one speaker are not independent."""
+    """The speaker; empty if the corpus does not say. Utterances of one speaker are dependent."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,26 @@ class Corpus(ABC):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of any score on it must know, one sentence each."""
+        """Notes for readers of any score on it, one sentence each."""
         return ()
+
+    @property
+    def slots(self) -> tuple[tuple[str, ...], ...]:
+        """The classes by slot: of each, a head predicts one class.
+
+        One slot that holds all classes, except for tasks whose labels have several parts. The
+        slots one after the other are `classes`.
+        """
+        return (self.classes,)
+
+    def values(self, label: str) -> tuple[str, ...]:
+        """Return a label's class in every slot."""
+        return (label,)
+
+    def label(self, values: Sequence[str]) -> str:
+        """Return the label of one class in every slot; the inverse of `values`."""
+        (value,) = values
+        return value
 
     @abstractmethod
     def items(self, split: Split, fold: int = 0) -> list[Item]:
@@ -117,7 +138,7 @@ class Corpus(ABC):
         )
 
     def used_files(self) -> Iterable[Path]:
-        """Yield every file that decides a score: recordings, and what labels and splits say."""
+        """Yield every file that decides a score: recordings, and lists of labels and splits."""
         for fold in self.folds:
             for split in SPLITS:
                 for item in self.items(split, fold):
@@ -138,7 +159,7 @@ class Corpus(ABC):
 
 
 def check_classes_differ(labels: Iterable[str], where: str, faults: Faults) -> None:
-    """Note in `faults` where all utterances are of one class: any model would score 100 there.
+    """Add a fault if all utterances are of one class: any model would score 100 there.
 
     `where` is the split, in words.
     """
@@ -153,7 +174,7 @@ def folders(root: Path) -> list[Path]:
 
 
 def progress(values: Sequence[Value], description: str) -> Iterator[Value]:
-    """Show a bar on stderr, but only for a corpus that takes longer than a moment."""
+    """Show a progress bar on stderr, after two seconds."""
     return iter(tqdm(values, desc=description, delay=2, leave=False, unit="file"))
 
 

@@ -1,4 +1,4 @@
-"""What every engine takes and gives: one cell's job, and its result."""
+"""The interface of an engine: one cell's job, and its result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ what it computes with, changes results. Scores of different versions are never a
 
 
 WORK_FOLDER = ".work"
-"""Below the output folder: what engines keep to resume from, and the features that cells share."""
+"""Folder below the output: state from which engines resume, and the features that cells share."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Job:
 
 @dataclass(frozen=True)
 class EngineResult:
-    """What an engine found out. The record is made from this and from nothing else."""
+    """The result of an engine, from which alone the record is made."""
 
     predictions: list[tuple[str, str, str]]
     """Per test utterance, in the order of `Corpus.test_items`: its `utterance_name`, truth,
@@ -74,7 +74,7 @@ class EngineResult:
     approximate: bool
     """True where the engine's conditions for exactness did not hold; `notes` says which."""
     notes: tuple[str, ...] = ()
-    """What a reader of the score must know, one sentence each."""
+    """Notes for readers of the score, one sentence each."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall time by stage; see `RunSeeds` for several seeds."""
     folds: tuple[FoldResult, ...] = ()
@@ -82,12 +82,12 @@ class EngineResult:
     layer_weights: tuple[float, ...] = ()
     """See `ScoreRecord.layer_weights`."""
     resumed: bool = False
-    """True: it went on in the middle of training, where an undisturbed run would have drawn other
-    batches, and so would have ended elsewhere."""
+    """True: training was resumed with other random batches than an undisturbed run would have
+    drawn, so the result differs from that of one."""
 
 
 RunJob = Callable[[Job], EngineResult]
-"""What every engine is."""
+"""The signature of an engine."""
 
 RunSeeds = Callable[[Sequence[Job]], Iterator[EngineResult]]
 """An engine that does several seeds at once. The jobs differ in `seed` and `work` only; their

@@ -1,4 +1,4 @@
-"""Bringing recordings into the layouts that s3prl reads: what all tasks have in common."""
+"""Writing recordings in the layouts that s3prl reads: the part common to all tasks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REMEDY = "give another --output, or remove it"
 
 @dataclass(frozen=True)
 class Layout:
-    """What a prepared corpus consists of, below its folder."""
+    """Content of a prepared corpus, below its folder."""
 
     task: str
     variant: str
@@ -34,7 +34,7 @@ class Layout:
     texts: Mapping[str, str] = field(default_factory=dict)
     """Further files: where each goes, and its content."""
     links: Mapping[str, Path] = field(default_factory=dict)
-    """Folders to be used where they are: the link's place, and the folder."""
+    """Folders that are linked, not copied: the link's place, and the folder."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """See `CorpusCard.labels`."""
 
@@ -86,7 +86,7 @@ def prepare_layout(
 
 
 def check_output(output: Path) -> None:
-    """Let pass what may be filled or looked into: nothing, an empty folder, a prepared corpus.
+    """Accept a new place, an empty folder or a prepared corpus.
 
     Raises:
         InputError: something else is there.
@@ -105,7 +105,7 @@ def packaged_table(task: str) -> Iterator[Path]:
 
 
 def source_hash(table: Path, sources: Sequence[Path]) -> str:
-    """Hash what a corpus was made from: the table's content (a folder has none), then files."""
+    """Hash the sources of a corpus: the table's content (a folder has none), then files."""
     digest = hashlib.sha256(table.read_bytes() if table.is_file() else b"")
     for path in sources:
         digest.update(hashlib.sha256(path.read_bytes()).digest())

@@ -1,4 +1,4 @@
-"""A plain table of recordings (file, label, speaker, split), and all that can be wrong with it."""
+"""A plain table of recordings (file, label, speaker, split), read and checked."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tqdm import tqdm
 from ...audio.clips import check_audio
 from ...audio.table import SPLIT_NAMES, TableRow, read_rows
 from ...common.faults import Faults
+from .corpus import LABEL_SEPARATOR
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Row:
     file: str
     """As the table gives it."""
     label: str
-    """What is to be predicted: a class; for recognition, the transcript."""
+    """The target: a class; for recognition, the transcript."""
     speaker: str
     split: str
     """As the task's form names it: a split, or for cross-validation a session."""
@@ -37,11 +38,14 @@ def _always(label: str) -> bool:
 
 @dataclass(frozen=True)
 class Form:
-    """What a task's table looks like."""
+    """The form of a task's table."""
 
     splits: Mapping[str, str] = field(default_factory=lambda: SPLIT_NAMES)
-    """From what a table may say to what a row says."""
+    """From names of splits in a table to those in a `Row`."""
     label_column: str = "label"
+    slots: tuple[str, ...] = ()
+    """In place of `label_column`: columns whose values make up a label, joined by
+    `LABEL_SEPARATOR`."""
     synonyms: Mapping[str, str] = field(default_factory=dict)
     """Other names of labels."""
     needs_speaker: Callable[[str], bool] = _always
@@ -52,7 +56,12 @@ class Form:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that a table must have."""
-        return ("file", self.label_column, "speaker", "split")
+        return ("file", *self.label_columns, "speaker", "split")
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """The columns that a label is made of."""
+        return self.slots or (self.label_column,)
 
 
 def read_table(
@@ -60,8 +69,8 @@ def read_table(
 ) -> list[Row]:
     """Read a table and check it with the headers of its audio files, before any work is done.
 
-    Files are relative to the table's folder, further columns are left aside. `check_labels` notes
-    what is wrong with labels and splits. Raises one `InputError` that lists every fault with its
+    Files are relative to the table's folder; further columns are ignored. `check_labels` adds the
+    faults of labels and splits. Raises one `InputError` that lists every fault with its
     count.
     """
     faults = Faults()
@@ -79,13 +88,20 @@ def read_table(
 
 
 def _parse(row: TableRow, form: Form, folder: Path, faults: Faults) -> Row | None:
-    """Return the recording of a row; a row that cannot be one is noted and left out."""
+    """Return the recording of a row; None, with its faults noted, if it is unusable."""
     cells, where = row.cells, f"line {row.line}"
-    file, label, speaker = row.file, cells[form.label_column], cells["speaker"]
-    label = form.synonyms.get(label, label)
+    file, speaker = row.file, cells["speaker"]
+    values = [form.synonyms.get(cells[name], cells[name]) for name in form.label_columns]
     split = form.splits.get(cells["split"])
-    if not label:
-        faults.add(f"empty {form.label_column}", file or where)
+    label = LABEL_SEPARATOR.join(values)
+    for name, value in zip(form.label_columns, values, strict=True):
+        ambiguous = bool(form.slots) and LABEL_SEPARATOR in value
+        if not value:
+            faults.add(f"empty {name}", file or where)
+        elif ambiguous:
+            faults.add(f"{name} with a {LABEL_SEPARATOR}", f"{value} of {file or where}")
+        if not value or ambiguous:
+            label = ""
     if split is None:
         faults.add("unknown split", f"{cells['split']!r} on {where}")
     if label and not speaker and form.needs_speaker(label):

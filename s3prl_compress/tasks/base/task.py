@@ -24,7 +24,7 @@ from .facts import CorpusFacts
 
 ENGINES: tuple[Engine, ...] = ("onepass", "s3prl")
 SHIPPED = ("smoke", "official")
-"""The recipes that every task comes with."""
+"""Names of the recipes that every task provides."""
 
 
 UTTERANCE_HEAD = (
@@ -96,9 +96,9 @@ class Task(Declaration):
     """Unpack the packaged corpus of generated speech; None if there is none."""
     onepass: str
     """The one-pass engine's `RunSeeds`, as "module:attribute"."""
-    downstream: str
+    downstream: str = ""
     """The class of the adapter for s3prl's downstream (`s3prl_bridge.downstream.Downstream`), as
-    "module:attribute"."""
+    "module:attribute"; empty if s3prl has no such downstream."""
     features: Literal["means", "frames"] = "means"
     """What the one-pass engine stores of an utterance: the mean over frames of every hidden state,
     or all frames. The number of frames must be known beforehand, so a task that needs them does
@@ -150,57 +150,57 @@ class RecognitionHead(BaseModel):
     project_dim: int = Field(default=1024, ge=1)
     """Width of the linear between the weighted sum and the LSTM."""
     rnn_dim: int = Field(default=1024, ge=1)
-    """Units of an LSTM layer, in each direction."""
+    """Number of units of an LSTM layer, in each direction."""
     rnn_layers: int = Field(default=2, ge=1)
     dropout: float = Field(default=0.2, ge=0, lt=1)
-    """Behind every LSTM layer."""
+    """Dropout probability after every LSTM layer."""
     specaug: bool = True
-    """SpecAugment on the weighted sum, in training."""
+    """Apply SpecAugment to the weighted sum during training."""
 
 
 class Settings(BaseModel):
-    """Everything that a run of a task can be told; see the fields."""
+    """Settings of a run of a task: the keys of a recipe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     total_steps: int = Field(ge=1)
-    """Updates of the head."""
+    """Number of optimizer updates of the head."""
     batch_size: int = Field(ge=1)
-    """Utterances that go through the head at once."""
+    """Number of utterances per batch."""
     accumulation: int = Field(default=1, ge=1)
-    """Batches whose gradients are added up for one update."""
+    """Number of batches whose gradients are accumulated for one update."""
     eval_step: int = Field(ge=1)
-    """Steps between two evaluations on dev; steps after the last one are never kept."""
+    """Number of updates between two evaluations on dev. Updates after the last have no effect."""
     learning_rates: tuple[float, ...] = Field(min_length=1)
-    """Each is tried; the best on dev is tested."""
+    """Learning rates. A head is trained at each; the best on dev is tested."""
     rate_from: Literal["onepass"] | None = None
     """s3prl: train only at the learning rate that the one-pass engine chose on dev for the same
     upstream, corpus and recipe; where that engine cannot score the upstream, try `learning_rates`.
     """
     optimizer: Literal["Adam"] = "Adam"
     gradient_clipping: float = Field(default=1.0, gt=0)
-    """Largest norm of all trainable parameters' gradients together."""
+    """Maximum norm of the gradients of all trainable parameters together."""
     projector_dim: int = Field(default=256, ge=1)
-    """KS, SID, ER, PR: width between the head's two linears."""
+    """KS, SID, ER, IC, PR: width between the head's two linear layers."""
     recognition: RecognitionHead | None = None
     """ASR: the head."""
     first_state: int = Field(default=0, ge=0)
     """onepass: the head's weighted sum leaves out the hidden states before this one. 1 leaves out
     the input of the first Transformer layer, which no pruning of the Transformer changes."""
     padding: Padding = "independent"
-    """Used where the caller names none."""
+    """Padding of shorter utterances in a batch, if the caller gives none."""
     crops_per_file: int = Field(default=512, ge=1)
-    """onepass, KS: evenly spaced 1 s crops that stand for a background file's random ones."""
+    """onepass, KS: evenly spaced 1 s crops per background file, in place of random ones."""
     longest_seconds: float = Field(default=8.0, gt=0)
-    """SID: a longer training clip is cropped at random to this length, anew every time."""
+    """SID: longer training clips are cropped to this length, at a new random place every time."""
     crops_per_clip: int = Field(default=4, ge=1)
-    """onepass, SID: random crops that stand for those of a training clip that is longer."""
+    """onepass, SID: number of fixed random crops that replace those of a longer training clip."""
     num_workers: int = Field(default=0, ge=0)
-    """s3prl: processes that read audio. They draw the random crops too, so a run changes with
-    their number; onepass has none."""
+    """s3prl: number of processes that read audio. They also draw the random crops, so results
+    change with their number. The one-pass engine has none."""
     seconds_per_batch: float = Field(default=16.0, gt=0)
-    """onepass: audio, padding included, that goes through the upstream at once. Does not change
-    a result beyond rounding."""
+    """onepass: seconds of audio, padding included, in one forward pass of the upstream. Changes
+    results by rounding only."""
 
     @model_validator(mode="after")
     def _usable(self) -> Settings:
@@ -286,7 +286,7 @@ def _shipped(task: Task) -> tuple[str, dict[str, Any]]:
 
 
 def _check_choice(task: Task, recipe: str | Path, where: str) -> None:
-    """Refuse to take a learning rate from a one-pass run that has no choice."""
+    """Refuse `rate_from` if the one-pass engine has only one learning rate to choose from."""
     settings, _ = task.load_settings(recipe, "onepass")
     if len(settings.learning_rates) == 1:
         raise InputError(
@@ -314,7 +314,7 @@ def _section(data: dict[str, Any], name: str, where: str, engine: Engine) -> dic
 
 
 def _for_engine(given: dict[str, Any], where: str, engine: Engine) -> dict[str, Any]:
-    """Merge what the section says for all engines with what it says for this one."""
+    """Merge a section's settings for all engines with those for this one."""
     values = dict(given)
     overrides = values.pop("engines", None) or {}
     if not isinstance(overrides, dict) or not set(overrides) <= set(ENGINES):

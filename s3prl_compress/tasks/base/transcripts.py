@@ -15,7 +15,7 @@ from ...audio.transcribed import read_transcripts
 from ...common.errors import InputError
 from ...common.faults import Faults
 from .card import read_card
-from .characters import plain_transcript, strange_characters
+from .characters import plain_transcript, unsupported_characters
 from .corpus import CARD_FILE, SPLITS, Corpus, Item, Split, progress
 
 FOLDERS: dict[Split, str] = {
@@ -173,11 +173,11 @@ def longest_first(lengths: list[int]) -> list[int]:
 
 
 def check_text(text: str, name: str, faults: Faults) -> None:
-    """Note in `faults` what is wrong with a transcript."""
+    """Add the faults of a transcript to `faults`."""
     if not text:
         faults.add("empty transcript", name)
-    elif strange := strange_characters(text):
-        faults.add("transcript with other characters than A-Z and '", f"{name} has {strange}")
+    elif unsupported := unsupported_characters(text):
+        faults.add("transcript with other characters than A-Z and '", f"{name} has {unsupported}")
 
 
 def _check_name_and_channels(path: Path, name: str, faults: Faults) -> None:

@@ -24,9 +24,9 @@ EMOTIONS = ("neu", "hap", "ang", "sad")
 """In the order of s3prl's labels: the index of a class is the index of its logit."""
 FOLDS = (1, 2, 3, 4, 5)
 LABEL_FOLDER = "meta_data"
-"""Where s3prl's own preprocessing of IEMOCAP puts its labels, below the corpus."""
+"""Folder below the corpus into which s3prl's preprocessing of IEMOCAP writes the labels."""
 DEV_SHARE = 0.2
-"""s3prl's `valid_ratio`: what is set aside of a fold's training sessions, at random."""
+"""s3prl's `valid_ratio`: the share of a fold's training sessions set aside at random as dev."""
 DEV_SEED = 0
 """s3prl's `torch.manual_seed(0)` before it sets dev aside."""
 
@@ -49,7 +49,7 @@ class Labelled(BaseModel):
 
 
 class LabelFile(BaseModel):
-    """What s3prl's expert reads: `Session{n}/train_meta_data.json`, `test_meta_data.json`."""
+    """Content of `Session{n}/{train,test}_meta_data.json`, as s3prl's expert reads it."""
 
     labels: dict[str, int]
     meta_data: list[Labelled]
@@ -57,11 +57,10 @@ class LabelFile(BaseModel):
 
 @dataclass(frozen=True)
 class EmotionCorpus(Corpus):
-    """Where an emotion corpus lies; fold n is tested on session n. See `open_emotions`.
+    """Folders of an emotion corpus; fold n is tested on session n. See `open_emotions`.
 
-    What trains and what is dev in a fold is decided as in s3prl's expert: the list of the other
-    sessions is shuffled by torch with a fixed seed, whatever the seed of the run, and its last
-    fifth is dev.
+    A fold is divided into train and dev as by s3prl's expert: the list of the other sessions is
+    shuffled by torch with a fixed seed, whatever the seed of the run, and its last fifth is dev.
     """
 
     audio_root: Path
@@ -78,7 +77,7 @@ class EmotionCorpus(Corpus):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of any score on it must know: where its split is not the published one."""
+        """State where the split differs from the published one."""
         return self.remarks
 
     def items(self, split: Split, fold: int = 0) -> list[Item]:
@@ -183,7 +182,7 @@ def open_emotions(root: Path) -> EmotionCorpus:
 
 
 def speaker_of(entry: Labelled) -> str:
-    """Return who speaks in an utterance; "" where its list does not say.
+    """Return the speaker of an utterance; "" if its list gives none.
 
     IEMOCAP's lists name the actor who wore the markers, in all utterances of a dialog. Its file
     names tell who speaks: `Ses01F_impro01_M000` is session 1's man.
@@ -200,7 +199,7 @@ def label_path(label_root: Path, fold: int, part: str) -> Path:
 def label_texts(sessions: dict[int, list[dict[str, str]]]) -> dict[str, str]:
     """Return the content of all lists of labels, by their paths below the corpus folder.
 
-    `sessions`: by session, what is to be listed (path, label, speaker), in order. As s3prl's own
+    `sessions`: the entries (path, label, speaker) of each session, in order. As s3prl's own
     preprocessing: a fold's test list is its session, its train list the others one by one.
     """
     labels = {name: index for index, name in enumerate(EMOTIONS)}

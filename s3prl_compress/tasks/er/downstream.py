@@ -47,7 +47,7 @@ class EmotionRecognition(Downstream):
         return list(zip(files, records["truth"], records["predict"], strict=True))
 
     def notes(self, corpus: Corpus, settings: Settings, device: str) -> list[str]:
-        """Return what becomes of s3prl's own seed."""
+        """Note the role of s3prl's own seed."""
         return [
             "s3prl's expert seeds torch with 0, and so gives every run the same head; here that "
             "seed decides the dev part only."

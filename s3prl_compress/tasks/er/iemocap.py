@@ -1,8 +1,8 @@
-"""IEMOCAP as it was delivered, made ready for s3prl: its lists of labels are written anew.
+"""IEMOCAP as distributed, made ready for s3prl by writing its lists of labels again.
 
-s3prl's published lists cannot be shipped. These hold the same utterances with the same labels;
-only their order differs, which was that of a file system, and with it the fifth of the training
-sessions that is set aside as dev.
+s3prl's published lists cannot be redistributed. These hold the same utterances with the same
+labels; only their order differs, which was that of a file system, and with it the fifth of the
+training sessions that is set aside as dev.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LINE = re.compile(r"\[[^\]]*\]\s+(\S+)\s+(\S+)\s+\[.*")
 
 
 def is_iemocap(folder: Path) -> bool:
-    """Whether a folder looks like IEMOCAP as it was delivered."""
+    """Tell whether a folder looks like IEMOCAP as distributed."""
     return folder.is_dir() and any((folder / f"Session{fold}").is_dir() for fold in FOLDS)
 
 
@@ -91,7 +91,7 @@ def _session(source: Path, fold: int, faults: Faults) -> Iterator[dict[str, str]
 
 def _evaluations(source: Path, fold: int) -> list[Path]:
     folder = source / f"Session{fold}" / "dialog" / "EmoEvaluation"
-    # Names that begin with "._" are leavings of a Macintosh in some copies of the corpus.
+    # Some copies of the corpus hold macOS metadata files, whose names begin with "._".
     return sorted(path for path in folder.glob("*.txt") if not path.name.startswith("."))
 
 

@@ -1,4 +1,4 @@
-"""Bringing acted or felt emotions into IEMOCAP's layout, which is what both engines read."""
+"""Writing emotional speech in IEMOCAP's layout, which both engines read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def prepare_emotions(metadata: Path, output: Path, *, name: str | None = None) -
     16-bit mono wav at 16 kHz in IEMOCAP's folders, with s3prl's lists of labels. `name` is what
     reports call the corpus; without it the name of the table's folder.
 
-    In place of a table, `metadata` may be the folder of IEMOCAP as it was delivered: see
+    In place of a table, `metadata` may be the folder of IEMOCAP as distributed: see
     `prepare_iemocap`.
 
     `output` appears whole or not at all. One that was prepared from the same table and the same
@@ -86,7 +86,7 @@ def _check_labels(rows: list[Row], faults: Faults) -> None:
 
 
 def _targets(rows: list[Row]) -> list[tuple[Row, str]]:
-    """Say where each row goes below the corpus folder: a speaker's clips are one dialog."""
+    """Return each row's place below the corpus folder: a speaker's clips are one dialog."""
     takes: Counter[str] = Counter()
     targets = []
     for row in rows:

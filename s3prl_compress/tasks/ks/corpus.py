@@ -34,14 +34,14 @@ OFFICIAL_TEST_FOLDER = "speech_commands_test_set_v0.01"
 # The constant of Speech Commands' own split rule, used unchanged by s3prl's `split_dataset`.
 _HASH_RANGE = 2**27 - 1
 _SPEAKER = "_nohash_"
-"""What comes before it in a file's name is the speaker."""
+"""The part of a file's name before it is the speaker."""
 
 Variant = Literal["official", "digits"]
 
 
 @dataclass(frozen=True)
 class KeywordCorpus(Corpus):
-    """Where a keyword-spotting corpus lies and which classes it has. See `open_keywords`."""
+    """Folders and classes of a keyword-spotting corpus. See `open_keywords`."""
 
     train_root: Path
     test_root: Path
@@ -49,7 +49,7 @@ class KeywordCorpus(Corpus):
     def items(self, split: Split, fold: int = 0) -> list[Item]:
         """List the utterances of a split, sorted by path.
 
-        `train` and `dev` hold words only: what stands for silence there is `background()`. Words
+        `train` and `dev` hold words only: their silence is cut from `background()`. Words
         outside the classes are `_unknown_` where the variant has that class. Utterances that
         Speech Commands' rule sends to its unused third part are left out, as s3prl does.
         """

@@ -1,4 +1,4 @@
-"""s3prl's keyword spotting, made repeatable and taught the declared variants of the task."""
+"""s3prl's keyword spotting, made repeatable, and extended to the variants of the task."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class KeywordSpotting(Downstream):
         return list(zip(files, records["truth"], records["predict"], strict=True))
 
     def notes(self, corpus: Corpus, settings: Settings, device: str) -> list[str]:
-        """Return what is changed, a variant's classes, and what reader processes change."""
+        """Note the changes to s3prl, a variant's classes, and the effect of reader processes."""
         notes = [
             "Files are listed in sorted order, where s3prl takes the file system's; audio is read "
             "by soundfile and torch in place of libsox (equal to 6e-8)."
@@ -94,7 +94,7 @@ def keyword_config(
 
 
 def _read(path: str, effects: Sequence[Sequence[str]]) -> tuple[Tensor, int]:
-    """Stand where the dataset calls sox: [1, samples] and the rate."""
+    """Replace the dataset's call of sox; return [1, samples] and the sampling rate."""
     return read_wave(path).unsqueeze(0), SAMPLING_RATE
 
 

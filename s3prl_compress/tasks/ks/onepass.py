@@ -1,4 +1,4 @@
-"""The one-pass engine: s3prl's keyword-spotting training on stored means.
+"""The one-pass engine for keyword spotting: s3prl's training, on stored means.
 
 Equal to s3prl's runner: the head, its initialisation, the loss, clipping and Adam; the balanced
 sampler with replacement, epochs whose last incomplete batch is dropped; evaluation on dev every
@@ -7,7 +7,7 @@ sampler with replacement, epochs whose last incomplete batch is dropped; evaluat
 Different, and said in every record:
 
 - Silence in train and dev. s3prl crops 1 s at a uniformly random start from one of a few
-  background files, anew each time. Here every file has `crops_per_file` evenly spaced crops;
+  background files, again each time. Here every file has `crops_per_file` evenly spaced crops;
   whenever the sampler picks a file, one of its crops is drawn uniformly. So the crops of all
   files together carry the class's share, 1 / (number of classes), each file the same part of it.
 - Dev. s3prl draws as many utterances as dev has, with replacement, every class with the same
@@ -52,7 +52,7 @@ class Plan:
 
 
 def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
-    """Score the jobs' encoder; the module says what is equal to s3prl and what is not."""
+    """Score the jobs' encoder; see the module for what is equal to s3prl and what differs."""
     started = time.perf_counter()
     job = jobs[0]
     corpus = job.corpus

@@ -1,4 +1,4 @@
-"""Bringing recordings into Speech Commands' own layout, which is what both engines read."""
+"""Writing recordings in the layout of Speech Commands, which both engines read."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ def _prepare(metadata: Path, output: Path, name: str, *, generated: bool) -> Pat
 
 
 def _is_background(row: Row) -> bool:
-    """Whether it is a recording from which s3prl cuts its silence for training and dev."""
+    """Tell whether s3prl cuts its silence for training and dev from this recording."""
     return row.label == SILENCE and row.split != "test"
 
 
 def _variant(rows: list[Row]) -> Variant:
-    """Ten digits, where the table has a digit and no class of the official task."""
+    """Return `digits` if the table has a digit and no class of the official task."""
     labels = {row.label for row in rows}
     official = set(CLASSES_OF_VARIANT["official"])
     return "digits" if labels & set(DIGITS) and not labels & official else "official"
@@ -94,8 +94,8 @@ def _variant(rows: list[Row]) -> Variant:
 def _check_labels(rows: list[Row], faults: Faults) -> None:
     variant = _variant(rows)
     classes = CLASSES_OF_VARIANT[variant]
-    strange = Counter(row.label for row in rows if row.label not in classes)
-    for label, count in sorted(strange.items(), key=lambda pair: (-pair[1], pair[0])):
+    unknown = Counter(row.label for row in rows if row.label not in classes)
+    for label, count in sorted(unknown.items(), key=lambda pair: (-pair[1], pair[0])):
         kind = f"label that is no class of the {variant} variant"
         faults.add(kind, label if count == 1 else f"{label} x {count}", count=count)
     present = {(row.label, row.split) for row in rows}
@@ -112,7 +112,7 @@ def _check_labels(rows: list[Row], faults: Faults) -> None:
 
 
 def _targets(rows: list[Row]) -> list[tuple[Path, str]]:
-    """Say where each row goes below the corpus folder; the same table gives the same names."""
+    """Return each row's place below the corpus folder; the same table gives the same names."""
     ids = _speaker_ids(rows)
     takes: Counter[str] = Counter()
     targets = []

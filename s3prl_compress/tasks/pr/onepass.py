@@ -40,7 +40,7 @@ def _symbols(corpus: Corpus) -> Symbols:
 
 def _head(job: Job, frames: Frames) -> LinearRecogniser:
     symbols = phoneme_symbols(job.corpus.classes)
-    return LinearRecogniser(frames.layers, frames.width, job.settings.projector_dim, symbols)
+    return LinearRecogniser(frames.states, frames.width, job.settings.projector_dim, symbols)
 
 
 def _notes(left_out: int) -> list[str]:

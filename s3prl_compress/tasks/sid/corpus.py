@@ -27,10 +27,10 @@ _LINE = re.compile(r"\s*([123])\s+(id\d{5}/[^/\s]+/[^/\s]+\.wav)\s*")
 
 @dataclass(frozen=True)
 class SpeakerCorpus(Corpus):
-    """Where a speaker corpus lies and which speakers it has. See `open_speakers`."""
+    """Folders and speakers of a speaker corpus. See `open_speakers`."""
 
     audio_root: Path
-    """Recordings are `<audio_root>/<part>/wav/idXXXXX/<video>/<n>.wav`, the part whichever."""
+    """Recordings are `<audio_root>/<part>/wav/idXXXXX/<video>/<n>.wav`, with any names of parts."""
     split_file: Path
     """Lines of `1|2|3 idXXXXX/<video>/<n>.wav`: train, dev, test."""
 
@@ -71,7 +71,7 @@ class SpeakerCorpus(Corpus):
 
     @cached_property
     def _listed(self) -> tuple[dict[Split, list[Item]], Faults]:
-        """The list's utterances by split, and what is wrong with its lines."""
+        """The list's utterances by split, and the faults of its lines."""
         faults = Faults()
         listed: dict[Split, list[Item]] = {split: [] for split in SPLITS}
         split_of = {number: split for split, number in SPLIT_NUMBERS.items()}
@@ -146,7 +146,7 @@ def read_list(path: Path) -> list[str]:
 
 
 def _speaker_folders(audio_root: Path) -> dict[str, list[Path]]:
-    """Find where each speaker lies, in one pass over the folders.
+    """Find the folders of each speaker in one pass.
 
     s3prl looks for every file by a pattern over the whole tree: hours on 150,000 files.
     """

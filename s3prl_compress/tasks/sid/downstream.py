@@ -1,4 +1,4 @@
-"""s3prl's speaker identification, for any list of speakers and with fresh file lists."""
+"""s3prl's speaker identification, for any list of speakers, without its cached file lists."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SpeakerIdentification(Downstream):
         return speaker_config(settings, *paths, learning_rate)
 
     def prepare(self, classes: Sequence[str]) -> None:
-        """List files anew, and take the corpus's number of speakers."""
+        """List files without s3prl's cache, and set the corpus's number of speakers."""
         read_as_corpora_do(module("voxceleb1.dataset"))
         list_files_afresh(len(classes))
 
@@ -47,7 +47,7 @@ class SpeakerIdentification(Downstream):
         return list(zip(expert.test_dataset.dataset, truth, predicted, strict=True))
 
     def notes(self, corpus: Corpus, settings: Settings, device: str) -> list[str]:
-        """Return what reader processes change."""
+        """Note the effect of reader processes."""
         if not settings.num_workers:
             return []
         return [
@@ -93,8 +93,8 @@ def list_files_afresh(speakers: int | None = None) -> None:
     """Change s3prl's `voxceleb1` in this process.
 
     s3prl pickles each split's list of files into its own package, and takes whatever list lies
-    there: a second corpus is silently ignored. Here the list is made anew every time, in the same
-    order, by looking at each line's path in place of one search of the tree per line.
+    there: a second corpus is silently ignored. Here the list is made again every time, in the same
+    order, by testing each line's path instead of searching the tree once per line.
 
     `speakers`: how many there are, from id10001 on; None: VoxCeleb1's 1251.
     """
@@ -136,6 +136,6 @@ def _listed(lines: Sequence[str], split: Split, root: Path) -> list[str]:
             continue
         found = [folder / fields[1] for folder in folders if (folder / fields[1]).is_file()]
         if not found:
-            raise InputError(f"{root}/*/wav/{fields[1]}: listed, but not there; mend the list")
+            raise InputError(f"{root}/*/wav/{fields[1]}: listed, but missing; correct the list")
         paths.append(str(found[0]))
     return paths

@@ -1,4 +1,4 @@
-"""Bringing recordings of known speakers into VoxCeleb1's layout, which both engines read."""
+"""Writing recordings of known speakers in VoxCeleb1's layout, which both engines read."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ def prepare_speakers(metadata: Path, output: Path, *, name: str | None = None) -
 
     The label is the speaker; the column `speaker` may be empty, else it says the same. The result
     is 16-bit mono wav at 16 kHz in VoxCeleb1's folders, with its list of the split; speakers are
-    called id10001, id10002, ... in the order of their sorted labels, and `corpus.json` says who
-    is who. `name` is what reports call the corpus; without it the name of the table's folder.
+    called id10001, id10002, ... in the order of their sorted labels, and `corpus.json` maps these
+    names to the labels. `name` is what reports call the corpus; by default the name of the table's
+    folder.
 
     `output` appears whole or not at all. One that was prepared from the same table and the same
     recordings is left as it is; any other content there is an `InputError`, as is every fault of

@@ -18,7 +18,7 @@ from s3prl_compress.tasks.base.characters import (
     dictionary_file,
     encode,
     plain_transcript,
-    strange_characters,
+    unsupported_characters,
 )
 
 WORDS = st.lists(st.text(alphabet=CHARACTERS[1:], min_size=1, max_size=6), min_size=1, max_size=6)
@@ -73,7 +73,7 @@ def test_what_was_encoded_is_decoded(words: list[str]) -> None:
 
 def test_transcripts_are_upper_case_with_single_spaces() -> None:
     assert plain_transcript("  don't\tgo  ") == "DON'T GO"
-    assert strange_characters("don't go") == ""
-    assert strange_characters("A-B, é 7|") == ",-7|É"
+    assert unsupported_characters("don't go") == ""
+    assert unsupported_characters("A-B, é 7|") == ",-7|É"
     with pytest.raises(KeyError):
         encode("7")
