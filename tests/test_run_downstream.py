@@ -34,7 +34,7 @@ DATA = "config.downstream_expert.datarc"
             "datarc.root=DIR,,config.downstream_expert.datarc.meta",
         ),
         (["-u", "hubert", "-d", "asr", "-o", f"{DATA}.libri_root=/no"], "/no: no such folder"),
-        (["-u", "hubert", "-d", "speech_commands"], "say where the corpus lies"),
+        (["-u", "hubert", "-d", "speech_commands"], "give the folder of the corpus"),
         (["-u", "hubert", "-d", "ctc"], '-o "config.downstream_expert.corpus.path=DIR"'),
         (
             ["-u", "hubert", "-d", "ctc", "-o", "config.downstream_expert.corpus.path=/no"],

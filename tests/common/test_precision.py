@@ -99,6 +99,7 @@ def test_the_child_of_s3prl_computes_without_it(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     task = child.ChildTask(
         task="ks",
+        downstream="s3prl_compress.tasks.ks.downstream:KeywordSpotting",
         config={},
         classes=(),
         checkpoint=None,

@@ -81,15 +81,15 @@ def test_all_layers_may_stay() -> None:
     ("keep", "message"),
     [
         (3, "method layers: keep 3 is more than the 2 layers of this encoder"),
-        (-1, "'keep' is -1: Input should be greater than or equal to 0"),
-        (None, "'keep' is None"),
+        (-1, "keep: must be greater than or equal to 0; got -1"),
+        (None, "keep: must be a valid integer; got None"),
     ],
 )
 def test_impossible_numbers_are_one_line(keep: Any, message: str) -> None:
     with pytest.raises(InputError, match=message) as raised:
         compress(small_encoder("hubert", False), "layers", keep=keep)
     assert "\n" not in str(raised.value)
-    with pytest.raises(InputError, match="setting 'keep' must be given"):
+    with pytest.raises(InputError, match="keep: must be given"):
         compress(small_encoder("hubert", False), "layers")
 
 

@@ -220,7 +220,7 @@ def test_an_old_record_is_a_finished_cell(
     chosen = rates_by_onepass(
         [old],
         checkpoint=old.upstream.checkpoint_sha256,
-        task="ks",
+        task=find_task("ks"),
         corpus=old.corpus.fingerprint,
         settings=settings,
         seed=0,
@@ -243,17 +243,17 @@ def test_rows_without_a_state_stand_in_a_block_of_their_own(
         located = str(output / record.predictions)
         records.append(record.model_copy(update={"predictions": located}))
     assert [record.settings.get("first_state") for record in records] == [None, 1]
-    frame = leaderboard(records)
-    assert frame["block"].tolist() == [1, 2]
-    assert sorted(frame["first_state"]) == [0, 1]
+    rows = leaderboard(records)
+    assert [row.block for row in rows] == [1, 2]
+    assert sorted(row.first_state for row in rows) == [0, 1]
 
 
 @pytest.mark.parametrize(
     ("first_state", "message"),
     [
         (3, "tiny: first_state 3 leaves no hidden state to weigh; .* hidden states 0 to 2"),
-        (-1, "first_state: Input should be greater than or equal to 0"),
-        ("one", "first_state: Input should be a valid integer"),
+        (-1, "first_state: must be greater than or equal to 0"),
+        ("one", "first_state: must be a valid integer"),
     ],
 )
 @pytest.mark.parametrize("task", RECIPES)
