@@ -1,20 +1,19 @@
-"""Compare every method at three sizes with equal training: a table and a plot.
+"""Every method at half the size with equal training: the table and the plot of the comparison.
 
     SPEECH_DATA=DIR python benchmarks/compare_demo.py --output out/compare_demo
 
-Runs the suite `recipes/compare_demo.yaml` (cells that are complete in the output folder are
-skipped) and measures the error of every row's hidden states relative to the dense model, directly
-and after a linear map of each state, on speech that no row was trained on (see `state_error.py`).
-Writes `compare_demo.csv` (all figures, with date and machine) and `compare_demo.png` to
-`--results`. Prints the table, and the difference of state errors between each method and its
-baselines, paired over utterances.
+Runs the suite `recipes/compare_demo.yaml` (complete cells in the output folder are not run again),
+measures the error of each row's hidden states relative to dense (see `state_error.py`; on speech
+that no row was trained on), both directly and after a linear map of each state, and writes
+`compare_demo.csv` (every figure, with date and machine) and `compare_demo.png` to `--results`.
+Prints the table, and the differences between the state errors of each method and its baseline,
+paired over utterances.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -24,55 +23,33 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
 from state_error import FIT_SECONDS, heard, mapped, relative_errors, states_of
 from tqdm import tqdm
 
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.common.files import write_atomically
 from s3prl_compress.encoder import load
-from s3prl_compress.suite import run_suite
+from s3prl_compress.suite.run import run_suite
 
 SUITE = Path(__file__).parent.parent / "recipes" / "compare_demo.yaml"
 DENSE = "hubert_demo"
 SETS = {
-    "ks_arabic_sc": "KS, Arabic SC",
-    "ks_fsdd": "KS, FSDD",
-    "sid_arabic_sc": "SID",
-    "er_emodb": "ER",
+    "sid_arabic_sc_large": "SID, Arabic SC",
+    "er_emodb": "ER, EmoDB",
 }
-METHODS = {
-    "structured": ("structured", "#1f6feb", "o"),
-    "dphubert": ("dphubert", "#d1480a", "s"),
-    "channels.distill": ("channel magnitude + distill", "#6e7781", "v"),
-    "fold.distill": ("clustering + distill", "#1a7f37", "D"),
-    "pinch.neuron": ("self-pinching, neurons", "#8250df", "P"),
-    "prune_rank": ("prune_low_rank", "#0a9396", "X"),
-    "rank.distill": ("SVD + distill", "#bf8700", "^"),
-    "pinch.weight": ("self-pinching, weights", "#cf222e", "*"),
-    "weights.distill": ("weight magnitude + distill", "#24292f", "<"),
-}
-"""Label, colour and marker by a row's name without its size; dotted lines are without training."""
 PAIRS = (
-    ("structured", "channels.distill"),
-    ("structured", "dphubert"),
-    ("prune_rank", "rank.distill"),
-    ("pinch.weight", "weights.distill"),
-    ("pinch.neuron", "channels.distill"),
-    ("fold", "channels"),
-    ("fold.distill", "channels.distill"),
-    ("prune_rank.longer", "rank.longer"),
+    ("structured50", "channels50.distill"),
+    ("structured50", "dphubert50"),
+    ("prune_rank50", "rank50.distill"),
+    ("pinch50.weight", "weights50.distill"),
+    ("pinch50.neuron", "channels50.distill"),
+    ("fold50", "channels50"),
+    ("fold50.distill", "channels50.distill"),
 )
-"""A method and the baseline that it is expected to beat; not every size exists for all of them."""
+"""Each a row and the baseline that it is expected to beat."""
 
 Errors = dict[str, npt.NDArray[np.float64]]
-"""Relative error, mean over the states, by the row's name: [utterances]."""
-
-
-def kind_and_size(name: str) -> tuple[str, int]:
-    """Split `pinch50.neuron` into `pinch.neuron` and 50; the size of the dense model is 0."""
-    found = re.fullmatch(r"([a-z_]+)(\d\d)((?:\.\w+)?)", name)
-    return (name, 0) if found is None else (found[1] + found[3], int(found[2]))
+"""For every row, [utterances]: the mean of the states' relative errors."""
 
 
 def state_errors(
@@ -93,21 +70,17 @@ def state_errors(
 
 
 def merged(board: pd.DataFrame, plain: Errors, after: Errors) -> pd.DataFrame:
-    """Return a frame with one line for each row: sizes, scores, their mean, speed, state errors."""
+    """Return a frame of one line per row: sizes, scores, differences, speed, state errors."""
     lines = []
     for name, own in board.groupby("upstream", sort=False):
-        kind, size = kind_and_size(str(name))
         first = own.iloc[0]
-        line: dict[str, Any] = {"upstream": name, "kind": kind, "fewer_percent": size}
+        line: dict[str, Any] = {"upstream": name}
         for key in ("parameters", "nonzero_parameters", "macs_32", "bytes"):
             line[key] = int(first[key])
         scores = own.set_index("corpus")
         for corpus in SETS:
-            line[corpus] = scores.loc[corpus, "score"]
-            line[f"{corpus}_error"] = scores.loc[corpus, "standard_error"]
-            line[f"{corpus}_p_corrected"] = scores.loc[corpus, "p_corrected"]
-        line["mean"] = np.mean([line[corpus] for corpus in SETS])
-        line["mean_error"] = np.hypot.reduce([line[f"{c}_error"] for c in SETS]) / len(SETS)
+            for key in SCORE_FIGURES:
+                line[f"{corpus}_{key}"] = scores.loc[corpus, key]
         for key in ("speedup", "speedup_low", "speedup_high"):
             line[key] = first[key]
         for key, errors in (("state_error", plain), ("mapped_error", after)):
@@ -117,100 +90,85 @@ def merged(board: pd.DataFrame, plain: Errors, after: Errors) -> pd.DataFrame:
         for key in ("seeds", "machine", "date", "packages", "methods", "checkpoint_sha256"):
             line[key] = first[key]
         lines.append(line)
-    return pd.DataFrame(lines).sort_values(["fewer_percent", "mapped_error"])
+    return pd.DataFrame(lines).sort_values("mapped_error")
+
+
+SCORE_FIGURES = (
+    *("score", "standard_error", "difference", "difference_low", "difference_high"),
+    *("p_corrected", "significant", "detectable"),
+)
+"""Columns of the leaderboard that are kept for each set."""
 
 
 def table(frame: pd.DataFrame) -> str:
     """Return the lines of a markdown table."""
-    head = [
-        "upstream",
-        "state error",
-        "after a linear map",
-        *SETS.values(),
-        "mean",
-        "non-zeros",
-        "MACs",
-        "file",
-    ]
-    lines = [f"| {' | '.join([*head, 'speed-up'])} |", "|---|" + "---:|" * len(head)]
+    head = ["upstream", "state error", "after a linear map", *SETS.values()]
+    head += ["stored", "MACs", "file", "speed-up"]
+    lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
     for row in frame.to_dict("records"):
-        scores = [f"{row[key]:.1f} ± {row[f'{key}_error']:.1f}" for key in (*SETS, "mean")]
-        for place, corpus in enumerate(SETS):
-            if row[f"{corpus}_p_corrected"] < 0.05:
-                scores[place] = f"**{scores[place]}**"
-        fast = f"{row['speedup']:.2f} x" if row["speedup"] == row["speedup"] else "1"
-        errors = ["0", "0"]
-        if row["fewer_percent"]:
-            keys = ("state_error", "mapped_error")
-            errors = [f"{row[key]:.3f} ± {row[f'{key}_error']:.3f}" for key in keys]
+        dense = row["upstream"] == DENSE
+        errors = [f"{row[key]:.3f}" for key in ("state_error", "mapped_error")]
         sizes = (
             f"{row['nonzero_parameters'] / 1e6:.2f} M",
             f"{row['macs_32'] / 1e9:.0f} G",
             f"{row['bytes'] / 1e6:.1f} MB",
+            "1" if dense else f"{row['speedup']:.2f} x",
         )
-        cells = (f"`{row['upstream']}`", *errors, *scores, *sizes)
-        lines.append(f"| {' | '.join([*cells, fast])} |")
+        scores = [score_text(row, corpus) for corpus in SETS]
+        cells = (f"`{row['upstream']}`", *(["0", "0"] if dense else errors), *scores, *sizes)
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
+def score_text(row: dict[str, Any], corpus: str) -> str:
+    """Return dense's score and error, or a row's difference from it and the 95 % interval."""
+    if row["upstream"] == DENSE:
+        return f"{row[f'{corpus}_score']:.1f} ± {row[f'{corpus}_standard_error']:.1f}"
+    low, high = row[f"{corpus}_difference_low"], row[f"{corpus}_difference_high"]
+    text = f"{row[f'{corpus}_difference']:+.1f}, {low:+.1f} to {high:+.1f}".replace(
+        "-", "\N{MINUS SIGN}"
+    )
+    return f"**{text}**" if str(row[f"{corpus}_significant"]) == "True" else text
+
+
 def pairs(errors: Errors, title: str) -> str:
-    """Return the difference between each method and its baseline as a markdown table."""
-    found = {kind_and_size(name): values for name, values in errors.items()}
-    sizes = sorted({size for _, size in found})
-    lines = [f"| {title} | {' | '.join(f'{size} % fewer' for size in sizes)} |"]
-    lines.append("|---|" + "---:|" * len(sizes))
+    """Return the difference between each row and its baseline as a markdown table."""
+    lines = [f"| {title} | difference |", "|---|---:|"]
     for this, other in PAIRS:
-        cells = []
-        for size in sizes:
-            if not {(this, size), (other, size)} <= found.keys():
-                cells.append("")
-                continue
-            difference = found[this, size] - found[other, size]
-            error = difference.std(ddof=1) / np.sqrt(len(difference))
-            cells.append(f"{difference.mean():+.4f} ± {error:.4f}")
-        lines.append(f"| `{this}` less `{other}` | {' | '.join(cells)} |")
+        difference = errors[this] - errors[other]
+        error = difference.std(ddof=1) / np.sqrt(len(difference))
+        lines.append(f"| `{this}` less `{other}` | {difference.mean():+.3f} ± {error:.3f} |")
     return "\n".join(lines)
 
 
 def draw(frame: pd.DataFrame, path: Path) -> None:
-    """Plot the state errors after a linear map, and the mean score, against the stored size."""
-    figure = Figure(figsize=(11.5, 4.8), layout="constrained")
+    """Plot each row's state error after a linear map, and its differences from dense."""
+    rows = frame[frame["upstream"] != DENSE].iloc[::-1].reset_index(drop=True)
+    figure = Figure(figsize=(11.5, 5.0), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    dense = frame[frame["kind"] == DENSE].iloc[0]
-    whole = dense["nonzero_parameters"]
-    for number, (kind, (label, colour, marker)) in enumerate(METHODS.items()):
-        style: dict[str, Any] = {"color": colour, "marker": marker, "ms": 5}
-        own = frame[frame["kind"] == kind].sort_values("fewer_percent")
-        across = 100 * own["nonzero_parameters"] / whole
-        left.plot(across, own["mapped_error"], label=label, **style)
-        # Shifted sideways, so that the error bars do not hide each other.
-        beside = across + 0.7 * (number - (len(METHODS) - 1) / 2)
-        right.errorbar(beside, own["mean"], own["mean_error"], ls="", elinewidth=1, **style)
-        untrained = frame[frame["kind"] == kind.removesuffix(".distill")]
-        if kind.endswith(".distill"):
-            across = 100 * untrained["nonzero_parameters"] / whole
-            left.plot(across, untrained["mapped_error"], ls=":", **style)
-    left.set_yscale("log")
-    left.yaxis.set_major_locator(FixedLocator([0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0]))
-    left.yaxis.set_major_formatter("{x:g}")
-    left.yaxis.set_minor_locator(NullLocator())
-    left.set_ylabel("relative error of all hidden states after a linear map")
-    low, high = dense["mean"] - dense["mean_error"], dense["mean"] + dense["mean_error"]
-    right.axhspan(low, high, color="#6e7781", alpha=0.15, lw=0)
-    right.axhline(dense["mean"], color="#6e7781", lw=1)
-    middle = {"xycoords": ("axes fraction", "data"), "ha": "center", "va": "bottom"}
-    right.annotate("dense ± 1 SE", (0.3, low), fontsize=8, color="#57606a", **middle)
-    right.set_ylabel("mean accuracy on four sets, % ± 1 SE")
-    for axis in (left, right):
-        axis.set_xlabel("stored non-zero parameters, % of dense")
-        axis.invert_xaxis()
-        axis.grid(alpha=0.3)
-        for side in ("top", "right"):
+    axes = figure.subplots(1, 1 + len(SETS), sharey=True)
+    trained = ~rows["upstream"].isin(["channels50", "fold50", "rank50", "weights50"])
+    colours = np.where(trained, "#1f6feb", "#bf8700")
+    places = np.arange(len(rows))
+    axes[0].barh(places, rows["mapped_error"], color=colours, height=0.6)
+    axes[0].set_yticks(places, rows["upstream"])
+    axes[0].set_xlabel("state error after a linear map")
+    for axis, (corpus, title) in zip(axes[1:], SETS.items(), strict=True):
+        middle = rows[f"{corpus}_difference"]
+        for place, colour in zip(places, colours, strict=True):
+            ends = [rows.loc[place, f"{corpus}_difference_{end}"] for end in ("low", "high")]
+            axis.plot(ends, [place, place], color=colour, lw=1.5)
+        axis.scatter(middle, places, color=colours, s=24, zorder=3)
+        axis.axvline(0, color="#6e7781", lw=1)
+        axis.set_xlabel(f"{title}: points from dense, 95 %")
+    for axis in axes:
+        axis.grid(axis="x", alpha=0.3)
+        axis.tick_params(axis="y", length=0)
+        for side in ("top", "right", "left"):
             axis.spines[side].set_visible(False)
-    left.plot([], [], ":", color="#57606a", label="the same without training")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5,
-                  frameon=False, fontsize=8)  # fmt: skip
+    axes[0].scatter([], [], color="#1f6feb", label="trained, 600 updates")
+    axes[0].scatter([], [], color="#bf8700", label="without training")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_atomically(path, buffer.getvalue())
@@ -241,9 +199,9 @@ def main() -> None:
     draw(frame, given.results / "compare_demo.png")
     print(table(frame))
     print()
-    print(pairs(after, "states' errors after a linear map"))
+    print(pairs(after, "state errors after a linear map"))
     print()
-    print(pairs(plain, "states' errors as they are"))
+    print(pairs(plain, "state errors as they are"))
     print(f"\nwritten: {given.results / 'compare_demo.csv'} and compare_demo.png")
 
 
