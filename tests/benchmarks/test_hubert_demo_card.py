@@ -111,4 +111,5 @@ def test_the_table_goes_into_the_card(card: Any, tiny_corpus: Path, tmp_path: Pa
         card.into_card(place, text)
     written = place.read_text()
     assert written.count("| random weights |") == 2
-    assert written.index("What it has learned") < written.index(text) < written.index("Intended use")
+    before, after = written.index("What it has learned"), written.index("Intended use")
+    assert before < written.index(text) < after

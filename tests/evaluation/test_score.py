@@ -156,7 +156,8 @@ def test_normalisation_can_be_overridden_and_is_another_cell(
     assert len(sums) == len(list(read_records(arguments["output"]))) == 2
     notes = [" ".join(records[said].notes) for said in (False, True)]
     assert ["The waveforms are normalised" in note for note in notes] == [False, True]
-    with pytest.raises(InputError, match=r"the encoder: normalize applies only to checkpoints .* `encoder\.norm"):
+    message = r"the encoder: normalize applies only to checkpoints .* `encoder\.norm"
+    with pytest.raises(InputError, match=message):
         score(**arguments, normalize=True)
 
 

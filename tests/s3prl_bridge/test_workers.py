@@ -30,8 +30,8 @@ def test_the_engines_process_forks_its_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = ChildTask(
-        task="ks", downstream="module:adapter", config={}, classes=(), checkpoint=None, padding="fairseq", seed=0,
-        device="cpu", threads=1, test=False,
+        task="ks", downstream="module:adapter", config={}, classes=(), checkpoint=None,
+        padding="fairseq", seed=0, device="cpu", threads=1, test=False,
     )  # fmt: skip
     (tmp_path / "task.json").write_text(task.model_dump_json())
     methods = []
