@@ -1,4 +1,4 @@
-"""What all tests share. The package comes first: it makes torchaudio importable for the others."""
+"""Shared fixtures. The package is imported first: it makes torchaudio importable."""
 
 from __future__ import annotations
 

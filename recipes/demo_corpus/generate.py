@@ -1,4 +1,4 @@
-"""Generate parts of the demo corpus anew: speech of espeak-ng for each of the four tasks.
+"""Generate parts of the demo corpus again: espeak-ng's speech for each of the four tasks.
 
 Needs the Debian package espeak-ng; everything else is a dependency of the project. Run it in the
 repository as `python -m recipes.demo_corpus.generate ks sid er asr`; it replaces `<task>/audio/`

@@ -1,4 +1,4 @@
-"""What all parts of the demo corpus are made of: espeak-ng's voices, noises, levels, Ogg Opus."""
+"""Sound of the demo corpus: espeak-ng's voices, noises, levels, Ogg Opus."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FEMALE = ("f1", "f2", "f3", "f4", "f5", "Alicia", "Annie", "aunty", "belinda", "
 """Of the voices, those that espeak-ng lists as female."""
 ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-029")
 HISSES = ("white", "pink", "brown")
-"""What may lie behind the words."""
+"""Kinds of background noise."""
 
 
 def gender(voice: str) -> str:

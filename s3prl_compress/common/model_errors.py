@@ -19,7 +19,7 @@ _REASONS = {
 """Reasons by pydantic's error type, in place of its own wording."""
 
 _LONGEST_VALUE = 40
-"""Characters of a wrong value that are worth repeating."""
+"""Number of characters of a wrong value that a message repeats."""
 
 
 def first_mistake(

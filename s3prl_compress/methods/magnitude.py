@@ -43,8 +43,8 @@ class MagnitudeConfig(MethodConfig):
     sparsity: Sparsity = 0.1
     """Fraction of the given encoder's stored parameters to remove, between 0 and 1."""
     granularity: Literal["weight", "channel"] = "channel"
-    """What is pruned. weight: single weights become zero, which makes the file smaller but not
-    the model faster; channel: whole channels are removed, which makes the model smaller."""
+    """Granularity of pruning. weight: single weights become zero, which makes the file smaller but
+    not the model faster; channel: whole channels are removed, which makes the model smaller."""
     scope: Literal["layer", "global"] = "layer"
     """How the target is distributed. layer: the same fraction everywhere; global: one threshold
     for the whole encoder."""

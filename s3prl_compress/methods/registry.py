@@ -52,7 +52,7 @@ class MethodInfo:
 
     name: str
     needs: Needs
-    """What the method needs besides the encoder."""
+    """Input that the method needs besides the encoder."""
     summary: str
     """First line of its docstring."""
     reference: str

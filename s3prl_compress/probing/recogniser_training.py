@@ -37,15 +37,15 @@ Batch = tuple[list[Tensor], list[Tensor]]
 
 @dataclass(frozen=True)
 class Recognition:
-    """What differs between the tasks that train a CTC head on frames."""
+    """The parts that differ between tasks that train a CTC head on frames."""
 
     symbols: Callable[[Corpus], Symbols]
-    """What is written on a corpus."""
+    """Returns the symbols of a corpus."""
     head: Callable[[Job, Frames], CTCHead]
     """Builds the head; all its random numbers come from torch's global generator."""
     batches: Callable[[Sequence[int], Sequence[int], int], list[list[int]]]
     """From every training utterance's samples and its number of target symbols, and the batch
-    size, to the batches of an epoch, as indices of utterances. Their order is drawn anew."""
+    size, to the batches of an epoch, as indices of utterances. Every epoch draws their order."""
     error_rate: Callable[[Sequence[str], Sequence[str]], float]
     """From truths and predictions to the error rate in percent that is best on dev."""
     none_kept: float = math.inf

@@ -248,7 +248,7 @@ def _notes(job: Job, plan: Plan) -> tuple[str, ...]:
         notes.append(
             f"{cropped} of {len(plan.train)} training clips are longer than "
             f"{job.settings.longest_seconds:g} s: {job.settings.crops_per_clip} random crops of "
-            "each, drawn once, stand for s3prl's, which are drawn anew every time."
+            "each, drawn once, stand for s3prl's, which are drawn again every time."
         )
     if len(job.corpus.folds) > 1:
         notes.append(

@@ -28,7 +28,7 @@ from .task_table import score_tables
 
 @dataclass(frozen=True)
 class Report:
-    """What was written."""
+    """The files of a report, and figures that are not in the tables."""
 
     files: list[Path]
     """leaderboard.md, .csv, .tex and .html, in this order."""

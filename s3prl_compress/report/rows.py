@@ -14,7 +14,7 @@ from ..statistics import Metric, recorded_metric
 
 @dataclass(frozen=True)
 class Conditions:
-    """What rows must share to stand in one block: nothing is ever compared across blocks."""
+    """The conditions that define a block: rows are never compared across blocks."""
 
     task: str
     task_version: int
@@ -99,7 +99,7 @@ class Speed:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What rows of one task, of all tasks and of published scores have in common."""
+    """The common base of rows of one task, of all tasks and of published scores."""
 
     row: int = 0
     """Number in the table and in the plots, from 1."""
@@ -183,7 +183,7 @@ class Row(Entry):
     environment: Environment
     """Of the newest record."""
     error_units: str | None = None
-    """What the error is over; None where it is that of the records."""
+    """Sampling units of the error; None if it is that of the records."""
     error_speakers: int | None = None
     over_speakers: bool | None = None
     """The error generalises over speakers."""

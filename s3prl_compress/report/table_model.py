@@ -46,7 +46,7 @@ class Column(Generic[ColumnRow]):
     best_high: bool = False
     """Sorting starts with the highest."""
     below: str = ""
-    """What the second line of its cells is; a column of its own in markdown."""
+    """Label of the second line of its cells; in markdown, a separate column."""
     value: Callable[[ColumnRow], Any] | None = None
     """A row's figure, None where it has none; by default its attribute of the column's key."""
     text: Callable[[Any], str] = str
@@ -91,7 +91,7 @@ class Table(Generic[RowT]):
 
     title: str
     facts: tuple[str, ...]
-    """What all rows share, in a few words each."""
+    """Properties that all rows share, a few words each."""
     columns: tuple[Column[RowT], ...]
     lines: tuple[Line[RowT], ...]
     notes: tuple[str, ...] = ()

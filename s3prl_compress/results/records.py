@@ -77,7 +77,7 @@ class Upstream(_Record):
     source: str
     """Folder, file or hub id, as the user gave it."""
     base: str
-    """What it was made from, in words: a hub id, a file name, or "random weights (seed 0)"."""
+    """Source of the weights, in words: a hub id, a file name, or "random weights (seed 0)"."""
     random_weights: bool
     """Nothing was learned, so that scores say nothing about compression."""
     normalize: bool | None = None
@@ -150,8 +150,8 @@ class ScoreRecord(_Record):
     interval: tuple[float, float] | None = None
     """95 % interval in the score's unit, over the same units."""
     error_units: str = "utterances"
-    """What the error is over: "30 speakers"; "240 utterances of 4 speakers", which are too few to
-    generalise over; or "utterances", as in all records from before speakers were kept."""
+    """Sampling units of the error: "30 speakers"; "240 utterances of 4 speakers", which are too few
+    to generalise over; or "utterances", as in all records from before speakers were kept."""
     test_size: int
     chance: float | None
     """Share of the largest test class, in the score's unit; None for error rates."""
@@ -179,7 +179,7 @@ class ScoreRecord(_Record):
     approximate: bool
     """The engine's conditions for exactness did not hold."""
     notes: tuple[str, ...] = ()
-    """What a reader must know, such as stand-ins for silence, deviations from s3prl or random
+    """Caveats for the reader, such as stand-ins for silence, deviations from s3prl or random
     weights."""
     predictions: str
     """File name of the predictions beside this record: file, truth, predicted, speaker."""
@@ -236,7 +236,7 @@ class TimeRecord(_Record):
     against_peak_memory_bytes: int | None
     warnings: tuple[str, ...] = ()
     settings: dict[str, Any] = Field(default_factory=dict)
-    """What must agree for two measurements to be comparable: lengths, batch size, timed part."""
+    """Conditions of comparability: lengths, batch size, timed part."""
     environment: Environment
 
 

@@ -78,7 +78,7 @@ class Estimate:
     """In points."""
     degrees_of_freedom: float
     components: VarianceComponents
-    """What the standard error is made of."""
+    """The variance components of the standard error."""
 
     def quantile(self, level: float) -> float:
         """Return the quantile of t for a two-sided interval of this level."""

@@ -24,7 +24,7 @@ class Measured:
     interval: tuple[float, float]
     """95 %."""
     units: str
-    """What the error is over: "30 speakers", "240 utterances of 4 speakers", "240 utterances"."""
+    """Sampling units of the error: "30 speakers", "240 utterances of 4 speakers"."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class PairedTest:
     segments: int | None = None
     """Segments that MAPSSWE compared; None for other tests."""
     note: str = ""
-    """What a reader must know about this p value."""
+    """A caveat about this p value."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from s3prl_compress.s3prl_bridge import compat as mends
+from s3prl_compress.s3prl_bridge import compat
 from s3prl_compress.s3prl_bridge.torchaudio_stand_in import ensure_torchaudio
 
 pytestmark = pytest.mark.s3prl
@@ -46,21 +46,21 @@ def test_a_fresh_process_imports_s3prl_only_when_asked_and_without_undeclared_pa
 
 
 def test_mending_twice_changes_nothing() -> None:
-    first = mends.apply_patches()
+    first = compat.apply_patches()
     import torchaudio
 
     load = torchaudio.load
-    assert mends.apply_patches() == first
+    assert compat.apply_patches() == first
     assert torchaudio.load is load
-    assert set(first) <= {function.__name__ for function in mends.PATCHES}
+    assert set(first) <= {function.__name__ for function in compat.PATCHES}
 
 
 def test_what_is_there_is_not_replaced() -> None:
-    mends.apply_patches()
-    # Everything has been mended or was fine: no mend is needed any more.
-    needed = [function.__name__ for function in mends.PATCHES[1:] if function()]
+    compat.apply_patches()
+    # Everything has been patched or needed no patch.
+    needed = [function.__name__ for function in compat.PATCHES[1:] if function()]
     assert needed == []
-    assert mends._supply("argparse", Namespace=None) is False
+    assert compat._supply("argparse", Namespace=None) is False
     assert argparse.Namespace is not None
 
 
@@ -73,7 +73,7 @@ def test_torchaudio_imports() -> None:
 
 
 def test_namespaces_load_and_other_classes_do_not(tmp_path: Path) -> None:
-    mends.apply_patches()
+    compat.apply_patches()
     torch.save({"Args": argparse.Namespace(seed=1)}, tmp_path / "namespace.ckpt")
     assert torch.load(tmp_path / "namespace.ckpt", weights_only=True)["Args"].seed == 1
     torch.save({"Args": _Other()}, tmp_path / "other.ckpt")
@@ -87,7 +87,7 @@ class _Other:
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_workers_have_the_mends_however_they_are_started(method: str, tiny_corpus: Path) -> None:
-    mends.apply_patches()
+    compat.apply_patches()
     from s3prl.downstream.speech_commands.dataset import SpeechCommandsTestingDataset
 
     if method not in torch.multiprocessing.get_all_start_methods():

@@ -30,7 +30,7 @@ class Importer:
     """A reader of one checkpoint format."""
 
     formats: str
-    """What it reads, for error messages: "an s3prl-converted .pt"."""
+    """The format, for error messages: "an s3prl-converted .pt"."""
     recognise: Callable[[Source], bool]
     """Says whether the checkpoint has this format, without raising."""
     read: Callable[[Source], ImportedCheckpoint]

@@ -32,7 +32,7 @@ class ClusteringConfig(MethodConfig):
     """Fraction of the given encoder's stored parameters to remove, between 0 and 1. Without
     training afterwards, the paper's 0.1 is usable and its 0.5 is not."""
     form: Literal["fold", "share"] = "fold"
-    """What clustering changes. fold: removes FFN units and dimensions of heads, which makes the
+    """Result of clustering. fold: removes FFN units and dimensions of heads, which makes the
     model smaller and faster; share: keeps all widths, and stores and computes rows that several
     outputs share only once."""
     allocation: Literal["mixed", "uniform"] = "mixed"

@@ -37,12 +37,12 @@ class SelfPinchingConfig(TranscribedConfig, FinalDistillationConfig):
     """Fraction of the given encoder's stored parameters to remove, between 0 and 1. The paper
     removes 0.65 for wav2vec2-base and 0.60 for HuBERT-large."""
     granularity: Literal["neuron", "weight"] = "neuron"
-    """What is pruned. neuron: FFN units and dimensions inside heads, which makes the model smaller
-    and faster; weight: single weights, which makes only the file smaller."""
+    """Granularity of pruning. neuron: FFN units and dimensions inside heads, which makes the model
+    smaller and faster; weight: single weights, which makes only the file smaller."""
     objective: Literal["distill", "ctc"] = "distill"
-    """What is trained. distill: distillation from the given encoder, for any task; ctc: recognition
-    of transcribed speech, with the encoder's CTC head or a new one. `audio` must then have
-    transcripts."""
+    """Training objective. distill: distillation from the given encoder, for any task; ctc:
+    recognition of transcribed speech, with the encoder's CTC head or a new one. `audio` must then
+    have transcripts."""
     units: HiddenUnitNames = ("ffn", "qk", "vo")
     """Which units can be removed, with granularity neuron: ffn (FFN units), qk and vo (dimensions
     inside heads)."""

@@ -63,4 +63,4 @@ def decode(frames: Sequence[int]) -> str:
 
 
 CHARACTER_SYMBOLS = Symbols(SYMBOLS, BLANK, encode, decode)
-"""What a recogniser of characters writes."""
+"""The symbols of character recognition."""

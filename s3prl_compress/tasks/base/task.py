@@ -100,8 +100,8 @@ class Task(Declaration):
     """The class of the adapter for s3prl's downstream (`s3prl_bridge.downstream.Downstream`), as
     "module:attribute"; empty if s3prl has no such downstream."""
     features: Literal["means", "frames"] = "means"
-    """What the one-pass engine stores of an utterance: the mean over frames of every hidden state,
-    or all frames. The number of frames must be known beforehand, so a task that needs them does
+    """The features that the one-pass engine stores of an utterance: the mean over frames of every
+    hidden state, or all frames. The number of frames must be known beforehand, so a task that needs them does
     not take third-party upstreams on this engine."""
     crops_training: bool = False
     """Whether s3prl crops training clips that are longer than `Settings.longest_seconds`."""

@@ -34,7 +34,7 @@ class TranscribedCorpus(Corpus):
     `<speaker>-<chapter>.trans.txt` with lines of an utterance's name and its words."""
 
     label_noun: ClassVar[str] = "transcript"
-    """What an utterance's label is called in messages."""
+    """The name of an utterance's label in messages."""
 
     def read_labels(self, split: Split) -> dict[str, str]:
         """Read the labels of a split, by utterance name; transcripts are in upper case."""

@@ -56,7 +56,7 @@ class EmotionRecognition(Downstream):
     def official_config(self, settings: Settings, learning_rate: float) -> dict[str, Any]:
         """See `Downstream.official_config`."""
         config = emotion_config(settings, "", "", learning_rate, splits=BOTH)
-        # s3prl takes the fold from here or, where there is none, from its flag -v.
+        # s3prl takes the fold from here or, if it is missing, from its flag -v.
         del config["downstream_expert"]["datarc"]["test_fold"]
         return config
 
