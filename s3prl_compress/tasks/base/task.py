@@ -101,8 +101,8 @@ class Task(Declaration):
     "module:attribute"; empty if s3prl has no such downstream."""
     features: Literal["means", "frames"] = "means"
     """The features that the one-pass engine stores of an utterance: the mean over frames of every
-    hidden state, or all frames. The number of frames must be known beforehand, so a task that needs them does
-    not take third-party upstreams on this engine."""
+    hidden state, or all frames. The number of frames must be known beforehand, so a task that
+    needs them does not take third-party upstreams on this engine."""
     crops_training: bool = False
     """Whether s3prl crops training clips that are longer than `Settings.longest_seconds`."""
     official: CorpusFacts | None = None
