@@ -3,12 +3,12 @@
     python benchmarks/calibration.py                     # simulated predictions only
     python benchmarks/calibration.py --data SPEECH --tasks er ks --output out/calibration.json
 
-On real speech, heads are trained with a pool of seeds, both on `hubert_demo` and on the same
-weights perturbed by 0.1 %. Random groups of seeds are then compared, which differ by chance alone:
-the same weights with other seeds (two samples), or both weights with the same seeds (pairs). The
-share of p values below .05 must lie between .02 and .08, and the share below .01 must be below
-.025. Groups from one pool share seeds, so the uncertainty is computed from the number of disjoint
-pairs: the size of the pool divided by that of a pair.
+On real speech, heads are trained on `hubert_demo` with a pool of seeds, and on several copies of
+it whose weights are perturbed by 0.1 %. Groups that differ by chance alone are then compared:
+the same weights with other seeds (two samples), or two perturbed copies with the same seeds
+(pairs). The share of p values below .05 must lie between .02 and .08, and the share below .01 must
+be below .025. Pairs share seeds and copies, so the uncertainty is that of the number of disjoint
+pairs.
 
 Power is measured for a given difference: correct answers of one group are made wrong at random
 until the difference is reached.
@@ -17,8 +17,9 @@ until the difference is reached.
 from __future__ import annotations
 
 import argparse
+import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ import numpy.typing as npt
 import torch
 from calibration_simulation import SCENARIOS, trials
 from common import write_result
+from tqdm import tqdm
 
 from s3prl_compress.encoder import SpeechEncoder, load
 from s3prl_compress.evaluation.onepass import run_seeds
@@ -58,19 +60,20 @@ Pool = npt.NDArray[np.bool_]
 """Whether each seed's prediction of each test utterance is correct: [seeds, utterances]."""
 
 
-def perturbed(encoder: SpeechEncoder) -> SpeechEncoder:
-    """Perturb all weights by 0.1 % at random, in place, and return the encoder."""
-    random = torch.Generator().manual_seed(0)
+def perturbed(encoder: SpeechEncoder, number: int) -> SpeechEncoder:
+    """Return a copy with all weights perturbed by 0.1 % at random; `number` decides how."""
+    random = torch.Generator().manual_seed(number)
+    copied = copy.deepcopy(encoder)
     with torch.no_grad():
-        for weight in encoder.parameters():
+        for weight in copied.parameters():
             weight.mul_(1 + PERTURBATION * torch.randn(weight.shape, generator=random))
-    return encoder
+    return copied
 
 
 def train_pool(
-    encoder: SpeechEncoder, task: Task, corpus: Corpus, args: argparse.Namespace
+    encoder: SpeechEncoder, task: Task, corpus: Corpus, seeds: int, args: argparse.Namespace
 ) -> Pool:
-    """Train heads with all seeds of the pool and return which test predictions are correct."""
+    """Train heads with `seeds` seeds and return which test predictions are correct."""
     settings, _ = task.load_settings(args.recipe, "onepass")
     job = Job(
         encoder=encoder,
@@ -84,33 +87,32 @@ def train_pool(
         device=args.device,
     )
     job.work.mkdir(parents=True, exist_ok=True)
-    results = run_seeds([replace(job, seed=seed) for seed in range(args.pool)])
+    results = run_seeds([replace(job, seed=seed) for seed in range(seeds)])
     return np.array([[truth == own for _, truth, own in one.predictions] for one in results])
 
 
 def pairs(
-    pools: tuple[Pool, Pool],
+    pools: Sequence[Pool],
     compare: Callable[[Pool, Pool, bool], Estimate],
     seeds: int,
     draws: int,
-    same_seeds: bool,
 ) -> list[Estimate]:
     """Compare `draws` random pairs of groups of seeds that differ by chance alone.
 
-    With `same_seeds`, one group is taken from each pool; otherwise both are from the first pool.
+    From one pool, the groups have different seeds. From several, each draw takes two of the pools
+    and the same seeds of both: the pools' weights differ by chance, and so do the answers to single
+    utterances, whatever the seed.
     """
     random = np.random.default_rng(0)
     estimates = []
     for _ in range(draws):
         drawn = random.permutation(len(pools[0]))
-        first, second = pools[0][drawn[:seeds]], pools[0][drawn[seeds : 2 * seeds]]
-        if same_seeds:
-            # Which of the two weights a head belongs to is drawn for each seed. Otherwise all
-            # groups would share the mean difference of the pools and vary too little around it.
-            swapped = random.random((seeds, 1)) < 0.5
-            pair = (pools[0][drawn[:seeds]], pools[1][drawn[:seeds]])
-            first, second = np.where(swapped, *pair), np.where(swapped, *pair[::-1])
-        estimates.append(compare(first, second, same_seeds))
+        if len(pools) == 1:
+            first, second = pools[0][drawn[:seeds]], pools[0][drawn[seeds : 2 * seeds]]
+        else:
+            one, other = random.permutation(len(pools))[:2]
+            first, second = pools[one][drawn[:seeds]], pools[other][drawn[:seeds]]
+        estimates.append(compare(first, second, len(pools) > 1))
     return estimates
 
 
@@ -138,10 +140,11 @@ def measure(task: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     corpus = open_corpus(folder, kind)
     encoder = load("upstreams/hubert_demo").eval()
     scored = find_task(kind)
-    pools = (
-        train_pool(encoder, scored, corpus, args),
-        train_pool(perturbed(encoder), scored, corpus, args),
-    )
+    pool = train_pool(encoder, scored, corpus, args.pool, args)
+    alike = [
+        train_pool(perturbed(encoder, number), scored, corpus, max(args.seeds), args)
+        for number in tqdm(range(args.perturbations), desc=f"{task}, perturbed", unit="encoder")
+    ]
     folds = [len(corpus.items("test", fold)) for fold in corpus.folds]
     units: Units = sampling_units([item.speaker for item in corpus.test_items()])
 
@@ -156,23 +159,21 @@ def measure(task: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     def compare_worse(first: Pool, second: Pool, same_seeds: bool) -> Estimate:
         return compare(worsened(first, args.shift, random), second, same_seeds)
 
-    scores = outcomes(pools[0]).values.sum(axis=1)
+    scores = outcomes(pool).values.sum(axis=1)
     print(
         f"{SETS[task]}: {scores.mean():.1f}, standard deviation over {args.pool} seeds "
         f"{scores.std(ddof=1):.2f}; over {units}"
     )
     rows = []
-    for same_seeds, what in ((False, "other seeds"), (True, "moved by 0.1 %, same seeds")):
+    for pools, what in (([pool], "other seeds"), (alike, "moved by 0.1 %, same seeds")):
         for seeds in args.seeds:
-            used = seeds if same_seeds else 2 * seeds
-            if used > args.pool:
+            independent = len(pools) // 2 or args.pool // (2 * seeds)
+            if not independent:
                 continue
-            alike = summary(pairs(pools, compare, seeds, args.draws, same_seeds), args.pool // used)
-            worse = summary(
-                pairs(pools, compare_worse, seeds, args.draws, same_seeds), args.pool // used
-            )
+            equal = summary(pairs(pools, compare, seeds, args.draws), independent)
+            worse = summary(pairs(pools, compare_worse, seeds, args.draws), independent)
             rows.append(
-                {"set": SETS[task], "pairs": what, "seeds": seeds, **alike}
+                {"set": SETS[task], "pairs": what, "seeds": seeds, **equal}
                 | {"shift": args.shift, "power": worse["below_05"]}
             )
             _print(rows[-1])
@@ -212,6 +213,9 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=SETS, default=["er", "ks", "sid"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[3, 5, 10])
     parser.add_argument("--pool", type=int, default=40, help="number of seeds to train")
+    parser.add_argument(
+        "--perturbations", type=int, default=8, help="number of perturbed encoders, at least 2"
+    )
     parser.add_argument("--draws", type=int, default=400, help="number of pairs to compare")
     parser.add_argument("--shift", type=float, default=3.0, help="difference for the power, points")
     parser.add_argument("--recipe", default="smoke", help="recipe of the heads, as for `score`")

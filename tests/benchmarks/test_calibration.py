@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from s3prl_compress.encoder import fingerprint
 from s3prl_compress.statistics import TWO_SIDED, judge
+
+from ..support.small import small_encoder
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SEEDS = (3, 5, 10)
@@ -111,13 +114,30 @@ def test_without_speech_the_benchmark_simulates(
 
 
 def test_groups_of_a_pool_share_no_seed_unless_they_are_pairs(calibration: Any) -> None:
-    pools = (np.eye(12, dtype=bool), np.eye(12, dtype=bool))
+    seeds = np.eye(12, dtype=bool)
     groups: list[Any] = []
-    for same_seeds in (True, False):
-        calibration.pairs(pools, lambda *given: groups.append(given), 5, 20, same_seeds)
+    for pools in ([seeds], [seeds, seeds, seeds]):
+        calibration.pairs(pools, lambda *given: groups.append(given), 5, 20)
+    assert [same_seeds for *_, same_seeds in groups] == [False] * 20 + [True] * 20
     for first, second, same_seeds in groups:
         common = (first.any(axis=0) & second.any(axis=0)).sum()
         assert common == (5 if same_seeds else 0)
+
+
+def test_pairs_are_of_two_different_encoders(calibration: Any) -> None:
+    pools = [np.full((4, 3), number) for number in range(3)]
+    groups: list[Any] = []
+    calibration.pairs(pools, lambda *given: groups.append(given), 2, 50)
+    taken = {(int(first[0, 0]), int(second[0, 0])) for first, second, _ in groups}
+    assert taken == {(0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1)}
+
+
+def test_perturbed_copies_differ_and_leave_the_encoder_as_it_is(calibration: Any) -> None:
+    encoder = small_encoder()
+    before = fingerprint(encoder)
+    copies = {fingerprint(calibration.perturbed(encoder, number)) for number in (0, 1, 1)}
+    assert len(copies) == 2 and before not in copies
+    assert fingerprint(encoder) == before
 
 
 def test_a_worsened_group_loses_the_stated_points(calibration: Any) -> None:
