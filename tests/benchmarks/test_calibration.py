@@ -136,7 +136,8 @@ def test_perturbed_copies_differ_and_leave_the_encoder_as_it_is(calibration: Any
     encoder = small_encoder()
     before = fingerprint(encoder)
     copies = {fingerprint(calibration.perturbed(encoder, number)) for number in (0, 1, 1)}
-    assert len(copies) == 2 and before not in copies
+    assert len(copies) == 2
+    assert before not in copies
     assert fingerprint(encoder) == before
 
 
