@@ -1,4 +1,9 @@
-"""Downstream evaluation: tasks, corpora, the one-pass engine, and `score`."""
+"""Downstream evaluation: `score` one upstream on one task.
+
+Other packages use the names below, and these modules: `ctc` (transcription with a model's own CTC
+head), `identity` (what makes two cells the same), `onepass` (the engine) and `rates` (learning
+rates chosen by one-pass).
+"""
 
 from ..tasks.base.corpus import Corpus
 from ..tasks.base.task import Settings, Task

@@ -1,1 +1,4 @@
-"""Result records: their schema, reading, writing, predictions."""
+"""Result records: their schema, reading, writing, predictions.
+
+All modules are public and are imported by name: `records`, `predictions` and `versions`.
+"""

@@ -2,7 +2,8 @@
 
 It depends on NumPy, SciPy, statsmodels and jiwer, and on nothing else of this package. Outcomes are
 the contributions of single utterances to a score, in points (percent). What differs from metric to
-metric is in one object each; see `Metric`.
+metric is in one object each; see `Metric`. Further public modules: `metrics` (the registered ones
+and their functions), `noninferiority` and `mapsswe`.
 """
 
 from .corrections import holm

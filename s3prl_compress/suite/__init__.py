@@ -1,4 +1,7 @@
-"""Run a grid of upstreams x tasks x engines x seeds, with timing and a report, from a YAML file."""
+"""Run a grid of upstreams x tasks x engines x seeds, with timing and a report, from a YAML file.
+
+Other packages use the names below; the modules are internal.
+"""
 
 from __future__ import annotations
 

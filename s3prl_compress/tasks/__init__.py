@@ -1,1 +1,5 @@
-"""Corpora on disk: layouts, checks, and bringing recordings into them."""
+"""SUPERB's tasks, one folder each.
+
+Other packages find them through the module `registry`. `cli_support` completes s3prl's own command
+line. What tasks share is in `base`.
+"""

@@ -1,1 +1,6 @@
-"""Task declarations, settings, corpora and engine jobs that all tasks share."""
+"""Everything that tasks share: declarations, settings, corpora, engine jobs.
+
+All modules are public and are imported by name. To declare a task: `task`, `facts` and `engine`. To
+read and prepare its corpus: `corpus`, `card`, `table` and `prepare`; for transcribed speech also
+`transcripts`, `characters`, `symbols` and `librispeech`.
+"""
