@@ -97,7 +97,7 @@ def score_own_head(
 def _record(
     score: CTCScore,
     upstream: Upstream,
-    corpus: records.Corpus,
+    corpus: records.CorpusRecord,
     stem: str,
     device: str,
     normalization: str | None,
@@ -152,7 +152,7 @@ def _check_one_set(speech: TranscribedAudio, data: str | Path) -> None:
         )
 
 
-def _corpus(speech: TranscribedAudio, data: Path) -> records.Corpus:
+def _corpus(speech: TranscribedAudio, data: Path) -> records.CorpusRecord:
     """Describe the speech, by the card of `prepare` where there is one."""
     root = speech.audio.root
     digest = hashlib.sha256()
@@ -167,7 +167,7 @@ def _corpus(speech: TranscribedAudio, data: Path) -> records.Corpus:
         found = read_card(card, "asr")
         generated = found.generated
         name = found.name if card == root else f"{found.name}, {name}"
-    return records.Corpus(
+    return records.CorpusRecord(
         name=name,
         fingerprint=digest.hexdigest(),
         sizes={"test": len(speech.texts)},

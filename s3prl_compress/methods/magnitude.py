@@ -20,7 +20,7 @@ from ..encoder.model import SpeechEncoder
 from ..encoder.shape import LINEARS
 from ..surgery.budget import TOLERANCE, Counts, RemovalOrder, find_sparsity
 from ..surgery.channels import (
-    Group,
+    ChannelGroup,
     PruningSchedule,
     UnitKind,
     groups_of,
@@ -101,7 +101,7 @@ def choose_channels(encoder: SpeechEncoder, config: MagnitudeConfig) -> Selectio
     ranked = [weakest_first(own) for own in values]
 
     def select(counts: Counts) -> Selection:
-        kept: dict[Group, list[int]] = {}
+        kept: dict[ChannelGroup, list[int]] = {}
         for schedule, steps in zip(schedules, counts.tolist(), strict=True):
             removed = schedule.removed_after(steps)
             for position in schedule.positions:
@@ -120,7 +120,7 @@ def choose_channels(encoder: SpeechEncoder, config: MagnitudeConfig) -> Selectio
 
 def _keys(
     schedules: list[PruningSchedule],
-    groups: list[Group],
+    groups: list[ChannelGroup],
     values: list[Tensor],
     config: MagnitudeConfig,
 ) -> list[NDArray[np.float64]]:

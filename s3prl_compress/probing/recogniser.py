@@ -23,7 +23,7 @@ from ..tasks.base.task import RecognitionHead
 from .spec_augment import SpecAugment
 
 
-class CTCHead(nn.Module, ABC):
+class FrameHead(nn.Module, ABC):
     """From the hidden states of utterances to the log-probabilities of symbols.
 
     Args:
@@ -92,7 +92,7 @@ class CTCHead(nn.Module, ABC):
         ]
 
 
-class Recogniser(CTCHead):
+class Recogniser(FrameHead):
     """ASR's head, which writes characters."""
 
     def __init__(self, layers: int, width: int, head: RecognitionHead) -> None:
@@ -108,7 +108,7 @@ class Recogniser(CTCHead):
         self.output = nn.Linear(size, len(self.symbols.names))
 
     def logits(self, features: Tensor, counts: Tensor) -> Tensor:
-        """See `CTCHead.logits`; SpecAugment and dropout only in training."""
+        """See `FrameHead.logits`; SpecAugment and dropout only in training."""
         if self.training and self.augment is not None:
             features = self.augment(features, counts)
         features = self.projector(features)
@@ -118,7 +118,7 @@ class Recogniser(CTCHead):
         return self.output(features)
 
 
-class LinearRecogniser(CTCHead):
+class LinearRecogniser(FrameHead):
     """Phoneme recognition's head: two linears without a non-linearity between them."""
 
     def __init__(self, layers: int, width: int, projector_dim: int, symbols: Symbols) -> None:
@@ -127,7 +127,7 @@ class LinearRecogniser(CTCHead):
         self.output = nn.Linear(projector_dim, len(symbols.names))
 
     def logits(self, features: Tensor, counts: Tensor) -> Tensor:
-        """See `CTCHead.logits`."""
+        """See `FrameHead.logits`."""
         return self.output(self.projector(features))
 
 

@@ -26,7 +26,7 @@ from ..training.state import load_state, read_facts, save_state
 from .buckets import ShuffledBuckets, derived_seed
 from .frames import Frames
 from .pooling import batches_by_length
-from .recogniser import CTCHead
+from .recogniser import FrameHead
 
 _FRAMES_AT_ONCE = 8192
 """Frames per forward pass in evaluations, padding included."""
@@ -36,12 +36,12 @@ Batch = tuple[list[Tensor], list[Tensor]]
 
 
 @dataclass(frozen=True)
-class Recognition:
+class RecognitionSpec:
     """The parts that differ between tasks that train a CTC head on frames."""
 
     symbols: Callable[[Corpus], Symbols]
     """Returns the symbols of a corpus."""
-    head: Callable[[Job, Frames], CTCHead]
+    head: Callable[[Job, Frames], FrameHead]
     """Builds the head; all its random numbers come from torch's global generator."""
     batches: Callable[[Sequence[int], Sequence[int], int], list[list[int]]]
     """From every training utterance's samples and its number of target symbols, and the batch
@@ -55,7 +55,7 @@ class Recognition:
 class Training:
     """The sweep over learning rates, with its state in the job's work folder."""
 
-    def __init__(self, job: Job, frames: Frames, recognition: Recognition) -> None:
+    def __init__(self, job: Job, frames: Frames, recognition: RecognitionSpec) -> None:
         self._job, self._frames, self._recognition = job, frames, recognition
         rows = frames.plan.rows["train"]
         encode = recognition.symbols(job.corpus).encode
@@ -82,7 +82,7 @@ class Training:
         rates = self._job.settings.learning_rates
         return tuple(self._train(number, rate) for number, rate in enumerate(rates))
 
-    def best_head(self, number: int, best: RateResult) -> CTCHead:
+    def best_head(self, number: int, best: RateResult) -> FrameHead:
         """Return the head of a learning rate as it was when it was best on dev."""
         head = self._new_head()
         head.load_state_dict(load_file(self._best_file(number, best.best_step)))
@@ -114,7 +114,7 @@ class Training:
                 save_state(state, head, optimizer, facts)
         return RateResult(learning_rate=rate, dev_score=facts["dev"], best_step=facts["best_step"])
 
-    def _look(self, head: CTCHead, number: int, step: int, facts: dict[str, Any]) -> None:
+    def _look(self, head: FrameHead, number: int, step: int, facts: dict[str, Any]) -> None:
         """Evaluate on dev, and keep the head if it is better than all before.
 
         Where s3prl keeps none before the error rate is below `Recognition.none_kept`, its engine
@@ -138,7 +138,7 @@ class Training:
     def _best_file(self, number: int, step: int) -> Path:
         return self._folder / f"{number}.best-{step}.safetensors"
 
-    def _new_head(self) -> CTCHead:
+    def _new_head(self) -> FrameHead:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._job.seed)
             head = self._recognition.head(self._job, self._frames)
@@ -167,7 +167,7 @@ class Training:
 
 
 def update(
-    head: CTCHead, optimizer: torch.optim.Optimizer, batches: Sequence[Batch], clipping: float
+    head: FrameHead, optimizer: torch.optim.Optimizer, batches: Sequence[Batch], clipping: float
 ) -> None:
     """Make one training step, as s3prl's runner does: the mean of the batches' losses.
 
@@ -184,7 +184,7 @@ def update(
     optimizer.zero_grad()
 
 
-def recognise(head: CTCHead, frames: Frames, rows: range) -> list[str]:
+def recognise(head: FrameHead, frames: Frames, rows: range) -> list[str]:
     """Return the texts of the utterances in `rows`, in their order."""
     head.eval()
     device = head.layer_weights.device

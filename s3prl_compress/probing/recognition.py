@@ -11,7 +11,7 @@ from ..tasks.base.engine import EngineResult, Job
 from ..tasks.base.transcripts import TranscribedCorpus
 from .frames import Frames, load_frames
 from .hidden_states import layer_weights
-from .recogniser_training import Recognition, Training, recognise
+from .recogniser_training import RecognitionSpec, Training, recognise
 from .training import padding_notes
 
 Notes = Callable[[int], Sequence[str]]
@@ -20,7 +20,7 @@ sentence each."""
 
 
 def recognition_results(
-    jobs: Sequence[Job], recognition: Recognition, notes: Notes
+    jobs: Sequence[Job], recognition: RecognitionSpec, notes: Notes
 ) -> Iterator[EngineResult]:
     """Score the jobs' encoder on a task of recognition, a seed after the other; see `RunSeeds`."""
     started = time.perf_counter()
@@ -43,7 +43,7 @@ def recognition_results(
 
 
 def _train_and_test(
-    job: Job, frames: Frames, recognition: Recognition, notes: Notes, extraction_seconds: float
+    job: Job, frames: Frames, recognition: RecognitionSpec, notes: Notes, extraction_seconds: float
 ) -> EngineResult:
     started = time.perf_counter()
     training = Training(job, frames, recognition)

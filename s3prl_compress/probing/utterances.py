@@ -37,7 +37,7 @@ from .training import Batches, Best, padding_notes, predict, shared_seconds, tra
 
 
 @dataclass(frozen=True)
-class Plan:
+class UtteranceClips:
     """Which clips the features are of, and where an utterance's are."""
 
     clips: list[Clip]
@@ -89,12 +89,12 @@ def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
         )
 
 
-def plan_clips(corpus: Corpus, longest: int | None, crops: int) -> Plan:
+def plan_clips(corpus: Corpus, longest: int | None, crops: int) -> UtteranceClips:
     """List the clips that the one-pass engine needs of a corpus, each once for all folds.
 
     `longest`: a training clip of more samples is given as `crops` crops of that many.
     """
-    plan = Plan([], {}, {}, longest)
+    plan = UtteranceClips([], {}, {}, longest)
     for fold in corpus.folds:
         for split in SPLITS:
             for item in corpus.items(split, fold):
@@ -113,7 +113,7 @@ def random_crops(clip: Clip, samples: int, crops: int, seed: str) -> list[Clip]:
 
 
 def draw_batches(
-    plan: Plan,
+    plan: UtteranceClips,
     items: Sequence[Item],
     labels: Tensor,
     batch_size: int,
@@ -155,7 +155,7 @@ def _cropping(job: Job) -> tuple[int | None, int]:
     return (samples if job.task.crops_training else None), settings.crops_per_clip
 
 
-def _add(plan: Plan, item: Item, *, train: bool, crops: int) -> None:
+def _add(plan: UtteranceClips, item: Item, *, train: bool, crops: int) -> None:
     """Add the clips of an utterance to the plan, unless they are there already."""
     if item.relative in (plan.train if train else plan.whole):
         return
@@ -171,7 +171,9 @@ def _add(plan: Plan, item: Item, *, train: bool, crops: int) -> None:
         plan.train[item.relative] = range(start, start + 1)
 
 
-def _train(jobs: Sequence[Job], plan: Plan, values: Tensor, fold: int) -> list[list[Best]]:
+def _train(
+    jobs: Sequence[Job], plan: UtteranceClips, values: Tensor, fold: int
+) -> list[list[Best]]:
     """Train all heads of a fold; return each at its best, [job][rate]."""
     corpus, batch_size = jobs[0].corpus, jobs[0].settings.batch_size
     items, dev = corpus.items("train", fold), corpus.items("dev", fold)
@@ -195,7 +197,7 @@ def _train(jobs: Sequence[Job], plan: Plan, values: Tensor, fold: int) -> list[l
 
 
 def _test(
-    job: Job, plan: Plan, values: Tensor, fold: int, best: Sequence[Best]
+    job: Job, plan: UtteranceClips, values: Tensor, fold: int, best: Sequence[Best]
 ) -> list[list[tuple[str, str, str]]]:
     """Return the predictions of each head for the test part of a fold, [head][utterance]."""
     corpus = job.corpus
@@ -239,7 +241,7 @@ def _fold_result(fold: int, tested: list[tuple[str, str, str]], dev_score: float
     return FoldResult(fold=fold, score=score, dev_score=dev_score, test_size=len(tested))
 
 
-def _notes(job: Job, plan: Plan) -> tuple[str, ...]:
+def _notes(job: Job, plan: UtteranceClips) -> tuple[str, ...]:
     notes = []
     cropped = sum(
         1 for rows in plan.train.values() if plan.clips[rows.start].samples == plan.longest

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from . import formats
 from .columns import verdict
-from .overview import Group
+from .overview import OverviewGroup
 from .roles import reference_of
 from .rows import Entry, OverviewRow, Row
 from .uncertainty_notes import detectable_text
@@ -24,7 +24,7 @@ class Highlight:
     detail: str
 
 
-def highlights(group: Group) -> list[Highlight]:
+def highlights(group: OverviewGroup) -> list[Highlight]:
     """Return the smallest row without a significant loss, the fastest, and the best compressed one.
 
     A loss that is not significant may still be there, so the first one says how small a loss the

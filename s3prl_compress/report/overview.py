@@ -17,7 +17,7 @@ from .table_model import Table
 
 
 @dataclass(frozen=True)
-class Group:
+class OverviewGroup:
     """The blocks of one engine, padding and recipe, and the overview of their tasks."""
 
     title: str
@@ -27,7 +27,7 @@ class Group:
     """All tasks side by side; None if there is only one."""
 
 
-def groups(tables: Sequence[Table[Row]], times: Sequence[TimeRecord]) -> list[Group]:
+def groups(tables: Sequence[Table[Row]], times: Sequence[TimeRecord]) -> list[OverviewGroup]:
     """Group the blocks that share engine, padding and recipe.
 
     Where a task has several blocks (corpora, variants or settings), the overview shows one of the
@@ -41,7 +41,7 @@ def groups(tables: Sequence[Table[Row]], times: Sequence[TimeRecord]) -> list[Gr
     return [_group(own, times) for _, own in sorted(blocks.items(), key=lambda item: item[0])]
 
 
-def _group(blocks: Sequence[Table[Row]], times: Sequence[TimeRecord]) -> Group:
+def _group(blocks: Sequence[Table[Row]], times: Sequence[TimeRecord]) -> OverviewGroup:
     first = blocks[0].rows[0].conditions
     ordered = sorted(
         blocks, key=lambda table: (_rank(table), not _comparable(table), -len(table.lines))
@@ -52,7 +52,7 @@ def _group(blocks: Sequence[Table[Row]], times: Sequence[TimeRecord]) -> Group:
     title = f"{first.engine} engine, {first.padding} padding, recipe {first.recipe}"
     overview = _overview(title, chosen, times) if len(chosen) > 1 else None
     rest = [table for table in ordered if all(table is not one for one in chosen.values())]
-    return Group(title, (*chosen.values(), *rest), overview)
+    return OverviewGroup(title, (*chosen.values(), *rest), overview)
 
 
 def _rank(table: Table[Row]) -> int:

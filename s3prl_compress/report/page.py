@@ -16,7 +16,7 @@ from .costs import CHOICES
 from .formats import short_methods
 from .highlights import Highlight, highlights
 from .notes import RANDOM_WEIGHTS
-from .overview import Group
+from .overview import OverviewGroup
 from .plot import Plot, cost_plots
 from .provenance import Origin
 from .rows import OverviewRow, PublishedRow, Row, SpeedRow
@@ -50,7 +50,7 @@ class Section:
 
 
 def page(
-    groups: Sequence[Group],
+    groups: Sequence[OverviewGroup],
     speeds: Sequence[Table[SpeedRow]],
     published: Table[PublishedRow] | None,
     origins: Sequence[Origin],
@@ -99,7 +99,7 @@ def page(
     )
 
 
-def _section(group: Group, before: int) -> Section:
+def _section(group: OverviewGroup, before: int) -> Section:
     tables: list[Table[Any]] = [*([group.overview] if group.overview else []), *group.tables]
     looks = series_of([row for table in tables for row in table.rows])
     blocks = tuple(
@@ -123,7 +123,7 @@ def _published(table: Table[PublishedRow], before: int) -> Section:
     return Section(table.title, (block,), looks, _caption((block,)))
 
 
-def _heading(table: Table[Any], group: Group) -> str:
+def _heading(table: Table[Any], group: OverviewGroup) -> str:
     row: Row | OverviewRow = table.rows[0]
     if isinstance(row, OverviewRow):
         return row.metric[0].upper() + row.metric[1:]

@@ -16,7 +16,7 @@ from .latex import latex
 from .layer_weights import layer_weight_figures, layer_weights_table
 from .leaderboard import leaderboard
 from .markdown import markdown
-from .overview import Group, groups
+from .overview import OverviewGroup, groups
 from .page import page
 from .provenance import origins
 from .published import published_table
@@ -97,5 +97,5 @@ def _with_predictions(path: Path, record: Record) -> Record:
     return record.model_copy(update={"predictions": str(path.parent / record.predictions)})
 
 
-def _in_order(group: Group) -> list[Table[Any]]:
+def _in_order(group: OverviewGroup) -> list[Table[Any]]:
     return [*([group.overview] if group.overview else []), *group.tables]

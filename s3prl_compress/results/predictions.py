@@ -11,7 +11,7 @@ from .records import ScoreRecord
 
 
 @dataclass(frozen=True)
-class Line:
+class PredictionLine:
     """One utterance's prediction."""
 
     truth: str
@@ -59,7 +59,7 @@ def read_block(cells: Sequence[Sequence[ScoreRecord]]) -> list[Predictions | Non
     Args:
         cells: the records of each row, one per seed, which name their predictions by whole paths.
     """
-    files: list[dict[int | None, dict[str, Line]] | None] = []
+    files: list[dict[int | None, dict[str, PredictionLine]] | None] = []
     speakers: dict[str, str] = {}
     for records in cells:
         tables = {record.seed: _read(record.predictions) for record in records}
@@ -75,7 +75,7 @@ def read_block(cells: Sequence[Sequence[ScoreRecord]]) -> list[Predictions | Non
 
 def _of_row(
     record: ScoreRecord,
-    tables: Mapping[int | None, dict[str, Line]],
+    tables: Mapping[int | None, dict[str, PredictionLine]],
     speakers: Mapping[str, str],
 ) -> Predictions | None:
     """Return a row's predictions; None where its seeds are of different utterances."""
@@ -104,12 +104,14 @@ def _of_row(
     )
 
 
-def _read(path: str) -> dict[str, Line] | None:
+def _read(path: str) -> dict[str, PredictionLine] | None:
     """Read a table of file, truth, predicted, speaker; None if there is no such file or table."""
     try:
         with open(path, newline="", encoding="utf-8") as lines:
             return {
-                line["file"]: Line(line["truth"], line["predicted"], line.get("speaker") or "")
+                line["file"]: PredictionLine(
+                    line["truth"], line["predicted"], line.get("speaker") or ""
+                )
                 for line in csv.DictReader(lines)
             }
     except (OSError, UnicodeDecodeError, KeyError, csv.Error):

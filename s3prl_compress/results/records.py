@@ -88,7 +88,7 @@ class Upstream(_Record):
     cost: Cost | None = None
 
 
-class Corpus(_Record):
+class CorpusRecord(_Record):
     """The data of a task."""
 
     name: str
@@ -175,7 +175,7 @@ class ScoreRecord(_Record):
     rates: tuple[RateResult, ...]
     """The learning rates that were trained by this engine."""
     dev_score: float | None
-    corpus: Corpus
+    corpus: CorpusRecord
     approximate: bool
     """The engine's conditions for exactness did not hold."""
     notes: tuple[str, ...] = ()

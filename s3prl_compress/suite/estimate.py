@@ -32,7 +32,7 @@ from ..tasks.base.facts import CorpusFacts
 from ..tasks.registry import find_task
 from .cells import SuiteCell, rate_cells, takes_onepass_rate
 from .corpora import corpus_facts
-from .estimate_table import DONE, Estimate, estimate_table
+from .estimate_table import DONE, CellEstimate, estimate_table
 from .groups import groups_of
 from .head_times import head_seconds
 from .plan import SuitePlan
@@ -67,13 +67,13 @@ class _Estimator:
         self._rates_selected: set[tuple[int | None, str]] = set()
         """Tasks and upstreams for which an earlier s3prl cell runs the one-pass engine first."""
 
-    def all(self) -> list[Estimate]:
+    def all(self) -> list[CellEstimate]:
         """Return the estimates of all cells, in their order."""
         return [self._of(cell) for cell in self._cells]
 
-    def _of(self, cell: SuiteCell) -> Estimate:
+    def _of(self, cell: SuiteCell) -> CellEstimate:
         if self._status.is_complete(cell):
-            return Estimate(cell, 0.0, 0, DONE)
+            return CellEstimate(cell, 0.0, 0, DONE)
         size = self._size(cell.upstream)
         if cell.kind == "upstream":
             return _of_upstream(self._plan, cell, size)
@@ -85,7 +85,7 @@ class _Estimator:
         self._rates_selected.add((cell.task, cell.upstream))
         onepass = cell.model_copy(update={"engine": "onepass"})
         first = self._of_score(onepass, makes_features=True)
-        return Estimate(
+        return CellEstimate(
             cell,
             _plus(score.seconds, first.seconds),
             _plus(score.bytes, first.bytes),
@@ -102,7 +102,7 @@ class _Estimator:
             and not self._status.rates(cell)
         )
 
-    def _of_score(self, cell: SuiteCell, *, makes_features: bool) -> Estimate:
+    def _of_score(self, cell: SuiteCell, *, makes_features: bool) -> CellEstimate:
         """Estimate a score; without `makes_features`, an earlier cell computes the features."""
         assert cell.task is not None
         assert cell.engine is not None
@@ -122,9 +122,9 @@ class _Estimator:
         past = _PastRecords(self._matching(cell, recipe, corpus), size.macs_32)
         if past.heads is not None and (past.upstream is not None or audio == 0.0):
             seconds = past.heads + ((past.upstream or 0.0) if audio != 0.0 else 0.0)
-            return Estimate(cell, seconds, needed, "past records")
+            return CellEstimate(cell, seconds, needed, "past records")
         if audio is None or not corpus.known:
-            return Estimate(cell, None, needed, "the corpus is not prepared yet")
+            return CellEstimate(cell, None, needed, "the corpus is not prepared yet")
         forward = 2 * size.macs_32 / _BOARD_SECONDS * audio / self._speed()
         heads = past.heads
         if heads is None:
@@ -140,7 +140,7 @@ class _Estimator:
         basis = "rule of thumb"
         if corpus.fingerprint is None:
             basis += ", the official corpus's size"
-        return Estimate(cell, forward + heads, needed, basis)
+        return CellEstimate(cell, forward + heads, needed, basis)
 
     def _matching(
         self, cell: SuiteCell, settings: Settings, corpus: CorpusFacts
@@ -179,23 +179,23 @@ class _PastRecords:
                 self.upstream = features * record.seeds_together * ratio
 
 
-def _of_upstream(plan: SuitePlan, cell: SuiteCell, size: UpstreamSize) -> Estimate:
+def _of_upstream(plan: SuitePlan, cell: SuiteCell, size: UpstreamSize) -> CellEstimate:
     entry = next(entry for entry in plan.suite.upstreams if entry.name == cell.upstream)
     if entry.source is not None or entry.s3prl is not None:
-        return Estimate(cell, 0.0, 0, "only read, not made")
+        return CellEstimate(cell, 0.0, 0, "only read, not made")
     if size.learned:
-        return Estimate(cell, None, checkpoint_bytes(size), "learned: depends on its steps")
-    return Estimate(cell, 0.0, checkpoint_bytes(size), "rule of thumb")
+        return CellEstimate(cell, None, checkpoint_bytes(size), "learned: depends on its steps")
+    return CellEstimate(cell, 0.0, checkpoint_bytes(size), "rule of thumb")
 
 
-def _of_time(plan: SuitePlan, cell: SuiteCell, size: UpstreamSize, speed: float) -> Estimate:
+def _of_time(plan: SuitePlan, cell: SuiteCell, size: UpstreamSize, speed: float) -> CellEstimate:
     timing = plan.suite.time
     assert timing is not None
     share = (timing.utterances_per_bucket or 8) / 8
     rounds = timing.repeats + timing.warmup + 1
     sides = 1 if timing.against in (None, cell.upstream) else 2
     seconds = 2 * size.macs_32 / speed * share * rounds * sides
-    return Estimate(cell, seconds, 0, "rule of thumb")
+    return CellEstimate(cell, seconds, 0, "rule of thumb")
 
 
 def _plus(one: Number | None, other: Number | None) -> Number | None:

@@ -15,7 +15,7 @@ DONE = "done"
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CellEstimate:
     """Estimated time and disk space of a cell; None where they cannot be estimated."""
 
     cell: SuiteCell
@@ -25,7 +25,7 @@ class Estimate:
     """Source of the estimate: past records, or a rule of thumb."""
 
 
-def estimate_table(plan: SuitePlan, rows: Sequence[Estimate]) -> CommandResult:
+def estimate_table(plan: SuitePlan, rows: Sequence[CellEstimate]) -> CommandResult:
     """Return the summary and the list of cells, as text and as data."""
     total = _sum(rows)
     summary = [
@@ -95,7 +95,7 @@ def _key(cell: SuiteCell) -> tuple[str, str | None]:
     return {"upstream": "upstreams", "time": "timing"}[cell.kind], None
 
 
-def _sum(rows: Sequence[Estimate]) -> dict[str, Any]:
+def _sum(rows: Sequence[CellEstimate]) -> dict[str, Any]:
     todo = [row for row in rows if row.basis != DONE]
     return {
         "cells": len(rows),

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..evaluation import Settings
 from ..probing.heads import ParallelHeads
-from ..probing.recogniser import CTCHead, LinearRecogniser, Recogniser
+from ..probing.recogniser import FrameHead, LinearRecogniser, Recogniser
 from ..probing.recogniser_training import update
 from ..tasks.base.facts import CorpusFacts
 from ..tasks.base.symbols import Symbols
@@ -103,7 +103,7 @@ def _recogniser(
     `sizes`: those of ASR's recogniser; or, for phoneme recognition, the width between the two
     linear layers and the number of classes.
     """
-    head: CTCHead
+    head: FrameHead
     if isinstance(sizes, RecognitionHead):
         head = Recogniser(states, hidden, sizes)
     else:

@@ -24,7 +24,7 @@ PAIRS = {"ffn": ("fc1", "fc2"), "qk": ("q", "k"), "vo": ("v", "out")}
 
 
 @dataclass(frozen=True)
-class Group:
+class ChannelGroup:
     """Interchangeable channels: those of one FFN, one head, or one convolution."""
 
     kind: UnitKind
@@ -37,23 +37,23 @@ class Group:
     size: int
 
 
-def groups_of(shape: EncoderShape, kinds: Sequence[UnitKind]) -> list[Group]:
+def groups_of(shape: EncoderShape, kinds: Sequence[UnitKind]) -> list[ChannelGroup]:
     """Return all groups of the given kinds that have at least two channels."""
     groups = []
     for number, layer in enumerate(shape.layers):
         if "ffn" in kinds:
-            groups.append(Group("ffn", number, None, 0, layer.ffn))
+            groups.append(ChannelGroup("ffn", number, None, 0, layer.ffn))
         qk = vo = 0
         for position, head in enumerate(layer.heads):
             if "qk" in kinds:
-                groups.append(Group("qk", number, position, qk, head.qk))
+                groups.append(ChannelGroup("qk", number, position, qk, head.qk))
             if "vo" in kinds:
-                groups.append(Group("vo", number, position, vo, head.vo))
+                groups.append(ChannelGroup("vo", number, position, vo, head.vo))
             qk, vo = qk + head.qk, vo + head.vo
     if "conv" in kinds:
         # Without a projection the last convolution is as wide as the residual stream.
         convs = shape.convs if shape.projection else shape.convs[:-1]
-        groups += [Group("conv", n, None, 0, conv.width) for n, conv in enumerate(convs)]
+        groups += [ChannelGroup("conv", n, None, 0, conv.width) for n, conv in enumerate(convs)]
     return [group for group in groups if group.size > 1]
 
 
@@ -72,7 +72,7 @@ class PruningSchedule:
 
 
 def pruning_schedules(
-    groups: Sequence[Group], multiple: int, *, heads_together: bool
+    groups: Sequence[ChannelGroup], multiple: int, *, heads_together: bool
 ) -> list[PruningSchedule]:
     """Return the steps in which groups lose channels.
 
@@ -102,7 +102,7 @@ def removal_steps(size: int, multiple: int, least: int = 1) -> NDArray[np.int64]
     return np.array([size - count for count in remaining if count % multiple == 0], dtype=np.int64)
 
 
-def selection_of(shape: EncoderShape, kept: Mapping[Group, Sequence[int]]) -> Selection:
+def selection_of(shape: EncoderShape, kept: Mapping[ChannelGroup, Sequence[int]]) -> Selection:
     """Return the selection that keeps the channels `kept` of some groups, and all others."""
     kept_units = {(group.kind, group.layer, group.head): units for group, units in kept.items()}
 
@@ -130,7 +130,7 @@ def selection_of(shape: EncoderShape, kept: Mapping[Group, Sequence[int]]) -> Se
     )
 
 
-def importance(encoder: SpeechEncoder, group: Group) -> Tensor:
+def importance(encoder: SpeechEncoder, group: ChannelGroup) -> Tensor:
     """Return the magnitude of each channel of a group, [size].
 
     It is the norm of the channel's incoming weights times the norm of its outgoing ones. Where a

@@ -88,7 +88,7 @@ def texts_fingerprint(speech: TranscribedAudio) -> str:
     return hashlib.sha256("\n".join(speech.texts).encode()).hexdigest()
 
 
-class Recognition(nn.Module):
+class CTCModule(nn.Module):
     """The CTC loss of a student's last hidden state, and an optional penalty.
 
     Args:
@@ -158,7 +158,7 @@ def finetune(
     identity = identity_of(
         student, config, stage, speech.audio.fingerprint(), texts_fingerprint(speech)
     )
-    model = Recognition(student, penalty)
+    model = CTCModule(student, penalty)
     batches = _batches(
         speech, encoder.head.vocabulary, config, encoder.shape.minimum_samples, device
     )

@@ -16,7 +16,7 @@ from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, random_encoder
 from s3prl_compress.evaluation.onepass import run
 from s3prl_compress.probing.pooling import Clip
 from s3prl_compress.probing.utterances import (
-    Plan,
+    UtteranceClips,
     class_numbers,
     draw_batches,
     plan_clips,
@@ -165,7 +165,11 @@ def test_an_epoch_has_every_utterance_once_and_a_short_last_batch(jobs: dict[str
 
 def test_no_training_utterances_are_an_error_and_no_endless_loop() -> None:
     with pytest.raises(InputError, match="no training utterances"):
-        next(draw_batches(Plan([], {}, {}, None), [], torch.tensor([]), 8, torch.Generator()))
+        next(
+            draw_batches(
+                UtteranceClips([], {}, {}, None), [], torch.tensor([]), 8, torch.Generator()
+            )
+        )
 
 
 def test_every_clip_goes_through_the_upstream_once_for_all_folds(jobs: dict[str, Job]) -> None:

@@ -14,7 +14,7 @@ from s3prl_compress.report.four_task import (
 )
 from s3prl_compress.report.merge import merge
 from s3prl_compress.report.rows import Row
-from s3prl_compress.results.records import Corpus
+from s3prl_compress.results.records import CorpusRecord
 from s3prl_compress.tasks.registry import available_tasks
 
 from ..support.made_up import score, upstream
@@ -52,7 +52,7 @@ def _row(**more: Any) -> Row:
     """An official row of speaker identification, with other values."""
     generated, rate_choice = more.pop("generated", False), more.pop("rate_choice", "dev sweep")
     name = more.pop("corpus", "VoxCeleb1")
-    corpus = Corpus(name=name, fingerprint="ab" * 32, sizes={}, generated=generated)
+    corpus = CorpusRecord(name=name, fingerprint="ab" * 32, sizes={}, generated=generated)
     values = {"task": "sid", "variant": "voxceleb1", "recipe": "official", **more}
     return merge([score(upstream("who"), 80.0, corpus=corpus, rate_choice=rate_choice, **values)])
 

@@ -12,7 +12,7 @@ from s3prl_compress.report.leaderboard import leaderboard
 from s3prl_compress.report.notes import footnotes
 from s3prl_compress.report.rows import Conditions
 from s3prl_compress.report.task_table import score_tables
-from s3prl_compress.results.records import Corpus, Record
+from s3prl_compress.results.records import CorpusRecord, Record
 
 from ..support.made_up import WHERE, a_board, score, timing, upstream
 
@@ -35,7 +35,7 @@ def board_frame(records: Sequence[Record]) -> pandas.DataFrame:
         {"recipe": "smoke"},
         {"settings": {"total_steps": 100}},
         {"metric": "error"},
-        {"corpus": Corpus(name="speech_commands", fingerprint="cd" * 32, sizes={})},
+        {"corpus": CorpusRecord(name="speech_commands", fingerprint="cd" * 32, sizes={})},
     ],
 )
 def test_rows_that_differ_in_their_conditions_share_no_block(different: dict[str, object]) -> None:
@@ -167,7 +167,7 @@ def test_somebody_elses_model_stands_last_and_is_timed_against_dense() -> None:
 
 def test_flags_become_notes_once() -> None:
     random = upstream("random", random_weights=True)
-    generated = Corpus(name="demo", fingerprint="ef" * 32, sizes={}, generated=True)
+    generated = CorpusRecord(name="demo", fingerprint="ef" * 32, sizes={}, generated=True)
     frame = board_frame(
         [
             score(random, 9.0, corpus=generated, recipe="smoke", approximate=True),

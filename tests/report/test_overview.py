@@ -8,14 +8,14 @@ import pytest
 from s3prl_compress.report.four_task import four_task_score
 from s3prl_compress.report.highlights import highlights
 from s3prl_compress.report.leaderboard import leaderboard
-from s3prl_compress.report.overview import Group, groups
+from s3prl_compress.report.overview import OverviewGroup, groups
 from s3prl_compress.report.task_table import score_tables
 from s3prl_compress.results.records import Record, ScoreRecord, TimeRecord, read_records
 
 from ..support.made_up import SHARES, a_suite, score, upstream
 
 
-def _groups(records: list[Record]) -> list[Group]:
+def _groups(records: list[Record]) -> list[OverviewGroup]:
     times = [record for record in records if isinstance(record, TimeRecord)]
     return groups(score_tables(leaderboard(records)), times)
 

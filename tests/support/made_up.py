@@ -12,7 +12,7 @@ from typing import Any
 from s3prl_compress.report.rows import Entry
 from s3prl_compress.results.records import (
     BucketTiming,
-    Corpus,
+    CorpusRecord,
     Cost,
     Environment,
     FoldResult,
@@ -80,7 +80,7 @@ def score(who: Upstream, percent: float, **more: Any) -> ScoreRecord:
             RateResult(learning_rate=1e-3, dev_score=percent + 1, best_step=5000),
         ),
         "dev_score": percent + 1,
-        "corpus": Corpus(name="speech_commands", fingerprint="ab" * 32, sizes={"test": 3081}),
+        "corpus": CorpusRecord(name="speech_commands", fingerprint="ab" * 32, sizes={"test": 3081}),
         "approximate": False,
         "predictions": "x.csv",
         "environment": WHERE,
@@ -200,7 +200,9 @@ def a_suite(folder: Path, recipe: str = "official", generated: bool = False) -> 
                 predicted = [_wrong(text, share, task == "asr", generator) for text in truth]
                 stem = f"{name}.{task}.{recipe}.seed{seed}"
                 write_predictions(folder, f"{stem}.csv", truth, predicted, SPEAKERS)
-                corpus = Corpus(name=task, fingerprint="ab" * 32, sizes={}, generated=generated)
+                corpus = CorpusRecord(
+                    name=task, fingerprint="ab" * 32, sizes={}, generated=generated
+                )
                 same = {"task": task, "variant": variant, "seed": seed, "recipe": recipe}
                 values = {"corpus": corpus, "test_size": 100, "predictions": f"{stem}.csv"}
                 record = score(who[name], 100 - 100 * share, **same, **values)

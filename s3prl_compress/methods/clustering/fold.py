@@ -16,13 +16,13 @@ from torch import Tensor
 
 from ...encoder.linear import DenseLinear, Linear, LowRankLinear, dense_bias, dense_weight
 from ...encoder.model import SpeechEncoder
-from ...surgery.channels import PAIRS, Group
+from ...surgery.channels import PAIRS, ChannelGroup
 from ...surgery.cutting import saves_parameters
 from ...surgery.rebuild import dense_linear, get_linear, low_rank_linear, rebuild
 from .kmeans import Labels, sizes, sums
 
 
-def can_fold(encoder: SpeechEncoder, group: Group) -> bool:
+def can_fold(encoder: SpeechEncoder, group: ChannelGroup) -> bool:
     """Return whether both linears of a group can be folded; sparse and shared ones cannot.
 
     Averaging would fill in the zeros of a sparse matrix, and would separate shared rows.
@@ -33,7 +33,7 @@ def can_fold(encoder: SpeechEncoder, group: Group) -> bool:
     )
 
 
-def channel_rows(encoder: SpeechEncoder, group: Group) -> Tensor:
+def channel_rows(encoder: SpeechEncoder, group: ChannelGroup) -> Tensor:
     """Return the vectors by which the channels of a group are compared, [channels, d].
 
     [fc1_j ; b1_j] for FFN units, the same of v; q and k side by side, since they fold together.
@@ -48,7 +48,7 @@ def channel_rows(encoder: SpeechEncoder, group: Group) -> Tensor:
     return torch.cat(parts, dim=1).detach()
 
 
-def fold_units(encoder: SpeechEncoder, labels: Mapping[Group, Labels]) -> SpeechEncoder:
+def fold_units(encoder: SpeechEncoder, labels: Mapping[ChannelGroup, Labels]) -> SpeechEncoder:
     """Return a new encoder in which the channels of each cluster are merged.
 
     Args:
@@ -57,7 +57,7 @@ def fold_units(encoder: SpeechEncoder, labels: Mapping[Group, Labels]) -> Speech
     """
     linears: dict[tuple[int, str], Linear] = {}
     layers = list(encoder.shape.layers)
-    by_place: dict[tuple[int, str], dict[int, tuple[Group, Labels]]] = {}
+    by_place: dict[tuple[int, str], dict[int, tuple[ChannelGroup, Labels]]] = {}
     for group, own in labels.items():
         by_place.setdefault((group.layer, group.kind), {})[group.start] = (group, own)
     for (number, kind), by_start in by_place.items():
@@ -119,7 +119,7 @@ def _rows(encoder: SpeechEncoder, layer: int, kind: str) -> int:
     return shape.qk_size if kind == "qk" else shape.vo_size
 
 
-def _whole(by_start: Mapping[int, tuple[Group, Labels]], size: int) -> Labels:
+def _whole(by_start: Mapping[int, tuple[ChannelGroup, Labels]], size: int) -> Labels:
     """Return the clusters of all rows of a matrix; rows of other groups are their own cluster."""
     whole = np.empty(size, dtype=np.int64)
     row = clusters = 0

@@ -13,7 +13,14 @@ from ...encoder import SpeechEncoder
 from ...encoder.cost import nonzero_parameters
 from ...encoder.linear import DenseLinear, Linear, SparseLinear
 from ...surgery.budget import Counts, RemovalOrder, find_sparsity
-from ...surgery.channels import PAIRS, Group, UnitKind, groups_of, pruning_schedules, selection_of
+from ...surgery.channels import (
+    PAIRS,
+    ChannelGroup,
+    UnitKind,
+    groups_of,
+    pruning_schedules,
+    selection_of,
+)
 from ...surgery.cutting import parameters_after, select_units
 from ...surgery.largest_weights import largest
 from ...surgery.parametrized import (
@@ -186,7 +193,7 @@ class ThresholdedUnits(ThresholdedEncoder):
             keys.append(sizes[position][ranked[position]][schedule.removed - 1])
 
         def selection(counts: Counts) -> Selection:
-            kept: dict[Group, list[int]] = {}
+            kept: dict[ChannelGroup, list[int]] = {}
             for schedule, steps in zip(schedules, counts.tolist(), strict=True):
                 (position,) = schedule.positions
                 remaining = ranked[position][schedule.removed_after(steps) :]
@@ -202,7 +209,7 @@ class ThresholdedUnits(ThresholdedEncoder):
         )
         return select_units(self.encoder, selection(counts))
 
-    def _relative_sizes(self, group: Group) -> np.ndarray:
+    def _relative_sizes(self, group: ChannelGroup) -> np.ndarray:
         """Return the sizes of a group's units divided by their threshold, [units]."""
         threshold = self.threshold(key_of((group.layer, group.kind))).value
         squares = self.squares(group.layer, group.kind)[group.start : group.start + group.size]

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from ...probing.buckets import make_buckets
 from ...probing.frames import Frames
 from ...probing.recogniser import Recogniser
-from ...probing.recogniser_training import Recognition
+from ...probing.recogniser_training import RecognitionSpec
 from ...probing.recognition import recognition_results
 from ...statistics import metrics
 from ..base.characters import CHARACTER_SYMBOLS
@@ -62,7 +62,7 @@ def _notes(left_out: int) -> list[str]:
     return notes
 
 
-RECOGNITION = Recognition(
+RECOGNITION = RecognitionSpec(
     symbols=_symbols,
     head=_head,
     batches=_batches,

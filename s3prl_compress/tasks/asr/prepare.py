@@ -10,7 +10,7 @@ from ..base.characters import plain_transcript
 from ..base.corpus import SPLITS
 from ..base.librispeech import librispeech_targets
 from ..base.prepare import Layout, check_output, packaged_table, prepare_layout
-from ..base.table import Form, Row, read_table
+from ..base.table import CorpusRow, Form, read_table
 from ..base.transcripts import check_text
 
 DEMO_NAME = "generated demo sentences"
@@ -54,7 +54,7 @@ def _prepare(metadata: Path, output: Path, name: str, *, generated: bool) -> Pat
     )
 
 
-def _check_texts(rows: list[Row], faults: Faults) -> None:
+def _check_texts(rows: list[CorpusRow], faults: Faults) -> None:
     for row in rows:
         check_text(row.label, row.file, faults)
     for split in SPLITS:
@@ -62,7 +62,7 @@ def _check_texts(rows: list[Row], faults: Faults) -> None:
             faults.add("split without a recording", split)
 
 
-def _lists(targets: list[tuple[Row, str]]) -> dict[str, str]:
+def _lists(targets: list[tuple[CorpusRow, str]]) -> dict[str, str]:
     """Return the content of every `*.trans.txt` by its path below the corpus folder."""
     lines: dict[str, list[str]] = defaultdict(list)
     for row, target in sorted(targets, key=lambda pair: pair[1]):

@@ -126,9 +126,9 @@ class Corpus(ABC):
         """
         return self._fingerprint
 
-    def record(self) -> records.Corpus:
+    def record(self) -> records.CorpusRecord:
         """Describe the corpus for a result record; its sizes are those of all folds together."""
-        return records.Corpus(
+        return records.CorpusRecord(
             name=self.name,
             fingerprint=self.fingerprint(),
             sizes={

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from .corpus import SPLITS
-from .table import Row
+from .table import CorpusRow
 from .transcripts import FOLDERS
 
 _FOLDER: dict[str, str] = {split: FOLDERS[split] for split in SPLITS}
@@ -15,7 +15,7 @@ _CHAPTER = "0"
 """Of recordings whose names say none."""
 
 
-def librispeech_targets(rows: list[Row]) -> list[tuple[Row, str]]:
+def librispeech_targets(rows: list[CorpusRow]) -> list[tuple[CorpusRow, str]]:
     """Return each row with its place below the corpus folder, without suffix; no name comes twice.
 
     A file named `<speaker>-<chapter>-<number>` keeps its name, others are numbered.
@@ -39,14 +39,14 @@ def librispeech_targets(rows: list[Row]) -> list[tuple[Row, str]]:
     return targets
 
 
-def _own_name(row: Row, speaker: str) -> str | None:
+def _own_name(row: CorpusRow, speaker: str) -> str | None:
     """Return the name of a file that is named as LibriSpeech's are."""
     parts = Path(row.file).stem.split("-")
     fits = len(parts) == 3 and parts[0] == speaker and parts[1].isalnum() and parts[2].isalnum()
     return "-".join(parts) if fits else None
 
 
-def _speaker_names(rows: list[Row]) -> dict[str, str]:
+def _speaker_names(rows: list[CorpusRow]) -> dict[str, str]:
     """Return for every speaker a folder name of its own, of letters, digits and underscores."""
     names: dict[str, str] = {}
     for speaker in sorted({row.speaker for row in rows}):

@@ -15,7 +15,7 @@ from .corpus import LABEL_SEPARATOR
 
 
 @dataclass(frozen=True)
-class Row:
+class CorpusRow:
     """One recording of the table."""
 
     path: Path
@@ -28,7 +28,7 @@ class Row:
     """As the task's form names it: a split, or for cross-validation a session."""
 
 
-def _one_sample(row: Row) -> int:
+def _one_sample(row: CorpusRow) -> int:
     return 1
 
 
@@ -41,7 +41,7 @@ class Form:
     """The form of a task's table."""
 
     splits: Mapping[str, str] = field(default_factory=lambda: SPLIT_NAMES)
-    """From names of splits in a table to those in a `Row`."""
+    """From names of splits in a table to those in a `CorpusRow`."""
     label_column: str = "label"
     slots: tuple[str, ...] = ()
     """In place of `label_column`: columns whose values make up a label, joined by
@@ -50,7 +50,7 @@ class Form:
     """Other names of labels."""
     needs_speaker: Callable[[str], bool] = _always
     """Whether a recording with this label must have a speaker."""
-    shortest: Callable[[Row], int] = _one_sample
+    shortest: Callable[[CorpusRow], int] = _one_sample
     """Fewest samples that a row's recording may have, at 16 kHz."""
 
     @property
@@ -65,8 +65,8 @@ class Form:
 
 
 def read_table(
-    metadata: Path, form: Form, check_labels: Callable[[list[Row], Faults], None]
-) -> list[Row]:
+    metadata: Path, form: Form, check_labels: Callable[[list[CorpusRow], Faults], None]
+) -> list[CorpusRow]:
     """Read a table and check it with the headers of its audio files, before any work is done.
 
     Files are relative to the table's folder; further columns are ignored. `check_labels` adds the
@@ -87,7 +87,7 @@ def read_table(
     return rows
 
 
-def _parse(row: TableRow, form: Form, folder: Path, faults: Faults) -> Row | None:
+def _parse(row: TableRow, form: Form, folder: Path, faults: Faults) -> CorpusRow | None:
     """Return the recording of a row; None, with its faults noted, if it is unusable."""
     cells, where = row.cells, f"line {row.line}"
     file, speaker = row.file, cells["speaker"]
@@ -108,4 +108,4 @@ def _parse(row: TableRow, form: Form, folder: Path, faults: Faults) -> Row | Non
         faults.add("empty speaker", file or where)
     if not file or not label or split is None:
         return None
-    return Row(folder / file, file, label, speaker, split)
+    return CorpusRow(folder / file, file, label, speaker, split)

@@ -10,7 +10,7 @@ from ...common.errors import InputError
 from ...common.faults import Faults
 from ..base.corpus import check_classes_differ
 from ..base.prepare import Layout, check_output, packaged_table, prepare_layout
-from ..base.table import Form, Row, read_table
+from ..base.table import CorpusRow, Form, read_table
 from .corpus import EMOTIONS, FOLDS, label_texts
 from .iemocap import is_iemocap, prepare_iemocap
 
@@ -70,7 +70,7 @@ def _prepare(metadata: Path, output: Path, name: str, *, generated: bool) -> Pat
     )
 
 
-def _check_labels(rows: list[Row], faults: Faults) -> None:
+def _check_labels(rows: list[CorpusRow], faults: Faults) -> None:
     for row in rows:
         if row.label not in EMOTIONS:
             faults.add(f"label other than {', '.join(EMOTIONS)}", f"{row.label} of {row.file}")
@@ -85,7 +85,7 @@ def _check_labels(rows: list[Row], faults: Faults) -> None:
                 faults.add("class without a clip", f"{label} outside of session{fold}")
 
 
-def _targets(rows: list[Row]) -> list[tuple[Row, str]]:
+def _targets(rows: list[CorpusRow]) -> list[tuple[CorpusRow, str]]:
     """Return each row's place below the corpus folder: a speaker's clips are one dialog."""
     takes: Counter[str] = Counter()
     targets = []

@@ -10,7 +10,7 @@ from ...common.errors import InputError
 from ...common.faults import Faults
 from ..base.corpus import LABEL_SEPARATOR, SPLITS, check_classes_differ
 from ..base.prepare import Layout, check_output, prepare_layout
-from ..base.table import Form, Row, read_table
+from ..base.table import CorpusRow, Form, read_table
 from .corpus import (
     LISTS,
     SLOTS,
@@ -95,11 +95,11 @@ def _prepare_fluent(source: Path, output: Path) -> Path:
     )
 
 
-def _values(row: Row) -> dict[str, str]:
+def _values(row: CorpusRow) -> dict[str, str]:
     return dict(zip(SLOTS, row.label.split(LABEL_SEPARATOR), strict=True))
 
 
-def _check_labels(rows: list[Row], faults: Faults) -> None:
+def _check_labels(rows: list[CorpusRow], faults: Faults) -> None:
     by_split = {split: [_values(row) for row in rows if row.split == split] for split in SPLITS}
     for row in rows:
         check_values(_values(row), row.file, faults)
@@ -112,7 +112,7 @@ def _check_labels(rows: list[Row], faults: Faults) -> None:
             check_classes_differ(labels, split, faults)
 
 
-def _places(rows: list[Row]) -> list[str]:
+def _places(rows: list[CorpusRow]) -> list[str]:
     """Return where each row's recording goes below the corpus folder."""
     folders = _speaker_folders(rows)
     takes: Counter[str] = Counter()
@@ -124,7 +124,7 @@ def _places(rows: list[Row]) -> list[str]:
     return places
 
 
-def _speaker_folders(rows: list[Row]) -> dict[str, str]:
+def _speaker_folders(rows: list[CorpusRow]) -> dict[str, str]:
     """Return a folder name for every speaker, of letters, digits and underscores."""
     names: dict[str, str] = {}
     for speaker in sorted({row.speaker for row in rows}):

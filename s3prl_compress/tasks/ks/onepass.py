@@ -38,7 +38,7 @@ from .corpus import SILENCE, KeywordCorpus
 
 
 @dataclass(frozen=True)
-class Plan:
+class KeywordClips:
     """Which clips the features are of, row by row: train, dev, test, then the silence crops."""
 
     clips: list[Clip]
@@ -93,7 +93,7 @@ def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
         )
 
 
-def plan_clips(corpus: KeywordCorpus, crops_per_file: int) -> Plan:
+def plan_clips(corpus: KeywordCorpus, crops_per_file: int) -> KeywordClips:
     """List the clips that the one-pass engine needs of a corpus."""
     items = {split: corpus.items(split) for split in SPLITS}
     clips: list[Clip] = []
@@ -107,11 +107,11 @@ def plan_clips(corpus: KeywordCorpus, crops_per_file: int) -> Plan:
         background.append(range(len(clips), len(clips) + len(crops)))
         clips += crops
     rows = (ranges["train"], ranges["dev"], ranges["test"], tuple(background))
-    return Plan(clips, *rows, {str(split): found for split, found in items.items()})
+    return KeywordClips(clips, *rows, {str(split): found for split, found in items.items()})
 
 
 def draw_batches(
-    plan: Plan, corpus: KeywordCorpus, batch_size: int, generator: torch.Generator
+    plan: KeywordClips, corpus: KeywordCorpus, batch_size: int, generator: torch.Generator
 ) -> Batches:
     """Yield batches endlessly: rows of the features, and labels, each [batch_size].
 
@@ -143,7 +143,7 @@ def draw_batches(
             yield rows[start : start + batch_size], drawn[start : start + batch_size]
 
 
-def dev_scores(heads: Heads, values: Tensor, plan: Plan, corpus: KeywordCorpus) -> Tensor:
+def dev_scores(heads: Heads, values: Tensor, plan: KeywordClips, corpus: KeywordCorpus) -> Tensor:
     """Return every head's dev accuracy, [heads], in percent: the mean over the classes of dev."""
     number = {name: index for index, name in enumerate(corpus.classes)}
     labels = torch.tensor([number[item.label] for item in plan.items["dev"]])
@@ -158,7 +158,7 @@ def dev_scores(heads: Heads, values: Tensor, plan: Plan, corpus: KeywordCorpus) 
     return 100.0 * torch.stack(by_class).mean(0)
 
 
-def _notes(job: Job, plan: Plan) -> tuple[str, ...]:
+def _notes(job: Job, plan: KeywordClips) -> tuple[str, ...]:
     notes = ["Dev is the mean of per-class accuracies, the expectation of s3prl's resampling."]
     if plan.background:
         crops = sum(len(rows) for rows in plan.background)

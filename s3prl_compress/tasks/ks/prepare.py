@@ -12,7 +12,7 @@ from ...audio.clips import SAMPLING_RATE
 from ...common.faults import Faults
 from ..base.corpus import SPLITS, Split
 from ..base.prepare import Layout, check_output, packaged_table, prepare_layout
-from ..base.table import Form, Row, read_table
+from ..base.table import CorpusRow, Form, read_table
 from .corpus import (
     BACKGROUND_FOLDER,
     CLASSES_OF_VARIANT,
@@ -79,19 +79,19 @@ def _prepare(metadata: Path, output: Path, name: str, *, generated: bool) -> Pat
     )
 
 
-def _is_background(row: Row) -> bool:
+def _is_background(row: CorpusRow) -> bool:
     """Tell whether s3prl cuts its silence for training and dev from this recording."""
     return row.label == SILENCE and row.split != "test"
 
 
-def _variant(rows: list[Row]) -> Variant:
+def _variant(rows: list[CorpusRow]) -> Variant:
     """Return `digits` if the table has a digit and no class of the official task."""
     labels = {row.label for row in rows}
     official = set(CLASSES_OF_VARIANT["official"])
     return "digits" if labels & set(DIGITS) and not labels & official else "official"
 
 
-def _check_labels(rows: list[Row], faults: Faults) -> None:
+def _check_labels(rows: list[CorpusRow], faults: Faults) -> None:
     variant = _variant(rows)
     classes = CLASSES_OF_VARIANT[variant]
     unknown = Counter(row.label for row in rows if row.label not in classes)
@@ -111,7 +111,7 @@ def _check_labels(rows: list[Row], faults: Faults) -> None:
                 faults.add("class without a clip", f"{name} in {split}")
 
 
-def _targets(rows: list[Row]) -> list[tuple[Path, str]]:
+def _targets(rows: list[CorpusRow]) -> list[tuple[Path, str]]:
     """Return each row's place below the corpus folder; the same table gives the same names."""
     ids = _speaker_ids(rows)
     takes: Counter[str] = Counter()
@@ -131,7 +131,7 @@ def _targets(rows: list[Row]) -> list[tuple[Path, str]]:
     return targets
 
 
-def _speaker_ids(rows: list[Row]) -> dict[tuple[str, str], str]:
+def _speaker_ids(rows: list[CorpusRow]) -> dict[tuple[str, str], str]:
     ids: dict[tuple[str, str], str] = {}
     taken: set[str] = set()
     for split in sorted(SPLITS):

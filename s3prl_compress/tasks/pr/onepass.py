@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 
 from ...probing.frames import Frames
 from ...probing.recogniser import LinearRecogniser
-from ...probing.recogniser_training import Recognition
+from ...probing.recogniser_training import RecognitionSpec
 from ...probing.recognition import recognition_results
 from ...statistics import metrics
 from ..base.corpus import Corpus
@@ -52,7 +52,7 @@ def _notes(left_out: int) -> list[str]:
     ]
 
 
-RECOGNITION = Recognition(
+RECOGNITION = RecognitionSpec(
     symbols=_symbols,
     head=_head,
     batches=sliding_batches,

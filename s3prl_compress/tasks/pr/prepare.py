@@ -11,7 +11,7 @@ from ...common.faults import Faults
 from ..base.corpus import SPLITS
 from ..base.librispeech import librispeech_targets
 from ..base.prepare import Layout, check_output, packaged_table, prepare_layout
-from ..base.table import Form, Row, read_table
+from ..base.table import CorpusRow, Form, read_table
 from ..base.transcripts import FOLDERS, TranscribedCorpus, open_transcripts
 from .corpus import phoneme_list
 from .lexicon import LEXICONS, find_lexicons, read_lexicon
@@ -131,7 +131,7 @@ def _prepare(metadata: Path, output: Path, name: str, *, generated: bool) -> Pat
     )
 
 
-def _check_phonemes(rows: list[Row], faults: Faults) -> None:
+def _check_phonemes(rows: list[CorpusRow], faults: Faults) -> None:
     for row in rows:
         if reserved := set(SPECIAL) & set(row.label.split()):
             faults.add("symbol of s3prl's own", f"{reserved.pop()} of {row.file}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...common.faults import Faults
 from ..base.corpus import SPLITS, check_classes_differ
 from ..base.prepare import Layout, check_output, packaged_table, prepare_layout
-from ..base.table import Form, Row, read_table
+from ..base.table import CorpusRow, Form, read_table
 from .corpus import AUDIO_FOLDER, LISTS, SPLIT_NUMBERS, speaker_ids
 
 DEMO_NAME = "generated demo speakers"
@@ -59,7 +59,7 @@ def _prepare(metadata: Path, output: Path, name: str, *, generated: bool) -> Pat
     )
 
 
-def _check_labels(rows: list[Row], faults: Faults) -> None:
+def _check_labels(rows: list[CorpusRow], faults: Faults) -> None:
     for row in rows:
         if row.speaker and row.speaker != row.label:
             faults.add("label that is not the speaker", row.file)
@@ -75,7 +75,7 @@ def _check_labels(rows: list[Row], faults: Faults) -> None:
             check_classes_differ(own, split, faults)
 
 
-def _targets(rows: list[Row], ids: dict[str, str]) -> list[tuple[str, str, Path]]:
+def _targets(rows: list[CorpusRow], ids: dict[str, str]) -> list[tuple[str, str, Path]]:
     """Return (split, `idXXXXX/<video>/<n>.wav`, source) of every row; the split is the video."""
     takes: Counter[tuple[str, str]] = Counter()
     targets = []

@@ -12,7 +12,7 @@ from s3prl_compress.encoder.shape import LINEARS
 from s3prl_compress.methods import compress
 from s3prl_compress.methods.clustering.fold import channel_rows, fold_units
 from s3prl_compress.methods.clustering.kmeans import cluster, ward_tree
-from s3prl_compress.surgery.channels import Group, groups_of
+from s3prl_compress.surgery.channels import ChannelGroup, groups_of
 from s3prl_compress.surgery.rebuild import get_linear
 
 from ...support.small import assert_same, reached, small_encoder, speech
@@ -36,7 +36,7 @@ def test_targets_are_met(tiny: SpeechEncoder, form: str, allocation: str, sparsi
     assert stored_bytes(smaller) < stored_bytes(tiny)
 
 
-def duplicate(encoder: SpeechEncoder, group: Group, sources: list[int]) -> None:
+def duplicate(encoder: SpeechEncoder, group: ChannelGroup, sources: list[int]) -> None:
     """Make channel i of a group the same as channel `sources[i]`, going in."""
     rows = slice(group.start, group.start + group.size)
     with torch.no_grad():

@@ -20,7 +20,7 @@ from s3prl_compress.tasks.base.engine import EngineResult, Job
 from s3prl_compress.tasks.base.task import Settings
 from s3prl_compress.tasks.ks import TASK
 from s3prl_compress.tasks.ks.corpus import SILENCE, KeywordCorpus
-from s3prl_compress.tasks.ks.onepass import Plan, dev_scores, draw_batches, plan_clips
+from s3prl_compress.tasks.ks.onepass import KeywordClips, dev_scores, draw_batches, plan_clips
 from s3prl_compress.tasks.registry import open_corpus
 
 SETTINGS = Settings(
@@ -126,7 +126,9 @@ def test_the_digits_have_ten_classes_and_no_silence(job: Job, tiny_digits_corpus
     assert not any("Silence" in note for note in result.notes)
 
 
-def drawn(plan: Plan, corpus: KeywordCorpus, count: int, seed: int = 0) -> list[tuple[Any, Any]]:
+def drawn(
+    plan: KeywordClips, corpus: KeywordCorpus, count: int, seed: int = 0
+) -> list[tuple[Any, Any]]:
     generator = torch.Generator().manual_seed(seed)
     return list(islice(draw_batches(plan, corpus, 8, generator), count))
 
@@ -194,7 +196,7 @@ def test_dev_is_the_expectation_of_s3prls_resampling(job: Job, corpus: KeywordCo
 
 
 def resampled(
-    sweep: ParallelHeads, values: Tensor, plan: Plan, corpus: KeywordCorpus, head: int
+    sweep: ParallelHeads, values: Tensor, plan: KeywordClips, corpus: KeywordCorpus, head: int
 ) -> float:
     """Expected accuracy of one draw of s3prl's dev loader, entry by entry."""
     every = predict(sweep, values, range(len(plan.clips)))[head]

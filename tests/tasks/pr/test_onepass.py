@@ -11,7 +11,7 @@ import soundfile
 
 from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, random_encoder
 from s3prl_compress.evaluation.score import score
-from s3prl_compress.probing.recogniser_training import Recognition
+from s3prl_compress.probing.recogniser_training import RecognitionSpec
 from s3prl_compress.s3prl_bridge.compat import apply_patches
 from s3prl_compress.statistics import metrics
 from s3prl_compress.tasks.base.engine import EngineResult, Job
@@ -67,7 +67,7 @@ def test_an_untrained_head_may_make_more_errors_than_there_are_phonemes(
     results: list[EngineResult],
 ) -> None:
     """s3prl keeps the best head whatever its error rate: nothing is cut off at 100 %."""
-    assert RECOGNITION.none_kept == Recognition.none_kept == float("inf")
+    assert RECOGNITION.none_kept == RecognitionSpec.none_kept == float("inf")
     lost = results[0].rates[0]
     assert lost.dev_score > 100
     assert lost.best_step == 20  # the first of equals, not the newest
