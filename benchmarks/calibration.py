@@ -123,11 +123,15 @@ def worsened(group: Pool, points: float, random: np.random.Generator) -> Pool:
 
 
 def summary(estimates: list[Estimate], independent: int) -> dict[str, float]:
-    """Return the shares of small p values, with the standard error for `independent` pairs."""
+    """Return the shares of p values, with the standard error of .05 for `independent` pairs.
+
+    The share below .5 shows calibration where too few pairs are independent to fill the tail.
+    """
     p_values = np.array([one.p_value() for one in estimates])
     return {
         "below_05": float(np.mean(p_values < 0.05)),
         "below_01": float(np.mean(p_values < 0.01)),
+        "below_50": float(np.mean(p_values < 0.5)),
         "uncertainty": math.sqrt(0.05 * 0.95 / independent),
         "detectable": float(np.median([one.detectable(0.05) for one in estimates])),
     }
@@ -200,7 +204,8 @@ def simulated(args: argparse.Namespace) -> list[dict[str, Any]]:
 def _print(row: dict[str, Any]) -> None:
     print(
         f"{row['set']:34} {row['pairs']:26} {row['seeds']:3} seeds: p < .05 in "
-        f"{row['below_05']:.3f} ± {row['uncertainty']:.3f}, p < .01 in {row['below_01']:.3f}; "
+        f"{row['below_05']:.3f} ± {row['uncertainty']:.3f}, p < .01 in {row['below_01']:.3f}, "
+        f"p < .5 in {row['below_50']:.2f}; "
         f"power for {row['shift']:g} points {row['power']:.2f}, "
         f"detectable {row['detectable']:.1f} points",
         flush=True,
