@@ -53,7 +53,9 @@ def folder_atomically(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield temporary
-        os.chmod(temporary, 0o777 & ~_umask())
+        # Private until here, and so are safetensors' files: groups on a cluster could not read them.
+        for part in (temporary, *temporary.rglob("*")):
+            os.chmod(part, (0o777 if part.is_dir() else 0o666) & ~_umask())
         if path.exists():
             # A folder cannot be renamed onto another one that is not empty.
             old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))

@@ -29,3 +29,15 @@ def test_a_failure_changes_nothing(tmp_path: Path, atomically) -> None:  # type:
         raise RuntimeError
     assert path.stat().st_ino == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_and_its_files_have_usual_permissions(tmp_path: Path) -> None:
+    with folder_atomically(tmp_path / "made") as temporary:
+        (temporary / "below").mkdir(mode=0o700)
+        (temporary / "below" / "weights").touch(mode=0o600)
+    (tmp_path / "usual").touch()
+    (tmp_path / "usual folder").mkdir()
+    made = tmp_path / "made"
+    assert (made / "below" / "weights").stat().st_mode == (tmp_path / "usual").stat().st_mode
+    for folder in (made, made / "below"):
+        assert folder.stat().st_mode == (tmp_path / "usual folder").stat().st_mode
