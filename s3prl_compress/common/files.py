@@ -53,7 +53,7 @@ def folder_atomically(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield temporary
-        # Private until here, and so are safetensors' files: groups on a cluster could not read them.
+        # All of it is private until here, safetensors' files too; others must be able to read it.
         for part in (temporary, *temporary.rglob("*")):
             os.chmod(part, (0o777 if part.is_dir() else 0o666) & ~_umask())
         if path.exists():
