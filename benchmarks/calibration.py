@@ -146,7 +146,7 @@ def measure(task: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     scored = find_task(kind)
     pool = train_pool(encoder, scored, corpus, args.pool, args)
     alike = [
-        train_pool(perturbed(encoder, number), scored, corpus, max(args.seeds), args)
+        train_pool(perturbed(encoder, number), scored, corpus, args.pool, args)
         for number in tqdm(range(args.perturbations), desc=f"{task}, perturbed", unit="encoder")
     ]
     folds = [len(corpus.items("test", fold)) for fold in corpus.folds]
@@ -171,7 +171,8 @@ def measure(task: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
     for pools, what in (([pool], "other seeds"), (alike, "moved by 0.1 %, same seeds")):
         for seeds in args.seeds:
-            independent = len(pools) // 2 or args.pool // (2 * seeds)
+            # Disjoint pairs: of groups of one pool, or of groups of seeds of two pools.
+            independent = len(pools) // 2 * (args.pool // seeds) or args.pool // (2 * seeds)
             if not independent:
                 continue
             equal = summary(pairs(pools, compare, seeds, args.draws), independent)
@@ -219,7 +220,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[3, 5, 10])
     parser.add_argument("--pool", type=int, default=40, help="number of seeds to train")
     parser.add_argument(
-        "--perturbations", type=int, default=8, help="number of perturbed encoders, at least 2"
+        "--perturbations", type=int, default=4, help="number of perturbed encoders, at least 2"
     )
     parser.add_argument("--draws", type=int, default=400, help="number of pairs to compare")
     parser.add_argument("--shift", type=float, default=3.0, help="difference for the power, points")
