@@ -13,16 +13,9 @@ from .inference import inference_copy
 from .init import random_encoder
 from .loading import load, load_unless_loaded, normalization_note, save
 from .model import PADDINGS, SAMPLING_RATE, Padding, SpeechEncoder
+from .named_shapes import NAMED_SHAPES, dense_shape, named_shape
 from .provenance import MethodStep, Provenance
-from .shape import (
-    NAMED_SHAPES,
-    EncoderShape,
-    HeadShape,
-    LayerShape,
-    LinearShape,
-    dense_shape,
-    named_shape,
-)
+from .shape import EncoderShape, HeadShape, LayerShape, LinearShape
 
 __all__ = [
     "LEADERBOARD_COUNTS",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -120,15 +121,15 @@ class Attention(nn.Module):
         return update * (reset * self.gru_rel_pos_const - 1.0) + 2.0
 
 
-class DerivedBuffers(nn.Module):
+class DerivedBuffers(nn.Module, ABC):
     """Base of modules with buffers that follow from the shape, and so are not stored.
 
     A checkpoint is loaded into modules without storage; `build` is called again afterwards.
     """
 
+    @abstractmethod
     def build(self) -> None:
         """Make the buffers."""
-        raise NotImplementedError
 
 
 class HeadLayout(DerivedBuffers):

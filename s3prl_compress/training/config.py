@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import warnings
-from typing import Any
+from .forwarding import forwarding
 
 _MOVED = {
     "Stage": "s3prl_compress.training.stages:Stage",
@@ -14,10 +12,4 @@ _MOVED = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MOVED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, attribute = _MOVED[name].partition(":")
-    message = f"{__name__}.{name} is deprecated: import {attribute} from {module}"
-    warnings.warn(message, DeprecationWarning, stacklevel=2)
-    return getattr(importlib.import_module(module), attribute)
+__getattr__ = forwarding(__name__, _MOVED)

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import torch
 
+from s3prl_compress.encoder import NAMED_SHAPES
 from s3prl_compress.encoder.frames import superb_frame_counts, superb_frames
-from s3prl_compress.encoder.shape import NAMED_SHAPES
 
 LENGTHS = [400, 479, 480, 481, 719, 720, 2304, 15000, 16000]
 

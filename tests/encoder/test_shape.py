@@ -5,14 +5,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from s3prl_compress.encoder.shape import (
-    NAMED_SHAPES,
-    EncoderShape,
-    HeadShape,
-    LayerShape,
-    LinearShape,
-    dense_shape,
-)
+from s3prl_compress.encoder import NAMED_SHAPES, dense_shape
+from s3prl_compress.encoder.shape import EncoderShape, HeadShape, LayerShape, LinearShape
 
 
 @pytest.mark.parametrize("name", sorted(NAMED_SHAPES))

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from s3prl_compress.common.errors import InputError
-from s3prl_compress.encoder import fingerprint, load, random_encoder, save
-from s3prl_compress.encoder.shape import NAMED_SHAPES
+from s3prl_compress.encoder import NAMED_SHAPES, fingerprint, load, random_encoder, save
 from s3prl_compress.methods import registry
 from s3prl_compress.suite.suite_file import UpstreamEntry, find_suite, read_suite
 from s3prl_compress.suite.upstreams import load_upstream, make_upstream, upstream_spec

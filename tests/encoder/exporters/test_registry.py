@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from s3prl_compress.cli import app as cli
-from s3prl_compress.encoder import exporters, random_encoder, save
-from s3prl_compress.encoder.shape import NAMED_SHAPES
+from s3prl_compress.encoder import NAMED_SHAPES, exporters, random_encoder, save
 
 SHAPE_TARGET = '''
 """Export of the shape alone."""
