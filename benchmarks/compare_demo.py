@@ -1,4 +1,4 @@
-"""Every method at half the size with equal training: the table and the plot of the comparison.
+"""Every method at 30, 50 and 70 % with equal training: tables and plots of the comparison.
 
     SPEECH_DATA=DIR python benchmarks/compare_demo.py --output out/compare_demo
 
@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from state_error import FIT_SECONDS, heard, mapped, relative_errors, states_of
@@ -37,16 +39,37 @@ SETS = {
     "sid_arabic_sc_large": "SID, Arabic SC",
     "er_emodb": "ER, EmoDB",
 }
+SIZES = (30, 50, 70)
+"""Percentage of the parameters that a row has lost."""
+MARKERS = ("o", "D", "s")
+SHADES = (0.45, 0.7, 1.0)
+"""Marker and opacity of each size."""
+MANY_MARKERS = "osD^vPX*p"
+"""A marker for each method."""
+TRAINED_COLOUR, UNTRAINED_COLOUR = "#1f6feb", "#bf8700"
+UNTRAINED = ("channels", "fold", "rank", "weights")
+"""Methods without training; `NAME.distill` is the same with distillation after it."""
+TITLES = {
+    "channels": "channel magnitude",
+    "fold": "clustering",
+    "rank": "low rank",
+    "weights": "weight magnitude",
+    "structured": "structured (L0 gates)",
+    "dphubert": "DPHuBERT",
+    "prune_rank": "pruning + low rank",
+    "pinch.neuron": "self-pinching, neurons",
+    "pinch.weight": "self-pinching, weights",
+}
 PAIRS = (
-    ("structured50", "channels50.distill"),
-    ("structured50", "dphubert50"),
-    ("prune_rank50", "rank50.distill"),
-    ("pinch50.weight", "weights50.distill"),
-    ("pinch50.neuron", "channels50.distill"),
-    ("fold50", "channels50"),
-    ("fold50.distill", "channels50.distill"),
+    ("structured{}", "channels{}.distill"),
+    ("structured{}", "dphubert{}"),
+    ("prune_rank{}", "rank{}.distill"),
+    ("pinch{}.weight", "weights{}.distill"),
+    ("pinch{}.neuron", "channels{}.distill"),
+    ("fold{}", "channels{}"),
+    ("fold{}.distill", "channels{}.distill"),
 )
-"""Each a row and the baseline that it is expected to beat."""
+"""For each size, a row and the baseline that it is expected to beat."""
 
 Errors = dict[str, npt.NDArray[np.float64]]
 """For every row, [utterances]: the mean of the states' relative errors."""
@@ -74,7 +97,8 @@ def merged(board: pd.DataFrame, plain: Errors, after: Errors) -> pd.DataFrame:
     lines = []
     for name, own in board.groupby("upstream", sort=False):
         first = own.iloc[0]
-        line: dict[str, Any] = {"upstream": name}
+        method, size = method_and_size(str(name))
+        line: dict[str, Any] = {"upstream": name, "method": method, "size": size}
         for key in ("parameters", "nonzero_parameters", "macs_32", "bytes"):
             line[key] = int(first[key])
         scores = own.set_index("corpus")
@@ -90,7 +114,13 @@ def merged(board: pd.DataFrame, plain: Errors, after: Errors) -> pd.DataFrame:
         for key in ("seeds", "machine", "date", "packages", "methods", "checkpoint_sha256"):
             line[key] = first[key]
         lines.append(line)
-    return pd.DataFrame(lines).sort_values("mapped_error")
+    return pd.DataFrame(lines).sort_values(["size", "mapped_error"])
+
+
+def method_and_size(name: str) -> tuple[str, int]:
+    """Split "fold50.distill" into "fold.distill" and 50; the size of dense is 0."""
+    size = re.search(r"\d+", name)
+    return (name, 0) if size is None else (name.replace(size[0], "", 1), int(size[0]))
 
 
 SCORE_FIGURES = (
@@ -133,42 +163,103 @@ def score_text(row: dict[str, Any], corpus: str) -> str:
 
 def pairs(errors: Errors, title: str) -> str:
     """Return the difference between each row and its baseline as a markdown table."""
-    lines = [f"| {title} | difference |", "|---|---:|"]
+    lines = [f"| {title} | " + " | ".join(f"{size} %" for size in SIZES) + " |"]
+    lines.append("|---|" + "---:|" * len(SIZES))
     for this, other in PAIRS:
-        difference = errors[this] - errors[other]
-        error = difference.std(ddof=1) / np.sqrt(len(difference))
-        lines.append(f"| `{this}` less `{other}` | {difference.mean():+.3f} ± {error:.3f} |")
+        cells = [f"`{this.format('')}` less `{other.format('')}`"]
+        for size in SIZES:
+            difference = errors[this.format(size)] - errors[other.format(size)]
+            error = difference.std(ddof=1) / np.sqrt(len(difference))
+            cells.append(f"{difference.mean():+.3f} ± {error:.3f}")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def draw(frame: pd.DataFrame, path: Path) -> None:
     """Plot each row's state error after a linear map, and its differences from dense."""
-    rows = frame[frame["upstream"] != DENSE].iloc[::-1].reset_index(drop=True)
-    figure = Figure(figsize=(11.5, 5.0), layout="constrained")
+    order = frame[frame["size"] == max(SIZES)].sort_values("mapped_error", ascending=False)
+    methods = list(order["method"])
+    figure = Figure(figsize=(11.5, 6.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 1 + len(SETS), sharey=True)
-    trained = ~rows["upstream"].isin(["channels50", "fold50", "rank50", "weights50"])
-    colours = np.where(trained, "#1f6feb", "#bf8700")
-    places = np.arange(len(rows))
-    axes[0].barh(places, rows["mapped_error"], color=colours, height=0.6)
-    axes[0].set_yticks(places, rows["upstream"])
+    for row in frame[frame["size"] > 0].to_dict("records"):
+        number = SIZES.index(row["size"])
+        place = methods.index(row["method"]) + 0.26 * (1 - number)
+        look: dict[str, Any] = {"color": colour(row["method"]), "alpha": SHADES[number]}
+        axes[0].scatter(row["mapped_error"], place, marker=MARKERS[number], s=30, **look)
+        for axis, corpus in zip(axes[1:], SETS, strict=True):
+            ends = [row[f"{corpus}_difference_{end}"] for end in ("low", "high")]
+            axis.plot(ends, [place, place], lw=1.3, **look)
+            middle = row[f"{corpus}_difference"]
+            axis.scatter(middle, place, marker=MARKERS[number], s=18, zorder=3, **look)
+    axes[0].set_yticks(range(len(methods)), [shown(method) for method in methods])
     axes[0].set_xlabel("state error after a linear map")
-    for axis, (corpus, title) in zip(axes[1:], SETS.items(), strict=True):
-        middle = rows[f"{corpus}_difference"]
-        for place, colour in zip(places, colours, strict=True):
-            ends = [rows.loc[place, f"{corpus}_difference_{end}"] for end in ("low", "high")]
-            axis.plot(ends, [place, place], color=colour, lw=1.5)
-        axis.scatter(middle, places, color=colours, s=24, zorder=3)
+    axes[0].set_xlim(left=0)
+    for axis, title in zip(axes[1:], SETS.values(), strict=True):
         axis.axvline(0, color="#6e7781", lw=1)
         axis.set_xlabel(f"{title}: points from dense, 95 %")
     for axis in axes:
-        axis.grid(axis="x", alpha=0.3)
+        tidy(axis, "x")
         axis.tick_params(axis="y", length=0)
-        for side in ("top", "right", "left"):
-            axis.spines[side].set_visible(False)
-    axes[0].scatter([], [], color="#1f6feb", label="trained, 600 updates")
-    axes[0].scatter([], [], color="#bf8700", label="without training")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+        axis.spines["left"].set_visible(False)
+    for marker, shade, size in zip(MARKERS, SHADES, SIZES, strict=True):
+        axes[0].scatter([], [], marker=marker, color="#57606a", alpha=shade, label=f"{size} %")
+    axes[0].scatter([], [], marker="s", color=TRAINED_COLOUR, label="trained, 600 updates")
+    axes[0].scatter([], [], marker="s", color=UNTRAINED_COLOUR, label="without training")
+    figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    save_figure(figure, path)
+
+
+def draw_costs(frame: pd.DataFrame, path: Path) -> None:
+    """Plot the state error after a linear map against the speed-up and against the file size."""
+    figure = Figure(figsize=(11.5, 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 2, sharey=True)
+    compressed = frame[frame["size"] > 0].sort_values("size")
+    for number, method in enumerate(TITLES):
+        for name, style in (
+            (method, "--" if method in UNTRAINED else "-"),
+            (f"{method}.distill", "-"),
+        ):
+            rows = compressed[compressed["method"] == name]
+            if rows.empty:
+                continue
+            look: dict[str, Any] = {"color": f"C{number}", "marker": MANY_MARKERS[number]}
+            look |= {"ls": style, "lw": 1.4, "ms": 5}
+            axes[0].plot(rows["speedup"], rows["mapped_error"], label=shown(name), **look)
+            axes[1].plot(rows["bytes"] / 1e6, rows["mapped_error"], **look)
+    axes[0].set_xlabel("measured speed-up over dense")
+    axes[1].set_xlabel("file, MB")
+    axes[1].invert_xaxis()
+    axes[0].set_ylabel("state error after a linear map")
+    axes[0].set_ylim(bottom=0)
+    for axis in axes:
+        tidy(axis, "both")
+    marks = "Marks: 30, 50, 70 % removed\nDashed: without training"
+    figure.legend(loc="outside right center", frameon=False, fontsize=9, title=marks)
+    save_figure(figure, path)
+
+
+def shown(method: str) -> str:
+    """Return a method's name in plots."""
+    title = TITLES[method.removesuffix(".distill")]
+    return f"{title}, then distilled" if method.endswith(".distill") else title
+
+
+def colour(method: str) -> str:
+    """Return the colour of a method's marks."""
+    return UNTRAINED_COLOUR if method in UNTRAINED else TRAINED_COLOUR
+
+
+def tidy(axis: Axes, grid: Literal["x", "both"]) -> None:
+    """Draw a light grid, and no frame at the top and on the right."""
+    axis.grid(axis=grid, alpha=0.3)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, completely or not at all."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_atomically(path, buffer.getvalue())
@@ -197,12 +288,14 @@ def main() -> None:
     given.results.mkdir(parents=True, exist_ok=True)
     write_atomically(given.results / "compare_demo.csv", frame.to_csv(index=False))
     draw(frame, given.results / "compare_demo.png")
-    print(table(frame))
-    print()
+    draw_costs(frame, given.results / "compare_demo_cost.png")
+    for size in SIZES:
+        print(f"{size} % of the parameters removed\n")
+        print(table(frame[frame["size"].isin((0, size))]), end="\n\n")
     print(pairs(after, "state errors after a linear map"))
     print()
     print(pairs(plain, "state errors as they are"))
-    print(f"\nwritten: {given.results / 'compare_demo.csv'} and compare_demo.png")
+    print(f"\nwritten: {given.results / 'compare_demo.csv'} and the plots")
 
 
 if __name__ == "__main__":
