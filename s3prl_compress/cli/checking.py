@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 from ..common.command_result import CommandResult
@@ -65,6 +64,7 @@ def check(
     from ..evaluation import score, score_seeds
     from ..evaluation.ctc import needs_head
     from ..report.comparison import compare
+    from ..tasks.registry import DEMO, locate_corpus
     from .check_summary import EXIT_CODES, check_data, check_lines, check_next_steps
 
     sources = (model, against)
@@ -73,9 +73,10 @@ def check(
         encoder = load(source, normalize=normalize)
         if task == "ctc":
             needs_head(encoder, source)
-    corpus = _corpus(task, data, folder / "corpora")
+    if task == "ctc" and data == DEMO:
+        data = str(locate_corpus("asr", DEMO, folder / "corpora"))
     options: dict[str, Any] = {
-        "data": corpus,
+        "data": data,
         "output": folder,
         "device": chosen_device,
         "normalize": normalize,
@@ -127,11 +128,3 @@ def _training(
             recipe = str(find_packaged(f"{task}_demo", "recipe", "recipes/tasks"))
     load_settings(task, recipe, "onepass")
     return head_seeds, recipe
-
-
-def _corpus(task: str, data: str, below: Path) -> str | Path:
-    from ..tasks.registry import DEMO, locate_corpus
-
-    if task != "ctc":
-        return locate_corpus(task, data, below)
-    return locate_corpus("asr", data, below) if data == DEMO else data

@@ -65,15 +65,16 @@ def score(
 
     Args:
         model: checkpoint folder, transformers folder, s3prl-converted .pt file, or hub id
-        data: folder of the corpus, see `prepare`; for ctc a folder in LibriSpeech's layout or a csv
-            table
+        data: folder of the corpus; a csv table of recordings, converted as by `prepare` on first
+            use; or the word demo for the generated speech that is part of this package. For ctc a
+            folder in LibriSpeech's layout or a csv table
         task: name of a task, see `ls tasks`; ctc measures the word error rate of MODEL's own CTC
             head and accepts none of engine, recipe, seed, seeds, padding and cache
         engine: onepass runs the encoder once and takes minutes; s3prl runs the official downstream
             and takes hours to days
         recipe: settings of the head's training: smoke (minutes), official (SUPERB's), or a YAML
             file
-        output: folder of result records
+        output: folder of result records, and of the corpus if it has to be converted
         seed: random seed of the head's weights and batches; 0 if neither seed nor seeds is given
         seeds: several random seeds, such as 0-9 or 0,3,5; onepass trains them together
         padding: how shorter utterances in a batch are padded: independent makes features

@@ -31,7 +31,7 @@ from ..results.records import Engine, Padding, ScoreRecord, Upstream
 from ..tasks.base.corpus import Corpus
 from ..tasks.base.engine import WORK_FOLDER, EngineResult, Job, RunJob
 from ..tasks.base.task import CTC_TASK, Settings, Task
-from ..tasks.registry import find_task, open_corpus
+from ..tasks.registry import find_task, locate_corpus, open_corpus
 from .cell import cell_stem, finished_record, make_record, record_path, write_cell
 from .ctc_eval import score_own_head
 from .rates import ChosenRate, onepass_scores, rates_by_onepass, read_scores
@@ -75,7 +75,8 @@ def score(
             batches are s3prl's, so its padding is fairseq's.
         task: name of a task, see `available_tasks`; or `ctc`, see `ctc_eval.score_own_head`, for
             which engine, recipe, seed, padding and cache have no meaning and stay as they are.
-        data: the corpus folder, see `prepare`.
+        data: the corpus: a folder; a csv table, which is prepared in `output`/corpora on first use,
+            see `prepare`; or the word `demo` for the generated speech of this package.
         output: folder of records. Beside `<stem>.json` stands `<stem>.csv`, the predictions.
         engine: "onepass" or "s3prl".
         recipe: "smoke", "official" or a YAML file, see `load_settings`.
@@ -134,7 +135,7 @@ def open_order(
     used = _padding(source, padding, settings)
     if used not in PADDINGS:
         raise InputError(f"padding {used}: choose one of {', '.join(PADDINGS)}")
-    corpus = open_corpus(data, task)
+    corpus = open_corpus(locate_corpus(task, str(data), Path(output) / "corpora"), task)
     corpus.check()
     by_onepass = onepass_scores(declared, third_party=isinstance(source, UpstreamAdapter))
     if engine == "onepass" and not by_onepass:

@@ -185,6 +185,16 @@ def test_the_other_process_of_an_engine_gets_the_override(
         assert seen.value.args == expected
 
 
+def test_a_table_scores_as_the_corpus_prepared_from_it(
+    arguments: dict[str, Any], speaker_table: Path, tiny_speakers: Path, tmp_path: Path
+) -> None:
+    arguments |= {"task": "sid", "recipe": _speaker_recipe(tmp_path)}
+    prepared = score(**arguments | {"data": tiny_speakers})
+    from_table = score(**arguments | {"data": speaker_table, "output": tmp_path / "other"})
+    assert from_table.score == prepared.score
+    assert from_table.corpus.fingerprint == prepared.corpus.fingerprint
+
+
 def test_an_incomplete_cell_is_run_again(arguments: dict[str, Any], runs: list[Job]) -> None:
     record = score(**arguments)
     predictions = arguments["output"] / record.predictions
@@ -277,3 +287,10 @@ def test_bad_arguments_are_one_line_before_any_work(
     assert "\n" not in str(raised.value)
     assert runs == []
     assert not arguments["output"].exists()
+
+
+def _speaker_recipe(folder: Path) -> Path:
+    path = folder / "sid.yaml"
+    settings = {"total_steps": 20, "batch_size": 8, "eval_step": 10, "learning_rates": [1e-2]}
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return path
