@@ -8,7 +8,8 @@ it whose weights are perturbed by 0.1 %. Groups that differ by chance alone are 
 the same weights with other seeds (two samples), or two perturbed copies with the same seeds
 (pairs). The share of p values below .05 must lie between .02 and .08, and the share below .01 must
 be below .025. Pairs share seeds and copies, so the uncertainty is that of the number of disjoint
-pairs.
+pairs. Two copies differ on the same utterances whatever the seed, so that more seeds add no
+independent pairs of copies: only more copies do.
 
 Power is measured for a given difference: correct answers of one group are made wrong at random
 until the difference is reached.
@@ -146,7 +147,7 @@ def measure(task: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     scored = find_task(kind)
     pool = train_pool(encoder, scored, corpus, args.pool, args)
     alike = [
-        train_pool(perturbed(encoder, number), scored, corpus, args.pool, args)
+        train_pool(perturbed(encoder, number), scored, corpus, args.perturbed_pool, args)
         for number in tqdm(range(args.perturbations), desc=f"{task}, perturbed", unit="encoder")
     ]
     folds = [len(corpus.items("test", fold)) for fold in corpus.folds]
@@ -171,8 +172,8 @@ def measure(task: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
     for pools, what in (([pool], "other seeds"), (alike, "moved by 0.1 %, same seeds")):
         for seeds in args.seeds:
-            # Disjoint pairs: of groups of one pool, or of groups of seeds of two pools.
-            independent = len(pools) // 2 * (args.pool // seeds) or args.pool // (2 * seeds)
+            # Disjoint pairs: of copies, or of groups of seeds of one pool.
+            independent = len(pools) // 2 or args.pool // (2 * seeds)
             if not independent:
                 continue
             equal = summary(pairs(pools, compare, seeds, args.draws), independent)
@@ -220,7 +221,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[3, 5, 10])
     parser.add_argument("--pool", type=int, default=40, help="number of seeds to train")
     parser.add_argument(
-        "--perturbations", type=int, default=4, help="number of perturbed encoders, at least 2"
+        "--perturbations", type=int, default=40, help="number of perturbed encoders, at least 2"
+    )
+    parser.add_argument(
+        "--perturbed-pool", type=int, default=20, help="number of seeds to train on each of them"
     )
     parser.add_argument("--draws", type=int, default=400, help="number of pairs to compare")
     parser.add_argument("--shift", type=float, default=3.0, help="difference for the power, points")
