@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 from . import console
 from .checking import check
-from .console import Command
-from .encoder_commands import compress, export, inspect, random
+from .encoder_commands import compress, export, inspect, method_settings, random
 from .evaluation_commands import prepare, report, run, score, time
 from .listing import ls
-from .options import method_settings
 from .pretrain import pretrain
+from .program import Command
 
 COMMANDS: dict[str, Command] = {
     "ls": Command(ls, ("ls methods", "ls methods clustering", "ls tasks --json")),
@@ -32,7 +31,7 @@ COMMANDS: dict[str, Command] = {
             "--output out/fold50",
             "compress hubert_demo --recipe structured_hubert_demo --audio DIR --output out/half",
         ),
-        extra=method_settings,
+        further_options=method_settings,
     ),
     "export": Command(
         export,

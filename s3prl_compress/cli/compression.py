@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -89,13 +88,15 @@ def compress_to(
     }
 
 
-def chained_settings(names: Sequence[str]) -> dict[str, str]:
-    """Return the settings of several methods with their help texts, the first method's first."""
-    helps: dict[str, str] = {}
+def chained_settings(names: Sequence[str]) -> dict[str, str | None]:
+    """Return the settings of several methods with their help texts, the first method's first.
+
+    The text is None for former names of settings, which are accepted without being shown.
+    """
+    helps: dict[str, str | None] = {}
     for name in names:
         config = find_method(name).config
-        # Former names are accepted without being shown.
-        former = dict.fromkeys(config.former_names(), argparse.SUPPRESS)
+        former = dict.fromkeys(config.former_names())
         helps = setting_helps(config) | former | helps
     return helps
 

@@ -112,6 +112,21 @@ def compress(
     )
 
 
+def method_settings(
+    *, method: str | None = None, then: str | None = None, recipe: str | None = None
+) -> dict[str, str | None]:
+    """Return the settings of the methods that `compress` is to apply, with their help texts.
+
+    The text is None for former names, which are accepted without being shown.
+    """
+    if method is None and recipe is None:
+        return {}
+    from .compression import chained_settings
+    from .compression_recipes import resolve_steps
+
+    return chained_settings([step.method for step in resolve_steps(method, then, recipe)])
+
+
 def export(
     model: str,
     *,

@@ -36,7 +36,7 @@ def ls(
     """List the available methods, tasks, engines, upstreams, shapes, recipes or formats.
 
     Args:
-        kind: what to list
+        kind: what to list, one of methods, tasks, engines, upstreams, shapes, recipes, formats
         name: list only the entry of this name, with all details
         verbose: list all entries with all details
     """

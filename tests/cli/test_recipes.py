@@ -191,8 +191,7 @@ def test_both_names_of_a_setting_are_one_line(
 
 
 def test_former_names_are_accepted_and_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        cli.main(["compress", "--method", "structured", "--help"])
+    assert cli.main(["compress", "--method", "structured", "--help"]) == 0
     out = capsys.readouterr().out
     assert "--gate-init-spread" in out
     assert "--spread" not in out
@@ -200,9 +199,7 @@ def test_former_names_are_accepted_and_not_shown(capsys: pytest.CaptureFixture[s
 
 
 def test_help_with_a_recipe_shows_the_settings(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(["compress", "--recipe=clustering_hubert_large", "--help"])
-    assert stopped.value.code == 0
+    assert cli.main(["compress", "--recipe=clustering_hubert_large", "--help"]) == 0
     out = capsys.readouterr().out
     assert "--allocation" in out
     assert "--epochs" in out
