@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..common.command_result import CommandResult
+from ..common.extras import require_extra
 from ..common.validation import check_folder_output, pick_device, use_threads
 
 
@@ -221,6 +222,7 @@ def report(folder: str, *, output: str | None = None) -> CommandResult:
         folder: folder that `score`, `time` or `run` wrote to; subfolders are searched too
         output: folder for the four files; by default the same as folder
     """
+    require_extra("report", "report")
     if output is not None:
         check_folder_output(output)
     from ..report.publish import write_report

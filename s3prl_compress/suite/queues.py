@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..common.errors import InputError
+from ..common.extras import require_extra
 from .groups import CellGroup
 from .slurm_job import GroupJob
 from .suite_file import ClusterEntry
@@ -149,10 +150,7 @@ class LocalQueue:
 
 
 def _submitit() -> Any:
-    try:
-        import submitit
-    except ImportError as error:
-        raise InputError(
-            "--cluster needs submitit; install it with: pip install 's3prl_compress[cluster]'"
-        ) from error
+    require_extra("cluster", "--cluster")
+    import submitit
+
     return submitit

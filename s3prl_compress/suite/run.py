@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from ..common.command_result import CommandResult
 from ..common.errors import InputError
+from ..common.extras import require_extra
 from ..common.files import write_atomically
 from ..common.validation import check_folder_output, check_threads, pick_device
 from .cells import SuiteCell, cells_of, select_cells
@@ -96,6 +97,7 @@ def _check(suite: Suite, upstreams: Container[str]) -> None:
     from ..tasks.registry import find_task
     from .upstreams import check_entry
 
+    require_extra("report", "the leaderboard of a suite")
     for upstream in suite.upstreams:
         if upstream.name in upstreams:
             check_entry(upstream)
@@ -103,6 +105,8 @@ def _check(suite: Suite, upstreams: Container[str]) -> None:
         find_task(entry.task)
         for engine in entry.engines:
             load_settings(entry.task, entry.recipe, engine)
+            if engine == "s3prl":
+                require_extra("train", "engine s3prl")
 
 
 def _run_here(plan: SuitePlan, cells: Sequence[SuiteCell]) -> list[tuple[SuiteCell, CellResult]]:

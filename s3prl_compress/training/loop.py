@@ -15,22 +15,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from accelerate import Accelerator
-from accelerate.optimizer import AcceleratedOptimizer
-from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs
 from pydantic import BaseModel
-from tensorboardX import SummaryWriter
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
 from ..common.errors import InputError
+from ..common.extras import require_extra
 from .settings import LoopSettings, ParamGroup, build_optimizer
 from .state import load_state, read_facts, save_state
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from accelerate.optimizer import AcceleratedOptimizer
+    from tensorboardX import SummaryWriter
 
 Scalars = dict[str, float]
 
@@ -86,8 +87,10 @@ def train(
         name: label of the progress bar.
 
     Raises:
-        InputError: `folder` holds the state of another run, or the loss is not finite.
+        InputError: `folder` holds the state of another run, the loss is not finite, or the extra
+            `train` is not installed.
     """
+    require_extra("train", name)
     accelerator = _accelerator(settings, torch.device(device))
     model.to(accelerator.device).train()
     raw_optimizer = build_optimizer(model, settings, rules)
@@ -130,6 +133,8 @@ def train(
 
 
 def _writer(folder: Path, step: int) -> closing[SummaryWriter]:
+    from tensorboardX import SummaryWriter
+
     return closing(SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1))
 
 
@@ -153,6 +158,10 @@ def _learn(
 
 
 def _accelerator(settings: LoopSettings, device: torch.device) -> Accelerator:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import DistributedDataParallelKwargs
+
     # accelerate has one global state and would refuse another precision or device in a later run.
     AcceleratorState._reset_state(reset_partial_state=True)
     if device.type == "cuda" and device.index is not None:
