@@ -337,7 +337,7 @@ def test_a_reader_that_has_gone_is_no_fault(arguments: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("run", "demo", "--cluster", "x"), "cluster: must be one of slurm, local; got x"),
+        (("run", "demo", "--cluster", "x"), "--cluster x: must be slurm"),
         (("run", "demo", "--threads", "x"), "threads: must be a whole number; got x"),
         (("time", "tiny", "--repeats", "1.5"), "repeats: must be a whole number; got 1.5"),
         (("ls", "x"), "kind: must be one of methods, tasks, engines,"),

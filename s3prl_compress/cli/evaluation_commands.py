@@ -181,7 +181,7 @@ def run(
     threads: int | None = None,
     only: str | None = None,
     dry_run: bool = False,
-    cluster: Literal["slurm", "local"] | None = None,
+    cluster: str | None = None,
 ) -> CommandResult:
     """Run a suite: a grid of upstreams x tasks x engines x seeds, with timing and a report.
 
@@ -199,8 +199,7 @@ def run(
             the upstreams that they need; a pattern matches a cell's title, upstream, task, engine
             or kind (upstream, score, time)
         dry_run: list the cells with an estimate of time and disk space, and run nothing
-        cluster: run the cells as jobs, with the resources in the suite's section cluster: slurm, or
-            local for processes on this machine
+        cluster: slurm, to run the cells as jobs with the resources in the suite's section cluster
     """
     from ..suite import run_suite
 

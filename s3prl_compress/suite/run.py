@@ -21,7 +21,7 @@ from ..common.files import write_atomically
 from ..common.validation import check_folder_output, check_threads, pick_device
 from .cells import SuiteCell, cells_of, select_cells
 from .cleanup import remove_temporary_files
-from .cluster import Cluster, run_on_cluster
+from .cluster import run_on_cluster
 from .estimate import estimate
 from .groups import batches_of
 from .plan import CellResult, SuitePlan, failures_without_upstream
@@ -41,7 +41,7 @@ def run_suite(
     threads: int | None = None,
     only: str | None = None,
     dry_run: bool = False,
-    cluster: Cluster | None = None,
+    cluster: str | None = None,
 ) -> CommandResult:
     """Run a suite and write its leaderboard; see `suite.suite_file` for the keys of the file.
 
@@ -54,12 +54,19 @@ def run_suite(
         threads: number of CPU threads; overrides the file.
         only: patterns that select cells, see `cells.select_cells`.
         dry_run: list the cells with an estimate of time and disk space, and run nothing.
-        cluster: where the cells run; None for this machine, one after the other.
+        cluster: "slurm" to run the cells as jobs; None for this machine, one after the other.
 
     Raises:
         InputError: the file is invalid, the output folder cannot be used, or another run is using
             it. Nothing has been run or written then.
     """
+    if cluster == "local":
+        raise InputError(
+            "--cluster local: has been removed; without --cluster, the cells run in a worker "
+            "process on this machine"
+        )
+    if cluster not in (None, "slurm"):
+        raise InputError(f"--cluster {cluster}: must be slurm")
     path = find_suite(str(name))
     suite = read_suite(path)
     plan = SuitePlan(
@@ -85,9 +92,7 @@ def run_suite(
         ) from None
     with lock:
         remove_temporary_files(plan.output)
-        results = (
-            _run_here(plan, cells) if cluster is None else run_on_cluster(plan, cells, cluster)
-        )
+        results = _run_here(plan, cells) if cluster is None else run_on_cluster(plan, cells)
         return _finish(plan, path, results)
 
 
