@@ -77,6 +77,14 @@ def test_every_dependency_has_a_tested_version() -> None:
     assert declared == _names((ROOT / "constraints.txt").read_text(encoding="utf-8"))
 
 
+def test_the_oldest_versions_are_those_declared() -> None:
+    pins = (ROOT / "constraints-oldest.txt").read_text(encoding="utf-8").split("\n")
+    oldest = [line.replace("==", ">=") for line in pins if "==" in line]
+    declared = _setup()["options"]["install_requires"].split()
+    assert oldest
+    assert {re.sub(r"\.0$", "", line) for line in oldest} <= set(declared)
+
+
 def test_every_package_has_an_import_level() -> None:
     """Otherwise a new package could import, and be imported, without any check."""
     tomllib = pytest.importorskip("tomllib", reason="part of Python since 3.11")
