@@ -83,7 +83,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     assert wheel.stat().st_size < MEGABYTES * 2**20
 
 
-def test_the_wheel_works_without_a_clone(wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_works_without_a_clone(wheel: Path, tiny_corpus: Path, tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=tmp_path)
     python = venv / "bin" / "python"
@@ -104,8 +104,8 @@ def test_the_wheel_works_without_a_clone(wheel: Path, tmp_path: Path) -> None:
     commands = (
         "compress hubert_demo --method clustering --sparsity 0.3 --output small",
         "random hubert_tiny --output tiny",
-        "prepare ks demo --output demo",
-        f"score tiny --task ks --data demo --recipe {QUICK} --output results",
+        "ls recipes",
+        f"score tiny --task ks --data {tiny_corpus} --recipe {QUICK} --output results",
     )
     run(python, "-c", SMOKE, *commands, cwd=away)
     assert len(list((away / "results").glob("*.json"))) == 1
