@@ -1,10 +1,12 @@
 # These need a clone and Python 3.10 or later, and nothing else.
 PYTHON ?= python3
+# The versions to install; constraints-oldest.txt has the oldest supported ones.
+CONSTRAINTS ?= constraints.txt
 BIN := .venv/bin
 # Waiting threads sleep instead of spinning, which is many times faster on shared cores.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test lint install
+.PHONY: demo test lint dist install
 
 # Compress, score, time and report, offline, in a few minutes; writes out/demo/leaderboard.html.
 demo: .venv/.installed
@@ -22,10 +24,22 @@ lint: .venv/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Builds from the commit and not from the folder, so that nothing else can get into the packages.
+# The wheel is built from the source distribution. Works offline.
+dist: .venv/.installed
+	@test -z "$$(git status --porcelain)" || { \
+	    echo "make dist: uncommitted changes; commit or remove them first" >&2; exit 2; }
+	rm -rf dist build/dist
+	mkdir -p build/dist
+	git archive HEAD | tar -x -C build/dist
+	$(BIN)/python -m build --no-isolation --outdir dist build/dist
+	rm -rf build/dist
+	$(BIN)/twine check --strict dist/*
+
 install: .venv/.installed
 
 # The stamp is written last, so that an incomplete environment is made again.
-.venv/.installed: setup.cfg constraints.txt
+.venv/.installed: setup.cfg $(CONSTRAINTS)
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -c constraints.txt -e '.[test]'
+	$(BIN)/pip install -c $(CONSTRAINTS) -e '.[test]'
 	touch $@

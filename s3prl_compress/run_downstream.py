@@ -34,6 +34,7 @@ import yaml
 from tqdm import tqdm
 
 from .common.errors import InputError
+from .common.extras import require_extra
 
 _SILENCE = ("sv_voxceleb1", "voxceleb2_amsoftmax_segment_eval")
 """Downstreams of s3prl that use libsox's effect `silence`."""
@@ -43,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run s3prl's command line and return the exit code, 2 for invalid input."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        require_extra("train", "s3prl's runner")
         with tempfile.TemporaryDirectory(prefix="s3prl_compress_") as scratch:
             _run(_completed(given, Path(scratch)))
         return 0

@@ -351,7 +351,7 @@ def test_a_reader_that_has_gone_is_no_fault(arguments: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("run m --cluster x", "invalid value for '--cluster': 'x' is not one of 'slurm', 'local'"),
+        ("run demo --cluster x", "--cluster x: must be slurm"),
         ("run demo --threads x", "invalid value for '--threads': 'x' is not a valid integer"),
         ("time m --repeats 1.5", "invalid value for '--repeats': '1.5' is not a valid integer"),
         ("ls x", "invalid value for 'KIND': 'x' is not one of 'methods', 'tasks', 'engines',"),

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from s3prl_compress.common.extras import MODULES
+
 ROOT = Path(__file__).parents[1]
 PLACES = {
     "s3prl_compress": ROOT / "s3prl_compress",
@@ -34,6 +36,12 @@ def _names(text: str) -> set[str]:
     return {re.split(r"[\[<>=]", line)[0] for line in lines if not line.startswith("#")}
 
 
+def _extras() -> dict[str, set[str]]:
+    """Return the distributions of each extra; extras may include others of this package."""
+    extras = _setup()["options.extras_require"].items()
+    return {name: _names(text) - {"s3prl_compress"} for name, text in extras}
+
+
 def _imported(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -45,21 +53,36 @@ def _imported(path: Path) -> set[str]:
 
 
 def test_every_import_is_declared() -> None:
-    setup = _setup()
-    declared = _names(setup["options"]["install_requires"])
-    declared |= _names(setup["options.extras_require"]["cluster"])
+    declared = _names(_setup()["options"]["install_requires"])
+    extras = _extras()
+    declared = declared.union(*(extras[name] for name in MODULES))
     for place in PLACES.values():
         for path in place.rglob("*.py"):
             needed = {DISTRIBUTIONS.get(name, name) for name in _imported(path)}
             assert needed <= declared, path
 
 
+def test_extras_are_those_that_features_ask_for() -> None:
+    extras = _extras()
+    for name, modules in MODULES.items():
+        assert extras[name] == {DISTRIBUTIONS.get(module, module) for module in modules}
+    everything = _setup()["options.extras_require"]["all"].strip()
+    assert everything == f"s3prl_compress[{','.join(MODULES)}]"
+    assert "s3prl_compress[all]" in _setup()["options.extras_require"]["test"].split()
+
+
 def test_every_dependency_has_a_tested_version() -> None:
     setup = _setup()
-    declared = _names(setup["options"]["install_requires"])
-    for extra in setup["options.extras_require"].values():
-        declared |= _names(extra)
+    declared = _names(setup["options"]["install_requires"]).union(*_extras().values())
     assert declared == _names((ROOT / "constraints.txt").read_text(encoding="utf-8"))
+
+
+def test_the_oldest_versions_are_those_declared() -> None:
+    pins = (ROOT / "constraints-oldest.txt").read_text(encoding="utf-8").split("\n")
+    oldest = [line.replace("==", ">=") for line in pins if "==" in line]
+    declared = _setup()["options"]["install_requires"].split()
+    assert oldest
+    assert {re.sub(r"\.0$", "", line) for line in oldest} <= set(declared)
 
 
 def test_every_package_has_an_import_level() -> None:

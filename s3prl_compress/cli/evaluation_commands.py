@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..common.command_result import CommandResult
+from ..common.extras import require_extra
 from ..common.validation import check_folder_output, pick_device, use_threads
 
 
@@ -181,7 +182,7 @@ def run(
     threads: int | None = None,
     only: str | None = None,
     dry_run: bool = False,
-    cluster: Literal["slurm", "local"] | None = None,
+    cluster: str | None = None,
 ) -> CommandResult:
     """Run a suite: a grid of upstreams x tasks x engines x seeds, with timing and a report.
 
@@ -199,8 +200,7 @@ def run(
             the upstreams that they need; a pattern matches a cell's title, upstream, task, engine
             or kind (upstream, score, time)
         dry_run: list the cells with an estimate of time and disk space, and run nothing
-        cluster: run the cells as jobs, with the resources in the suite's section cluster: slurm, or
-            local for processes on this machine
+        cluster: slurm, to run the cells as jobs with the resources in the suite's section cluster
     """
     from ..suite import run_suite
 
@@ -222,6 +222,7 @@ def report(folder: str, *, output: str | None = None) -> CommandResult:
         folder: folder that `score`, `time` or `run` wrote to; subfolders are searched too
         output: folder for the four files; by default the same as folder
     """
+    require_extra("report", "report")
     if output is not None:
         check_folder_output(output)
     from ..report.publish import write_report

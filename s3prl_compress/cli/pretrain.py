@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..common.command_result import CommandResult
 from ..common.errors import InputError
+from ..common.extras import require_extra
 from ..common.files import write_atomically
 from ..common.validation import check_folder_output, pick_device, use_threads
 from ..encoder.checkpoint import check_checkpoint_output
@@ -47,6 +48,7 @@ def pretrain(
             otherwise cpu
         threads: number of CPU threads; by default torch's own choice
     """
+    require_extra("train", "pretrain")
     use_threads(threads)
     chosen_device, folder = pick_device(device), check_folder_output(output)
     check_checkpoint_output(folder / "encoder")

@@ -1,5 +1,5 @@
 """Shared utilities: user-facing errors, atomic writes, YAML, output and device checks.
 
-All modules are public and are imported by name: `command_result`, `errors`, `faults`, `files`,
-`git`, `method_config`, `model_errors`, `precision`, `validation` and `yaml_files`.
+All modules are public and are imported by name: `command_result`, `errors`, `extras`, `faults`,
+`files`, `git`, `method_config`, `model_errors`, `precision`, `validation` and `yaml_files`.
 """

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from .extras import Extra
+
 
 class RenamedSettingWarning(DeprecationWarning):
     """A setting was given under its former name."""
@@ -74,6 +76,9 @@ class MethodConfig(RenamedSettings):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    needs_extra: ClassVar[Extra | None] = None
+    """Extra of this package that the method cannot run without."""
 
     def recorded(self) -> dict[str, Any]:
         """Return the settings as the encoder's history records them, as JSON types."""

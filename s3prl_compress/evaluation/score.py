@@ -13,6 +13,7 @@ from pathlib import Path
 from torch import nn
 
 from ..common.errors import InputError
+from ..common.extras import require_extra
 from ..common.files import locked
 from ..common.precision import full_precision
 from ..common.validation import pick_device
@@ -129,6 +130,8 @@ def open_order(
     settings, _ = declared.load_settings(recipe, engine)
     if engine == "s3prl" and not declared.downstream:
         raise InputError(f"task {task}: s3prl has no such downstream; use the engine onepass")
+    if engine == "s3prl":
+        require_extra("train", "engine s3prl")
     device = pick_device(device)
     if seed < 0:
         raise InputError(f"seed {seed}: must not be below 0")

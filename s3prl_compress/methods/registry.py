@@ -16,6 +16,7 @@ import torch
 from pydantic import ValidationError
 
 from ..common.errors import InputError
+from ..common.extras import require_extra
 from ..common.git import git_state
 from ..common.method_config import MethodConfig
 from ..common.model_errors import first_mistake
@@ -154,9 +155,12 @@ def check_settings(method: str, settings: Mapping[str, Any]) -> MethodConfig:
     """Return the validated settings of a method, with defaults for those that are not given.
 
     Raises:
-        InputError: the method or a setting does not exist, or a value is not allowed.
+        InputError: the method or a setting does not exist, a value is not allowed, or an extra of
+            this package is not installed.
     """
     info = _find(method)
+    if info.config.needs_extra is not None:
+        require_extra(info.config.needs_extra, f"method {info.name}")
     try:
         return info.config.model_validate(settings)
     except ValidationError as error:

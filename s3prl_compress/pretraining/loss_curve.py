@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
+from ..common.extras import require_extra
 from ..common.files import write_atomically
 from ..training.loop import Progress
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _COLOURS = {"training": "#1f6feb", "validation": "#d1480a"}
 
@@ -23,7 +24,14 @@ def draw_curves(runs: Mapping[str, Progress], path: Path, quantities: Mapping[st
         runs: histories by title.
         path: the PNG file.
         quantities: axis labels by name of the scalar.
+
+    Raises:
+        InputError: the extra `train` is not installed.
     """
+    require_extra("train", "a plot of loss curves")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(5 * len(runs), 2.6 * len(quantities)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(quantities), len(runs), squeeze=False, sharex="col")

@@ -1,4 +1,4 @@
-"""Run a suite as jobs through submitit: on Slurm, or in processes on this machine.
+"""Run a suite as jobs on Slurm, through submitit.
 
 Slurm receives all jobs at once, with their dependencies, and runs them even if this process ends:
 the same command then reattaches to the jobs that are still queued and submits the missing ones.
@@ -11,19 +11,17 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from ..common.files import write_atomically
 from .cells import SuiteCell
 from .corpora import corpus_fingerprint
 from .groups import CellGroup, groups_of
 from .plan import CellResult, SuitePlan
-from .queues import JobQueue, LocalQueue, SlurmQueue
 from .slurm_job import GroupJob, cells_text, read_result, result_path
+from .slurm_queue import SlurmQueue
 from .status import SuiteStatus
 from .worker import last_lines
 
-Cluster = Literal["slurm", "local"]
 _RESULT_TIMEOUT = 10.0
 """Seconds to wait for the result files of a finished job: network file systems lag behind."""
 
@@ -31,7 +29,6 @@ _RESULT_TIMEOUT = 10.0
 def run_on_cluster(
     plan: SuitePlan,
     cells: Sequence[SuiteCell],
-    cluster: Cluster,
     *,
     seconds_between: float = 2.0,
 ) -> list[tuple[SuiteCell, CellResult]]:
@@ -40,15 +37,13 @@ def run_on_cluster(
     Args:
         plan: the suite and where its output goes.
         cells: the cells to run.
-        cluster: "slurm", or "local" for processes on this machine, one after the other.
         seconds_between: interval between two queries of the queue, in seconds.
 
     Raises:
-        InputError: submitit is not installed, or the cluster is not available or refuses a job.
+        InputError: submitit is not installed, or Slurm is not available or refuses a job.
     """
     folder = plan.output / "cluster"
-    entry = plan.suite.cluster
-    queue: JobQueue = SlurmQueue(folder, entry) if cluster == "slurm" else LocalQueue(folder, entry)
+    queue = SlurmQueue(folder, plan.suite.cluster)
     complete = _complete(plan, cells)
     # A failure that an earlier run recorded for a cell that is complete by now would make every
     # job that depends on the cell give up.
@@ -59,7 +54,10 @@ def run_on_cluster(
         _submit_and_wait(plan, groups, queue, job_ids, folder, seconds_between)
     except BaseException:
         if job_ids:
-            queue.detach()
+            _log(
+                "\nthe jobs continue without this process; run the same command to reattach to "
+                "them, or scancel to end them"
+            )
         raise
     results = complete | {
         cell: _result(queue, job_ids[group.name], folder / "results", cell)
@@ -72,12 +70,12 @@ def run_on_cluster(
 def _submit_and_wait(
     plan: SuitePlan,
     groups: Sequence[CellGroup],
-    queue: JobQueue,
+    queue: SlurmQueue,
     job_ids: dict[str, str],
     folder: Path,
     seconds_between: float,
 ) -> None:
-    """Submit every group as soon as the queue accepts it, and wait until all jobs have ended.
+    """Submit every group, and wait until all jobs have ended.
 
     `job_ids` holds the jobs that are queued already, by group name; new ones are added to it.
     """
@@ -86,23 +84,17 @@ def _submit_and_wait(
     for group in pending:
         _remove_results(results, group.cells)
     _log(f"{len(groups)} jobs, {len(job_ids)} of them queued already")
+    for group in pending:
+        after = [job_ids[name] for name in group.depends_on]
+        job = GroupJob(plan.model_dump_json(by_alias=True), cells_text(group.cells), str(results))
+        job_ids[group.name] = queue.submit(group, job, after)
+        write_atomically(folder / "jobs.json", json.dumps(job_ids, indent=1) + "\n")
     ended: set[str] = set()
     while len(ended) < len(groups):
-        for group in list(pending):
-            if len(job_ids) - len(ended) >= queue.max_jobs or not queue.can_submit(group, ended):
-                continue
-            after = [job_ids[name] for name in group.depends_on]
-            job = GroupJob(
-                plan.model_dump_json(by_alias=True), cells_text(group.cells), str(results)
-            )
-            job_ids[group.name] = queue.submit(group, job, after)
-            pending.remove(group)
-            write_atomically(folder / "jobs.json", json.dumps(job_ids, indent=1) + "\n")
         time.sleep(seconds_between)
         unfinished = queue.unfinished([i for name, i in job_ids.items() if name not in ended])
         for group in groups:
-            submitted = group.name in job_ids and group.name not in ended
-            if submitted and job_ids[group.name] not in unfinished:
+            if group.name not in ended and job_ids[group.name] not in unfinished:
                 ended.add(group.name)
                 _log(f"[{len(ended)}/{len(groups)}] {group.name}: {_summary(results, group)}")
 
@@ -118,7 +110,7 @@ def _complete(plan: SuitePlan, cells: Sequence[SuiteCell]) -> dict[SuiteCell, Ce
     }
 
 
-def _still_queued(folder: Path, queue: JobQueue, groups: Sequence[CellGroup]) -> dict[str, str]:
+def _still_queued(folder: Path, queue: SlurmQueue, groups: Sequence[CellGroup]) -> dict[str, str]:
     """Return the job ids of an earlier run that have not ended, by group name."""
     try:
         known: dict[str, str] = json.loads((folder / "jobs.json").read_text(encoding="utf-8"))
@@ -143,7 +135,7 @@ def _summary(results: Path, group: CellGroup) -> str:
     return f"{done} of {len(written)} cells complete"
 
 
-def _result(queue: JobQueue, job_id: str, results: Path, cell: SuiteCell) -> CellResult:
+def _result(queue: SlurmQueue, job_id: str, results: Path, cell: SuiteCell) -> CellResult:
     """Return the result that a job wrote for a cell; a failure if it wrote none."""
     deadline = time.monotonic() + _RESULT_TIMEOUT
     while (result := read_result(results, cell)) is None and time.monotonic() < deadline:

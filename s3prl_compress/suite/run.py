@@ -16,11 +16,12 @@ from filelock import FileLock, Timeout
 
 from ..common.command_result import CommandResult
 from ..common.errors import InputError
+from ..common.extras import require_extra
 from ..common.files import write_atomically
 from ..common.validation import check_folder_output, check_threads, pick_device
 from .cells import SuiteCell, cells_of, select_cells
 from .cleanup import remove_temporary_files
-from .cluster import Cluster, run_on_cluster
+from .cluster import run_on_cluster
 from .estimate import estimate
 from .groups import batches_of
 from .plan import CellResult, SuitePlan, failures_without_upstream
@@ -40,7 +41,7 @@ def run_suite(
     threads: int | None = None,
     only: str | None = None,
     dry_run: bool = False,
-    cluster: Cluster | None = None,
+    cluster: str | None = None,
 ) -> CommandResult:
     """Run a suite and write its leaderboard; see `suite.suite_file` for the keys of the file.
 
@@ -53,12 +54,19 @@ def run_suite(
         threads: number of CPU threads; overrides the file.
         only: patterns that select cells, see `cells.select_cells`.
         dry_run: list the cells with an estimate of time and disk space, and run nothing.
-        cluster: where the cells run; None for this machine, one after the other.
+        cluster: "slurm" to run the cells as jobs; None for this machine, one after the other.
 
     Raises:
         InputError: the file is invalid, the output folder cannot be used, or another run is using
             it. Nothing has been run or written then.
     """
+    if cluster == "local":
+        raise InputError(
+            "--cluster local: has been removed; without --cluster, the cells run in a worker "
+            "process on this machine"
+        )
+    if cluster not in (None, "slurm"):
+        raise InputError(f"--cluster {cluster}: must be slurm")
     path = find_suite(str(name))
     suite = read_suite(path)
     plan = SuitePlan(
@@ -84,9 +92,7 @@ def run_suite(
         ) from None
     with lock:
         remove_temporary_files(plan.output)
-        results = (
-            _run_here(plan, cells) if cluster is None else run_on_cluster(plan, cells, cluster)
-        )
+        results = _run_here(plan, cells) if cluster is None else run_on_cluster(plan, cells)
         return _finish(plan, path, results)
 
 
@@ -96,6 +102,7 @@ def _check(suite: Suite, upstreams: Container[str]) -> None:
     from ..tasks.registry import find_task
     from .upstreams import check_entry
 
+    require_extra("report", "the leaderboard of a suite")
     for upstream in suite.upstreams:
         if upstream.name in upstreams:
             check_entry(upstream)
@@ -103,6 +110,8 @@ def _check(suite: Suite, upstreams: Container[str]) -> None:
         find_task(entry.task)
         for engine in entry.engines:
             load_settings(entry.task, entry.recipe, engine)
+            if engine == "s3prl":
+                require_extra("train", "engine s3prl")
 
 
 def _run_here(plan: SuitePlan, cells: Sequence[SuiteCell]) -> list[tuple[SuiteCell, CellResult]]:

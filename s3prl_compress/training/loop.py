@@ -1,8 +1,9 @@
 """The training loop: optimisation, logging, and exact resumption.
 
-accelerate places the model, casts, accumulates gradients and clips them. Its checkpoints are
-pickles, as are those of transformers' Trainer. This project writes no pickles, so states are
-saved by `state`.
+accelerate accumulates gradients, clips them and averages them over processes. Device and precision
+are set here, because accelerate's are global: it would refuse other ones in a later run of the same
+process. Its checkpoints are pickles, as are those of transformers' Trainer. This project writes no
+pickles, so states are saved by `state`.
 
 With several processes (started by `accelerate launch` or `torchrun`), gradients and logged
 scalars are averaged over the processes. Only the first one writes; all must see the same folder.
@@ -10,27 +11,29 @@ scalars are averaged over the processes. Only the first one writes; all must see
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from accelerate import Accelerator
-from accelerate.optimizer import AcceleratedOptimizer
-from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs
 from pydantic import BaseModel
-from tensorboardX import SummaryWriter
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
 from ..common.errors import InputError
+from ..common.extras import require_extra
 from .settings import LoopSettings, ParamGroup, build_optimizer
 from .state import load_state, read_facts, save_state
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from accelerate.optimizer import AcceleratedOptimizer
+    from tensorboardX import SummaryWriter
 
 Scalars = dict[str, float]
 
@@ -86,10 +89,13 @@ def train(
         name: label of the progress bar.
 
     Raises:
-        InputError: `folder` holds the state of another run, or the loss is not finite.
+        InputError: `folder` holds the state of another run, the loss is not finite, or the extra
+            `train` is not installed.
     """
-    accelerator = _accelerator(settings, torch.device(device))
-    model.to(accelerator.device).train()
+    require_extra("train", name)
+    device = torch.device(device)
+    accelerator = _accelerator(settings.accumulation, device)
+    model.to(device).train()
     raw_optimizer = build_optimizer(model, settings, rules)
     progress = _resume(folder, model, raw_optimizer, identity)
     prepared, optimizer = accelerator.prepare(model, raw_optimizer)
@@ -105,19 +111,19 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * settings.factor(progress.step)
             for batch in islice(source, settings.accumulation):
-                recent.add(_learn(accelerator, prepared, optimizer, batch, settings.max_grad_norm))
+                recent.add(_learn(accelerator, prepared, optimizer, batch, device, settings))
             progress.step += 1
             bar.update()
             last = progress.step == settings.steps
             if last or progress.step % settings.log_every == 0:
-                entry = recent.take(accelerator)
+                entry = recent.take(accelerator, device)
                 entry |= {"learning_rate": settings.rate(progress.step - 1)}
                 _log(entry, progress.step, progress.training, writer, "training")
                 bar.set_postfix(_short(entry))
                 _check_finite(entry, progress.step, name)
             if last or progress.step % settings.checkpoint_every == 0:
                 if validate is not None:
-                    with torch.no_grad(), accelerator.autocast():
+                    with torch.no_grad(), _autocast(settings, device):
                         entry = validate(model)
                     _log(entry, progress.step, progress.validation, writer, "validation")
                 progress.seconds = time.monotonic() - started
@@ -125,11 +131,12 @@ def train(
                     facts = progress.model_dump() | {"identity": identity}
                     save_state(folder / STATE, model, raw_optimizer, facts)
     accelerator.wait_for_everyone()  # the next stage of any process may read the saved state
-    accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)  # remove autocast from the model
     return progress
 
 
 def _writer(folder: Path, step: int) -> closing[SummaryWriter]:
+    from tensorboardX import SummaryWriter
+
     return closing(SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1))
 
 
@@ -138,32 +145,41 @@ def _learn(
     model: nn.Module,
     optimizer: AcceleratedOptimizer,
     batch: dict[str, Any],
-    max_grad_norm: float,
+    device: torch.device,
+    settings: LoopSettings,
 ) -> dict[str, Tensor]:
     """Accumulate the gradients of one batch; update the weights with the last one."""
     with accelerator.accumulate(model):
-        scalars = model(**batch)
-        accelerator.backward(scalars["loss"])
+        with _autocast(settings, device):
+            scalars = model(**batch)
+        accelerator.backward(scalars["loss"].float())
         if accelerator.sync_gradients:
-            norm = accelerator.clip_grad_norm_(model.parameters(), max_grad_norm)
+            norm = accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
             scalars = scalars | {"gradient_norm": norm}
         optimizer.step()
         optimizer.zero_grad()
     return scalars
 
 
-def _accelerator(settings: LoopSettings, device: torch.device) -> Accelerator:
-    # accelerate has one global state and would refuse another precision or device in a later run.
-    AcceleratorState._reset_state(reset_partial_state=True)
+def _accelerator(accumulation: int, device: torch.device) -> Accelerator:
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
     if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)  # accelerate takes the current one
+        torch.cuda.set_device(device)  # that of this process, for communication with the others
     return Accelerator(
-        cpu=device.type == "cpu",
-        mixed_precision=settings.precision,
-        gradient_accumulation_steps=settings.accumulation,
+        # Only a launcher's processes need to know: it decides how they communicate.
+        cpu=device.type == "cpu" and "WORLD_SIZE" in os.environ,
+        device_placement=False,
+        mixed_precision="no",
+        gradient_accumulation_steps=accumulation,
         # Layers that the loss does not depend on have no gradients to wait for.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
+
+
+def _autocast(settings: LoopSettings, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16")
 
 
 def saved_progress(folder: Path, identity: str) -> Progress | None:
@@ -203,11 +219,10 @@ class _Means:
             self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
             self.counts[name] = self.counts.get(name, 0) + 1
 
-    def take(self, accelerator: Accelerator) -> Scalars:
+    def take(self, accelerator: Accelerator, device: torch.device) -> Scalars:
         """Return the means over all processes, and reset."""
         names = list(self.sums)
-        place = accelerator.device
-        means = torch.stack([self.sums[name].to(place) / self.counts[name] for name in names])
+        means = torch.stack([self.sums[name].to(device) / self.counts[name] for name in names])
         means = accelerator.reduce(means, "mean")
         self.sums, self.counts = {}, {}
         return dict(zip(names, means.tolist(), strict=True))

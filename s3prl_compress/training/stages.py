@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..audio import AudioSet, open_audio
+from ..common.extras import Extra
 from ..common.method_config import MethodConfig
 from .loop import Batches, Progress, train
 from .settings import LoopSettings, ParamGroup
@@ -41,6 +42,7 @@ class Stage:
 class LearnedConfig(MethodConfig):
     """Settings of all learned methods; the schedule is DPHuBERT's unless said otherwise."""
 
+    needs_extra: ClassVar[Extra | None] = "train"
     renamed: ClassVar[Mapping[str, str]] = {"clip": "max_grad_norm", "hold": "cache_in_memory"}
 
     audio: Path = Field(exclude=True)

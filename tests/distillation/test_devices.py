@@ -12,7 +12,7 @@ from torch import nn
 from s3prl_compress.distillation import stage as learned
 from s3prl_compress.encoder import dense_shape, random_encoder
 from s3prl_compress.methods import compress
-from s3prl_compress.training import finetuning, loop
+from s3prl_compress.training import finetuning
 
 from ..methods.test_structured import SMOKE
 from ..support.small import reached
@@ -24,14 +24,6 @@ GIVEN, OWN = torch.device("cpu", 1), torch.device("cpu", 2)
 @pytest.fixture
 def second_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train on `OWN`, as the second of two processes does on its GPU."""
-    real = loop._accelerator
-
-    def accelerator(*arguments: Any) -> Any:
-        made = real(*arguments)
-        made.state.device = OWN
-        return made
-
-    monkeypatch.setattr(loop, "_accelerator", accelerator)
     for module in (learned, finetuning):
         monkeypatch.setattr(module, "local_device", lambda device: OWN)
 

@@ -1,4 +1,4 @@
-"""Suites as jobs: submitit's local executor here, a real Slurm in `tests/cluster`."""
+"""Suites as jobs: a queue that runs them at once here, a real Slurm in `tests/cluster`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,37 @@ import yaml
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.common.files import write_atomically
 from s3prl_compress.suite import run_suite
+from s3prl_compress.suite.groups import CellGroup
 from s3prl_compress.suite.plan import CellResult
-from s3prl_compress.suite.slurm_job import _TerminationWarning
+from s3prl_compress.suite.slurm_job import GroupJob, _TerminationWarning
+from s3prl_compress.suite.suite_file import ClusterEntry
 
 QUICK = Path(__file__).parent.parent / "quick.yaml"
+
+
+class ImmediateQueue:
+    """In the place of Slurm's queue: a job runs in this process when it is submitted."""
+
+    def __init__(self, folder: Path, entry: ClusterEntry) -> None:
+        self.folder = folder
+        self.ended: list[str] = []
+
+    def submit(self, group: CellGroup, job: GroupJob, after: Sequence[str]) -> str:
+        assert set(after) <= set(self.ended)
+        job()
+        self.ended.append(group.name)
+        return group.name
+
+    def unfinished(self, job_ids: Sequence[str]) -> set[str]:
+        return set(job_ids) - set(self.ended)
+
+    def log(self, job_id: str) -> Path:
+        return self.folder / f"{job_id}.err"
+
+
+@pytest.fixture
+def immediate_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("s3prl_compress.suite.cluster.SlurmQueue", ImmediateQueue)
 
 
 @pytest.fixture
@@ -38,10 +66,9 @@ def suite(tiny_corpus: Path, tmp_path: Path) -> Path:
 
 
 def test_jobs_write_the_same_records_and_finished_cells_need_none(
-    suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], immediate_queue: None
 ) -> None:
-    pytest.importorskip("submitit", reason="the extra `cluster` is not installed")
-    answer = run_suite(suite, cluster="local", only="tiny,upstream lost")
+    answer = run_suite(suite, cluster="slurm", only="tiny,upstream lost")
     failed = {failure["cell"]: failure["reason"] for failure in answer.data["failed"]}
     assert answer.exit_code == 1
     assert "nowhere" in failed.pop("upstream lost")
@@ -49,25 +76,31 @@ def test_jobs_write_the_same_records_and_finished_cells_need_none(
     assert len(list((tmp_path / "out" / "records").glob("*.json"))) == 1
     assert "3 jobs, 0 of them queued already" in capsys.readouterr().err
 
-    again = run_suite(suite, cluster="local", only="tiny")
+    again = run_suite(suite, cluster="slurm", only="tiny")
     assert (again.exit_code, again.data["done_before"]) == (0, 2)
     assert "0 jobs" in capsys.readouterr().err
 
 
-def test_an_old_failure_of_a_complete_cell_is_forgotten(suite: Path, tmp_path: Path) -> None:
+def test_an_old_failure_of_a_complete_cell_is_forgotten(
+    suite: Path, tmp_path: Path, immediate_queue: None
+) -> None:
     """Jobs that need the upstream would give up on the result file of the earlier failure."""
-    pytest.importorskip("submitit", reason="the extra `cluster` is not installed")
     assert run_suite(suite, only="upstream tiny").exit_code == 0
     stale = tmp_path / "out" / "cluster" / "results" / "upstream-tiny.json"
     result = CellResult(title="upstream tiny", state="failed", message="out of memory")
     write_atomically(stale, result.model_dump_json())
-    again = run_suite(suite, cluster="local", only="tiny")
+    again = run_suite(suite, cluster="slurm", only="tiny")
     assert (again.exit_code, again.data["done_before"], again.data["failed"]) == (0, 1, [])
 
 
 def test_what_a_cluster_needs_is_named(suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(InputError, match=r"--cluster needs submitit; .*\[cluster\]"):
+        run_suite(suite, cluster="slurm")
+
+
+def test_the_former_local_cluster_is_refused(suite: Path) -> None:
+    with pytest.raises(InputError, match="--cluster local: has been removed; without --cluster,"):
         run_suite(suite, cluster="local")
 
 
