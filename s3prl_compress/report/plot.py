@@ -9,6 +9,7 @@ from functools import cache
 from itertools import pairwise, product
 
 from markupsafe import Markup
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.cbook import pts_to_poststep
 from matplotlib.figure import Figure
@@ -32,7 +33,7 @@ _LEFT, _BOTTOM, _RIGHT, _TOP = 46, 44, 390, 288
 _LETTER, _LINE = 6.4, 12.0  # generous size of a label's letters, whatever font a browser has
 _HALO = Look("o", 20.0, "halo")
 
-Corners = Sequence[tuple[float, float]]
+_Corners = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class _Point:
     row: Entry
     x: float
     y: float
-    bars: tuple[Corners, ...]
+    bars: tuple[_Corners, ...]
     """Ends of the lines that show the intervals of the score and of the cost."""
 
 
@@ -67,9 +68,11 @@ def cost_plots(rows: Sequence[Entry], looks: Mapping[str, Look], prefix: str) ->
         prefix: start of all ids, which differs from that of other plots on the page.
     """
     scored = [row for row in rows if row.score is not None]
-    return [
-        _plot(some, axis, looks, f"{prefix}-{axis.key}") for axis, some in drawable(scored).items()
-    ]
+    with style.context("default"):  # whatever the user's matplotlibrc says
+        return [
+            _plot(some, axis, looks, f"{prefix}-{axis.key}")
+            for axis, some in drawable(scored).items()
+        ]
 
 
 @cache
@@ -188,7 +191,7 @@ def _scale(axes: Axes, rows: list[Entry], axis: CostAxis) -> None:
     axes.set_frame_on(False)
 
 
-def _lines(axes: Axes, rows: list[Entry], front: Sequence[_Point]) -> Corners:
+def _lines(axes: Axes, rows: list[Entry], front: Sequence[_Point]) -> _Corners:
     """Draw dense, chance where it is within the axes, and the Pareto front; return its corners."""
     end, (low, high) = axes.get_xlim()[1], axes.get_ylim()
     dense = [row.score for row in rows if row.reference and row.score is not None]
@@ -207,7 +210,7 @@ def _lines(axes: Axes, rows: list[Entry], front: Sequence[_Point]) -> Corners:
 
 
 def _label(
-    axes: Axes, points: Sequence[_Point], words: Mapping[int, str], avoided: Sequence[Corners]
+    axes: Axes, points: Sequence[_Point], words: Mapping[int, str], avoided: Sequence[_Corners]
 ) -> bool:
     """Label the points; return False, and draw nothing, if there is no room for all labels."""
     sizes = [(_LETTER * len(words[point.row.row]), _LINE) for point in points]
@@ -230,11 +233,11 @@ def _label(
             zorder=4,
         )
         if label.arrow_patch is not None:
-            label.arrow_patch.set_gid("leader")
+            label.arrow_patch.set_gid(f"label-{point.row.row}/leader")
     return places is not None
 
 
-def _box(axes: Axes, ends: Corners) -> Box:
+def _box(axes: Axes, ends: _Corners) -> Box:
     """Return the box around a thin line, in units of the drawing; y grows upwards."""
     (left, bottom), (right, top) = sorted(axes.transData.transform(ends).tolist())
     return left - 1, min(bottom, top) - 1, right + 1, max(bottom, top) + 1

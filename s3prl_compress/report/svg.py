@@ -33,7 +33,7 @@ def inline_svg(figure: Figure, label: str, groups: Mapping[str, Mapping[str, str
     with rc_context({"svg.fonttype": "none"}), warnings.catch_warnings():  # texts stay texts
         # The browser has the glyphs that matplotlib's own font lacks.
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
-        figure.savefig(file, format="svg", metadata={"Date": None})
+        figure.savefig(file, format="svg")
     drawn = fromstring(file.getvalue())
     outlines = {f"#{part.get('id')}": part.get("d", "") for part in drawn.iter(f"{_SVG}path")}
     svg = Element("svg", {"role": "group", "aria-label": label, "viewBox": drawn.attrib["viewBox"]})
@@ -42,7 +42,8 @@ def inline_svg(figure: Figure, label: str, groups: Mapping[str, Mapping[str, str
         name, _, style = gid.rpartition("/")
         if name not in made:
             made[name] = SubElement(svg, "g", {**groups[name]})
-            SubElement(made[name], "title").text = made[name].attrib.pop("title", "")
+            if title := made[name].attrib.pop("title", ""):
+                SubElement(made[name], "title").text = title
         place = {
             key: part.attrib[key] for key in ("x", "y", "d", "transform") if key in part.attrib
         }

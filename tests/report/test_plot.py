@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib import rc_context
 
 from s3prl_compress.report.formats import short_methods
 from s3prl_compress.report.leaderboard import leaderboard
@@ -52,8 +53,10 @@ def test_plots_of_a_page_share_no_id_and_have_no_style_of_their_own(rows: list[R
     assert not any(re.search(r"style=|font|xmlns|<defs|<metadata", svg) for svg in svgs)
 
 
-def test_the_same_rows_are_drawn_alike(rows: list[Row]) -> None:
-    assert cost_plots(rows, series_of(rows), "p") == cost_plots(rows, series_of(rows), "p")
+def test_the_same_rows_are_drawn_alike_whatever_matplotlib_is_set_to(rows: list[Row]) -> None:
+    plots = cost_plots(rows, series_of(rows), "p")
+    with rc_context({"savefig.bbox": "tight", "font.size": 30, "axes.grid": True}):
+        assert cost_plots(rows, series_of(rows), "p") == plots
 
 
 def test_names_are_escaped_and_may_lack_a_glyph(recwarn: pytest.WarningsRecorder) -> None:
