@@ -61,14 +61,21 @@ def paired_ratio(
     Raises:
         ValueError: the sequences are empty or differ in length, or a time is not positive.
     """
+    from scipy.stats import bootstrap
+
     if len(this) != len(against):
         raise ValueError(f"pairs need equal lengths, got {len(this)} and {len(against)}")
     ratios = _checked(against) / _checked(this)
-    generator = numpy.random.default_rng(seed)
-    picks = generator.integers(len(ratios), size=(resamples, len(ratios)))
-    medians = numpy.median(ratios[picks], axis=1)
-    tail = (1 - confidence) / 2
-    low, high = numpy.quantile(medians, [tail, 1 - tail])
+    if len(ratios) == 1:
+        return PairedRatio(float(ratios[0]), (float(ratios[0]), float(ratios[0])))
+    low, high = bootstrap(
+        (ratios,),
+        numpy.median,
+        n_resamples=resamples,
+        confidence_level=confidence,
+        method="percentile",
+        random_state=numpy.random.default_rng(seed),
+    ).confidence_interval
     return PairedRatio(float(numpy.median(ratios)), (float(low), float(high)))
 
 

@@ -17,7 +17,7 @@ from .formats import short_methods
 from .highlights import Highlight, highlights
 from .notes import RANDOM_WEIGHTS
 from .overview import OverviewGroup
-from .plot import Plot, cost_plots
+from .plot import Plot, cost_plots, outline
 from .provenance import Origin
 from .rows import OverviewRow, PublishedRow, Row, SpeedRow
 from .series import Look, series_of
@@ -93,6 +93,7 @@ def page(
         css=Markup(_packaged("page.css")),
         script=Markup(_packaged("page.js")),
         breakable=_breakable,
+        outline=outline,
         tooltip=tooltip_text,
         short=short_methods,
         zip=zip,

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise, product
 
 from markupsafe import Markup
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.cbook import pts_to_poststep
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import IdentityTransform
 
 from .costs import CostAxis, drawable, pareto_front
 from .labels import Box, place, without_common_start
 from .rows import Entry
-from .scales import Scale, cost_scale, score_scale
 from .series import Look, method_of
+from .svg import inline_svg
 from .tooltip import tooltip_text
 
 WIDTH, HEIGHT = 400, 300
+LOG_RATIO = 10.0
+"""Costs that differ by more than this are drawn on a logarithmic axis."""
 SIGNIFICANCE_STYLES = {True: "differs", False: "open", None: "untested"}
 """Classes of a compressed row's marker, by the result of the test against dense."""
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 390, 12, 256
+_LEFT, _BOTTOM, _RIGHT, _TOP = 46, 44, 390, 288
 _LETTER, _LINE = 6.4, 12.0  # generous size of a label's letters, whatever font a browser has
+_HALO = Look("o", 20.0, "halo")
+
+_Corners = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -36,13 +50,10 @@ class Plot:
 @dataclass(frozen=True)
 class _Point:
     row: Entry
-    look: Look
     x: float
     y: float
-    bar: tuple[float, float] | None
-    """Ends of the score's interval, on the drawing."""
-    level_bar: tuple[float, float] | None
-    """Ends of the cost's interval."""
+    bars: tuple[_Corners, ...]
+    """Ends of the lines that show the intervals of the score and of the cost."""
 
 
 def cost_plots(rows: Sequence[Entry], looks: Mapping[str, Look], prefix: str) -> list[Plot]:
@@ -57,191 +68,176 @@ def cost_plots(rows: Sequence[Entry], looks: Mapping[str, Look], prefix: str) ->
         prefix: start of all ids, which differs from that of other plots on the page.
     """
     scored = [row for row in rows if row.score is not None]
-    return [
-        _plot(some, axis, looks, f"{prefix}-{axis.key}") for axis, some in drawable(scored).items()
-    ]
+    with style.context("default"):  # whatever the user's matplotlibrc says
+        return [
+            _plot(some, axis, looks, f"{prefix}-{axis.key}")
+            for axis, some in drawable(scored).items()
+        ]
+
+
+@cache
+def outline(look: Look) -> str:
+    """Return the SVG path of a look's marker around (0, 0), for a legend."""
+    figure = Figure(dpi=72, frameon=False)
+    figure.add_artist(_marker(0.0, 0.0, look, gid="marker"))
+    drawn = re.search(' d="([^"]+)"', inline_svg(figure, "", {}))
+    return drawn[1] if drawn else ""
 
 
 def _plot(rows: list[Entry], axis: CostAxis, looks: Mapping[str, Look], name: str) -> Plot:
-    across, up = _scales(rows, axis)
-    points = [_point(row, axis, across, up, looks[method_of(row)]) for row in rows]
-    ways = (without_common_start(rows), {row.row: str(row.row) for row in rows})
-    front = [point for row in pareto_front(rows, axis) for point in points if point.row is row]
-    bars = [box for point in points for box in _bars(point)]
+    figure = Figure((WIDTH / 72, HEIGHT / 72), dpi=72, frameon=False)
+    frame = (_LEFT / WIDTH, _BOTTOM / HEIGHT, (_RIGHT - _LEFT) / WIDTH, (_TOP - _BOTTOM) / HEIGHT)
+    axes = figure.add_axes(frame)
+    points = [_point(row, axis) for row in rows]
+    for point in points:
+        _draw(axes, point, looks[method_of(point.row)])
+    _scale(axes, rows, axis)
+    best = pareto_front(rows, axis)
+    front = _lines(axes, rows, [point for row in best for point in points if point.row is row])
+    names, numbers = without_common_start(rows), {row.row: str(row.row) for row in rows}
     # Labels should cover nothing. If there is no room they may cross the front, then error bars;
     # if even that fails, numbers take the place of names.
-    attempts: tuple[list[Box], ...] = ([*bars, *_stair_boxes(front)], bars, [])
-    for words, avoided in product(ways, attempts):
-        placed = _labels(points, words, avoided)
-        if placed is not None:
+    bars = [bar for point in points for bar in point.bars]
+    for words, avoided in product((names, numbers), ([*bars, *pairwise(front)], bars, [])):
+        if _label(axes, points, words, avoided):
             break
-    leaders, labels = placed or ([], [])
-    parts = [
-        *_grid(rows, axis, across, up),
-        *_lines(rows, up),
-        _front(front),
-        *leaders,
-        *(_drawn(point, name, point in front) for point in points),
-        *labels,
-    ]
-    label = f"{rows[0].metric} against {axis.label}"
-    start = Markup('<svg role="group" aria-label="{}" viewBox="0 0 {} {}">')
-    svg = start.format(label, WIDTH, HEIGHT) + Markup("\n").join(parts) + Markup("</svg>")
-    return Plot(axis.key, svg, words is ways[-1])
+    groups = {}
+    for row in rows:
+        found = {"data-row": str(row.row), "data-upstream": row.upstream}
+        styles = ["point", looks[method_of(row)].style]
+        styles += [SIGNIFICANCE_STYLES[row.significant]] if row.methods else []
+        styles += ["on-front"] if row in best else []
+        groups[f"label-{row.row}"] = found
+        groups[f"point-{row.row}"] = {
+            "class": " ".join(styles),
+            "id": f"{name}-point-{row.row}",
+            **found,
+            "role": "img",
+            "tabindex": "0",  # for the keyboard
+            "title": tooltip_text(row),
+        }
+    svg = inline_svg(figure, f"{rows[0].metric} against {axis.label}", groups)
+    return Plot(axis.key, svg, words is numbers)
 
 
-def _scales(rows: list[Entry], axis: CostAxis) -> tuple[Scale, Scale]:
-    costs = [axis.value(row) or 0.0 for row in rows]
-    costs += [end for row in rows for end in axis.interval(row) or ()]
-    intervals = [_interval(row) or (_score(row), _score(row)) for row in rows]
-    lows, highs = zip(*intervals, strict=True)
-    ends = (_BOTTOM, _TOP) if rows[0].higher_is_better else (_TOP, _BOTTOM)
-    return cost_scale(costs, _LEFT, _RIGHT), score_scale(lows, highs, *ends)
+def _point(row: Entry, axis: CostAxis) -> _Point:
+    x, y = axis.value(row) or 0.0, row.score or 0.0
+    bars = []
+    if interval := _interval(row):
+        bars.append([(x, end) for end in interval])
+    if level := axis.interval(row):
+        bars.append([(end, y) for end in level])
+    return _Point(row, x, y, tuple(bars))
 
 
 def _interval(row: Entry) -> tuple[float, float] | None:
     """Return the score's 95 % interval; without one of its own, the normal one of its error."""
     if row.score_low is not None and row.score_high is not None:
         return row.score_low, row.score_high
-    if row.standard_error is None:
+    if row.standard_error is None or row.score is None:
         return None
     half = 1.96 * row.standard_error
-    return _score(row) - half, _score(row) + half
+    return row.score - half, row.score + half
 
 
-def _score(row: Entry) -> float:
-    """Return the score of a row that is drawn: rows without one are left out before."""
-    assert row.score is not None
-    return row.score
+def _draw(axes: Axes, point: _Point, look: Look) -> None:
+    """Draw a point with its intervals, in front of the lines."""
+    group = f"point-{point.row.row}"
+    for bar in point.bars:
+        axes.plot(*zip(*bar, strict=True), gid=f"{group}/bar", zorder=3)
+    axes.add_line(_marker(point.x, point.y, _HALO, gid=f"{group}/halo"))
+    axes.add_line(_marker(point.x, point.y, look, gid=f"{group}/marker"))
 
 
-def _point(row: Entry, axis: CostAxis, across: Scale, up: Scale, shape: Look) -> _Point:
-    interval, level = _interval(row), axis.interval(row)
-    return _Point(
-        row=row,
-        look=shape,
-        x=across.place(axis.value(row) or 0.0),
-        y=up.place(_score(row)),
-        bar=None if interval is None else (up.place(interval[0]), up.place(interval[1])),
-        level_bar=None if level is None else (across.place(level[0]), across.place(level[1])),
-    )
+def _marker(x: float, y: float, look: Look, gid: str) -> Line2D:
+    line = Line2D([x], [y], linestyle="", marker=look.marker, markersize=look.size)
+    line.set(gid=gid, zorder=3)
+    return line
 
 
-def _grid(rows: list[Entry], axis: CostAxis, across: Scale, up: Scale) -> list[Markup]:
-    """Return the grid lines, the tick labels and the axis titles."""
-    line = Markup('<path class="grid" d="M{:.1f} {:.1f}H{:.1f}"/>')
-    parts = [line.format(_LEFT, up.place(tick), _RIGHT) for tick in up.ticks()]
-    text = Markup('<text class="tick{}" x="{:.1f}" y="{:.1f}">{:g}</text>')
-    parts += [text.format(" left", _LEFT - 6, up.place(t) + 3.5, t) for t in up.ticks()]
+def _scale(axes: Axes, rows: list[Entry], axis: CostAxis) -> None:
+    """Fix the axes' ranges, and give them grid lines, tick labels and titles."""
+    axes.margins(x=0.14, y=0.12)
+    low, high = axes.dataLim.intervalx
+    for one in (axes.xaxis, axes.yaxis):
+        one.set_major_locator(MaxNLocator(5, steps=(1, 2, 2.5, 5, 10)))
+    if high > LOG_RATIO * low > 0:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.set_xlim(left=max(0.0, axes.get_xlim()[0]))
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
     size, label = axis.unit(max(axis.value(row) or 0.0 for row in rows))
-    parts += [text.format("", across.place(t), _BOTTOM + 15, t / size) for t in across.ticks()]
-    middle = (_LEFT + _RIGHT) / 2
-    title = Markup('<text class="axis" x="{:.1f}" y="{:.1f}">{}</text>')
-    parts.append(title.format(middle, HEIGHT - 8, label))
-    turned = Markup('<text class="axis" transform="translate(11 {:.1f}) rotate(-90)">{}</text>')
-    metric = rows[0].metric + ("" if rows[0].higher_is_better else " (inverted)")
-    return [*parts, turned.format((_TOP + _BOTTOM) / 2, metric)]
+    axes.xaxis.set_major_formatter(lambda tick, _: f"{tick / size:g}")
+    axes.yaxis.set_major_formatter(lambda tick, _: f"{tick:g}")
+    metric = rows[0].metric
+    if not rows[0].higher_is_better:
+        axes.yaxis.set_inverted(True)
+        metric += " (inverted)"
+    for title in (axes.set_xlabel(label), axes.set_ylabel(metric)):
+        title.set(gid="axis", fontsize=11, verticalalignment="baseline", parse_math=False)
+    axes.xaxis.set_label_coords((_LEFT + _RIGHT) / 2, 8, transform=IdentityTransform())
+    axes.yaxis.set_label_coords(11, (_BOTTOM + _TOP) / 2, transform=IdentityTransform())
+    axes.tick_params(left=False, bottom=False, labelsize=11, pad=6)
+    axes.grid(axis="y")
+    for artists, gid in (
+        (axes.get_ygridlines(), "grid"),
+        (axes.get_xticklabels(), "tick"),
+        (axes.get_yticklabels(), "tick left"),
+    ):
+        for artist in artists:
+            artist.set_gid(gid)
+    axes.set_frame_on(False)
 
 
-def _lines(rows: list[Entry], up: Scale) -> list[Markup]:
-    """Return the horizontal lines of dense and of chance, where they are within the axes."""
-    line = Markup('<path class="{}" d="M{:.1f} {:.1f}H{:.1f}"/>')
-    levels = [("dense-line", _score(row)) for row in rows if row.reference]
-    dense = levels if len(levels) == 1 else []
-    levels, chance = list(dense), rows[0].chance
-    if chance is not None and up.low < chance < up.high:
-        levels.append(("chance-line", chance))
-    return [line.format(style, _LEFT, up.place(level), _RIGHT) for style, level in levels]
+def _lines(axes: Axes, rows: list[Entry], front: Sequence[_Point]) -> _Corners:
+    """Draw dense, chance where it is within the axes, and the Pareto front; return its corners."""
+    end, (low, high) = axes.get_xlim()[1], axes.get_ylim()
+    dense = [row.score for row in rows if row.reference and row.score is not None]
+    if len(dense) == 1:
+        axes.axhline(dense[0], gid="dense-line")
+    chance = rows[0].chance
+    if chance is not None and min(low, high) < chance < max(low, high):
+        axes.axhline(chance, gid="chance-line")
+    if not front:
+        return []
+    last = (end, front[-1].y)
+    x, y = pts_to_poststep(*zip(*((point.x, point.y) for point in front), last, strict=True))
+    axes.fill_between(x, y, low, gid="beaten")
+    axes.plot(x, y, gid="front")
+    return list(zip(x, y, strict=True))
 
 
-def _front(points: Sequence[_Point]) -> Markup:
-    """Return the Pareto front: a stepped line through its points, and the area below it."""
-    if not points:
-        return Markup("")
-    stair = f"M{points[0].x:.1f} {points[0].y:.1f}"
-    stair += "".join(f"H{point.x:.1f}V{point.y:.1f}" for point in points[1:])
-    stair += f"H{_RIGHT}"
-    area = f"{stair}V{_BOTTOM}H{points[0].x:.1f}z"
-    return Markup('<path class="beaten" d="{}"/><path class="front" d="{}"/>').format(area, stair)
-
-
-def _drawn(point: _Point, name: str, on_front: bool) -> Markup:
-    """Return a point with its intervals; it can be hovered, tapped and focused by keyboard."""
-    bars = []
-    if point.bar is not None:
-        bars.append(f"M{point.x:.1f} {point.bar[0]:.1f}V{point.bar[1]:.1f}")
-    if point.level_bar is not None:
-        bars.append(f"M{point.level_bar[0]:.1f} {point.y:.1f}H{point.level_bar[1]:.1f}")
-    styles = ["point", point.look.style]
-    styles += [SIGNIFICANCE_STYLES[point.row.significant]] if point.row.methods else []
-    styles += ["on-front"] if on_front else []
-    return Markup(
-        '<g class="{}" id="{}-point-{}" data-row="{}" data-upstream="{}" role="img" tabindex="0">'
-        '<title>{}</title><path class="bar" d="{}"/>'
-        '<circle class="halo" cx="{:.1f}" cy="{:.1f}" r="10"/>'
-        '<path class="marker" transform="translate({:.1f} {:.1f})" d="{}"/></g>'
-    ).format(
-        " ".join(styles),
-        name,
-        point.row.row,
-        point.row.row,
-        point.row.upstream,
-        tooltip_text(point.row),
-        "".join(bars),
-        point.x,
-        point.y,
-        point.x,
-        point.y,
-        point.look.outline,
-    )
-
-
-def _labels(
-    points: Sequence[_Point], words: Mapping[int, str], avoided: Sequence[Box]
-) -> tuple[list[Markup], list[Markup]] | None:
-    """Return leader lines and each point's label; None if there is no room for all of them."""
-    texts = [words[point.row.row] for point in points]
-    sizes = [(_LETTER * len(text), _LINE) for text in texts]
-    # In `place` y grows upwards, in SVG downwards.
-    spots = [(point.x, -point.y) for point in points]
-    inside = (float(_LEFT), float(-_BOTTOM), float(WIDTH), float(-_TOP + 10))
-    markers = [(point.x - 5, -point.y - 5, point.x + 5, -point.y + 5) for point in points]
-    obstacles = [*avoided, *markers]
-    places = place(spots, sizes, obstacles, inside)
-    if places is None:
-        return None
-    leaders, labels = [], []
-    for point, text, spot, (width, height) in zip(points, texts, places, sizes, strict=True):
-        left, bottom = spot.x, -spot.y
-        if spot.far:
-            x = min(max(point.x, left), left + width)
-            y = min(max(point.y, bottom - height), bottom)
-            leader = Markup('<path class="leader" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/>')
-            leaders.append(leader.format(point.x, point.y, x, y))
-        label = Markup(
-            '<text class="label" data-row="{}" data-upstream="{}" x="{:.1f}" y="{:.1f}">{}</text>'
+def _label(
+    axes: Axes, points: Sequence[_Point], words: Mapping[int, str], avoided: Sequence[_Corners]
+) -> bool:
+    """Label the points; return False, and draw nothing, if there is no room for all labels."""
+    sizes = [(_LETTER * len(words[point.row.row]), _LINE) for point in points]
+    spots = axes.transData.transform([(point.x, point.y) for point in points]).tolist()
+    markers = [(x - 5, y - 5, x + 5, y + 5) for x, y in spots]
+    obstacles = [*(_box(axes, ends) for ends in avoided), *markers]
+    places = place(spots, sizes, obstacles, (_LEFT, _BOTTOM, WIDTH, HEIGHT - 2))
+    for point, spot, (width, height) in zip(points, places or [], sizes, strict=places is not None):
+        label = axes.annotate(
+            words[point.row.row],
+            (point.x, point.y),
+            (spot.x + width / 2, spot.y + height / 2),
+            textcoords="figure pixels",
+            horizontalalignment="center",
+            verticalalignment="center_baseline",
+            fontsize=11,
+            arrowprops={"arrowstyle": "-", "shrinkA": 0, "shrinkB": 5} if spot.far else None,
+            parse_math=False,
+            gid=f"label-{point.row.row}/label",
+            zorder=4,
         )
-        names = (point.row.row, point.row.upstream)
-        labels.append(label.format(*names, left + width / 2, bottom - 2.5, text))
-    return leaders, labels
+        if label.arrow_patch is not None:
+            label.arrow_patch.set_gid(f"label-{point.row.row}/leader")
+    return places is not None
 
 
-def _stair_boxes(points: Sequence[_Point]) -> list[Box]:
-    """Return the boxes of the Pareto front's lines; y grows upwards."""
-    ends = [*(point.x for point in points[1:]), float(_RIGHT)]
-    level = [(p.x, -p.y - 1, end, -p.y + 1) for p, end in zip(points, ends, strict=True)]
-    steps = pairwise(points)
-    upright = [(new.x - 1, -old.y, new.x + 1, -new.y) for old, new in steps]
-    return [*level, *upright]
-
-
-def _bars(point: _Point) -> list[Box]:
-    """Return the boxes of a point's intervals; y grows upwards."""
-    x, y = point.x, -point.y
-    boxes = []
-    if point.bar is not None:
-        low, high = sorted(-end for end in point.bar)
-        boxes.append((x - 1.5, low, x + 1.5, high))
-    if point.level_bar is not None:
-        boxes.append((point.level_bar[0], y - 1.5, point.level_bar[1], y + 1.5))
-    return boxes
+def _box(axes: Axes, ends: _Corners) -> Box:
+    """Return the box around a thin line, in units of the drawing; y grows upwards."""
+    (left, bottom), (right, top) = sorted(axes.transData.transform(ends).tolist())
+    return left - 1, min(bottom, top) - 1, right + 1, max(bottom, top) + 1

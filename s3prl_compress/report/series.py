@@ -11,28 +11,22 @@ from .rows import Entry
 COLOURS = 6
 """Colours of the page's style sheet; further methods repeat them with other markers."""
 
-# Outlines about 10 units wide around 0, 0.
-_MARKERS = (
-    "M-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0z",
-    "M-4-4H4V4H-4z",
-    "M0-5.2L5 4H-5z",
-    "M0-5.6L5.2 0 0 5.6-5.2 0z",
-    "M0 5.2L5-4H-5z",
-    "M-1.8-5H1.8V-1.8H5V1.8H1.8V5H-1.8V1.8H-5V-1.8H-1.8z",
-)
-_STAR = "M0-7L2-2.3 7-2 3.2 1.2 4.4 6 0 3.4-4.4 6-3.2 1.2-7-2-2-2.3z"
+_MARKERS = (("o", 9.0), ("s", 8.0), ("^", 9.5), ("D", 7.5), ("v", 9.5), ("P", 10.0))
 
 
 @dataclass(frozen=True)
 class Look:
-    """A marker's outline, and its class in the style sheet, which gives its colour."""
+    """A marker, and its class in the style sheet, which gives its colour."""
 
-    outline: str
+    marker: str
+    """As matplotlib names it."""
+    size: float
+    """In units of the drawing."""
     style: str
 
 
-DENSE = Look(_STAR, "dense")
-PEER = Look("M0-5.2L4.5-2.6V2.6L0 5.2-4.5 2.6V-2.6z", "peer")
+DENSE = Look("*", 15.0, "dense")
+PEER = Look("h", 10.0, "peer")
 _DENSE, _PEER = "dense", "no method"
 _OTHERS = {_DENSE: DENSE, _PEER: PEER}
 
@@ -53,4 +47,4 @@ def series_of(rows: Sequence[Entry]) -> dict[str, Look]:
 def look(number: int) -> Look:
     """Return the look of the method with this number; 36 differ before one is repeated."""
     marker = _MARKERS[(number + number // COLOURS) % len(_MARKERS)]
-    return Look(marker, f"series-{number % COLOURS + 1}")
+    return Look(*marker, f"series-{number % COLOURS + 1}")

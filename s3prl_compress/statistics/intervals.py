@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import math
+import sys
 
 from .crossed import Estimate
 
-_NORMAL_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
-
-def wilson_interval(
-    percent: float, count: float, quantile: float = _NORMAL_95
-) -> tuple[float, float]:
+def wilson_interval(percent: float, count: float, alpha: float = 0.05) -> tuple[float, float]:
     """Return the interval of an accuracy over `count` independent utterances, in percent.
 
-    Wilson's score interval (Wilson 1927), of 95 % by default. Unlike the binomial error it has a
-    width at 0 and 100 %, and it never leaves that range.
+    Wilson's score interval (Wilson 1927). Unlike the binomial error it has a width at 0 and 100 %,
+    and it never leaves that range.
 
     Args:
         percent: the accuracy.
         count: number of independent utterances; need not be whole.
-        quantile: of the normal or t distribution, for the two-sided interval.
+        alpha: 1 minus the confidence level.
     """
-    share, squared = percent / 100.0, quantile**2
-    middle = share + squared / (2 * count)
-    half = quantile * math.sqrt(share * (1 - share) / count + squared / (4 * count**2))
-    whole = 1 + squared / count
-    low = 100.0 * max(0.0, (middle - half) / whole)
-    high = 100.0 * min(1.0, (middle + half) / whole)
-    return min(low, percent), max(high, percent)
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(percent / 100.0 * count, count, alpha, method="wilson")
+    return min(100.0 * low, percent), max(100.0 * high, percent)
 
 
 def accuracy_interval(estimate: Estimate, count: int, level: float = 0.95) -> tuple[float, float]:
@@ -42,8 +35,12 @@ def accuracy_interval(estimate: Estimate, count: int, level: float = 0.95) -> tu
         count: number of predictions of all seeds, an upper bound on that of independent ones.
         level: confidence level of the interval.
     """
+    from scipy.stats import norm
+
     percent = min(max(estimate.value, 0.0), 100.0)  # a sum may be off by rounding
     share, variance = percent / 100.0, (estimate.standard_error / 100.0) ** 2
     binomial = share * (1.0 - share)
     effective = min(binomial / variance, count) if binomial > 0 and variance > 0 else count
-    return wilson_interval(percent, effective, estimate.quantile(level))
+    # The level at which the normal distribution has that quantile; 0 would be no level.
+    alpha = max(2.0 * float(norm.sf(estimate.quantile(level))), sys.float_info.min)
+    return wilson_interval(percent, effective, alpha)

@@ -6,7 +6,6 @@ and the crossed model (`statistics.difference`) is the test.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy
@@ -69,10 +68,10 @@ def matched_pairs(differences: numpy.ndarray) -> float:
     section 4). Where all segments differ by the same number there is no deviation to divide by:
     then it is the sign test's 2^(1 - n).
     """
-    count, mean = len(differences), float(differences.mean()) if len(differences) else 0.0
-    if mean == 0:
+    from statsmodels.stats.weightstats import ztest
+
+    if not differences.any():
         return 1.0
-    deviation = float(differences.std(ddof=1)) if count > 1 else 0.0
-    if deviation == 0:
-        return 2.0 ** (1 - count)
-    return math.erfc(abs(mean) / (deviation / math.sqrt(count)) / math.sqrt(2))
+    if (differences == differences[0]).all():
+        return 2.0 ** (1 - len(differences))
+    return float(ztest(differences)[1])

@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib import rc_context
 
 from s3prl_compress.report.formats import short_methods
 from s3prl_compress.report.leaderboard import leaderboard
@@ -12,7 +16,7 @@ from s3prl_compress.report.rows import Row
 from s3prl_compress.report.series import series_of
 from s3prl_compress.report.task_table import score_tables
 
-from ..support.made_up import a_board, score, upstream
+from ..support.made_up import a_board, entry, score, upstream
 
 
 def _rows(board: list[Row]) -> list[Row]:
@@ -34,9 +38,65 @@ def test_every_row_is_a_point_of_every_plot(rows: list[Row]) -> None:
         assert next(part.get("id") for part in points) == f"plot-1-{plot.cost}-point-1"
         titles = [part.findtext("title") for part in points]
         assert all(row.upstream in str(title) for row, title in zip(rows, titles, strict=True))
-        for place in re.findall(r"translate\(([\d.]+) ([\d.]+)\)", plot.svg):
-            assert 0 <= float(place[0]) <= WIDTH
-            assert 0 <= float(place[1]) <= HEIGHT
+        assert all({"data-row", "data-upstream", "tabindex"} <= set(part.attrib) for part in points)
+        assert all(part.find("path[@class='marker']") is not None for part in points)
+
+
+def test_plots_of_a_page_share_no_id_and_have_no_style_of_their_own(rows: list[Row]) -> None:
+    svgs = [
+        plot.svg
+        for prefix in ("plot-1", "plot-2")
+        for plot in cost_plots(rows, series_of(rows), prefix)
+    ]
+    ids = re.findall(r' id="([^"]*)"', "".join(svgs))
+    assert len(ids) == len(set(ids)) == len(svgs) * len(rows)
+    assert not any(re.search(r"style=|font|xmlns|<defs|<metadata", svg) for svg in svgs)
+
+
+def test_the_same_rows_are_drawn_alike_whatever_matplotlib_is_set_to(rows: list[Row]) -> None:
+    plots = cost_plots(rows, series_of(rows), "p")
+    with rc_context({"savefig.bbox": "tight", "font.size": 30, "axes.grid": True}):
+        assert cost_plots(rows, series_of(rows), "p") == plots
+
+
+def test_names_are_escaped_and_may_lack_a_glyph(recwarn: pytest.WarningsRecorder) -> None:
+    name = '<b>$x_1$ & "\u6f22"'
+    rows = _rows(leaderboard([score(upstream(name), 96.0), score(upstream("other", 0.5), 90.0)]))
+    for plot in cost_plots(rows, series_of(rows), "p"):
+        assert name in [text.text for text in ElementTree.fromstring(plot.svg).iter("text")]
+    assert not recwarn.list
+
+
+costs = st.lists(st.floats(0.01, 1e12), min_size=2, max_size=6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(costs, st.floats(-1000, 100), st.floats(0, 1000), st.booleans())
+def test_everything_lies_within_the_drawing(
+    parameters: list[float], low: float, width: float, up: bool
+) -> None:
+    rows = [
+        entry(
+            row=number,
+            upstream=f"u{number}",
+            parameters=cost,
+            score=low + width * number,
+            standard_error=width / 2,
+            higher_is_better=up,
+        )
+        for number, cost in enumerate(parameters, start=1)
+    ]
+    (plot,) = cost_plots(rows, series_of(rows), "p")
+    drawing = ElementTree.fromstring(plot.svg)
+    found = Counter(part.get("class") for part in drawing.iter())
+    assert found["marker"] == found["label"] == len(rows)
+    assert 2 <= found["grid"] == found["tick left"] <= 8
+    assert 1 <= found["tick"] <= 14
+    # The outline of a marker, which is moved to its place, is not in the drawing's coordinates.
+    spots = [part.get("transform") or part.get("d", "") for part in drawing.iter("path")]
+    for place in re.findall(r"(?:[ML]|translate\()(-?[\d.]+) (-?[\d.]+)", " ".join(spots)):
+        assert 0 <= float(place[0]) <= WIDTH
+        assert 0 <= float(place[1]) <= HEIGHT
 
 
 def _heights(rows: list[Row]) -> dict[str, float]:

@@ -46,3 +46,23 @@ def test_seeds_that_differ_widen_it() -> None:
         assert low < found.value < high
         widths.append(high - low)
     assert widths[1] > 2 * widths[0]
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95])
+@pytest.mark.parametrize("seeds", [2, 3, 10])
+def test_its_ends_are_where_the_score_test_with_t_stops_rejecting(seeds: int, level: float) -> None:
+    correct = np.random.default_rng(seeds).random((seeds, 200)) < 0.8
+    found = estimate(accuracy_outcomes(correct), sampling_units([""] * 200))
+    share = found.value / 100
+    effective = min(share * (1 - share) / (found.standard_error / 100) ** 2, correct.size)
+    for end in accuracy_interval(found, correct.size, level):
+        error = np.sqrt(end / 100 * (1 - end / 100) / effective)
+        assert abs(share - end / 100) / error == pytest.approx(found.quantile(level))
+
+
+def test_a_level_with_an_extreme_quantile_gives_an_interval() -> None:
+    correct = np.stack([np.arange(100) < share for share in (65, 75)])
+    found = estimate(accuracy_outcomes(correct), sampling_units([""] * 100))
+    low, high = accuracy_interval(found, 200, 1 - 1e-9)
+    assert 0 <= low < 2
+    assert 98 < high <= 100
