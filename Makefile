@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Waiting threads sleep instead of spinning, which is many times faster on shared cores.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test lint install
+.PHONY: demo test lint docs install
 
 # Compress, score, time and report, offline, in a few minutes; writes out/demo/leaderboard.html.
 demo: .venv/.installed
@@ -21,6 +21,10 @@ lint: .venv/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The documentation as a site, without network: docs/_build/html/index.html. Warnings are errors.
+docs: .venv/.installed
+	$(BIN)/sphinx-build --fail-on-warning --keep-going -q -d docs/_build/doctrees docs docs/_build/html
 
 install: .venv/.installed
 
