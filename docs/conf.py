@@ -29,7 +29,18 @@ exclude_patterns = ["_build"]
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
 
+default_role = "code"  # docstrings quote code with single backticks
+maximum_signature_line_length = 88
 nitpicky = True
+# Types of other projects: their documentation is not linked, since the build is offline.
+nitpick_ignore_regex = [
+    ("py:.*", r"(annotated_types|collections|numpy|pathlib|pydantic|torch|types)\..*"),
+    ("py:.*", r"Path|Literal|Annotated|SerializeAsAny|tuple\[\w+"),
+    # Names of types that stand for others, and internal classes in signatures.
+    ("py:.*", r"DType|Engine|Family|Padding"),
+    ("py:.*", r"(.*\.)?(CheckpointConfig|CommandResult|FrontEndSettings|VarianceComponents)"),
+    ("py:.*", r"s3prl_compress\..*\.(MethodFunction|Module|Value|_\w+)"),
+]
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
