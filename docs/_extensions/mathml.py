@@ -27,7 +27,8 @@ def visit_math(translator: HTML5Translator, node: nodes.Element) -> None:
 
 def visit_math_block(translator: HTML5Translator, node: nodes.Element) -> None:
     """Write a formula of its own; wide ones scroll."""
-    translator.body.append(f'<div style="overflow-x: auto">{_mathml(node, block=True)}</div>\n')
+    style = "overflow-x: auto; overflow-y: hidden; padding: 0.25em 0"
+    translator.body.append(f'<div style="{style}">{_mathml(node, block=True)}</div>\n')
     raise nodes.SkipNode
 
 
