@@ -37,7 +37,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(annotated_types|collections|numpy|pathlib|pydantic|torch|types)\..*"),
     ("py:.*", r"Path|Literal|Annotated|SerializeAsAny|tuple\[\w+"),
     # Names of types that stand for others, and internal classes in signatures.
-    ("py:.*", r"DType|Engine|Family|Padding"),
+    ("py:.*", r"DType|Engine|Family|Numbers|Padding|Sparsity"),
     ("py:.*", r"(.*\.)?(CheckpointConfig|CommandResult|FrontEndSettings|VarianceComponents)"),
     ("py:.*", r"s3prl_compress\..*\.(MethodFunction|Module|Value|_\w+)"),
 ]
