@@ -34,9 +34,17 @@ def hide_signatures_of_models(
     return None
 
 
+def skip_model_config(
+    app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any
+) -> bool | None:
+    """Leave out pydantic's own attribute, which says nothing to users."""
+    return True if name == "model_config" else None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect the corrections: before and after napoleon, whose priority is 500."""
     app.connect("autodoc-process-docstring", keep_text, priority=400)
     app.connect("autodoc-process-docstring", restore_text, priority=600)
+    app.connect("autodoc-skip-member", skip_model_config)
     app.connect("autodoc-process-signature", hide_signatures_of_models)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
