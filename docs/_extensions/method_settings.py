@@ -3,8 +3,8 @@
     ```{method-settings} clustering
     ```
 
-The tables hold what `s3prl-compress ls methods NAME` prints: name, type, default and meaning of every
-setting. Settings that the method declares itself come first, then those that it shares with others.
+The tables hold what `s3prl-compress ls methods NAME` prints: name, type, default and meaning of
+every setting. Those that the method declares itself come first, then those that it shares.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class MethodSettings(SphinxDirective):
 def split_settings(
     config: type[BaseModel],
 ) -> tuple[list[SettingHelp], list[SettingHelp]]:
-    """Return the settings that a class declares or redeclares itself, and those that it inherits."""
+    """Return the settings that a class declares itself, and those that it inherits."""
     declared = inspect.get_annotations(config)
     settings = describe_settings(config)
     own = [setting for setting in settings if setting.name in declared]

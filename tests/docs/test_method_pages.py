@@ -35,9 +35,7 @@ def build(folder: Path, text: str) -> str:
     )
     warnings, trees = io.StringIO(), folder / "trees"
     with docutils_namespace():
-        app = Sphinx(
-            source, source, folder / "html", trees, "html", status=None, warning=warnings
-        )
+        app = Sphinx(source, source, folder / "html", trees, "html", status=None, warning=warnings)
         app.build()
     if warnings.getvalue():
         raise RuntimeError(warnings.getvalue())
