@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Waiting threads sleep instead of spinning, which is many times faster on shared cores.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test lint dist install
+.PHONY: demo test lint docs dist install
 
 # Compress, score, time and report, offline, in a few minutes; writes out/demo/leaderboard.html.
 demo: .venv/.installed
@@ -23,6 +23,10 @@ lint: .venv/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The documentation as a site, without network: docs/_build/html/index.html. Warnings are errors.
+docs: .venv/.installed
+	$(BIN)/sphinx-build --fail-on-warning --keep-going -q -d docs/_build/doctrees docs docs/_build/html
 
 # Builds from the commit and not from the folder, so that nothing else can get into the packages.
 # The wheel is built from the source distribution. Works offline.

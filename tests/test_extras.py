@@ -81,7 +81,7 @@ def test_a_feature_names_the_extra_that_it_needs(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "speech" / "one.wav", [0.1, -0.1] * 8000, 16_000)
     (tmp_path / "recipe.yaml").write_text("{}\n")
     train = "needs accelerate, matplotlib, tensorboardX; install with: pip install "
-    report = "needs jinja2, statsmodels; install with: pip install 's3prl_compress[report]'\n"
+    report = "needs jinja2, matplotlib; install with: pip install 's3prl_compress[report]'\n"
     expected = {
         "compress hubert_demo --method distill --audio speech --steps 2 --output out": (
             f"error: method distill {train}'s3prl_compress[train]'\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import typing
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib import resources
 from importlib.abc import Traversable
 from typing import TYPE_CHECKING, Any, Literal
@@ -159,14 +159,38 @@ LISTINGS: dict[str, Listing] = {
 }
 
 
+@dataclass(frozen=True)
+class SettingHelp:
+    """One setting of a method, in the words of the help."""
+
+    name: str
+    meaning: str
+    type: str
+    """The accepted values: "number", "fold|share"."""
+    default: str | None
+    """As it is typed on the command line; None for a setting that must be given."""
+
+    def __str__(self) -> str:
+        given = "required" if self.default is None else f"default: {self.default}"
+        return f"{self.meaning} ({self.type}; {given})".strip()
+
+
+def describe_settings(config: type[BaseModel]) -> list[SettingHelp]:
+    """Return the help of every setting of a method, in the order of their declaration."""
+    return [
+        SettingHelp(
+            name,
+            " ".join((field.description or "").split()),
+            _type_name(field.annotation),
+            None if field.is_required() else _default(field),
+        )
+        for name, field in config.model_fields.items()
+    ]
+
+
 def setting_helps(config: type[BaseModel]) -> dict[str, str]:
     """Return the help text of every setting of a method: meaning, type and default."""
-    helps = {}
-    for name, field in config.model_fields.items():
-        meaning = " ".join((field.description or "").split())
-        given = "required" if field.is_required() else f"default: {_default(field)}"
-        helps[name] = f"{meaning} ({_type_name(field.annotation)}; {given})".strip()
-    return helps
+    return {setting.name: str(setting) for setting in describe_settings(config)}
 
 
 def _chosen(name: str, known: Any, kind: str) -> Any:

@@ -41,8 +41,8 @@ def pretrain(
     Args:
         recipe: YAML file with the model and the training settings, such as
             recipes/pretrain/hubert_demo.yaml
-        data: folder of recordings (of LibriSpeech, only the parts train-* are used), or a csv table
-            with a column `file`
+        data: folder of recordings (of LibriSpeech, only the parts train-... are used), or a csv
+            table with a column `file`
         output: folder of the checkpoint, the loss curve and the state to resume from
         device: torch device to train on, such as cpu or cuda; by default cuda if it is available,
             otherwise cpu

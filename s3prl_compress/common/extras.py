@@ -15,7 +15,7 @@ Extra = Literal["train", "report", "cluster"]
 
 MODULES: dict[Extra, tuple[str, ...]] = {
     "train": ("accelerate", "matplotlib", "tensorboardX"),
-    "report": ("jinja2", "statsmodels"),
+    "report": ("jinja2", "matplotlib"),
     "cluster": ("submitit",),
 }
 """Modules that each extra provides; setup.cfg has the same list."""

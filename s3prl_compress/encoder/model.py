@@ -150,9 +150,9 @@ class SpeechEncoder(nn.Module):
                 it enters the Transformer, [batch, frames]; None: nowhere.
 
         Returns:
-            The hidden states, a tuple of L + 1 tensors [batch, frames, hidden]: state i is the
-            input of layer i, and the last one is the output. And the number of frames of each
-            utterance, [batch], on the CPU; later frames are padding.
+            The hidden states, L + 1 tensors [batch, frames, hidden], of which state i is the input
+            of layer i and the last one the output; and the number of frames of each utterance,
+            [batch], on the CPU. Later frames are padding.
 
         Raises:
             InputError: a waveform is not 1-D, or too short or too long, or the batch needs more

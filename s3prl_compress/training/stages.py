@@ -47,7 +47,7 @@ class LearnedConfig(MethodConfig):
 
     audio: Path = Field(exclude=True)
     """Untranscribed speech to train on: a folder that is searched for wav, flac and ogg files (of
-    LibriSpeech only the parts train-*), or a csv table with a column `file`. Any sampling rate
+    LibriSpeech only the parts train-...), or a csv table with a column `file`. Any sampling rate
     and number of channels."""
     steps: int = Field(default=50_000, ge=1)
     """Number of optimizer updates. Settings that are fractions scale with it, so 100 updates make

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,45 +16,21 @@ from s3prl_compress.report.table_model import Table
 from s3prl_compress.report.task_table import score_tables
 from s3prl_compress.report.uncertainty import UNKNOWN_METRIC
 from s3prl_compress.results.records import ScoreRecord
-from s3prl_compress.statistics import (
-    Metric,
-    Outcomes,
-    error_outcomes,
-    metric,
-    register_metric,
-)
+from s3prl_compress.statistics import metric, register_metric
 
 from ..support.made_up import score, upstream, write_predictions
+from .slot_error_rate import SlotErrorRate
 
 DENSE = upstream("dense")
 SMALL = upstream("small", 0.5, ("low_rank(keep=0.5)",))
 TRUTH = [f"slot-{number % 5} slot-{number % 3}" for number in range(120)]
 
 
-@dataclass(frozen=True)
-class SlotErrorRate(Metric):
-    """Wrong slots over all slots, place by place: no insertions, so never above 100 %."""
-
-    name: str = "slot error rate"
-    higher_is_better: bool = False
-
-    def outcomes(
-        self, truth: Sequence[str], predicted: Sequence[Sequence[str]], folds: Sequence[int] = ()
-    ) -> Outcomes:
-        errors = [
-            [
-                sum(map(str.__ne__, right.split(), text.split()))
-                for right, text in zip(truth, texts, strict=True)
-            ]
-            for texts in predicted
-        ]
-        return error_outcomes(errors, [len(text.split()) for text in truth])
-
-
 @pytest.fixture(autouse=True)
 def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget afterwards what a test registers."""
-    monkeypatch.setattr(metric, "_metrics", dict(metric._metrics))
+    """Forget the example, which is registered on import, and afterwards what a test registers."""
+    known = {name: one for name, one in metric._metrics.items() if name != SlotErrorRate.name}
+    monkeypatch.setattr(metric, "_metrics", known)
 
 
 def _board(folder: Path, **more: Any) -> list[ScoreRecord]:

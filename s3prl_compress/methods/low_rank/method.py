@@ -38,7 +38,7 @@ class LowRankConfig(MethodConfig):
     its energy (the sum of its squared singular values); uniform: the same fraction of its rank."""
     audio: Path | None = None
     """Speech whose activations weight the error: a folder that is searched for wav, flac and ogg
-    files (of LibriSpeech only the parts train-*), or a csv table with a column `file`. Without
+    files (of LibriSpeech only the parts train-...), or a csv table with a column `file`. Without
     it, all inputs have the same weight."""
     audio_seconds: float = Field(default=120.0, gt=0)
     """Seconds of that speech to use at most."""
