@@ -17,7 +17,10 @@ import torch
 
 from s3prl_compress.encoder import fingerprint, load
 from s3prl_compress.evaluation import score
+from s3prl_compress.evaluation.identity import own_head_identity, same_own_head_cell, stem_of
 from s3prl_compress.report import report
+from s3prl_compress.results.records import ScoreRecord, read_record
+from s3prl_compress.tasks.registry import find_task
 
 FOLDER = Path(__file__).parent / "older_files"
 QUICK = Path(__file__).parent / "quick.yaml"
@@ -73,3 +76,26 @@ def test_a_report_reads_older_records(tmp_path: Path):
             json.loads(path.read_text())["score"] for path in records.glob(f"{name}.ks.*.json")
         ]
         assert scores[name] == pytest.approx(sum(written) / 2, abs=0.01)
+
+
+def test_older_records_of_ctc_heads_are_read_and_known(tmp_path: Path):
+    """`ctc_records` was made by commit 966d5ee, before `ctc` was a task like any other.
+
+    A random tiny encoder with a CTC head and a pruned one were scored on `support.letters`.
+    """
+    records = tmp_path / "records"
+    shutil.copytree(FOLDER / "ctc_records", records)
+    task = find_task("ctc")
+    for path in records.glob("*.json"):
+        record = read_record(path)
+        assert isinstance(record, ScoreRecord)
+        assert record.edits == {}
+        checkpoint, corpus = record.upstream.checkpoint_sha256, record.corpus.fingerprint
+        identity = own_head_identity(checkpoint, corpus, task, task.load_own_head())
+        assert stem_of(record.upstream, ("ctc", "greedy"), identity) == path.stem
+        assert same_own_head_cell(record, identity)
+    report(records)
+    rows = pd.read_csv(records / "leaderboard.csv").set_index("upstream")
+    assert rows.loc["tuned", "companion_score"] == pytest.approx(160)  # WER; CER leads
+    assert rows.loc["tuned", "cer"] == pytest.approx(rows.loc["tuned", "score"])
+    assert rows["substitutions"].isna().all()

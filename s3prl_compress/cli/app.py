@@ -55,14 +55,14 @@ COMMANDS: dict[str, Command] = {
             "score out/fold10 --task ks --data corpora/ks --engine onepass --recipe smoke "
             "--output results/",
             "score out/fold10 --task er --data corpora/er --seeds 0-9",
-            "score out/tuned --task ctc --data LibriSpeech/test-clean",
+            "score out/tuned --task ctc --data LibriSpeech/test-clean,LibriSpeech/test-other",
         ),
-        tasks=("ctc",),
+        tasks=(),
     ),
     "check": Command(
         check,
         ("check out/small --against MODEL --task ks --data demo --margin 2",),
-        tasks=("ctc",),
+        tasks=(),
     ),
     "time": Command(time, ("time out/fold10 --against MODEL --output results/",)),
     "run": Command(

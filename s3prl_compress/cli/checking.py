@@ -43,8 +43,8 @@ def check(
         data: folder of the corpus, csv table for `prepare`, or the word demo for the generated
             speech that is part of this package
         margin: largest tolerated loss in percentage points, above 0
-        task: name of a task, see `ls tasks`; or ctc for the model's own CTC head, which accepts
-            neither seeds nor recipe
+        task: name of a task, see `ls tasks`; ctc uses the models' own CTC heads and accepts neither
+            seeds nor recipe
         min_score: lowest tolerated score of MODEL in percent; for error rates the highest
         seeds: random seeds of the heads, at least two; by default 0-9
         recipe: settings of the heads' training: smoke, official, or a YAML file; by default smoke,
@@ -62,26 +62,25 @@ def check(
     head_seeds, settings = _training(task, seeds, recipe, data)
     from ..encoder import load
     from ..evaluation import score, score_seeds
-    from ..evaluation.ctc import needs_head
     from ..report.comparison import compare
-    from ..tasks.registry import DEMO, locate_corpus
+    from ..tasks.registry import find_task
     from .check_summary import EXIT_CODES, check_data, check_lines, check_next_steps
 
+    found = find_task(task)
+    trains = found.trains_head
     sources = (model, against)
     # Load both first, so that a mistake in one shows before minutes are spent on the other.
     for source in sources:
         encoder = load(source, normalize=normalize)
-        if task == "ctc":
-            needs_head(encoder, source)
-    if task == "ctc" and data == DEMO:
-        data = str(locate_corpus("asr", DEMO, folder / "corpora"))
+        if not trains:
+            found.load_own_head().check(encoder, source)
     options: dict[str, Any] = {
         "data": data,
         "output": folder,
         "device": chosen_device,
         "normalize": normalize,
     }
-    if task == "ctc":
+    if not trains:
         own, dense = ([score(source, task, **options)] for source in sources)
     else:
         options |= {"seeds": head_seeds, "recipe": settings}
@@ -110,9 +109,10 @@ def _training(
     from ..evaluation import load_settings, parse_seeds
     from ..tasks.registry import DEMO, find_task
 
-    if task == "ctc":
+    scored = find_task(task)
+    if not scored.trains_head:
         if seeds is not None or recipe is not None:
-            raise InputError("task ctc: no head is trained, so it takes no seeds and no recipe")
+            raise InputError(f"task {task}: no head is trained, so it takes no seeds and no recipe")
         return (), ""
     head_seeds = parse_seeds(SEEDS if seeds is None else seeds)
     if len(head_seeds) < 2:
@@ -122,7 +122,6 @@ def _training(
         )
     if recipe is None:
         recipe = "smoke"
-        scored = find_task(task)
         # Only packaged demo corpora have a packaged recipe of their own.
         if data == DEMO and scored.demo is not None and scored.recipes is None:
             recipe = str(find_packaged(f"{task}_demo", "recipe", "recipes/tasks"))

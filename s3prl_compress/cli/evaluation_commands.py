@@ -68,9 +68,11 @@ def score(
         model: checkpoint folder, transformers folder, s3prl-converted .pt file, or hub id
         data: folder of the corpus; a csv table of recordings, converted as by `prepare` on first
             use; or the word demo for the generated speech that is part of this package. For ctc a
-            folder in LibriSpeech's layout or a csv table
-        task: name of a task, see `ls tasks`; ctc measures the word error rate of MODEL's own CTC
-            head and accepts none of engine, recipe, seed, seeds, padding and cache
+            folder in LibriSpeech's layout, a csv table, or several of these, separated by commas:
+            every test set becomes a record
+        task: name of a task, see `ls tasks`; ctc measures the error rates of MODEL's own CTC head
+            in words and characters, and accepts none of engine, recipe, seed, seeds, padding and
+            cache
         engine: onepass runs the encoder once and takes minutes; s3prl runs the official downstream
             and takes hours to days
         recipe: settings of the head's training: smoke (minutes), official (SUPERB's), or a YAML

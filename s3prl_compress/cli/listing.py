@@ -62,10 +62,9 @@ def list_methods(name: str | None, verbose: bool) -> CommandResult:
 
 def list_tasks(name: str | None, verbose: bool) -> CommandResult:
     """List the tasks; one of them, or all when verbose, with corpus and head."""
-    from ..tasks.base.task import CTC_TASK, Declaration
     from ..tasks.registry import available_tasks
 
-    known: dict[str, Declaration] = {**available_tasks(), CTC_TASK.name: CTC_TASK}
+    known = available_tasks()
     chosen = known if name is None else {name: _chosen(name, known, "task")}
     data = {"tasks": [task.figures() for task in chosen.values()]}
     if name is not None or verbose:

@@ -7,8 +7,10 @@ from typing import Any
 
 from ..common.command_result import CommandResult
 from ..common.errors import InputError
-from ..evaluation import parse_seeds, record_path, score, score_seeds
+from ..evaluation import parse_seeds, record_path, score, score_seeds, score_test_sets
+from ..evaluation.own_head import nothing_to_train
 from ..report.summary import score_figures, score_line, seeds_figures, seeds_lines
+from ..tasks.registry import find_task
 
 
 def score_and_summarize(
@@ -30,6 +32,18 @@ def score_and_summarize(
     if seed is not None and seeds is not None:
         raise InputError("--seed and --seeds: give only one of them")
     next_step = f"next: s3prl-compress report {output}"
+    scored = find_task(task)
+    if not scored.trains_head:
+        training = {key: options.pop(key) for key in ("engine", "recipe", "padding", "cache")}
+        nothing_to_train(scored, **training, seed=seed or 0, seeds=seeds)
+        options["data"] = _test_sets(options["data"])
+        records = score_test_sets(model, task, output=output, **options)
+        paths = [record_path(record, output) for record in records]
+        figures = [score_figures(*one) for one in zip(records, paths, strict=True)]
+        # One test set gives the keys that a task with a trained head gives.
+        data = figures[0] if len(figures) == 1 else {"records": figures}
+        written = [f"record: {path}" for path in paths]
+        return CommandResult(data, "\n".join(map(score_line, records)), (*written, next_step))
     if seeds is None:
         record = score(model, task, seed=seed or 0, output=output, **options)
         path = record_path(record, output)
@@ -40,3 +54,10 @@ def score_and_summarize(
     paths = [record_path(record, output) for record in records]
     data = seeds_figures(records, paths)
     return CommandResult(data, seeds_lines(records, data), (f"records: {output}", next_step))
+
+
+def _test_sets(data: str) -> list[str]:
+    """Return the sources in a list with commas; a path that holds a comma itself is one source."""
+    if Path(data).exists():
+        return [data]
+    return [part.strip() for part in data.split(",") if part.strip()] or [data]

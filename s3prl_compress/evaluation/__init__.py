@@ -1,14 +1,14 @@
 """Downstream evaluation: `score` one upstream on one task.
 
-Other packages use the names below, and these modules: `ctc` (transcription with a model's own CTC
-head), `identity` (what makes two cells the same), `onepass` (the engine) and `rates` (learning
-rates chosen by one-pass).
+Other packages use the names below, and these modules: `identity` (what makes two cells the same),
+`onepass` (the engine) and `rates` (learning rates chosen by one-pass).
 """
 
 from ..tasks.base.corpus import Corpus
 from ..tasks.base.task import Settings, Task
 from ..tasks.registry import available_tasks, load_settings, open_corpus
 from .cell import record_path
+from .own_head import score_test_sets
 from .score import score
 from .seeds import parse_seeds, score_seeds
 
@@ -23,4 +23,5 @@ __all__ = [
     "record_path",
     "score",
     "score_seeds",
+    "score_test_sets",
 ]

@@ -107,6 +107,7 @@ def make_record(
         error_units=measured.units,
         chance=metric.chance(truth),
         other_metrics=metric.other_metrics(truth, predicted),
+        edits=metric.edits(truth, predicted),
         test_size=len(truth),
         folds=result.folds,
         layer_weights=result.layer_weights,

@@ -14,13 +14,14 @@ from typing import Any
 
 from ..results.records import Engine, ScoreRecord, Upstream
 from ..tasks.base.engine import ENGINE_VERSIONS
-from ..tasks.base.task import CTC_TASK, Declaration, Settings
+from ..tasks.base.own_head import OwnHead
+from ..tasks.base.task import Settings, Task
 
 
 def cell_identity(
     checkpoint: str,
     corpus: str,
-    task: Declaration,
+    task: Task,
     settings: Settings,
     engine: Engine,
     seed: int | None,
@@ -72,16 +73,22 @@ def record_identity(record: ScoreRecord) -> dict[str, Any]:
     return identity
 
 
-def ctc_identity(checkpoint: str, corpus: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def own_head_identity(checkpoint: str, corpus: str, task: Task, head: OwnHead) -> dict[str, Any]:
     """Return the identity of a cell in which nothing is trained: no seed, one engine."""
     return {
-        "task": CTC_TASK.name,
-        "task_version": CTC_TASK.version,
+        "task": task.name,
+        "task_version": task.version,
         "checkpoint": checkpoint,
         "corpus": corpus,
-        "settings": settings,
-        "engine_version": ENGINE_VERSIONS["greedy"],
+        "settings": dict(head.settings),
+        "engine_version": ENGINE_VERSIONS[head.engine],
     }
+
+
+def same_own_head_cell(record: ScoreRecord, identity: Mapping[str, Any]) -> bool:
+    """Tell whether a record is the one of a cell in which nothing is trained."""
+    written = record_identity(record)
+    return {key: written[key] for key in identity} == identity
 
 
 def stem_of(upstream: Upstream, parts: Sequence[str], identity: Mapping[str, Any]) -> str:

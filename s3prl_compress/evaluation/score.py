@@ -31,10 +31,10 @@ from ..probing.hidden_states import check_first_state
 from ..results.records import Engine, Padding, ScoreRecord, Upstream
 from ..tasks.base.corpus import Corpus
 from ..tasks.base.engine import WORK_FOLDER, EngineResult, Job, RunJob
-from ..tasks.base.task import CTC_TASK, Settings, Task
+from ..tasks.base.task import Settings, Task
 from ..tasks.registry import find_task, locate_corpus, open_corpus
 from .cell import cell_stem, finished_record, make_record, record_path, write_cell
-from .ctc_eval import score_own_head
+from .own_head import nothing_to_train, score_own_head
 from .rates import ChosenRate, onepass_scores, rates_by_onepass, read_scores
 
 _ENGINE_MODULES = {
@@ -74,10 +74,12 @@ def score(
     Args:
         source: what `s3prl_compress.load` takes, an encoder, or an upstream that is not ours: its
             batches are s3prl's, so its padding is fairseq's.
-        task: name of a task, see `available_tasks`; or `ctc`, see `ctc_eval.score_own_head`, for
-            which engine, recipe, seed, padding and cache have no meaning and stay as they are.
+        task: name of a task, see `available_tasks`. For one that trains no head (`ctc`), engine,
+            recipe, seed, padding and cache have no meaning and stay as they are.
         data: the corpus: a folder; a csv table, which is prepared in `output`/corpora on first use,
-            see `prepare`; or the word `demo` for the generated speech of this package.
+            see `prepare`; or the word `demo` for the generated speech of this package. For a task
+            that trains no head, one test set in the form that it reads; `score_test_sets` takes
+            several.
         output: folder of records. Beside `<stem>.json` stands `<stem>.csv`, the predictions.
         engine: "onepass" or "s3prl".
         recipe: "smoke", "official" or a YAML file, see `load_settings`.
@@ -94,17 +96,22 @@ def score(
     Raises:
         InputError: one line: an unknown name, a recipe, corpus or checkpoint that cannot be used.
     """
-    if task == CTC_TASK.name:
-        _nothing_to_train(engine=engine, recipe=recipe, seed=seed, padding=padding, cache=cache)
-        return score_own_head(
+    declared = find_task(task)
+    if not declared.trains_head:
+        nothing_to_train(
+            declared, engine=engine, recipe=recipe, seed=seed, padding=padding, cache=cache
+        )
+        (record,) = score_own_head(
             source,
-            data=data,
+            declared,
+            data=[data],
             output=output,
             device=device,
             name=name,
             force=force,
             normalize=normalize,
         )
+        return record
     order = open_order(
         source, task, data, output, engine, recipe, seed, device, padding, name, cache, normalize
     )
@@ -126,7 +133,7 @@ def open_order(
     normalize: bool | None,
 ) -> Order:
     """Check the arguments of `score`, and load the encoder and the corpus that they name."""
-    declared = find_task(task, besides=[CTC_TASK.name])
+    declared = find_task(task)
     settings, _ = declared.load_settings(recipe, engine)
     if engine == "s3prl" and not declared.downstream:
         raise InputError(f"task {task}: s3prl has no such downstream; use the engine onepass")
@@ -339,16 +346,6 @@ def _padding(
     source: str | Path | SpeechEncoder | UpstreamAdapter, given: Padding | None, settings: Settings
 ) -> Padding:
     return source.padding if isinstance(source, UpstreamAdapter) else given or settings.padding
-
-
-def _nothing_to_train(**given: object) -> None:
-    usual = {"engine": "onepass", "recipe": "smoke", "seed": 0}
-    named = [key for key, value in given.items() if value != usual.get(key)]
-    if named:
-        raise InputError(
-            f"task {CTC_TASK.name}: nothing is trained, so it takes no {', '.join(named)}; leave "
-            "that out"
-        )
 
 
 def _describe(

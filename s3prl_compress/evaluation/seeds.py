@@ -13,7 +13,7 @@ from ..common.precision import full_precision
 from ..encoder import SpeechEncoder
 from ..encoder.adapter import UpstreamAdapter
 from ..results.records import Engine, Padding, ScoreRecord
-from ..tasks.base.task import CTC_TASK
+from ..tasks.registry import find_task
 from . import onepass
 from .cell import finished_record
 from .score import Order, cell_lock, make_job, open_order, score_order, work_folder, write_result
@@ -69,16 +69,14 @@ def score_seeds(
 
     Args:
         source: see `score`, as all other arguments.
-        task: not `ctc`, for which nothing is trained.
+        task: one that trains a head, as `ctc` does not.
         seeds: each once.
 
     Raises:
         InputError: as `score`; or seeds that are none, or one of them twice.
     """
-    if task == CTC_TASK.name:
-        raise InputError(
-            f"task {CTC_TASK.name}: nothing is trained, so it takes no seeds; leave that out"
-        )
+    if not find_task(task).trains_head:
+        raise InputError(f"task {task}: nothing is trained, so it takes no seeds; leave that out")
     seeds = _checked(seeds)
     order = open_order(
         source,

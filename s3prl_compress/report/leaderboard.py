@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import astuple, replace
 from typing import Any
 
+from ..results.predictions import read_block
 from ..results.records import Record, ScoreRecord, TimeRecord
+from .companions import with_companions
 from .costs import with_fronts
 from .merge import merge, one_per_seed
 from .roles import with_roles
@@ -22,7 +24,9 @@ def leaderboard(records: Iterable[Record]) -> list[Row]:
     speed figures of a block are all of one machine, device, thread count and dtype (see
     `speed.with_speed`). Differences are from the upstream of the same base that no method has
     touched (see `roles.with_roles`). Errors and tests are computed from the predictions that the
-    records name (see `uncertainty.with_errors`).
+    records name (see `uncertainty.with_errors`). Where the word error rate of the
+    dense model is too high to be a guide, rows are scored and sorted by characters (see
+    `companions.with_companions`).
     """
     blocks: dict[Conditions, dict[tuple[str, str], list[ScoreRecord]]] = {}
     times: list[TimeRecord] = []
@@ -45,7 +49,9 @@ def _block(upstreams: Iterable[list[ScoreRecord]], times: list[TimeRecord]) -> l
     """Return the rows of one block in their order."""
     cells = [one_per_seed(records) for records in upstreams]
     rows = with_roles([merge(cell) for cell in cells])
-    rows = with_errors(rows, cells)
+    predictions = read_block(cells)
+    rows = with_errors(rows, cells, predictions)
+    rows = with_companions(rows, predictions)
     rows = with_speed(rows, times)
     rows = with_fronts(rows)
     return sorted(rows, key=_order)

@@ -54,6 +54,7 @@ def merge(records: Sequence[ScoreRecord]) -> Row:
         score_low=low,
         score_high=high,
         cer=fmean(error_rates) if error_rates else None,
+        edits=_edits(records),
         seeds=", ".join(str(record.seed) for record in records if record.seed is not None),
         seed_count=len(records),
         seed_spread=spread,
@@ -110,6 +111,17 @@ def _fold_spread(records: Sequence[ScoreRecord]) -> float | None:
         stdev(fold.score for fold in record.folds) for record in records if len(record.folds) > 1
     ]
     return fmean(spreads) if spreads else None
+
+
+def _edits(records: Sequence[ScoreRecord]) -> dict[str, tuple[float, float, float]]:
+    """Return the errors by kind, mean over the seeds; nothing unless all records have them."""
+    units = [unit for unit in records[0].edits if all(unit in record.edits for record in records)]
+    means = {}
+    for unit in units:
+        kinds = zip(*(record.edits[unit].rates() for record in records), strict=True)
+        substituted, deleted, inserted = map(fmean, kinds)
+        means[unit] = (substituted, deleted, inserted)
+    return means
 
 
 def _layer_weights(records: Sequence[ScoreRecord]) -> tuple[float, ...]:

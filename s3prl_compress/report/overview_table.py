@@ -9,8 +9,9 @@ from . import formats, four_task
 from .columns import FRONT, MACS, NUMBER, PARAMETERS, RTFX, SPEEDUP, UPSTREAM, any_value, verdict
 from .notes import APPROXIMATE, RANDOM_WEIGHTS
 from .rows import OverviewRow, Row
+from .score_cells import decimals_for, score_text
 from .table_model import DOWN, UP, Cell, Column, Table, make_table
-from .task_table import decimals_for, score_text, timing_notes
+from .task_table import timing_notes
 from .uncertainty_notes import detectable_text
 
 

@@ -9,6 +9,9 @@ from typing import TypeVar
 
 from .rows import Entry, Row
 
+FINE_TUNING = {"ctc"}
+"""Names of the methods that fit a model to a task and compress nothing."""
+
 EntryT = TypeVar("EntryT", bound=Entry)
 
 
@@ -16,8 +19,9 @@ def with_roles(rows: Sequence[EntryT]) -> list[EntryT]:
     """Return a block's rows with `reference` and `peer` filled in.
 
     A row that no method has touched is the reference (dense) of the compressed rows of its base.
-    Without compressed rows of its base it is a peer: a third-party model in the same table. On the
-    task ctc, where a model must have been fine-tuned, that fine-tuning alone compresses nothing.
+    Without compressed rows of its base it is a peer: a third-party model in the same table. Where
+    no head is trained, so that a model must have been fine-tuned for the task, that fine-tuning
+    alone compresses nothing.
     """
     bases = {row.base for row in rows if not _is_dense(row)}
     return [
@@ -38,7 +42,7 @@ def role_of(row: Entry) -> str:
 def reference_of(row: EntryT, rows: Sequence[EntryT]) -> EntryT | None:
     """Return the block's dense upstream of the same base, if there is one.
 
-    Of several (task ctc) it is the one that the row was made from, if that is among them.
+    Of several (fine-tuned ones) it is the one that the row was made from, if that is among them.
     """
     if row.reference:
         return row
@@ -58,4 +62,4 @@ def method_names(methods: str) -> list[str]:
 
 def _is_dense(row: Entry) -> bool:
     names = set(method_names(row.methods))
-    return not names or (isinstance(row, Row) and row.task == "ctc" and names == {"ctc"})
+    return not names or (isinstance(row, Row) and not row.trained and names <= FINE_TUNING)

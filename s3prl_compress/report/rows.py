@@ -77,6 +77,20 @@ class Significance:
 
 
 @dataclass(frozen=True)
+class Companion:
+    """A row's score by the second metric of its predictions; see `statistics.Metric.companion`."""
+
+    metric: str
+    """Name and unit."""
+    score: float
+    standard_error: float
+    score_low: float
+    """Ends of the two-sided 95 % interval."""
+    score_high: float
+    significance: Significance
+
+
+@dataclass(frozen=True)
 class Speed:
     """Measured speed; fields are None where it was not measured."""
 
@@ -160,6 +174,11 @@ class Row(Entry):
     score_high: float
     cer: float | None = None
     """Character error rate in percent, where the records have one."""
+    companion: Companion | None = None
+    """Only where nothing was trained."""
+    edits: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    """Of recognised texts, by unit (`words`, `characters`): substitutions, deletions and insertions
+    in percent of the truth, mean over the seeds. Empty where the records have none."""
     seeds: str
     """"0, 1, 2"; empty where nothing was drawn."""
     seed_count: int
@@ -195,6 +214,11 @@ class Row(Entry):
         return self.conditions.task
 
     @property
+    def trained(self) -> bool:
+        """Whether a head was trained for the task; otherwise the model was scored as it is."""
+        return bool(self.seeds)
+
+    @property
     def metric_object(self) -> Metric | None:
         """The metric; None if it is not registered."""
         return recorded_metric(self.metric)
@@ -228,7 +252,23 @@ class Row(Entry):
             **tested,
             **asdict(self.speed),
             "front": self.front,
+            **self._edit_figures(),
+            **self._companion_figures(),
         }
+
+    def _edit_figures(self) -> dict[str, float | None]:
+        kinds = ("substitutions", "deletions", "insertions")
+        return {
+            f"{prefix}{kind}": self.edits[unit][place] if unit in self.edits else None
+            for unit, prefix in (("words", ""), ("characters", "character_"))
+            for place, kind in enumerate(kinds)
+        }
+
+    def _companion_figures(self) -> dict[str, Any]:
+        if self.companion is None:
+            return {f"companion_{name}": None for name in _COMPANION_FIGURES}
+        flat = vars(self.companion) | vars(self.companion.significance)
+        return {f"companion_{name}": flat[name] for name in _COMPANION_FIGURES}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -322,4 +362,22 @@ _OWN_FIGURES = (
     "notes",
     "source",
     "checkpoint_sha256",
+)
+_COMPANION_FIGURES = (
+    "metric",
+    "score",
+    "standard_error",
+    "score_low",
+    "score_high",
+    "difference",
+    "difference_error",
+    "difference_low",
+    "difference_high",
+    "p_value",
+    "p_corrected",
+    "p_test",
+    "p_segments",
+    "significant",
+    "detectable",
+    "resolution",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -29,6 +30,8 @@ def score_figures(record: ScoreRecord, path: Path) -> dict[str, Any]:
         "interval": record.interval,
         "chance": record.chance,
         "other_metrics": record.other_metrics,
+        "edits": {unit: asdict(counts) for unit, counts in record.edits.items()},
+        "corpus": record.corpus.name,
         "folds": [fold.score for fold in record.folds],
         "learning_rate": record.learning_rate,
         "dev_score": record.dev_score,
@@ -50,12 +53,16 @@ def score_line(record: ScoreRecord) -> str:
     others = "".join(
         f", {name.upper()} {value:.2f}" for name, value in record.other_metrics.items()
     )
+    if record.edits:
+        kinds = "/".join(f"{rate:.2f}" for rate in record.edits["words"].rates())
+        others = f" (substitutions/deletions/insertions {kinds}){others}"
     utterances = f"{record.test_size} utterances"
+    corpus = f" of {record.corpus.name}" if record.learning_rate is None else ""
     over = "" if record.error_units in ("utterances", utterances) else record.error_units
     errors = f"error over {over}; " if over else ""
     first = (
         f"{record.upstream.name}: {record.task} {record.metric} {record.score:.2f} "
-        f"\N{PLUS-MINUS SIGN} {record.standard_error:.2f}{others} on {utterances} "
+        f"\N{PLUS-MINUS SIGN} {record.standard_error:.2f}{others} on {utterances}{corpus} "
         f"({errors}{chance}{record.engine}, padding {record.padding}{training})"
     )
     return "\n".join([first, *(f"note: {note}" for note in record.notes)])

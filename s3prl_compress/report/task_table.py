@@ -18,13 +18,13 @@ from .columns import (
     STORED,
     UPSTREAM,
     any_value,
-    verdict,
 )
-from .notes import ALMOST
 from .rows import Entry, Row
+from .score_cells import decimals_for, difference_cell, p_value_cell, score_cell
 from .table_model import Cell, Column, Table, make_table
+from .text_columns import TEXT_COLUMNS, any_companion, lead_notes
 from .uncertainty import ONE_SEED
-from .uncertainty_notes import error_notes
+from .uncertainty_notes import companion_notes, error_notes
 
 TASK_TITLES = {
     "ks": "Keyword spotting",
@@ -63,19 +63,6 @@ def timing_notes(rows: Sequence[Entry]) -> list[str]:
     ]
 
 
-def score_text(row: Entry, decimals: int) -> str:
-    """Return a score with its standard error, marked where it is approximate."""
-    if row.score is None:
-        return Cell().text
-    mark = f"{ALMOST} " if row.approximate else ""
-    return mark + formats.score(row.score, row.standard_error, decimals)
-
-
-def decimals_for(rows: Sequence[Row]) -> int:
-    """Return the number of decimals that the scores of a block justify."""
-    return formats.decimals_for([row.standard_error for row in rows])
-
-
 def _table(rows: list[Row]) -> Table[Row]:
     first = rows[0].conditions
     return make_table(
@@ -83,7 +70,7 @@ def _table(rows: list[Row]) -> Table[Row]:
         _facts(rows[0]),
         COLUMNS,
         rows,
-        notes=(*error_notes(rows), *timing_notes(rows)),
+        notes=(*lead_notes(rows), *error_notes(rows), *companion_notes(rows), *timing_notes(rows)),
         row_notes=lambda row: row.notes,
     )
 
@@ -106,33 +93,6 @@ def _facts(row: Row) -> tuple[str, ...]:
     if row.chance is not None:
         facts.append(f"chance {row.chance:.1f}")
     return tuple(facts)
-
-
-def _score(row: Row, rows: Sequence[Row]) -> Cell:
-    """Return a score and its standard error above its 95 % interval."""
-    decimals = decimals_for(rows)
-    interval = f"{row.score_low:.{decimals}f} to {row.score_high:.{decimals}f}"
-    return Cell(score_text(row, decimals), interval, row.score)
-
-
-def _difference(row: Row, rows: Sequence[Row]) -> Cell:
-    tested, decimals = row.significance, decimals_for(rows)
-    if tested.difference is None:
-        return Cell()
-    ends = (tested.difference_low, tested.difference_high)
-    below = " to ".join(formats.signed(end, decimals) for end in ends if end is not None)
-    text = formats.signed(tested.difference, decimals)
-    return Cell(text, below, tested.difference, verdict(row))
-
-
-def _p_value(row: Row, rows: Sequence[Row]) -> Cell:
-    tested = row.significance
-    if tested.resolution == ONE_SEED:
-        return Cell(ONE_SEED)
-    if tested.p_value is None or tested.p_corrected is None:
-        return Cell()
-    below = formats.p_value(tested.p_corrected)
-    return Cell(formats.p_value(tested.p_value), below, tested.p_value, verdict(row))
 
 
 def _cer(row: Row, rows: Sequence[Row]) -> Cell:
@@ -178,7 +138,7 @@ COLUMNS: tuple[Column[Row], ...] = (
         "score",
         "\N{PLUS-MINUS SIGN} standard error; below it, the 95 % interval",
         below="95 % interval",
-        cell=_score,
+        cell=score_cell,
         heading=_in_its_direction,
     ),
     Column(
@@ -187,7 +147,7 @@ COLUMNS: tuple[Column[Row], ...] = (
         "from the dense upstream, in points; below it, the 95 % interval",
         below="its interval",
         value=lambda row: row.significance.difference,
-        cell=_difference,
+        cell=difference_cell,
         shown=lambda rows: any(row.significance.difference is not None for row in rows),
         heading=_in_its_direction,
     ),
@@ -197,13 +157,20 @@ COLUMNS: tuple[Column[Row], ...] = (
         "two-sided, of the test against dense; below it, corrected for the number of rows",
         below="corrected",
         value=lambda row: row.significance.p_value,
-        cell=_p_value,
+        cell=p_value_cell,
         shown=lambda rows: any(
             row.significance.p_value is not None or row.significance.resolution == ONE_SEED
             for row in rows
         ),
     ),
-    Column("cer", "CER", "character error rate, percent", cell=_cer, shown=any_value("cer")),
+    Column(
+        "cer",
+        "CER",
+        "character error rate, percent",
+        cell=_cer,
+        shown=lambda rows: any_value("cer")(rows) and not any_companion(rows),
+    ),
+    *TEXT_COLUMNS,
     Column(
         "seeds",
         "seeds",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import fmean
 
@@ -30,21 +30,47 @@ NOT_RESOLVED = "not resolved"
 SIGNIFICANT = "significant"
 
 
-def with_errors(rows: Sequence[Row], cells: Sequence[Sequence[ScoreRecord]]) -> list[Row]:
+def with_errors(
+    rows: Sequence[Row],
+    cells: Sequence[Sequence[ScoreRecord]],
+    predictions: Sequence[Predictions | None] | None = None,
+) -> list[Row]:
     """Return a block's rows with the errors of their scores and their `significance`.
 
     A row's error and interval are over its seeds and over speakers (see `statistics`). Its
     difference from its dense upstream is taken over the seeds that both have, pair by pair, where
     these are two or more; over two independent samples of seeds where each has two or more; and is
-    not tested where one of them has a single seed. Where nothing is trained (task ctc), the metric
-    chooses the test. `p_corrected` is Holm's over all tested rows of the block; `detectable` is the
+    not tested where one of them has a single seed. Where nothing is trained, the metric chooses the
+    test. `p_corrected` is Holm's over all tested rows of the block; `detectable` is the
     smallest difference that is detected with a power of 80 % after correction.
 
     Args:
         rows: of one block, their roles filled in.
         cells: the records that each row was merged from, one per seed.
+        predictions: of each row, as `read_block` returns them; None: they are read here.
     """
-    predictions = read_block(cells)
+    if predictions is None:
+        predictions = read_block(cells)
+
+    def plain(own: int, dense: int) -> float:
+        return _plain_difference(cells[own], cells[dense])
+
+    return tested_rows(rows, predictions, plain)
+
+
+def tested_rows(
+    rows: Sequence[Row],
+    predictions: Sequence[Predictions | None],
+    plain_difference: Callable[[int, int], float],
+) -> list[Row]:
+    """Return a block's rows with the errors of their scores and their `significance`.
+
+    Args:
+        rows: of one block, their roles filled in.
+        predictions: of each row; None where they are missing.
+        plain_difference: returns the difference of the rows at two places, for those that cannot be
+            tested.
+    """
     places = {id(row): place for place, row in enumerate(rows)}
     scored = [_with_own_error(row, own) for row, own in zip(rows, predictions, strict=True)]
     estimates: dict[int, Estimate] = {}
@@ -53,7 +79,7 @@ def with_errors(rows: Sequence[Row], cells: Sequence[Sequence[ScoreRecord]]) -> 
         if reference is None or reference is row:
             continue
         dense_place = places[id(reference)]
-        untested = Significance(difference=_plain_difference(cells[place], cells[dense_place]))
+        untested = Significance(difference=plain_difference(place, dense_place))
         scored[place] = replace(scored[place], significance=untested)
         if own is None:
             continue

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..statistics import MINIMUM_SPEAKERS
 from . import formats
+from .companions import with_companion_first
 from .rows import Row
 from .uncertainty import LEVEL, NOT_RESOLVED, ONE_SEED
 
@@ -14,6 +15,15 @@ def error_notes(rows: Sequence[Row]) -> list[str]:
     """Return the notes below a block, about what its rows have."""
     notes = (_scores(rows), _tests(rows), _resolution(rows), _one_seed(rows))
     return [note for note in notes if note]
+
+
+def companion_notes(rows: Sequence[Row]) -> list[str]:
+    """Return the notes on the tests of the second metric of a block's rows."""
+    others = [with_companion_first(row) for row in rows if row.companion is not None]
+    if not others:
+        return []
+    name = others[0].metric.partition(" (")[0]
+    return [f"{name}: {note}" for note in (_tests(others), _resolution(others)) if note]
 
 
 def detectable_text(rows: Sequence[Row]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..statistics import Metric, Outcomes, Units, recorded_metric, sampling_units
 from .records import ScoreRecord
@@ -43,6 +43,11 @@ class Predictions:
     def same_utterances(self, other: Predictions) -> bool:
         """Whether both are of the same utterances, with the same truth, in the same order."""
         return self.utterances == other.utterances and self.truth == other.truth
+
+    def under(self, metric: Metric) -> Predictions:
+        """Return the same predictions, counted by another metric; without folds."""
+        outcomes = metric.outcomes(list(self.truth), list(self.predicted.values()))
+        return replace(self, metric=metric, outcomes=outcomes)
 
     def of_seeds(self, seeds: Sequence[int | None]) -> Outcomes:
         """Return the outcomes of these seeds, in this order."""

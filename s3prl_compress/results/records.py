@@ -18,13 +18,14 @@ from ..common.errors import InputError
 from ..common.files import write_atomically
 from ..common.git import git_state
 from ..common.model_errors import first_mistake
+from ..statistics import EditCounts
 
 RECORD_VERSION: Final = 1
 NO_RECIPE: Final = "none"
 """The recipe of a task for which nothing is trained."""
 
 Engine = Literal["s3prl", "onepass", "greedy"]
-"""`greedy` decodes with the model's own CTC head; nothing is trained."""
+"""`greedy` decodes with the model's own output layer; nothing is trained."""
 Padding = Literal["independent", "fairseq"]
 RateChoice = Literal["dev sweep", "one-pass", "given"]
 """How a learning rate was chosen: the best of several on dev; the choice of the one-pass engine on
@@ -157,6 +158,9 @@ class ScoreRecord(_Record):
     """Share of the largest test class, in the score's unit; None for error rates."""
     other_metrics: dict[str, float] = Field(default_factory=dict)
     """Further scores on test by their keys, such as `cer`, the character error rate in percent."""
+    edits: dict[str, EditCounts] = Field(default_factory=dict)
+    """Of recognised texts: the errors by kind, in `words` and in `characters`. Empty for other
+    tasks, and in records from before this field."""
     folds: tuple[FoldResult, ...] = ()
     """With cross-validation, one result per fold."""
     layer_weights: tuple[float, ...] = ()

@@ -8,6 +8,7 @@ and their functions), `noninferiority` and `mapsswe`.
 
 from .corrections import holm
 from .crossed import POWER, Estimate, difference, estimate
+from .edits import EditCounts
 from .intervals import accuracy_interval, wilson_interval
 from .metric import (
     Measured,
@@ -36,6 +37,7 @@ __all__ = [
     "POWER",
     "TWO_SIDED",
     "Accuracy",
+    "EditCounts",
     "ErrorRate",
     "Estimate",
     "Measured",

@@ -11,6 +11,7 @@ from functools import cache
 from importlib import metadata
 
 from .crossed import Estimate, estimate
+from .edits import EditCounts
 from .outcomes import Outcomes
 from .units import Units, sampling_units
 
@@ -87,6 +88,22 @@ class Metric(ABC):
     def other_metrics(self, truth: Sequence[str], predicted: Sequence[str]) -> dict[str, float]:
         """Return further scores that a record holds beside this one, by their keys there."""
         return {}
+
+    def edits(self, truth: Sequence[str], predicted: Sequence[str]) -> dict[str, EditCounts]:
+        """Return the errors of recognised texts by kind and by unit; none for other predictions."""
+        return {}
+
+    @property
+    def companion(self) -> Metric | None:
+        """A second metric of the same predictions, which is tested beside this one.
+
+        This is for models for which nothing was trained.
+        """
+        return None
+
+    def companion_leads(self, dense: float) -> bool:
+        """Whether the companion is the better guide where the dense model has this score."""
+        return False
 
     def interval(
         self, estimate: Estimate, predictions: int, level: float = 0.95

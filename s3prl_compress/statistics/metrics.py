@@ -10,11 +10,17 @@ from typing import Any
 import numpy
 
 from .crossed import Estimate
+from .edits import EditCounts, edit_counts
 from .intervals import accuracy_interval
-from .mapsswe import FEW_SEGMENTS, matched_pairs, segment_differences
+from .mapsswe import FEW_SEGMENTS, TextUnit, matched_pairs, segment_differences
 from .metric import Metric, PairedTest, register_metric
 from .outcomes import Outcomes, accuracy_outcomes, error_outcomes
 from .units import Units
+
+MISLEADING_WER = 60.0
+"""Above this word error rate of the dense model, in percent, the character error rate is the better
+guide: most words are wrong whatever is lost, and a model that writes less makes fewer insertions.
+"""
 
 ErrorCounts = tuple[numpy.ndarray, numpy.ndarray]
 """Errors and reference tokens of every utterance: two [utterances] of int64."""
@@ -130,12 +136,11 @@ class ErrorRate(Metric):
 
 
 @dataclass(frozen=True)
-class WordErrorRate(ErrorRate):
-    """The word error rate, beside which a record holds the character error rate."""
+class TextErrorRate(ErrorRate):
+    """An error rate of texts that consist of words: of words, or of characters."""
 
-    def other_metrics(self, truth: Sequence[str], predicted: Sequence[str]) -> dict[str, float]:
-        """Return the character error rate under the key "cer"."""
-        return {"cer": CER.score(truth, predicted)}
+    segments_in: TextUnit = field(kw_only=True)
+    """What the matched-pairs test counts."""
 
     def test_untrained(
         self,
@@ -145,19 +150,42 @@ class WordErrorRate(ErrorRate):
         first: Sequence[str],
         second: Sequence[str],
     ) -> PairedTest:
-        """Test by MAPSSWE, whose segments are defined for words."""
-        segments = segment_differences(truth, first, second)
+        """Test by MAPSSWE, on errors in words or in characters."""
+        segments = segment_differences(truth, first, second, self.segments_in)
+        name = "MAPSSWE" if self.segments_in == "words" else f"MAPSSWE ({self.segments_in})"
         note = ""
         if len(segments) < FEW_SEGMENTS:
             note = (
-                f"MAPSSWE on {len(segments)} segments, fewer than {FEW_SEGMENTS}: a rough p value."
+                f"{name} on {len(segments)} segments, fewer than {FEW_SEGMENTS}: a rough p value."
             )
-        return PairedTest("MAPSSWE", matched_pairs(segments), len(segments), note)
+        return PairedTest(name, matched_pairs(segments), len(segments), note)
+
+
+@dataclass(frozen=True)
+class WordErrorRate(TextErrorRate):
+    """The word error rate, which the character error rate goes with."""
+
+    def other_metrics(self, truth: Sequence[str], predicted: Sequence[str]) -> dict[str, float]:
+        """Return the character error rate under the key "cer"."""
+        return {"cer": CER.score(truth, predicted)}
+
+    def edits(self, truth: Sequence[str], predicted: Sequence[str]) -> dict[str, EditCounts]:
+        """Return the errors by kind, in words and in characters."""
+        return edit_counts(truth, predicted)
+
+    @property
+    def companion(self) -> Metric:
+        """The character error rate."""
+        return CER
+
+    def companion_leads(self, dense: float) -> bool:
+        """Whether the dense model gets so many words wrong that their number misleads."""
+        return dense > MISLEADING_WER
 
 
 ACCURACY = register_metric(Accuracy())
-CER = register_metric(ErrorRate("CER", count=character_errors))
-WER = register_metric(WordErrorRate("WER", count=word_errors))
+CER = register_metric(TextErrorRate("CER", count=character_errors, segments_in="characters"))
+WER = register_metric(WordErrorRate("WER", count=word_errors, segments_in="words"))
 PER = register_metric(ErrorRate("PER", count=word_errors))
 """Phone error rate: texts are phones separated by spaces."""
 

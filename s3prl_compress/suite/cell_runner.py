@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from filelock import FileLock
@@ -16,7 +16,7 @@ from ..common.validation import pick_device, use_threads
 from ..encoder import SpeechEncoder, fingerprint
 from ..encoder.adapter import UpstreamAdapter
 from ..encoder.cost import parameters
-from ..evaluation import record_path, score_seeds
+from ..evaluation import record_path, score, score_seeds
 from ..latency import time_upstreams, write_time_record
 from ..tasks.registry import locate_corpus
 from .baselines import load_baseline
@@ -98,19 +98,19 @@ def _score(plan: SuitePlan, cells: Sequence[SuiteCell]) -> list[_Outcome]:
     # Cluster jobs start at the same time; the first one may have to prepare the corpus.
     with FileLock(plan.output / ".corpora.lock"):
         data = locate_corpus(task.task, task.data, plan.corpora)
-    records = score_seeds(
-        _source(plan, entry),
-        task.task,
-        data=data,
-        output=plan.records,
-        engine=cell.engine,
-        recipe=task.recipe,
-        seeds=[cell.seed for cell in cells if cell.seed is not None],
-        device=_device(plan),
-        padding=task.padding,
-        name=entry.name,
-        normalize=entry.normalize,
-    )
+    options: dict[str, Any] = {
+        "data": data,
+        "output": plan.records,
+        "device": _device(plan),
+        "name": entry.name,
+        "normalize": entry.normalize,
+    }
+    seeds = [cell.seed for cell in cells if cell.seed is not None]
+    if seeds:
+        options |= {"engine": cell.engine, "recipe": task.recipe, "padding": task.padding}
+        records = score_seeds(_source(plan, entry), task.task, seeds=seeds, **options)
+    else:  # no head is trained
+        records = [score(_source(plan, entry), task.task, **options)]
     outcomes = []
     for record in records:
         # `score_seeds` returns existing records as they are: only the file's age tells them apart.

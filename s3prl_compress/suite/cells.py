@@ -37,7 +37,8 @@ class SuiteCell(BaseModel):
         """Name in listings and in `--only`."""
         if self.kind != "score":
             return f"{self.kind} {self.upstream}"
-        return f"{self.task_name} {self.upstream} {self.engine} seed {self.seed}"
+        seed = "" if self.seed is None else f" seed {self.seed}"
+        return f"{self.task_name} {self.upstream} {self.engine}{seed}"
 
     @property
     def stem(self) -> str:
@@ -63,7 +64,7 @@ def cells_of(suite: Suite) -> list[SuiteCell]:
     seeded = [
         (place, task, seed)
         for place, task in enumerate(suite.tasks)
-        for seed in task.seeds or suite.seeds
+        for seed in _seeds(suite, task)
     ]
     scores = [
         SuiteCell(
@@ -75,7 +76,7 @@ def cells_of(suite: Suite) -> list[SuiteCell]:
             seed=seed,
         )
         for place, task, seed in seeded
-        for engine, entry in product(task.engines, suite.upstreams)
+        for engine, entry in product(_engines(task), suite.upstreams)
         if not task.upstreams or entry.name in task.upstreams
     ]
     cells += sorted(scores, key=lambda cell: cell.engine != "onepass")
@@ -157,10 +158,27 @@ def takes_onepass_rate(suite: Suite, cell: SuiteCell) -> bool:
     assert cell.engine is not None
     task = suite.tasks[cell.task]
     entry = next(entry for entry in suite.upstreams if entry.name == cell.upstream)
+    if cell.seed is None:  # no head is trained
+        return False
     if not onepass_scores(find_task(task.task), third_party=entry.s3prl is not None):
         return False
     settings, _ = load_settings(task.task, task.recipe, cell.engine)
     return settings.rate_from is not None
+
+
+def _engines(task: TaskEntry) -> tuple[Engine, ...]:
+    """Return the engines of an entry; the one that decodes where no head is trained."""
+    from ..tasks.registry import find_task
+
+    scored = find_task(task.task)
+    return task.engines if scored.trains_head else (scored.load_own_head().engine,)
+
+
+def _seeds(suite: Suite, task: TaskEntry) -> tuple[int | None, ...]:
+    """Return the seeds of an entry; the one None where no head is trained."""
+    from ..tasks.registry import find_task
+
+    return (task.seeds or suite.seeds) if find_task(task.task).trains_head else (None,)
 
 
 def _conditions(task: TaskEntry) -> tuple[str | None, ...]:

@@ -48,7 +48,7 @@ def corpus_fingerprint(entry: TaskEntry, below: Path) -> str | None:
 
 def _corpus(entry: TaskEntry, below: Path) -> Corpus | None:
     folder = corpus_folder(entry.task, entry.data, below)
-    return open_corpus(folder, entry.task) if folder.is_dir() else None
+    return open_corpus(folder, entry.task) if folder.exists() else None
 
 
 def _mean_seconds(paths: Sequence[Path]) -> float:

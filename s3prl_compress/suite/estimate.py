@@ -79,6 +79,8 @@ class _Estimator:
             return _of_upstream(self._plan, cell, size)
         if cell.kind == "time":
             return _of_time(self._plan, cell, size, self._speed())
+        if cell.seed is None:
+            return self._of_own_head(cell, size)
         score = self._of_score(cell, makes_features=cell in self._makes_features)
         if not self._runs_onepass_first(cell):
             return score
@@ -91,6 +93,16 @@ class _Estimator:
             _plus(score.bytes, first.bytes),
             f"{score.basis}; one-pass first",
         )
+
+    def _of_own_head(self, cell: SuiteCell, size: UpstreamSize) -> CellEstimate:
+        """Estimate a score for which nothing is trained: the test set goes through once."""
+        assert cell.task is not None
+        corpus = self._corpora[cell.task]
+        if not corpus.known:
+            return CellEstimate(cell, None, 0, "the corpus is not prepared yet")
+        audio = corpus.test * corpus.test_seconds
+        seconds = 2 * size.macs_32 / _BOARD_SECONDS * audio / self._speed()
+        return CellEstimate(cell, seconds, 0, "rule of thumb")
 
     def _runs_onepass_first(self, cell: SuiteCell) -> bool:
         """Whether a cell on s3prl's engine has to select its learning rate itself."""

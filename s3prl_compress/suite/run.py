@@ -9,7 +9,7 @@ output folder are skipped.
 from __future__ import annotations
 
 import sys
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -77,7 +77,7 @@ def run_suite(
         command=tuple(sys.argv),
     )
     cells = select_cells(suite, cells_of(suite), only)
-    _check(suite, {cell.upstream for cell in cells})
+    _check(suite, cells)
     if dry_run:
         return estimate(plan, cells)
     if cluster is None and (device or suite.device) is not None:
@@ -96,22 +96,24 @@ def run_suite(
         return _finish(plan, path, results)
 
 
-def _check(suite: Suite, upstreams: Container[str]) -> None:
-    """Check methods, their settings and the tasks' recipes before any work starts."""
+def _check(suite: Suite, cells: Sequence[SuiteCell]) -> None:
+    """Check methods, their settings and the tasks before any work starts."""
     from ..evaluation import load_settings
     from ..tasks.registry import find_task
+    from .own_heads import check_own_heads
     from .upstreams import check_entry
 
     require_extra("report", "the leaderboard of a suite")
+    upstreams = {cell.upstream for cell in cells}
     for upstream in suite.upstreams:
         if upstream.name in upstreams:
             check_entry(upstream)
     for entry in suite.tasks:
-        find_task(entry.task)
-        for engine in entry.engines:
+        for engine in entry.engines if find_task(entry.task).trains_head else ():
             load_settings(entry.task, entry.recipe, engine)
             if engine == "s3prl":
                 require_extra("train", "engine s3prl")
+    check_own_heads(suite, cells)
 
 
 def _run_here(plan: SuitePlan, cells: Sequence[SuiteCell]) -> list[tuple[SuiteCell, CellResult]]:

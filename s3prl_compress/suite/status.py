@@ -14,7 +14,12 @@ from ..common.errors import InputError
 from ..common.validation import pick_device
 from ..encoder import fingerprint
 from ..evaluation import Settings, load_settings
-from ..evaluation.identity import cell_identity, record_identity
+from ..evaluation.identity import (
+    cell_identity,
+    own_head_identity,
+    record_identity,
+    same_own_head_cell,
+)
 from ..evaluation.rates import rates_by_onepass
 from ..results.records import Engine, ScoreRecord, TimeRecord, read_record
 from ..s3prl_bridge.upstream import foreign_fingerprint
@@ -60,12 +65,14 @@ class SuiteStatus:
         assert cell.task is not None
         assert cell.engine is not None
         entry = self._plan.suite.tasks[cell.task]
+        task, corpus = find_task(entry.task), self._corpus(cell.task) or ""
+        if not task.trains_head:
+            identity = own_head_identity(checkpoint, corpus, task, task.load_own_head())
+            return any(same_own_head_cell(record, identity) for record in self.scores)
         settings = self.settings(cell, cell.engine)
         rates: set[float | None] = {None}
         if takes_onepass_rate(self._plan.suite, cell):
             rates = {*self.rates(cell)}
-        corpus = self._corpus(cell.task) or ""
-        task = find_task(entry.task)
         wanted = [
             cell_identity(checkpoint, corpus, task, settings, cell.engine, cell.seed, rate)
             for rate in rates

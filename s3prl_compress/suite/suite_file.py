@@ -74,7 +74,8 @@ class TaskEntry(_Section):
     task: str
     """Name of a task, see `s3prl-compress ls tasks`."""
     data: str
-    """Corpus folder, csv table for `prepare`, or `demo`."""
+    """Corpus folder, csv table for `prepare`, or `demo`. For a task that trains no head (ctc): one
+    test set."""
     recipe: str = "smoke"
     """Settings of the heads: smoke, official, or a YAML file relative to the suite's folder."""
     engines: tuple[Engine, ...] = Field(default=("onepass",), min_length=1)

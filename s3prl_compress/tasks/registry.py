@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import warnings
-from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ _BUILT_IN = (
     "asr",
     "pr",
     "ic",
+    "ctc",
 )
 """Folders beside this file; the package of each holds its `TASK`."""
 
@@ -57,12 +57,8 @@ def available_tasks() -> dict[str, Task]:
     return tasks
 
 
-def find_task(name: str, besides: Sequence[str] = ()) -> Task:
-    """Return a task.
-
-    Args:
-        name: of the task.
-        besides: further names that the caller knows, for the message.
+def find_task(name: str) -> Task:
+    """Return the task of this name.
 
     Raises:
         InputError: there is no such task.
@@ -72,8 +68,7 @@ def find_task(name: str, besides: Sequence[str] = ()) -> Task:
     tasks = available_tasks()
     if name not in tasks:
         broken = f" (it failed to load: {_failed[name]})" if name in _failed else ""
-        known = ", ".join([*sorted(tasks), *besides])
-        raise InputError(f"task {name}: not known{broken}; give one of {known}")
+        raise InputError(f"task {name}: not known{broken}; give one of {', '.join(sorted(tasks))}")
     return tasks[name]
 
 
@@ -89,7 +84,7 @@ def open_corpus(root: Path | str, task: str = "ks") -> Corpus:
         InputError: there is no corpus for this task in the folder.
     """
     root, opened = Path(root), find_task(task)
-    if not root.is_dir():
+    if opened.prepare is not None and not root.is_dir():
         raise InputError(f"{root}: no such folder; give a corpus that `prepare {task}` wrote")
     return opened.open_corpus(root)
 
@@ -104,6 +99,11 @@ def prepare_corpus(task: str, metadata: str | Path, output: Path) -> Path:
     """
     prepared = find_task(task)
     if str(metadata) != DEMO:
+        if prepared.prepare is None:
+            raise InputError(
+                f"task {task}: takes tables and folders as they are, so there is nothing to "
+                f"prepare; next: s3prl-compress score MODEL --task {task} --data {metadata}"
+            )
         return prepared.prepare(Path(metadata), output)
     if prepared.demo is None:
         having = (name for name, other in available_tasks().items() if other.demo is not None)
@@ -117,7 +117,8 @@ def prepare_corpus(task: str, metadata: str | Path, output: Path) -> Path:
 def locate_corpus(task: str, data: str, below: Path) -> Path:
     """Return the folder of a corpus: `data` itself, or prepared on first use below `below`.
 
-    `data` is a corpus folder, a table for `prepare_corpus`, or the word `demo`.
+    `data` is a corpus folder, a table for `prepare_corpus` (unless the task reads tables as they
+    are), or the word `demo`.
     """
     folder = corpus_folder(task, data, below)
     return folder if folder == Path(data) else prepare_corpus(task, data, folder)
@@ -127,7 +128,7 @@ def corpus_folder(task: str, data: str, below: Path) -> Path:
     """Return where `locate_corpus` has a corpus, or would put it; nothing is prepared."""
     if data == DEMO:
         return below / f"{DEMO}_{task}"
-    if Path(data).suffix.lower() == ".csv":
+    if Path(data).suffix.lower() == ".csv" and find_task(task).prepare is not None:
         table = Path(data).resolve()
         # Tables of one name in folders of one name are still two corpora.
         place = hashlib.sha256(str(table).encode()).hexdigest()[:6]

@@ -65,3 +65,40 @@ def test_mapsswe_without_variance_is_the_sign_test() -> None:
     assert matched_pairs(np.zeros(5, dtype=int)) == 1
     expected = stats.binomtest(6, 6).pvalue
     assert matched_pairs(np.full(6, -1)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "differences"),
+    [
+        ("aa bb cc dd", "aa bb cc dd", []),
+        ("ax bb cc xd", "aa bb cc dd", [1, 1]),  # two right words between: two segments
+        ("ax bb xc dx", "aa bb cc dd", [3]),  # one right word between: one segment
+        ("ax bb xcc dx", "aa bb cc dd", [3]),  # an insertion into the second word
+        ("xabb cc dx", "aa bb cc dd", [3]),  # the space before the two words is missing
+        ("aa bb cc dx", "xa bb cc dd", [-1, 1]),
+        ("", "aa bb cc dd", [11]),
+    ],
+)
+def test_segments_of_characters_are_cut_at_whole_words(
+    first: str, second: str, differences: list[int]
+) -> None:
+    found = segment_differences(["aa bb cc dd"], [first], [second], "characters")
+    assert found.tolist() == differences
+
+
+def test_words_of_one_letter_have_the_segments_of_words() -> None:
+    """Where no word can be partly wrong, both ways of counting agree on substitutions."""
+    generator = np.random.default_rng(2)
+    truth = [" ".join(generator.choice(list("abcdef"), 30)) for _ in range(20)]
+
+    def hear(rate: float) -> list[str]:
+        return [
+            " ".join("x" if generator.random() < rate else word for word in text.split())
+            for text in truth
+        ]
+
+    first, second = hear(0.2), hear(0.1)
+    words, characters = (
+        segment_differences(truth, first, second, count) for count in ("words", "characters")
+    )
+    assert words.tolist() == characters.tolist()

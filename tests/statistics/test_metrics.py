@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import accuracy_score
 
-from s3prl_compress.statistics import difference, sampling_units
+from s3prl_compress.statistics import EditCounts, difference, sampling_units
 from s3prl_compress.statistics.mapsswe import matched_pairs, segment_differences
 from s3prl_compress.statistics.metrics import (
     ACCURACY,
@@ -140,7 +140,7 @@ def test_error_rates_as_metrics_are_those_of_jiwer(pairs: list[tuple[str, str]])
     assert WER.other_metrics(truth, predicted) == {"cer": CER.score(truth, predicted)}
 
 
-def test_only_word_error_rates_without_training_are_tested_by_mapsswe() -> None:
+def test_only_texts_without_training_are_tested_by_mapsswe() -> None:
     truth = ["one two three four five"] * 30
     first, second = ["one two three four"] * 20 + truth[20:], truth
     units = sampling_units([""] * 30)
@@ -150,7 +150,12 @@ def test_only_word_error_rates_without_training_are_tested_by_mapsswe() -> None:
     assert (words.name, words.segments) == ("MAPSSWE", 20)
     assert words.p_value == matched_pairs(segment_differences(truth, first, second))
     assert "20 segments, fewer than 50" in words.note
-    for metric in (PER, CER, ACCURACY):
+    characters = CER.test_untrained(loss, units, truth, first, second)
+    assert (characters.name, characters.segments) == ("MAPSSWE (characters)", 20)
+    counted = segment_differences(truth, first, second, "characters")
+    assert counted.tolist() == [5] * 20
+    assert characters.p_value == matched_pairs(counted)
+    for metric in (PER, ACCURACY):
         test = metric.test_untrained(loss, units, truth, first, second)
         assert (test.name, test.segments, test.note) == ("t test over utterances", None, "")
         # Every utterance counts as much: the paired t test over 30 utterances.
@@ -164,3 +169,24 @@ def test_an_error_rates_interval_may_exceed_100_but_not_fall_below_0() -> None:
     assert many.interval[1] > 100
     few = WER.measure(truth, ["a", *truth[1:]], speakers)
     assert few.interval[0] == 0
+
+
+def test_errors_by_kind_are_jiwers_and_sum_to_the_rates() -> None:
+    truth = ["one two three", "four five", "six"]
+    predicted = ["one too three four", "five", ""]
+    edits = WER.edits(truth, predicted)
+    assert edits["words"] == EditCounts(tokens=6, substitutions=1, deletions=2, insertions=1)
+    words = jiwer.process_words(truth, predicted)
+    assert words.insertions + words.deletions + words.substitutions == 4
+    assert sum(edits["words"].rates()) == pytest.approx(WER.score(truth, predicted))
+    assert sum(edits["characters"].rates()) == pytest.approx(CER.score(truth, predicted))
+    assert PER.edits(truth, predicted) == {}
+    with pytest.raises(ValueError, match="no words among the truths"):
+        WER.edits([""], ["a"])
+
+
+def test_characters_lead_where_most_words_are_wrong() -> None:
+    assert WER.companion is CER
+    assert CER.companion is PER.companion is ACCURACY.companion is None
+    assert [WER.companion_leads(score) for score in (5.0, 60.0, 60.1)] == [False, False, True]
+    assert not CER.companion_leads(99.0)

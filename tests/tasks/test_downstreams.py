@@ -77,9 +77,10 @@ def _adapter(task: str) -> Downstream:
     return adapter
 
 
-def test_every_task_has_a_downstream() -> None:
+def test_every_task_that_trains_a_head_has_a_downstream() -> None:
     for task in available_tasks().values():
-        assert _adapter(task.name).name == task.s3prl
+        if task.trains_head:
+            assert _adapter(task.name).name == task.s3prl
 
 
 def test_speakers_end_to_end(checkpoint: Path, tmp_path: Path) -> None:

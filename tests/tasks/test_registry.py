@@ -16,6 +16,7 @@ from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
 from s3prl_compress.s3prl_bridge.downstream import Downstream
 from s3prl_compress.tasks import registry
+from s3prl_compress.tasks.base.own_head import OwnHead
 from s3prl_compress.tasks.registry import available_tasks, find_task, prepare_corpus
 
 from ..support.tables import write_table, write_tone
@@ -94,10 +95,13 @@ def test_a_suite_takes_it(
 
 def test_every_built_in_task_is_complete() -> None:
     tasks = available_tasks()
-    assert list(tasks) == ["ks", "sid", "er", "asr", "pr", "ic"]
+    assert list(tasks) == ["ks", "sid", "er", "asr", "pr", "ic", "ctc"]
     for name, task in tasks.items():
         assert task.name == name
         assert task is find_task(name)
+        if not task.trains_head:
+            assert isinstance(task.load_own_head(), OwnHead)
+            continue
         assert callable(resolve_name(task.onepass))
         assert issubclass(resolve_name(task.downstream), Downstream)
         assert task.official is not None
@@ -125,7 +129,7 @@ def test_a_broken_package_does_not_take_ours_down(
 ) -> None:
     install(monkeypatch, name, value)
     with pytest.warns(UserWarning, match=f"task {name} of {value} is left out: .*{message}"):
-        assert set(available_tasks()) == {"ks", "sid", "er", "asr", "pr", "ic"}
+        assert set(available_tasks()) == {"ks", "sid", "er", "asr", "pr", "ic", "ctc"}
     assert find_task("ks").title == "Keyword spotting"
     if name != "ks":
         with pytest.raises(InputError, match=f"task {name}: not known .it failed to load: ") as why:
@@ -146,4 +150,4 @@ def test_an_unknown_task_lists_those_that_there_are(
 ) -> None:
     assert main(["prepare", "dance", "table.csv", "--output", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    assert error == "error: task dance: not known; give one of asr, er, ic, ks, pr, sid\n"
+    assert error == "error: task dance: not known; give one of asr, ctc, er, ic, ks, pr, sid\n"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..base.facts import CorpusFacts
+from ..base.prepare_transcripts import demo_transcripts, prepare_transcripts
 from ..base.task import Task
 from ..base.transcripts import open_transcripts
-from .prepare import demo_transcripts, prepare_transcripts
 
 TASK = Task(
     name="asr",

@@ -8,9 +8,10 @@ the user's.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from importlib import resources
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -21,6 +22,7 @@ from ...results.records import Engine, Padding
 from ...statistics import find_metric
 from .corpus import Corpus
 from .facts import CorpusFacts
+from .own_head import OwnHead
 
 ENGINES: tuple[Engine, ...] = ("onepass", "s3prl")
 SHIPPED = ("smoke", "official")
@@ -35,8 +37,13 @@ UTTERANCE_HEAD = (
 
 
 @dataclass(frozen=True)
-class Declaration:
-    """The data of a task: what is scored, in which unit, with which head."""
+class Task:
+    """A task: what is scored, in which unit, with which head, and the functions that are its own.
+
+    A task is one folder whose package holds a `Task`; see `tasks.registry`. Most tasks train a head
+    on the hidden states of a frozen upstream; a task with `own_head` trains none. What needs s3prl
+    or trains is given as "module:attribute" and imported on first use.
+    """
 
     name: str
     version: int
@@ -52,6 +59,67 @@ class Declaration:
     """The trained part, in words."""
     variants: tuple[str, ...]
     """Variants of the corpus. Rows of different variants are never compared."""
+    _: KW_ONLY
+    open_corpus: Callable[[Path], Corpus]
+    """Find the parts of a corpus folder. Raises `InputError` if it holds none for this task."""
+    prepare: Callable[[Path, Path], Path] | None = None
+    """Write a corpus from a table (or the folder of the official corpus), given its place. Raises
+    `InputError` for a table with faults, and if something else lies at that place. None: the task
+    reads tables and folders as they are."""
+    demo: Callable[[Path], Path] | None = None
+    """Unpack the packaged corpus of generated speech; None if there is none."""
+    onepass: str = ""
+    """The one-pass engine's `RunSeeds`, as "module:attribute"; empty only with `own_head`."""
+    own_head: str = ""
+    """The `OwnHead` that scores models as they were fine-tuned, as "module:attribute"; empty for a
+    task that trains a head."""
+    test_sets: Callable[[Path], list[Path]] = lambda source: [source]
+    """With `own_head`: list the test sets of a source that holds several, to be scored apart."""
+    downstream: str = ""
+    """The class of the adapter for s3prl's downstream (`s3prl_bridge.downstream.Downstream`), as
+    "module:attribute"; empty if s3prl has no such downstream."""
+    features: Literal["means", "frames"] = "means"
+    """The features that the one-pass engine stores of an utterance: the mean over frames of every
+    hidden state, or all frames. The number of frames must be known beforehand, so a task that
+    needs them does not take third-party upstreams on this engine."""
+    crops_training: bool = False
+    """Whether s3prl crops training clips that are longer than `Settings.longest_seconds`."""
+    official: CorpusFacts | None = None
+    """Approximate sizes of the official corpus, for estimates before it is prepared."""
+    recipes: Path | None = None
+    """YAML file with the recipes `smoke` and `official`; by default the packaged
+    `recipes/tasks/NAME.yaml`."""
+
+    def __post_init__(self) -> None:
+        if bool(self.onepass) == bool(self.own_head):
+            raise ValueError(f"task {self.name}: give either onepass or own_head")
+
+    @property
+    def trains_head(self) -> bool:
+        """Whether a head is trained: then there are engines, recipes and seeds."""
+        return not self.own_head
+
+    def load_own_head(self) -> OwnHead:
+        """Return the `OwnHead` of a task that trains none."""
+        head: OwnHead = resolve_name(self.own_head)
+        return head
+
+    def load_settings(self, recipe: str | Path, engine: Engine) -> tuple[Settings, str]:
+        """Return the settings of a recipe for an engine, and the recipe's name in records.
+
+        `recipe` is `smoke`, `official` or a YAML file. A file holds the keys of `Settings` directly
+        (not below `smoke:` or `official:`), may have `engines: {onepass: {...}, s3prl: {...}}` with
+        the keys that differ for an engine, and may have `extends: smoke` or `extends: official`:
+        then it needs only the keys that differ. Its name is its key `name`, or its stem: a table
+        over several tasks holds rows of recipes of one name.
+
+        Raises:
+            InputError: the recipe is invalid; the message names the file and the key. Or the task
+                trains no head.
+        """
+        if not self.trains_head:
+            raise InputError(f"task {self.name}: trains no head, so it takes no recipe")
+        return _load_settings(self, recipe, engine)
 
     def figures(self) -> dict[str, Any]:
         """Return the declaration as `ls tasks` shows it."""
@@ -77,69 +145,6 @@ class Declaration:
     def higher_is_better(self) -> bool:
         """Whether a higher score is better."""
         return find_metric(self.metric).higher_is_better
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task(Declaration):
-    """A task that trains a head: its declaration, and the functions that no other task has.
-
-    A task is one folder whose package holds a `Task`; see `tasks.registry`. What needs s3prl or
-    trains is given as "module:attribute" and imported on first use.
-    """
-
-    open_corpus: Callable[[Path], Corpus]
-    """Find the parts of a corpus folder. Raises `InputError` if it holds none for this task."""
-    prepare: Callable[[Path, Path], Path]
-    """Write a corpus from a table (or the folder of the official corpus), given its place. Raises
-    `InputError` for a table with faults, and if something else lies at that place."""
-    demo: Callable[[Path], Path] | None = None
-    """Unpack the packaged corpus of generated speech; None if there is none."""
-    onepass: str
-    """The one-pass engine's `RunSeeds`, as "module:attribute"."""
-    downstream: str = ""
-    """The class of the adapter for s3prl's downstream (`s3prl_bridge.downstream.Downstream`), as
-    "module:attribute"; empty if s3prl has no such downstream."""
-    features: Literal["means", "frames"] = "means"
-    """The features that the one-pass engine stores of an utterance: the mean over frames of every
-    hidden state, or all frames. The number of frames must be known beforehand, so a task that
-    needs them does not take third-party upstreams on this engine."""
-    crops_training: bool = False
-    """Whether s3prl crops training clips that are longer than `Settings.longest_seconds`."""
-    official: CorpusFacts | None = None
-    """Approximate sizes of the official corpus, for estimates before it is prepared."""
-    recipes: Path | None = None
-    """YAML file with the recipes `smoke` and `official`; by default the packaged
-    `recipes/tasks/NAME.yaml`."""
-
-    def load_settings(self, recipe: str | Path, engine: Engine) -> tuple[Settings, str]:
-        """Return the settings of a recipe for an engine, and the recipe's name in records.
-
-        `recipe` is `smoke`, `official` or a YAML file. A file holds the keys of `Settings` directly
-        (not below `smoke:` or `official:`), may have `engines: {onepass: {...}, s3prl: {...}}` with
-        the keys that differ for an engine, and may have `extends: smoke` or `extends: official`:
-        then it needs only the keys that differ. Its name is its key `name`, or its stem: a table
-        over several tasks holds rows of recipes of one name.
-
-        Raises:
-            InputError: the recipe is invalid; the message names the file and the key.
-        """
-        return _load_settings(self, recipe, engine)
-
-
-CTC_TASK = Declaration(
-    name="ctc",
-    version=1,
-    title="Recognition by the model's own CTC head",
-    corpus=(
-        "transcribed speech: LibriSpeech's layout (of several splits, test), or a csv table with "
-        "the columns file and text (or transcript)"
-    ),
-    metric="WER",
-    s3prl="",
-    head="the checkpoint's own, as it was fine-tuned; greedy decoding, no language model",
-    variants=("transcripts",),
-)
-"""Not a SUPERB task: the whole model was fine-tuned, so no head is trained and no engine runs."""
 
 
 class RecognitionHead(BaseModel):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,22 @@ def recipe(folder: Path, **changes: Any) -> Path:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-@pytest.mark.parametrize("task", available_tasks())
+@pytest.mark.parametrize(
+    "task", [name for name, task in available_tasks().items() if task.trains_head]
+)
 def test_shipped_recipes_load_for_every_engine(task: str, name: str) -> None:
     for engine in ENGINES:
         settings, given = load_settings(task, name, engine)
         assert given == name
         assert settings.projector_dim == 256
         assert settings.gradient_clipping == 1
+
+
+def test_a_task_that_trains_no_head_takes_no_recipe() -> None:
+    with pytest.raises(InputError, match="task ctc: trains no head, so it takes no recipe"):
+        load_settings("ctc", "smoke", "onepass")
+    with pytest.raises(ValueError, match="task ctc: give either onepass or own_head"):
+        dataclasses.replace(find_task("ctc"), onepass="a.module:run_seeds")
 
 
 def test_official_is_what_superb_prescribes() -> None:

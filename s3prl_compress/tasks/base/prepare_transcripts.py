@@ -6,12 +6,12 @@ from collections import defaultdict
 from pathlib import Path
 
 from ...common.faults import Faults
-from ..base.characters import plain_transcript
-from ..base.corpus import SPLITS
-from ..base.librispeech import librispeech_targets
-from ..base.prepare import Layout, check_output, packaged_table, prepare_layout
-from ..base.table import CorpusRow, Form, read_table
-from ..base.transcripts import check_text
+from .characters import plain_transcript
+from .corpus import SPLITS
+from .librispeech import librispeech_targets
+from .prepare import Layout, check_output, packaged_table, prepare_layout
+from .table import CorpusRow, Form, read_table
+from .transcripts import check_text
 
 DEMO_NAME = "generated demo sentences"
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 from shutil import copytree
 from typing import Any
 
+import jiwer
 import numpy as np
 import pandas
 import pytest
@@ -14,12 +16,11 @@ import soundfile
 from s3prl_compress.cli import app as cli
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, random_encoder, save
-from s3prl_compress.evaluation import ctc_eval as ctc_eval
-from s3prl_compress.evaluation import record_path, score
-from s3prl_compress.evaluation.ctc import CTCScore, score_ctc
+from s3prl_compress.evaluation import record_path, score, score_test_sets
 from s3prl_compress.methods import compress
 from s3prl_compress.report import report
 from s3prl_compress.results.records import read_records, write_record
+from s3prl_compress.tasks.ctc import greedy
 from s3prl_compress.training.ctc import add_head
 
 from ..support.letters import write_letters
@@ -45,10 +46,8 @@ def test_the_record_says_that_nothing_was_trained(
     encoder: SpeechEncoder, data: Path, tmp_path: Path
 ) -> None:
     record = score(encoder, "ctc", data=data, output=tmp_path, name="tuned")
-    measured = score_ctc(encoder, data)
-    assert record.score == measured.word_error_rate
-    assert record.other_metrics == {"cer": measured.character_error_rate}
-    assert record.interval == measured.interval
+    assert record.interval is not None
+    assert record.interval[0] <= record.score <= record.interval[1]
     assert (record.engine, record.recipe, record.rates) == ("greedy", "none", ())
     assert record.seed is record.learning_rate is record.dev_score is record.chance is None
     assert record.corpus.sizes == {"test": record.test_size} == {"test": 4}
@@ -60,20 +59,31 @@ def test_the_record_says_that_nothing_was_trained(
     with open(tmp_path / record.predictions, newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     assert header == ["file", "truth", "predicted", "speaker"]
-    assert [tuple(row[:3]) for row in rows] == measured.predictions
+    files, truth, predicted, speakers = (list(column) for column in zip(*rows, strict=True))
+    assert files == [f"test-clean/1/2/1-2-000{number}.flac" for number in range(4)]
+    assert all(text == text.upper() for text in truth)
+    assert set(speakers) == {"1"}
+    assert record.score == pytest.approx(100 * jiwer.wer(truth, predicted))
+    assert record.other_metrics == {"cer": pytest.approx(100 * jiwer.cer(truth, predicted))}
+    words = jiwer.process_words(truth, predicted)
+    kinds = (words.substitutions, words.deletions, words.insertions)
+    assert dataclasses.astuple(record.edits["words"])[1:] == kinds
+    assert sum(record.edits["words"].rates()) == pytest.approx(record.score)
+    characters = record.edits["characters"]
+    assert sum(characters.rates()) == pytest.approx(record.other_metrics["cer"])
 
 
 def test_a_finished_cell_is_not_run_again_unless_told_to(
     encoder: SpeechEncoder, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = []
-    real = ctc_eval.measure_ctc
+    real = greedy.recognise
 
-    def counted(*given: Any) -> CTCScore:
+    def counted(*given: Any) -> list[str]:
         runs.append(given)
         return real(*given)
 
-    monkeypatch.setattr(ctc_eval, "measure_ctc", counted)
+    monkeypatch.setattr(greedy, "recognise", counted)
     first = score(encoder, "ctc", data=data, output=tmp_path)
     assert score(encoder, "ctc", data=data, output=tmp_path) == first
     assert len(runs) == 1
@@ -121,12 +131,13 @@ def test_utterances_that_are_too_short_count_as_errors(
     with open(root / "1/2/1-2.trans.txt", "a") as file:
         file.write("1-2-0008 ab\n1-2-0009 c d\n")
     record = score(encoder, "ctc", data=root, output=tmp_path / "two")
-    words = sum(len(truth.split()) for _, truth, _ in score_ctc(encoder, data).predictions)
+    words = folder.edits["words"].tokens
     assert record.test_size == folder.test_size + 2
     assert record.score == pytest.approx((folder.score * words + 300) / (words + 3))
     (note,) = set(record.notes) - set(folder.notes)
     assert note.startswith("2 of 6 utterances are too short for the encoder")
-    assert score_ctc(encoder, root).predictions[-1] == ("1/2/1-2-0009.wav", "C D", "")
+    rows = (tmp_path / "two" / record.predictions).read_text().splitlines()
+    assert rows[-1] == "1/2/1-2-0009.wav,C D,,1"
 
 
 def test_generated_speech_says_so(encoder: SpeechEncoder, data: Path, tmp_path: Path) -> None:
@@ -150,8 +161,23 @@ def test_generated_speech_says_so(encoder: SpeechEncoder, data: Path, tmp_path: 
 def test_two_test_sets_are_not_mixed(encoder: SpeechEncoder, data: Path, tmp_path: Path) -> None:
     for name in ("test-clean", "test-other"):
         copytree(data / "test-clean", tmp_path / name)
+    lines = tmp_path / "test-other/1/2/1-2.trans.txt"
+    lines.write_text(lines.read_text().replace("1-2-0000 ", "1-2-0000 d "))
     with pytest.raises(InputError, match=r"test-clean and test-other.*; give .*test-clean"):
         score(encoder, "ctc", data=tmp_path, output=tmp_path / "results")
+    sets = [tmp_path, data / "dev-clean"]
+    records = score_test_sets(encoder, data=sets, output=tmp_path / "results")
+    assert [record.corpus.name for record in records] == ["test-clean", "test-other", "dev-clean"]
+    assert len({record.score for record in records}) == 3
+    assert records == score_test_sets(encoder, data=sets, output=tmp_path / "results")
+
+
+def test_all_test_sets_are_checked_before_the_first_is_scored(
+    encoder: SpeechEncoder, data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="no-such"):
+        score_test_sets(encoder, data=[data, tmp_path / "no-such"], output=tmp_path / "results")
+    assert not (tmp_path / "results").exists()
 
 
 def test_it_never_shares_a_block_with_frozen_recognition(
@@ -198,7 +224,10 @@ def test_the_fine_tuned_model_is_dense_to_what_was_made_of_it(data: Path, tmp_pa
     table = pandas.read_csv(report(tmp_path)[1]).set_index("upstream")
     assert table["reference"].to_dict() == {"tuned": True, "smaller": False, "again": False}
     assert table.loc[["smaller", "again"], "p_value"].notna().all()
-    assert set(table.loc[["smaller", "again"], "p_test"]) == {"MAPSSWE"}
+    # The word error rate is far above 60, so that of characters leads.
+    assert set(table["metric"]) == {"CER (percent)"}
+    assert set(table.loc[["smaller", "again"], "p_test"]) == {"MAPSSWE (characters)"}
+    assert set(table.loc[["smaller", "again"], "companion_p_test"]) == {"MAPSSWE"}
 
 
 def test_the_command_line(
@@ -213,6 +242,11 @@ def test_the_command_line(
     assert "CER" in out
     assert cli.main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["other_metrics"]["cer"] > 0
+    several = f"{data / 'test-clean'}, {data / 'dev-clean'}"
+    assert cli.main([*command[:4], "--data", several, *command[6:], "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["records"]
+    assert [one["corpus"] for one in found] == ["test-clean", "dev-clean"]
+    assert found[0]["edits"]["words"]["tokens"] > 0
     assert cli.main(["ls", "tasks", "ctc"]) == 0
     assert "greedy" in capsys.readouterr().out
 

@@ -1,0 +1,96 @@
+"""Transcribed test sets, as they are on disk: nothing is prepared."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ...audio import TranscribedAudio, open_transcribed
+from ...audio.table import find_table
+from ...common.errors import InputError
+from ...encoder.ctc_text import plain_text
+from ...results.records import CorpusRecord
+from ..base.card import read_card
+from ..base.corpus import CARD_FILE, Corpus, Item, Split
+
+
+@dataclass(frozen=True)
+class TranscribedTestSet(Corpus):
+    """Utterances with their transcripts, in upper case; there is a test split only."""
+
+    speech: TranscribedAudio
+
+    def items(self, split: Split, fold: int = 0) -> list[Item]:
+        """List the test utterances in the order of `speech`."""
+        if split != "test":
+            return []
+        rows = zip(self.speech.audio.files, self.speech.texts, self.speech.speakers, strict=True)
+        root = self.speech.audio.root
+        return [Item(root / file, plain_text(text), file, who) for file, text, who in rows]
+
+    def check(self) -> None:
+        """Raise an `InputError` if the recordings are digital silence."""
+        self.speech.audio.check_audible()
+
+    def fingerprint(self) -> str:
+        """Return a sha256 over names, contents and transcripts; recordings are read once."""
+        return self._digest
+
+    def record(self) -> CorpusRecord:
+        """Describe the test set for a result record."""
+        return CorpusRecord(
+            name=self.name,
+            fingerprint=self.fingerprint(),
+            sizes={"test": len(self.speech.texts)},
+            generated=self.generated,
+        )
+
+    @cached_property
+    def _digest(self) -> str:
+        digest = hashlib.sha256()
+        audio = self.speech.audio
+        for row in zip(audio.files, audio.contents(), self.speech.texts, strict=True):
+            file, content, text = row
+            digest.update(f"{file}\0{content}\0{text}\n".encode())
+        return digest.hexdigest()
+
+
+def open_test_set(source: Path) -> TranscribedTestSet:
+    """List and check transcribed speech: the test split, or all of a source without splits.
+
+    Raises:
+        InputError: the source is not usable, or it holds several test sets.
+    """
+    speech = open_transcribed(source, "test", minimum_samples=0)
+    parts = {file.split("/")[0] for file in speech.audio.files}
+    sets = sorted(part for part in parts if part.startswith("test-"))
+    if len(sets) > 1:
+        raise InputError(
+            f"{source}: holds {' and '.join(sets)}, which are scored apart; give {source}/{sets[0]}"
+        )
+    root = speech.audio.root
+    card = next((place for place in (root, root.parent) if (place / CARD_FILE).is_file()), None)
+    table = source.is_file() and source.stem != "metadata"
+    name, generated = source.stem if table else root.resolve().name, False
+    if card is not None:
+        found = read_card(card, "asr")
+        generated = found.generated
+        name = found.name if card == root else f"{found.name}, {name}"
+    return TranscribedTestSet(
+        root=root,
+        name=name,
+        generated=generated,
+        variant="transcripts",
+        classes=(),
+        speech=speech,
+    )
+
+
+def test_sets(source: Path) -> list[Path]:
+    """Return the test sets of a source: of LibriSpeech every folder `test-...`, else the source."""
+    if find_table(source) is not None:
+        return [source]
+    folders = sorted(path for path in source.glob("test-*") if path.is_dir())
+    return folders if len(folders) > 1 else [source]
