@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -31,10 +32,14 @@ from ..surgery.channels import (
 )
 from ..surgery.cutting import parameters_after, select_units
 from ..surgery.largest_weights import largest
+from ..surgery.layered import LayeredModel
 from ..surgery.rebuild import get_linear, rebuild
 from ..surgery.selection import Selection
 from ..surgery.setting_types import Multiple, Sparsity, UnitNames
 from .registry import register
+
+Kept = Mapping[ChannelGroup, Sequence[int]]
+"""The channels of each group that stay, numbered inside the group in ascending order."""
 
 
 class MagnitudeConfig(MethodConfig):
@@ -92,35 +97,62 @@ def magnitude(encoder: SpeechEncoder, config: MagnitudeConfig) -> SpeechEncoder:
 def choose_channels(encoder: SpeechEncoder, config: MagnitudeConfig) -> Selection:
     """Return the channels to keep."""
     groups = groups_of(encoder.shape, config.units)
+
+    def after(kept: Kept) -> int:
+        return parameters_after(encoder, selection_of(encoder.shape, kept))
+
+    kept = largest_channels(encoder, groups, config, nonzero_parameters(encoder), after)
+    return selection_of(encoder.shape, kept)
+
+
+def largest_channels(
+    model: LayeredModel,
+    groups: Sequence[ChannelGroup],
+    config: MagnitudeConfig,
+    total: int,
+    parameters_after: Callable[[Kept], int],
+) -> Kept:
+    """Return the channels of each group that stay when the target sparsity is met.
+
+    Args:
+        model: the model with the channels.
+        groups: the channels that may be removed.
+        config: settings of the method, with granularity channel.
+        total: number of parameters of the model, over which the sparsity counts.
+        parameters_after: returns that number when only the given channels stay.
+
+    Raises:
+        InputError: the target cannot be met.
+    """
     values = [
-        importance(encoder, group)
+        importance(model, group)
         for group in tqdm(groups, desc="magnitudes", file=sys.stderr, leave=False)
     ]
     schedules = pruning_schedules(groups, config.multiple, heads_together=config.scope == "layer")
     keys = _keys(schedules, groups, values, config)
     ranked = [weakest_first(own) for own in values]
 
-    def select(counts: Counts) -> Selection:
+    def select(counts: Counts) -> Kept:
         kept: dict[ChannelGroup, list[int]] = {}
         for schedule, steps in zip(schedules, counts.tolist(), strict=True):
             removed = schedule.removed_after(steps)
             for position in schedule.positions:
                 kept[groups[position]] = sorted(ranked[position][removed:])
-        return selection_of(encoder.shape, kept)
+        return kept
 
     counts = find_sparsity(
         "magnitude",
         config.sparsity,
-        nonzero_parameters(encoder),
+        total,
         RemovalOrder(keys),
-        lambda counts: parameters_after(encoder, select(counts)),
+        lambda counts: parameters_after(select(counts)),
     )
     return select(counts)
 
 
 def _keys(
     schedules: list[PruningSchedule],
-    groups: list[ChannelGroup],
+    groups: Sequence[ChannelGroup],
     values: list[Tensor],
     config: MagnitudeConfig,
 ) -> list[NDArray[np.float64]]:
