@@ -55,7 +55,8 @@ class MagnitudeConfig(MethodConfig):
     for the whole encoder."""
     units: UnitNames = ("ffn", "qk", "vo")
     """Which channels can be removed, with granularity channel: ffn (FFN units), qk and vo
-    (dimensions inside heads), conv (output channels of convolutions)."""
+    (dimensions inside heads), head (whole attention heads), conv (output channels of
+    convolutions)."""
     multiple: Multiple = 1
     """Sizes that change become multiples of this number, with granularity channel. Multiples of
     8 suit processors; the larger it is, the fewer targets can be met."""
@@ -77,11 +78,11 @@ def magnitude(encoder: SpeechEncoder, config: MagnitudeConfig) -> SpeechEncoder:
     or sparse; low-rank and shared linears stay as they are. Scope layer removes the same fraction
     of every such linear (of its non-zero weights, if it is sparse already).
 
-    Granularity channel prunes FFN units, (q, k) and (v, out) dimensions inside heads, and
-    convolution channels if asked for; each FFN, head and convolution keeps at least one. A
-    channel's magnitude is the norm of its row times the norm of the next matrix's column (for
-    (q, k), of both rows). Scope layer removes the same fraction of every FFN, head and
-    convolution. Scope global compares magnitudes over the whole encoder, each divided by the mean
+    Granularity channel prunes FFN units, (q, k) and (v, out) dimensions inside heads, and whole
+    heads and convolution channels if asked for; each FFN, attention, head and convolution keeps at
+    least one. A channel's magnitude is the norm of its row times the norm of the next matrix's
+    column (for (q, k), of both rows; for a head, of its rows of v and columns of out). Scope layer
+    removes the same fraction of every FFN, attention, head and convolution. Scope global compares magnitudes over the whole encoder, each divided by the mean
     of its kind, since different kinds have no common unit. It applies to linears of every kind.
 
     Reference:

@@ -1,4 +1,4 @@
-"""Groups of interchangeable channels: FFN units, head dimensions, convolution channels."""
+"""Groups of interchangeable channels: FFN units, heads and their dimensions, convolutions."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .layered import LayeredModel
 from .rebuild import get_linear
 from .selection import HeadSelection, LayerSelection, Selection
 
-UnitKind = Literal["ffn", "qk", "vo", "conv"]
+UnitKind = Literal["ffn", "qk", "vo", "head", "conv"]
 
 PAIRS = {"ffn": ("fc1", "fc2"), "qk": ("q", "k"), "vo": ("v", "out")}
-"""The two linears that share the channels of each kind; convolutions have none."""
+"""The two linears that share the channels of each kind; heads and convolutions have none."""
 
 
 @dataclass(frozen=True)
 class ChannelGroup:
-    """Interchangeable channels: those of one FFN, one head, or one convolution."""
+    """Interchangeable channels: those of one FFN, head or convolution, or the heads of a layer."""
 
     kind: UnitKind
     layer: int
@@ -54,6 +54,8 @@ def layer_groups(layers: Sequence[LayerShape], kinds: Sequence[UnitKind]) -> lis
     for number, layer in enumerate(layers):
         if "ffn" in kinds:
             groups.append(ChannelGroup("ffn", number, None, 0, layer.ffn))
+        if "head" in kinds:
+            groups.append(ChannelGroup("head", number, None, 0, len(layer.heads)))
         qk = vo = 0
         for position, head in enumerate(layer.heads):
             if "qk" in kinds:
@@ -139,6 +141,7 @@ def layer_selections(
                     units("vo", number, position, head.vo),
                 )
                 for position, head in enumerate(layer.heads)
+                if position in units("head", number, None, len(layer.heads))
             ),
             ffn=units("ffn", number, None, layer.ffn),
         )
@@ -149,19 +152,31 @@ def layer_selections(
 def importance(model: LayeredModel, group: ChannelGroup) -> Tensor:
     """Return the magnitude of each channel of a group, [size].
 
-    It is the norm of the channel's incoming weights times the norm of its outgoing ones. Where a
+    It is the norm of the channel's incoming weights times the norm of its outgoing ones; of a head,
+    the norm of its rows of v times the norm of its columns of out. Where a
     norm layer directly follows a convolution, its scale replaces the norm of the convolution's
     weights, which the norm layer cancels.
     """
     if group.kind == "conv":
         assert isinstance(model, SpeechEncoder)  # no other model has such groups
         return _conv_importance(model, group.layer)
+    if group.kind == "head":
+        return _head_importance(model, group.layer)
     first, second = PAIRS[group.kind]
     rows = slice(group.start, group.start + group.size)
     going_in = dense_weight(get_linear(model, group.layer, first))[rows].norm(dim=1)
     other = dense_weight(get_linear(model, group.layer, second))
     return going_in * (
         other[rows].norm(dim=1) if group.kind == "qk" else other[:, rows].norm(dim=0)
+    )
+
+
+def _head_importance(model: LayeredModel, layer: int) -> Tensor:
+    sizes = [head.vo for head in model.shape.layers[layer].heads]
+    rows = dense_weight(get_linear(model, layer, "v")).split(sizes)
+    columns = dense_weight(get_linear(model, layer, "out")).split(sizes, dim=1)
+    return torch.stack(
+        [one.norm() * other.norm() for one, other in zip(rows, columns, strict=True)]
     )
 
 
