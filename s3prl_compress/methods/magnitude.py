@@ -82,8 +82,9 @@ def magnitude(encoder: SpeechEncoder, config: MagnitudeConfig) -> SpeechEncoder:
     heads and convolution channels if asked for; each FFN, attention, head and convolution keeps at
     least one. A channel's magnitude is the norm of its row times the norm of the next matrix's
     column (for (q, k), of both rows; for a head, of its rows of v and columns of out). Scope layer
-    removes the same fraction of every FFN, attention, head and convolution. Scope global compares magnitudes over the whole encoder, each divided by the mean
-    of its kind, since different kinds have no common unit. It applies to linears of every kind.
+    removes the same fraction of every FFN, attention, head and convolution. Scope global compares
+    magnitudes over the whole encoder, each divided by the mean of its kind, since different kinds
+    have no common unit. It applies to linears of every kind.
 
     Reference:
         Han, Pool, Tran, Dally: Learning both weights and connections for efficient neural
@@ -195,7 +196,7 @@ def _prune_weights(encoder: SpeechEncoder, config: MagnitudeConfig) -> SpeechEnc
     kept = present - (stored - round(total * (1 - config.sparsity)))
     if kept < 0 and -kept > TOLERANCE * total:
         raise InputError(
-            f"method magnitude: sparsity {config.sparsity:g} cannot be reached on this encoder, "
+            f"method magnitude: sparsity {config.sparsity:g} cannot be reached on this model, "
             f"where it can remove at most {1 - (stored - present) / total:.3f} of the parameters"
         )
     kept = min(max(kept, 0), present)

@@ -130,6 +130,6 @@ def check_budget(
     if kept_budget(encoder, places, sparsity) < 0:
         most = kept_budget(encoder, places, 0.0) / nonzero_parameters(encoder)
         raise InputError(
-            f"method {method}: sparsity {sparsity:g} cannot be reached on this encoder, where it "
+            f"method {method}: sparsity {sparsity:g} cannot be reached on this model, where it "
             f"can remove at most {most:.3f} of the parameters"
         )

@@ -12,7 +12,7 @@ The names below are the public face; `shape` has further types.
 
 from ..encoder.importers.whisper_source import is_whisper
 from .checkpoint import save
-from .compression import compress
+from .compression import check_settings, compress, find_method
 from .counting import Counts, count, sparsities
 from .loading import load
 from .model import Whisper
@@ -24,8 +24,10 @@ __all__ = [
     "Part",
     "Whisper",
     "WhisperShape",
+    "check_settings",
     "compress",
     "count",
+    "find_method",
     "is_whisper",
     "load",
     "save",

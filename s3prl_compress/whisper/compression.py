@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -163,11 +163,20 @@ def compress(whisper: Whisper, method: str = "clustering", **settings: Any) -> W
             target cannot be reached.
     """
     known = find_method(method)
-    config = validated_settings(method, known.config, settings)
+    config = check_settings(method, settings)
     with torch.inference_mode(False), torch.no_grad():
         result = known.function(whisper, config)
     result.provenance = whisper.provenance.after(method_step(method, known.version, config))
     return result
+
+
+def check_settings(method: str, settings: Mapping[str, Any]) -> MethodConfig:
+    """Return the validated settings of a method, with defaults for those that are not given.
+
+    Raises:
+        InputError: the method or a setting does not exist or does not apply to Whisper.
+    """
+    return validated_settings(method, find_method(method).config, settings)
 
 
 def find_method(name: str) -> WhisperMethod:
