@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import Field, model_validator
@@ -70,7 +70,7 @@ class WhisperLayersConfig(MethodConfig):
 
     keep: int = Field(ge=1, le=MAX_LAYERS)
     """Number of layers that stay in each stack, counted from the bottom."""
-    part: Literal["encoder", "decoder", "both"] = "both"
+    part: Part = "both"
     """Which stacks lose layers: encoder, decoder, or both."""
 
 

@@ -128,6 +128,6 @@ def test_whole_heads_of_smallest_magnitude_are_removed() -> None:
 
 
 def test_heads_and_their_dimensions_can_be_removed_together(tiny: SpeechEncoder) -> None:
-    smaller = compress(tiny, "magnitude", units="head,vo,ffn", scope="global", sparsity=0.4)
-    assert abs(reached(smaller, tiny) - 0.4) <= 0.01
+    smaller = compress(tiny, "magnitude", units="head,vo,ffn", scope="global", sparsity=0.41)
+    assert abs(reached(smaller, tiny) - 0.41) <= 0.01
     assert all(layer.heads for layer in smaller.shape.layers)
