@@ -9,6 +9,7 @@ from typing import Any
 from ..common.command_result import CommandResult, table
 from ..whisper import (
     Counts,
+    Part,
     Whisper,
     check_settings,
     compress,
@@ -54,7 +55,7 @@ def compress_whisper_to(
     before, after = count(whisper), count(smaller)
     done = smaller.provenance.steps[-len(chain) :]
     parts = {step.settings["part"] for step in done}
-    part = parts.pop() if len(parts) == 1 else "both"
+    part: Part = parts.pop() if len(parts) == 1 else "both"
     reached = sparsities(before, after, part)
     data = {
         "family": "whisper",

@@ -50,8 +50,7 @@ def load(
     whisper = (
         load_folder(path) if checkpoint_format(path) == FORMAT else _import(path, name, commit)
     )
-    whisper.model.to(device or "cpu")  # type: ignore[arg-type]
-    return whisper
+    return whisper.to(device or "cpu")
 
 
 def _import(path: Path, name: str, commit: str | None) -> Whisper:

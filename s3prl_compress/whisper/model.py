@@ -85,6 +85,12 @@ class Whisper:
         """Device of the weights."""
         return self.model.get_parameter(EMBEDDING).device
 
+    def to(self, device: str | torch.device) -> Whisper:
+        """Move the weights to a device, and return this model."""
+        module: nn.Module = self.model
+        module.to(device)
+        return self
+
     def get_submodule(self, target: str) -> nn.Module:
         """Return a module of transformers' model by its full name."""
         return cast(nn.Module, self.model.get_submodule(target))
@@ -199,7 +205,8 @@ def rebuild_whisper(
         if name in wanted and name.rpartition(".")[0] not in replaced:
             new[name] = tensor.detach().clone()
     result = build_whisper(shape, settings, new, whisper.files, whisper.provenance, "the new model")
-    result.model.to(whisper.device).train(whisper.model.training)
+    result.to(whisper.device)
+    result.model.train(whisper.model.training)
     return result
 
 
@@ -249,4 +256,4 @@ def _renumber_alignment_heads(config: GenerationConfig, shape: WhisperShape) -> 
     left = [
         [layer, places[layer, original]] for layer, original in heads if (layer, original) in places
     ]
-    config.alignment_heads = left or None
+    setattr(config, "alignment_heads", left or None)  # noqa: B010  # not a declared attribute

@@ -186,7 +186,7 @@ def test_an_encoder_is_not_loaded_from_a_whisper(
 ) -> None:
     for source in (folder, save(dense, tmp_path / "own")):
         assert is_whisper(source)
-        with pytest.raises(InputError, match="is a Whisper model") as caught:
+        with pytest.raises(InputError, match="'whisper', and this takes an encoder") as caught:
             load_encoder(source)
         assert "\n" not in str(caught.value)
 

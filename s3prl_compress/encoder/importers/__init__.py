@@ -79,9 +79,10 @@ def _read(path: Path) -> ImportedCheckpoint:
     source = _open_folder(path) if path.is_dir() else _open_file(path)
     importer = find_importer(source)
     if importer is None and is_whisper(path):
+        where = path / "config.json" if path.is_dir() else path
         raise InputError(
-            f"{path} is a Whisper model, and this takes an encoder; s3prl_compress.whisper loads "
-            "it, and the commands compress and inspect take it"
+            f"{where}: model_type is 'whisper', and this takes an encoder; s3prl_compress.whisper "
+            "loads it, and the commands compress and inspect take it"
         )
     if importer is None:
         raise InputError(f"{_describe(source)}; accepted are {accepted()}")
