@@ -13,6 +13,7 @@ import torch
 from ..common.command_result import table
 from ..common.errors import InputError
 from ..common.files import write_atomically
+from ..common.method_config import MethodConfig
 from ..encoder import SpeechEncoder, cost, load_unless_loaded, normalization_note, save
 from ..methods import MethodInfo, available, check_settings, compress
 from ..training.processes import is_main, local_device
@@ -22,6 +23,11 @@ from .listing import setting_helps
 
 WORK = ".work"
 """Suffix of the folder beside the output from which an interrupted method resumes."""
+
+PART_HELP = (
+    "For Whisper models only: the layers to compress, one of encoder, decoder (with its "
+    "cross-attention), both (default: both). sparsity counts over the whole model in any case."
+)
 
 HISTORY_FILE = "training.json"
 """File in the checkpoint folder with loss, sparsity, learning rate and duration of each stage."""
@@ -56,7 +62,9 @@ def compress_to(
     work = folder.with_name(folder.name + WORK)
     chain = [
         (name, own | _work_setting(name, own, work / f"{number}_{name}"))
-        for number, (name, own) in enumerate(_assign_settings(steps, values))
+        for number, (name, own) in enumerate(
+            assign_settings(steps, values, [find_method(step.method).config for step in steps])
+        )
     ]
     place = local_device(torch.device(device))
     encoder = load_unless_loaded(source, device=place, normalize=normalize)
@@ -98,17 +106,25 @@ def chained_settings(names: Sequence[str]) -> dict[str, str | None]:
         config = find_method(name).config
         former = dict.fromkeys(config.former_names())
         helps = setting_helps(config) | former | helps
+    if not any(find_method(name).learns for name in names):
+        helps["part"] = PART_HELP
     return helps
 
 
-def _assign_settings(
-    steps: Sequence[CompressionStep], values: Mapping[str, Any]
+def assign_settings(
+    steps: Sequence[CompressionStep],
+    values: Mapping[str, Any],
+    configs: Sequence[type[MethodConfig]],
 ) -> list[tuple[str, dict[str, Any]]]:
     """Return each method with its own settings, updated by those of `values` that it has.
 
     Settings that no method has go to the first one, whose validation rejects them.
+
+    Args:
+        steps: the methods with their own settings.
+        values: values that the user typed.
+        configs: the class of settings of each method.
     """
-    configs = [find_method(step.method).config for step in steps]
     accepted = [config.model_fields.keys() | config.former_names().keys() for config in configs]
     unknown = {key for key in values if not any(key in names for names in accepted)}
     dealt = []

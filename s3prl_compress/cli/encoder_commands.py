@@ -9,24 +9,31 @@ from __future__ import annotations
 from typing import Literal
 
 from ..common.command_result import CommandResult, table
+from ..common.errors import InputError
 from ..common.validation import check_folder_output, pick_device, use_threads
 from ..encoder.checkpoint import check_checkpoint_output
 
 
 def inspect(model: str, *, device: str | None = None, threads: int | None = None) -> CommandResult:
-    """Show the parameters, multiply-adds, shape and history of an encoder.
+    """Show the parameters, multiply-adds, shape and history of an encoder or a Whisper model.
 
     Args:
         model: checkpoint folder, transformers folder, s3prl-converted .pt file, or hub id; or the
-            name of a shape (see `ls shapes`), which needs no weights
+            name of a shape (see `ls shapes`), which needs no weights; or a Whisper model (folder,
+            hub id, or openai's .pt file), of which multiply-adds are not counted
         device: torch device on which the weights are loaded, such as cpu or cuda; by default cuda
             if it is available, otherwise cpu
         threads: number of CPU threads; by default torch's own choice
     """
     use_threads(threads)
     chosen_device = pick_device(device)
+    from ..encoder.importers import is_whisper
     from .inspection import inspect_model, inspection_rows
 
+    if is_whisper(model):
+        from .whisper import inspect_whisper
+
+        return inspect_whisper(model, chosen_device)
     data = inspect_model(model, chosen_device)
     return CommandResult(data, table(inspection_rows(data)))
 
@@ -72,6 +79,9 @@ def compress(
 ) -> CommandResult:
     """Compress an encoder with a published method and write it as a checkpoint folder.
 
+    Whisper models are taken by the methods clustering, magnitude, low_rank and layers; --part
+    selects the encoder or the decoder, and the sparsity is printed over three denominators.
+
     The settings of the method are further options; `ls methods NAME` lists them, and so does this
     help together with `--method NAME` or `--recipe FILE`. Methods can be chained: the output of one
     is a valid MODEL for the next. A recipe is a YAML file that names methods and their settings;
@@ -81,7 +91,8 @@ def compress(
     command is interrupted, run it again to resume.
 
     Args:
-        model: checkpoint folder, transformers folder, s3prl-converted .pt file, or hub id
+        model: checkpoint folder, transformers folder, s3prl-converted .pt file, or hub id; or a
+            Whisper model (folder, hub id, or openai's .pt file)
         output: folder of the new checkpoint; an existing checkpoint is replaced
         method: name of the compression method, see `ls methods`
         then: name of a second method that is applied to the result of the first, such as distill,
@@ -96,9 +107,16 @@ def compress(
     """
     use_threads(threads)
     chosen_device, folder = pick_device(device), check_checkpoint_output(output)
+    from ..encoder.importers import is_whisper
     from . import compression, compression_recipes
 
     steps = compression_recipes.resolve_steps(method, then, recipe)
+    if is_whisper(model):
+        if normalize is not None:
+            raise InputError("normalize: does not apply to Whisper, which reads log-mel features")
+        from .whisper import compress_whisper_to
+
+        return compress_whisper_to(model, folder, steps, settings, chosen_device)
     data = compression.compress_to(model, folder, steps, settings, chosen_device, normalize)
     return CommandResult(
         data,

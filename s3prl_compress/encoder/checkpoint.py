@@ -9,13 +9,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..common.errors import InputError
 from ..common.files import folder_atomically
@@ -73,11 +73,7 @@ def save_folder(
             `load` would refuse the folder (see `check_weights`). Nothing is written then.
     """
     folder = Path(folder)
-    empty = folder.is_dir() and not any(folder.iterdir())
-    if folder.exists() and not empty and not is_checkpoint(folder):
-        raise InputError(
-            f"{folder}: exists and is not a checkpoint of s3prl_compress; choose another name"
-        )
+    check_replaceable(folder)
     head = encoder.head
     config = CheckpointConfig(
         shape=encoder.shape,
@@ -88,12 +84,30 @@ def save_folder(
         stored_as=stored_type(dtype),
     )
     check_weights(encoder, f"{folder}: not written")
-    tensors = stored_tensors(encoder.state_dict(), dtype)
+    return write_folder(folder, config, stored_tensors(encoder.state_dict(), dtype))
+
+
+def write_folder(
+    folder: Path,
+    config: BaseModel,
+    tensors: Mapping[str, Tensor],
+    files: Mapping[str, bytes] | None = None,
+) -> Path:
+    """Write `config.json`, `model.safetensors` and further files atomically.
+
+    Args:
+        folder: it may be replaced; check this by `check_replaceable`.
+        config: content of `config.json`.
+        tensors: on the CPU and contiguous.
+        files: content of further files by name.
+    """
     with folder_atomically(folder) as temporary:
         (temporary / CONFIG_FILE).write_text(
             json.dumps(config.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8"
         )
-        save_file(tensors, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
+        save_file(dict(tensors), temporary / WEIGHTS_FILE, metadata={"format": "pt"})
+        for name, content in (files or {}).items():
+            (temporary / name).write_bytes(content)
     return folder
 
 
@@ -123,12 +137,18 @@ def check_weights(encoder: SpeechEncoder, where: str) -> None:
 
 
 def is_checkpoint(folder: str | Path) -> bool:
-    """Say whether `folder` holds a checkpoint of this package, intact or damaged."""
+    """Say whether `folder` holds an encoder of this package, intact or damaged."""
+    return checkpoint_format(folder) == FORMAT
+
+
+def checkpoint_format(folder: str | Path) -> str | None:
+    """Return the format that a folder's `config.json` names, if it is one of this package."""
     try:
         config = json.loads((Path(folder) / CONFIG_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(config, dict) and config.get("format") == FORMAT
+        return None
+    name = config.get("format") if isinstance(config, dict) else None
+    return name if isinstance(name, str) and name.startswith("s3prl_compress.") else None
 
 
 def read_config(folder: str | Path) -> CheckpointConfig:
@@ -137,6 +157,18 @@ def read_config(folder: str | Path) -> CheckpointConfig:
     Raises:
         InputError: it is missing, of another program, or does not describe an encoder.
     """
+    return read_config_as(CheckpointConfig, FORMAT, folder)
+
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+def read_config_as(kind: type[Config], format: str, folder: str | Path) -> Config:
+    """Read and check a `config.json` of version 1 of a format of this package.
+
+    Raises:
+        InputError: it is missing, of another program or format, or invalid.
+    """
     path = Path(folder) / CONFIG_FILE
     try:
         data: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -144,9 +176,9 @@ def read_config(folder: str | Path) -> CheckpointConfig:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error}); the file is damaged") from error
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
+    if not isinstance(data, dict) or data.get("format") != format:
         raise InputError(
-            f"{path}: not a checkpoint of s3prl_compress (its format is not {FORMAT!r})"
+            f"{path}: not a checkpoint of s3prl_compress (its format is not {format!r})"
         )
     if data.get("format_version") != 1:
         raise InputError(
@@ -154,7 +186,7 @@ def read_config(folder: str | Path) -> CheckpointConfig:
             "s3prl_compress reads only version 1; update it"
         )
     try:
-        return CheckpointConfig.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
         raise InputError(f"{path}: {first_mistake(error)}") from error
 
@@ -173,20 +205,36 @@ def load_folder(folder: str | Path) -> SpeechEncoder:
     encoder = _empty(config.shape, config.head)
     encoder.normalize, encoder.normalize_eps = config.normalize, config.normalize_eps
     encoder.provenance = config.provenance
+    state = read_tensors(path, encoder.state_dict(), config.stored_as)
+    fill(encoder, state, str(path))
+    return encoder
+
+
+def read_tensors(
+    path: Path, expected: Mapping[str, Tensor], stored_as: StoredType
+) -> dict[str, Tensor]:
+    """Read a safetensors file after checking names, sizes and types in its header.
+
+    Args:
+        path: the file.
+        expected: tensors of the expected names and sizes, possibly on the meta device.
+        stored_as: expected type of floating-point tensors.
+
+    Raises:
+        InputError: the file is truncated, or something is not as expected.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             given = {name: tuple(part.get_shape()) for name, part in slices.items()}
-            check_tensors(encoder.state_dict(), given, str(path))
+            check_tensors(expected, given, str(path))
             for name, part in slices.items():
-                check_stored_type(name, part.get_dtype(), config.stored_as, str(path))
-            state = {name: file.get_tensor(name) for name in given}
+                check_stored_type(name, part.get_dtype(), stored_as, str(path))
+            return {name: file.get_tensor(name) for name in given}
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"{path}: cannot be read ({error}); truncated or not safetensors"
         ) from error
-    fill(encoder, state, str(path))
-    return encoder
 
 
 def _empty(shape: EncoderShape, head: HeadConfig | None) -> SpeechEncoder:
@@ -198,15 +246,15 @@ def _empty(shape: EncoderShape, head: HeadConfig | None) -> SpeechEncoder:
     return encoder
 
 
-def fill(encoder: SpeechEncoder, state: Mapping[str, Tensor], where: str) -> None:
-    """Give an encoder on the meta device its weights, as float32 and without copying them.
+def fill(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Give a model on the meta device its weights, as float32 and without copying them.
 
     Raises:
         InputError: a tensor has the wrong kind of type, or is not finite, or its values are
             inconsistent.
     """
     tensors = {}
-    for name, expected in encoder.state_dict().items():
+    for name, expected in model.state_dict().items():
         tensor = state[name]
         if expected.dtype.is_floating_point:
             if not tensor.dtype.is_floating_point:
@@ -216,9 +264,9 @@ def fill(encoder: SpeechEncoder, state: Mapping[str, Tensor], where: str) -> Non
         elif tensor.dtype.is_floating_point:
             raise InputError(f"{where}: tensor {name} is {tensor.dtype}, not an integer type")
         tensors[name] = tensor.to(expected.dtype)
-    encoder.load_state_dict(tensors, strict=True, assign=True)
-    rebuild_buffers(encoder)
-    _check_linears(encoder, where)
+    model.load_state_dict(tensors, strict=True, assign=True)
+    rebuild_buffers(model)
+    _check_linears(model, where)
 
 
 def _check_finite(name: str, tensor: Tensor, where: str) -> None:
@@ -226,9 +274,9 @@ def _check_finite(name: str, tensor: Tensor, where: str) -> None:
         raise InputError(f"{where}: tensor {name} holds NaN or infinite weights")
 
 
-def rebuild_buffers(encoder: SpeechEncoder) -> None:
+def rebuild_buffers(model: nn.Module) -> None:
     """Build the buffers that follow from the shape, which are not stored."""
-    for module in encoder.modules():
+    for module in model.modules():
         if isinstance(module, DerivedBuffers):
             module.build()
 
@@ -259,8 +307,8 @@ def check_tensors(
         raise InputError(f"{where}: {faults[0]}{others}")
 
 
-def _check_linears(encoder: SpeechEncoder, where: str) -> None:
-    for name, module in encoder.named_modules():
+def _check_linears(model: nn.Module, where: str) -> None:
+    for name, module in model.named_modules():
         if isinstance(module, SharedLinear):
             highest = int(module.assignment.max()) if len(module.assignment) else 0
             lowest = int(module.assignment.min()) if len(module.assignment) else 0
@@ -307,8 +355,18 @@ def check_checkpoint_output(folder: str | Path) -> Path:
         InputError: it exists and is neither empty nor a checkpoint of this package.
     """
     folder = check_folder_output(folder)
-    if folder.is_dir() and any(folder.iterdir()) and not is_checkpoint(folder):
+    check_replaceable(folder)
+    return folder
+
+
+def check_replaceable(folder: Path) -> None:
+    """Check that a checkpoint may be written to `folder`.
+
+    Raises:
+        InputError: it exists and is neither empty nor a checkpoint of this package.
+    """
+    empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not empty and checkpoint_format(folder) is None:
         raise InputError(
             f"{folder}: exists and is not a checkpoint of s3prl_compress; choose another name"
         )
-    return folder

@@ -17,23 +17,27 @@ class EmptyLinear(nn.Linear):
 
     def reset_parameters(self) -> None:
         """Set the bias, the only parameter that can have elements, to zero."""
-        nn.init.zeros_(self.bias)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
 
-def new_dense_linear(in_features: int, out_features: int) -> nn.Linear:
+def new_dense_linear(in_features: int, out_features: int, bias: bool = True) -> nn.Linear:
     """Return a dense linear with torch's initial weights; either size may be 0."""
     kind = nn.Linear if in_features and out_features else EmptyLinear
-    return kind(in_features, out_features)
+    return kind(in_features, out_features, bias)
 
 
 class LowRankLinear(nn.Module):
     """`y = U (V x) + b` with V `factor_in` [r, in] and U `factor_out` [out, r]."""
 
-    def __init__(self, in_features: int, out_features: int, rank: int) -> None:
+    def __init__(self, in_features: int, out_features: int, rank: int, bias: bool = True) -> None:
         super().__init__()
         self.factor_in = nn.Parameter(torch.zeros(rank, in_features))
         self.factor_out = nn.Parameter(torch.zeros(out_features, rank))
-        self.bias = nn.Parameter(torch.zeros(out_features))
+        if bias:
+            self.bias = nn.Parameter(torch.zeros(out_features))
+        else:
+            self.register_parameter("bias", None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., in] to [..., out]."""
@@ -107,18 +111,23 @@ class SparseLinear(nn.Module):
 Linear = DenseLinear | LowRankLinear | SharedLinear | SparseLinear
 
 
-def build_linear(shape: LinearShape, out_features: int, in_features: int) -> Linear:
-    """Build the linear that `shape` describes, with initial weights."""
+def build_linear(
+    shape: LinearShape, out_features: int, in_features: int, bias: bool = True
+) -> Linear:
+    """Build the linear that `shape` describes, with initial weights.
+
+    Only dense and low-rank linears can be without a bias.
+    """
     if shape.kind == "low_rank":
         assert shape.rank is not None
-        return LowRankLinear(in_features, out_features, shape.rank)
+        return LowRankLinear(in_features, out_features, shape.rank, bias)
     if shape.kind == "shared":
         assert shape.centroids is not None
         return SharedLinear(in_features, out_features, shape.centroids)
     if shape.kind == "sparse":
         assert shape.nonzeros is not None
         return SparseLinear(in_features, out_features, shape.nonzeros)
-    return new_dense_linear(in_features, out_features)
+    return new_dense_linear(in_features, out_features, bias)
 
 
 def linear_shape(linear: Linear) -> LinearShape:
@@ -138,7 +147,14 @@ def dense_weight(linear: Linear) -> Tensor:
 
 
 def dense_bias(linear: Linear) -> Tensor:
-    """Return the bias [out] of a linear of any kind."""
+    """Return the bias [out] of a linear of any kind that has one."""
+    bias = optional_bias(linear)
+    assert bias is not None
+    return bias
+
+
+def optional_bias(linear: Linear) -> Tensor | None:
+    """Return the bias [out] of a linear of any kind, or None (as of Whisper's k)."""
     if isinstance(linear, SharedLinear):
         return linear.centroid_bias[linear.assignment]
     return linear.bias

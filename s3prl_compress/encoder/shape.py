@@ -43,6 +43,11 @@ LINEAR_PATHS = {
 """Module paths of the six linears within a Transformer layer."""
 
 
+def linear_name(layer: int, name: str) -> str:
+    """Return the full module name of one of the six linears of a layer of a `SpeechEncoder`."""
+    return f"encoder.layers.{layer}.{LINEAR_PATHS[name]}"
+
+
 # Upper bounds, several times those of any published model (XLS-R 2B has a hidden size of 1920, an
 # FFN of 7680 and 48 layers), so that a hostile file is refused before anything is allocated.
 MAX_LAYERS = 256
@@ -230,7 +235,7 @@ class EncoderShape(_Frozen):
                 f"hidden {self.hidden}"
             )
         for number, layer in enumerate(self.layers):
-            _check_layer(layer, number, self.hidden, self.head_size)
+            check_layer(layer, number, self.hidden, self.head_size)
             originals = [head.original for head in layer.heads]
             if originals != sorted(set(originals)) or any(
                 original >= self.original_heads for original in originals
@@ -244,6 +249,10 @@ class EncoderShape(_Frozen):
     @property
     def _front_end(self) -> type[FrontEnd]:
         return front_end_class(self.family)
+
+    def linear_name(self, layer: int, name: str) -> str:
+        """Return the full module name of one of the six linears of a layer."""
+        return linear_name(layer, name)
 
     @property
     def frame_stride(self) -> int:
@@ -273,7 +282,12 @@ class EncoderShape(_Frozen):
         return self._front_end.peak_elements(self, samples)
 
 
-def _check_layer(layer: LayerShape, number: int, hidden: int, head_size: int) -> None:
+def check_layer(layer: LayerShape, number: int, hidden: int, head_size: int) -> None:
+    """Check the sizes of a layer's heads and linears.
+
+    Raises:
+        ValueError: a head is larger than the original ones, or an inner size too large.
+    """
     for head in layer.heads:
         if max(head.qk, head.vo) > head_size:
             raise ValueError(

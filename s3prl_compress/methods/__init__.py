@@ -4,12 +4,21 @@ A method is a function `(encoder, config) -> encoder` under the decorator `regis
 subclass of `MethodConfig` for its settings. A new method is one file or folder; another package
 registers its own through the entry point group `s3prl_compress.methods`. This module is the public
 face, with all that a training-free method needs. Learned methods build on the public faces of
-`distillation`, `training` and `surgery`.
+`distillation`, `training` and `surgery`. The modules `clustering`, `low_rank`, `magnitude` and
+`layers` also serve Whisper, whose layers they choose from in the same way.
 """
 
 from ..common.method_config import MethodConfig
 from ..surgery import HeadSelection, LayerSelection, Selection, select_units
-from .registry import MethodInfo, available, check_settings, compress, register
+from .registry import (
+    MethodInfo,
+    available,
+    check_settings,
+    compress,
+    method_step,
+    register,
+    validated_settings,
+)
 
 __all__ = [
     "HeadSelection",
@@ -20,6 +29,8 @@ __all__ = [
     "available",
     "check_settings",
     "compress",
+    "method_step",
     "register",
     "select_units",
+    "validated_settings",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -31,10 +32,14 @@ from ..surgery.channels import (
 )
 from ..surgery.cutting import parameters_after, select_units
 from ..surgery.largest_weights import largest
+from ..surgery.layered import LayeredModel
 from ..surgery.rebuild import get_linear, rebuild
 from ..surgery.selection import Selection
 from ..surgery.setting_types import Multiple, Sparsity, UnitNames
 from .registry import register
+
+Kept = Mapping[ChannelGroup, Sequence[int]]
+"""The channels of each group that stay, numbered inside the group in ascending order."""
 
 
 class MagnitudeConfig(MethodConfig):
@@ -50,7 +55,8 @@ class MagnitudeConfig(MethodConfig):
     for the whole encoder."""
     units: UnitNames = ("ffn", "qk", "vo")
     """Which channels can be removed, with granularity channel: ffn (FFN units), qk and vo
-    (dimensions inside heads), conv (output channels of convolutions)."""
+    (dimensions inside heads), head (whole attention heads), conv (output channels of
+    convolutions)."""
     multiple: Multiple = 1
     """Sizes that change become multiples of this number, with granularity channel. Multiples of
     8 suit processors; the larger it is, the fewer targets can be met."""
@@ -72,12 +78,13 @@ def magnitude(encoder: SpeechEncoder, config: MagnitudeConfig) -> SpeechEncoder:
     or sparse; low-rank and shared linears stay as they are. Scope layer removes the same fraction
     of every such linear (of its non-zero weights, if it is sparse already).
 
-    Granularity channel prunes FFN units, (q, k) and (v, out) dimensions inside heads, and
-    convolution channels if asked for; each FFN, head and convolution keeps at least one. A
-    channel's magnitude is the norm of its row times the norm of the next matrix's column (for
-    (q, k), of both rows). Scope layer removes the same fraction of every FFN, head and
-    convolution. Scope global compares magnitudes over the whole encoder, each divided by the mean
-    of its kind, since different kinds have no common unit. It applies to linears of every kind.
+    Granularity channel prunes FFN units, (q, k) and (v, out) dimensions inside heads, and whole
+    heads and convolution channels if asked for; each FFN, attention, head and convolution keeps at
+    least one. A channel's magnitude is the norm of its row times the norm of the next matrix's
+    column (for (q, k), of both rows; for a head, of its rows of v and columns of out). Scope layer
+    removes the same fraction of every FFN, attention, head and convolution. Scope global compares
+    magnitudes over the whole encoder, each divided by the mean of its kind, since different kinds
+    have no common unit. It applies to linears of every kind.
 
     Reference:
         Han, Pool, Tran, Dally: Learning both weights and connections for efficient neural
@@ -92,35 +99,62 @@ def magnitude(encoder: SpeechEncoder, config: MagnitudeConfig) -> SpeechEncoder:
 def choose_channels(encoder: SpeechEncoder, config: MagnitudeConfig) -> Selection:
     """Return the channels to keep."""
     groups = groups_of(encoder.shape, config.units)
+
+    def after(kept: Kept) -> int:
+        return parameters_after(encoder, selection_of(encoder.shape, kept))
+
+    kept = largest_channels(encoder, groups, config, nonzero_parameters(encoder), after)
+    return selection_of(encoder.shape, kept)
+
+
+def largest_channels(
+    model: LayeredModel,
+    groups: Sequence[ChannelGroup],
+    config: MagnitudeConfig,
+    total: int,
+    parameters_after: Callable[[Kept], int],
+) -> Kept:
+    """Return the channels of each group that stay when the target sparsity is met.
+
+    Args:
+        model: the model with the channels.
+        groups: the channels that may be removed.
+        config: settings of the method, with granularity channel.
+        total: number of parameters of the model, over which the sparsity counts.
+        parameters_after: returns that number when only the given channels stay.
+
+    Raises:
+        InputError: the target cannot be met.
+    """
     values = [
-        importance(encoder, group)
+        importance(model, group)
         for group in tqdm(groups, desc="magnitudes", file=sys.stderr, leave=False)
     ]
     schedules = pruning_schedules(groups, config.multiple, heads_together=config.scope == "layer")
     keys = _keys(schedules, groups, values, config)
     ranked = [weakest_first(own) for own in values]
 
-    def select(counts: Counts) -> Selection:
+    def select(counts: Counts) -> Kept:
         kept: dict[ChannelGroup, list[int]] = {}
         for schedule, steps in zip(schedules, counts.tolist(), strict=True):
             removed = schedule.removed_after(steps)
             for position in schedule.positions:
                 kept[groups[position]] = sorted(ranked[position][removed:])
-        return selection_of(encoder.shape, kept)
+        return kept
 
     counts = find_sparsity(
         "magnitude",
         config.sparsity,
-        nonzero_parameters(encoder),
+        total,
         RemovalOrder(keys),
-        lambda counts: parameters_after(encoder, select(counts)),
+        lambda counts: parameters_after(select(counts)),
     )
     return select(counts)
 
 
 def _keys(
     schedules: list[PruningSchedule],
-    groups: list[ChannelGroup],
+    groups: Sequence[ChannelGroup],
     values: list[Tensor],
     config: MagnitudeConfig,
 ) -> list[NDArray[np.float64]]:
@@ -162,7 +196,7 @@ def _prune_weights(encoder: SpeechEncoder, config: MagnitudeConfig) -> SpeechEnc
     kept = present - (stored - round(total * (1 - config.sparsity)))
     if kept < 0 and -kept > TOLERANCE * total:
         raise InputError(
-            f"method magnitude: sparsity {config.sparsity:g} cannot be reached on this encoder, "
+            f"method magnitude: sparsity {config.sparsity:g} cannot be reached on this model, "
             f"where it can remove at most {1 - (stored - present) / total:.3f} of the parameters"
         )
     kept = min(max(kept, 0), present)

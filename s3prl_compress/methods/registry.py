@@ -45,6 +45,7 @@ _BUILT_IN = (
 
 Method = Callable[[SpeechEncoder, Any], SpeechEncoder]
 MethodFunction = TypeVar("MethodFunction", bound=Method)
+Config = TypeVar("Config", bound=MethodConfig)
 
 
 @dataclass(frozen=True)
@@ -139,16 +140,20 @@ def compress(encoder: SpeechEncoder, method: str = "clustering", **settings: Any
         result = info.function(encoder, config)
     if result is encoder:  # nothing to do; the copy gets a history of its own
         result = copy.deepcopy(encoder)
-    step = MethodStep(
+    result.provenance = encoder.provenance.after(method_step(method, info.version, config))
+    return result
+
+
+def method_step(method: str, version: int, config: MethodConfig) -> MethodStep:
+    """Return the entry of a model's history for a method that was applied just now."""
+    return MethodStep(
         method=method,
-        method_version=info.version,
+        method_version=version,
         settings=config.recorded(),
         version=__version__,
         git_commit=git_state()[0],
         date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
-    result.provenance = encoder.provenance.after(step)
-    return result
 
 
 def check_settings(method: str, settings: Mapping[str, Any]) -> MethodConfig:
@@ -161,11 +166,20 @@ def check_settings(method: str, settings: Mapping[str, Any]) -> MethodConfig:
     info = _find(method)
     if info.config.needs_extra is not None:
         require_extra(info.config.needs_extra, f"method {info.name}")
+    return validated_settings(method, info.config, settings)
+
+
+def validated_settings(method: str, config: type[Config], settings: Mapping[str, Any]) -> Config:
+    """Return settings as an instance of a method's class of settings.
+
+    Raises:
+        InputError: a setting does not exist, or a value is not allowed.
+    """
     try:
-        return info.config.model_validate(settings)
+        return config.model_validate(settings)
     except ValidationError as error:
-        reason = first_mistake(error, lambda location: list(info.config.model_fields), "setting")
-        raise InputError(f"method {info.name}: {reason}") from error
+        reason = first_mistake(error, lambda location: list(config.model_fields), "setting")
+        raise InputError(f"method {method}: {reason}") from error
 
 
 def _find(method: str) -> MethodInfo:

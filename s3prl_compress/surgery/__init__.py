@@ -5,6 +5,7 @@ The names below, and the modules that they come from, are the public face: choos
 (`rebuild`), and meet a parameter budget (`RemovalOrder`, `find_sparsity`). Further public modules:
 
 - `channels`: groups of interchangeable channels, their magnitudes and pruning schedules
+- `layered`: the interface of models with Transformer layers, such as encoders and Whisper
 - `largest_weights`: the weights of largest magnitude over several matrices
 - `masked`, `gates`, `gate_layout` and `binarize`: encoders with one learned gate per unit
 - `parametrized`: encoders whose weights are computed in every forward pass

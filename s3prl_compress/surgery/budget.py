@@ -70,7 +70,7 @@ def find_sparsity(
     maximum = reached(high)
     if maximum < sparsity - TOLERANCE:
         raise InputError(
-            f"method {method}: sparsity {sparsity:g} cannot be reached on this encoder, where it "
+            f"method {method}: sparsity {sparsity:g} cannot be reached on this model, where it "
             f"can remove at most {max(maximum, 0.0):.3f} of the parameters"
         )
     while low < high:
@@ -82,7 +82,7 @@ def find_sparsity(
     best = min((max(low - 1, 0), low), key=lambda steps: abs(reached(steps) - sparsity))
     if abs(reached(best) - sparsity) > TOLERANCE:
         raise InputError(
-            f"method {method}: sparsity {sparsity:g} lies between two steps for this encoder; "
+            f"method {method}: sparsity {sparsity:g} lies between two steps for this model; "
             f"choose {reached(max(low - 1, 0)):.3f} or {reached(low):.3f}"
         )
     return order.counts(best)

@@ -1,4 +1,4 @@
-"""Groups of interchangeable channels: FFN units, head dimensions, convolution channels."""
+"""Groups of interchangeable channels: FFN units, heads and their dimensions, convolutions."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from torch import Tensor
 
 from ..encoder.linear import dense_weight
 from ..encoder.model import SpeechEncoder
-from ..encoder.shape import EncoderShape
+from ..encoder.shape import EncoderShape, LayerShape
+from .layered import LayeredModel
 from .rebuild import get_linear
 from .selection import HeadSelection, LayerSelection, Selection
 
-UnitKind = Literal["ffn", "qk", "vo", "conv"]
+UnitKind = Literal["ffn", "qk", "vo", "head", "conv"]
 
 PAIRS = {"ffn": ("fc1", "fc2"), "qk": ("q", "k"), "vo": ("v", "out")}
-"""The two linears that share the channels of each kind; convolutions have none."""
+"""The two linears that share the channels of each kind; heads and convolutions have none."""
 
 
 @dataclass(frozen=True)
 class ChannelGroup:
-    """Interchangeable channels: those of one FFN, one head, or one convolution."""
+    """Interchangeable channels: those of one FFN, head or convolution, or the heads of a layer."""
 
     kind: UnitKind
     layer: int
@@ -39,10 +40,22 @@ class ChannelGroup:
 
 def groups_of(shape: EncoderShape, kinds: Sequence[UnitKind]) -> list[ChannelGroup]:
     """Return all groups of the given kinds that have at least two channels."""
+    groups = layer_groups(shape.layers, kinds)
+    if "conv" in kinds:
+        # Without a projection the last convolution is as wide as the residual stream.
+        convs = shape.convs if shape.projection else shape.convs[:-1]
+        groups += [ChannelGroup("conv", n, None, 0, conv.width) for n, conv in enumerate(convs)]
+    return [group for group in groups if group.size > 1]
+
+
+def layer_groups(layers: Sequence[LayerShape], kinds: Sequence[UnitKind]) -> list[ChannelGroup]:
+    """Return the groups inside Transformer layers that have at least two channels."""
     groups = []
-    for number, layer in enumerate(shape.layers):
+    for number, layer in enumerate(layers):
         if "ffn" in kinds:
             groups.append(ChannelGroup("ffn", number, None, 0, layer.ffn))
+        if "head" in kinds:
+            groups.append(ChannelGroup("head", number, None, 0, len(layer.heads)))
         qk = vo = 0
         for position, head in enumerate(layer.heads):
             if "qk" in kinds:
@@ -50,10 +63,6 @@ def groups_of(shape: EncoderShape, kinds: Sequence[UnitKind]) -> list[ChannelGro
             if "vo" in kinds:
                 groups.append(ChannelGroup("vo", number, position, vo, head.vo))
             qk, vo = qk + head.qk, vo + head.vo
-    if "conv" in kinds:
-        # Without a projection the last convolution is as wide as the residual stream.
-        convs = shape.convs if shape.projection else shape.convs[:-1]
-        groups += [ChannelGroup("conv", n, None, 0, conv.width) for n, conv in enumerate(convs)]
     return [group for group in groups if group.size > 1]
 
 
@@ -104,47 +113,70 @@ def removal_steps(size: int, multiple: int, least: int = 1) -> NDArray[np.int64]
 
 def selection_of(shape: EncoderShape, kept: Mapping[ChannelGroup, Sequence[int]]) -> Selection:
     """Return the selection that keeps the channels `kept` of some groups, and all others."""
+    kept_convs = {group.layer: units for group, units in kept.items() if group.kind == "conv"}
+    return Selection(
+        layers=layer_selections(shape.layers, kept),
+        convs=tuple(
+            tuple(kept_convs.get(number, range(conv.width)))
+            for number, conv in enumerate(shape.convs)
+        ),
+    )
+
+
+def layer_selections(
+    layers: Sequence[LayerShape], kept: Mapping[ChannelGroup, Sequence[int]]
+) -> tuple[LayerSelection, ...]:
+    """Return the selections that keep the channels `kept` of some groups, and all others."""
     kept_units = {(group.kind, group.layer, group.head): units for group, units in kept.items()}
 
     def units(kind: UnitKind, layer: int, head: int | None, size: int) -> tuple[int, ...]:
         return tuple(kept_units.get((kind, layer, head), range(size)))
 
-    return Selection(
-        layers=tuple(
-            LayerSelection(
-                heads=tuple(
-                    HeadSelection(
-                        position,
-                        units("qk", number, position, head.qk),
-                        units("vo", number, position, head.vo),
-                    )
-                    for position, head in enumerate(layer.heads)
-                ),
-                ffn=units("ffn", number, None, layer.ffn),
-            )
-            for number, layer in enumerate(shape.layers)
-        ),
-        convs=tuple(
-            units("conv", number, None, conv.width) for number, conv in enumerate(shape.convs)
-        ),
+    return tuple(
+        LayerSelection(
+            heads=tuple(
+                HeadSelection(
+                    position,
+                    units("qk", number, position, head.qk),
+                    units("vo", number, position, head.vo),
+                )
+                for position, head in enumerate(layer.heads)
+                if position in units("head", number, None, len(layer.heads))
+            ),
+            ffn=units("ffn", number, None, layer.ffn),
+        )
+        for number, layer in enumerate(layers)
     )
 
 
-def importance(encoder: SpeechEncoder, group: ChannelGroup) -> Tensor:
+def importance(model: LayeredModel, group: ChannelGroup) -> Tensor:
     """Return the magnitude of each channel of a group, [size].
 
-    It is the norm of the channel's incoming weights times the norm of its outgoing ones. Where a
+    It is the norm of the channel's incoming weights times the norm of its outgoing ones; of a head,
+    the norm of its rows of v times the norm of its columns of out. Where a
     norm layer directly follows a convolution, its scale replaces the norm of the convolution's
     weights, which the norm layer cancels.
     """
     if group.kind == "conv":
-        return _conv_importance(encoder, group.layer)
+        assert isinstance(model, SpeechEncoder)  # no other model has such groups
+        return _conv_importance(model, group.layer)
+    if group.kind == "head":
+        return _head_importance(model, group.layer)
     first, second = PAIRS[group.kind]
     rows = slice(group.start, group.start + group.size)
-    going_in = dense_weight(get_linear(encoder, group.layer, first))[rows].norm(dim=1)
-    other = dense_weight(get_linear(encoder, group.layer, second))
+    going_in = dense_weight(get_linear(model, group.layer, first))[rows].norm(dim=1)
+    other = dense_weight(get_linear(model, group.layer, second))
     return going_in * (
         other[rows].norm(dim=1) if group.kind == "qk" else other[:, rows].norm(dim=0)
+    )
+
+
+def _head_importance(model: LayeredModel, layer: int) -> Tensor:
+    sizes = [head.vo for head in model.shape.layers[layer].heads]
+    rows = dense_weight(get_linear(model, layer, "v")).split(sizes)
+    columns = dense_weight(get_linear(model, layer, "out")).split(sizes, dim=1)
+    return torch.stack(
+        [one.norm() * other.norm() for one, other in zip(rows, columns, strict=True)]
     )
 
 

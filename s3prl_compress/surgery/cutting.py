@@ -14,12 +14,13 @@ from ..encoder.linear import (
     LowRankLinear,
     SharedLinear,
     SparseLinear,
-    dense_bias,
     dense_weight,
+    optional_bias,
     unpack_bits,
 )
 from ..encoder.model import SpeechEncoder
-from ..encoder.shape import LINEARS, EncoderShape, HeadShape, LayerShape
+from ..encoder.shape import EncoderShape, HeadShape, LayerShape
+from .layered import LayerEdit, LayeredModel
 from .rebuild import dense_linear, get_linear, low_rank_linear, rebuild, shared_linear
 from .selection import LayerSelection, Selection, check_selection
 
@@ -37,27 +38,10 @@ def select_units(encoder: SpeechEncoder, selection: Selection) -> SpeechEncoder:
         InputError: the selection does not fit the encoder's shape.
     """
     check_selection(encoder.shape, selection)
-    linears: dict[tuple[int, str], Linear] = {}
-    layers: list[LayerShape] = []
+    edit = cut_layers(encoder, selection.layers)
     tensors: dict[str, Tensor] = {}
-    for number, (layer, kept) in enumerate(
-        zip(encoder.shape.layers, selection.layers, strict=True)
-    ):
-        index = _indices(layer, kept, encoder.device)
-        for name in LINEARS:
-            rows, columns = index[name]
-            if rows is not None or columns is not None:
-                linears[number, name] = select_linear(
-                    get_linear(encoder, number, name), rows, columns
-                )
-        heads = tuple(
-            HeadShape(
-                original=layer.heads[head.position].original, qk=len(head.qk), vo=len(head.vo)
-            )
-            for head in kept.heads
-        )
-        layers.append(layer.model_copy(update={"heads": heads, "ffn": len(kept.ffn)}))
-        if encoder.shape.relative_position is not None:
+    if encoder.shape.relative_position is not None:
+        for number, kept in enumerate(selection.layers):
             name = f"encoder.layers.{number}.attention.gru_rel_pos_const"
             positions = [head.position for head in kept.heads]
             tensors[name] = encoder.get_parameter(name)[:, positions]
@@ -66,25 +50,53 @@ def select_units(encoder: SpeechEncoder, selection: Selection) -> SpeechEncoder:
         for conv, kept_channels in zip(encoder.shape.convs, selection.convs, strict=True)
     ]
     tensors.update(_conv_tensors(encoder, selection.convs))
-    return rebuild(encoder, linears, layers=layers, convs=convs, tensors=tensors)
+    return rebuild(encoder, edit.linears, layers=edit.layers, convs=convs, tensors=tensors)
+
+
+def cut_layers(model: LayeredModel, selection: Sequence[LayerSelection]) -> LayerEdit:
+    """Return the linears of all layers with only the selected units, and the layers' shapes.
+
+    Args:
+        model: the model with the linears; it is not changed.
+        selection: the units to keep in each of its layers.
+    """
+    linears: dict[tuple[int, str], Linear] = {}
+    layers: list[LayerShape] = []
+    for number, (layer, kept) in enumerate(zip(model.shape.layers, selection, strict=True)):
+        for name, (rows, columns) in _indices(layer, kept, model.device).items():
+            if rows is not None or columns is not None:
+                linear = get_linear(model, number, name)
+                linears[number, name] = select_linear(linear, rows, columns)
+        heads = tuple(
+            HeadShape(
+                original=layer.heads[head.position].original, qk=len(head.qk), vo=len(head.vo)
+            )
+            for head in kept.heads
+        )
+        layers.append(layer.model_copy(update={"heads": heads, "ffn": len(kept.ffn)}))
+    return LayerEdit(linears, layers)
 
 
 def parameters_after(encoder: SpeechEncoder, selection: Selection) -> int:
     """Return the number of parameters after `select_units`, without building the encoder."""
-    total = nonzero_parameters(encoder)
-    for number, (layer, kept) in enumerate(
-        zip(encoder.shape.layers, selection.layers, strict=True)
-    ):
-        index = _indices(layer, kept, encoder.device)
-        for name in LINEARS:
-            rows, columns = index[name]
-            linear = get_linear(encoder, number, name)
-            total += stored_weights(linear, rows, columns) - stored_weights(linear, None, None)
-        if encoder.shape.relative_position is not None:
+    total = nonzero_parameters(encoder) - parameters_cut(encoder, selection.layers)
+    if encoder.shape.relative_position is not None:
+        for layer, kept in zip(encoder.shape.layers, selection.layers, strict=True):
             total -= len(layer.heads) - len(kept.heads)
     new = [len(channels) for channels in selection.convs]
     old = [conv.width for conv in encoder.shape.convs]
     return total + int(conv_parameters(encoder.shape, new) - conv_parameters(encoder.shape, old))
+
+
+def parameters_cut(model: LayeredModel, selection: Sequence[LayerSelection]) -> int:
+    """Return how many parameters of its linears a model loses by `cut_layers`."""
+    lost = 0
+    for number, (layer, kept) in enumerate(zip(model.shape.layers, selection, strict=True)):
+        for name, (rows, columns) in _indices(layer, kept, model.device).items():
+            if rows is not None or columns is not None:
+                linear = get_linear(model, number, name)
+                lost += stored_weights(linear, None, None) - stored_weights(linear, rows, columns)
+    return lost
 
 
 def select_linear(linear: Linear, rows: Tensor | None, columns: Tensor | None) -> Linear:
@@ -92,10 +104,10 @@ def select_linear(linear: Linear, rows: Tensor | None, columns: Tensor | None) -
     if isinstance(linear, LowRankLinear):
         factor_out = _take(linear.factor_out, rows, 0)
         factor_in = _take(linear.factor_in, columns, 1)
-        bias = _take(linear.bias, rows, 0)
+        own_bias = _take_any(linear.bias, rows)
         if saves_parameters(factor_in.shape[0], factor_out.shape[0], factor_in.shape[1]):
-            return low_rank_linear(factor_in, factor_out, bias)
-        return dense_linear(factor_out @ factor_in, bias)
+            return low_rank_linear(factor_in, factor_out, own_bias)
+        return dense_linear(factor_out @ factor_in, own_bias)
     if isinstance(linear, SharedLinear):
         used, assignment = torch.unique(_take(linear.assignment, rows, 0), return_inverse=True)
         centroids = _take(linear.centroids[used], columns, 1)
@@ -104,10 +116,9 @@ def select_linear(linear: Linear, rows: Tensor | None, columns: Tensor | None) -
             return shared_linear(centroids, bias, assignment)
         return dense_linear(centroids[assignment], bias[assignment])
     weight = _take(_take(dense_weight(linear), rows, 0), columns, 1)
-    bias = _take(dense_bias(linear), rows, 0)
     if isinstance(linear, SparseLinear):
-        return SparseLinear.from_dense(weight, bias)
-    return dense_linear(weight, bias)
+        return SparseLinear.from_dense(weight, _take(linear.bias, rows, 0))
+    return dense_linear(weight, _take_any(optional_bias(linear), rows))
 
 
 def stored_weights(linear: Linear, rows: Tensor | None, columns: Tensor | None) -> int:
@@ -116,9 +127,10 @@ def stored_weights(linear: Linear, rows: Tensor | None, columns: Tensor | None) 
         outputs = len(linear.factor_out) if rows is None else len(rows)
         inputs = linear.factor_in.shape[1] if columns is None else len(columns)
         rank = len(linear.factor_in)
+        biases = 0 if linear.bias is None else outputs
         if rows is None and columns is None:
-            return rank * (outputs + inputs) + outputs
-        return min(rank * (outputs + inputs), outputs * inputs) + outputs
+            return rank * (outputs + inputs) + biases
+        return min(rank * (outputs + inputs), outputs * inputs) + biases
     if isinstance(linear, SharedLinear):
         inputs = linear.centroids.shape[1] if columns is None else len(columns)
         if rows is None and columns is None:
@@ -132,7 +144,7 @@ def stored_weights(linear: Linear, rows: Tensor | None, columns: Tensor | None) 
         mask = unpack_bits(linear.bitmask, linear.in_features * linear.out_features)
         mask = mask.view(linear.out_features, linear.in_features)
         return int(_take(_take(mask, rows, 0), columns, 1).sum()) + outputs
-    return outputs * inputs + outputs
+    return outputs * inputs + (0 if linear.bias is None else outputs)
 
 
 def saves_parameters(rank: int, outputs: int, inputs: int) -> bool:
@@ -210,6 +222,10 @@ def _starts(sizes: list[int]) -> list[int]:
 
 def _tensor(numbers: Sequence[int], device: torch.device) -> Tensor:
     return torch.tensor(numbers, dtype=torch.long, device=device)
+
+
+def _take_any(tensor: Tensor | None, index: Tensor | None) -> Tensor | None:
+    return None if tensor is None else _take(tensor, index, 0)
 
 
 def _take(tensor: Tensor, index: Tensor | None, dimension: int) -> Tensor:

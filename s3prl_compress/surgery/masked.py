@@ -19,12 +19,12 @@ from ..common.errors import InputError
 from ..encoder.cost import nonzero_parameters
 from ..encoder.linear import DenseLinear
 from ..encoder.model import SpeechEncoder
-from ..encoder.shape import LINEARS
+from ..encoder.shape import LINEARS, linear_name
 from .channels import UnitKind, groups_of, importance
 from .cutting import conv_parameters, select_units
 from .gate_layout import GateKind, gate_sizes, selection_of_gates
 from .gates import HardConcrete
-from .rebuild import get_linear, linear_name, rebuild
+from .rebuild import get_linear, rebuild
 
 UNIT_KINDS: tuple[UnitKind, ...] = ("qk", "vo", "ffn")
 

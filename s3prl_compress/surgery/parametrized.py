@@ -18,8 +18,8 @@ from ..common.errors import InputError
 from ..encoder import CTCHead, EncoderShape, SpeechEncoder
 from ..encoder.cost import nonzero_parameters
 from ..encoder.linear import DenseLinear, Linear, dense_bias, dense_weight
-from ..encoder.shape import LINEARS
-from .rebuild import dense_linear, get_linear, linear_name, rebuild
+from ..encoder.shape import LINEARS, linear_name
+from .rebuild import dense_linear, get_linear, rebuild
 
 Place = tuple[int, str]
 """A Transformer layer and one of its six linears."""
@@ -130,6 +130,6 @@ def check_budget(
     if kept_budget(encoder, places, sparsity) < 0:
         most = kept_budget(encoder, places, 0.0) / nonzero_parameters(encoder)
         raise InputError(
-            f"method {method}: sparsity {sparsity:g} cannot be reached on this encoder, where it "
+            f"method {method}: sparsity {sparsity:g} cannot be reached on this model, where it "
             f"can remove at most {most:.3f} of the parameters"
         )

@@ -19,34 +19,32 @@ from ..encoder.linear import (
     new_dense_linear,
 )
 from ..encoder.model import SpeechEncoder
-from ..encoder.shape import LINEAR_PATHS, ConvShape, EncoderShape, LayerShape
+from ..encoder.shape import ConvShape, EncoderShape, LayerShape
+from .layered import LayeredModel
 
 
-def linear_name(layer: int, name: str) -> str:
-    """Return the full module name of one of the six linears of a layer."""
-    return f"encoder.layers.{layer}.{LINEAR_PATHS[name]}"
-
-
-def get_linear(encoder: SpeechEncoder, layer: int, name: str) -> Linear:
+def get_linear(model: LayeredModel, layer: int, name: str) -> Linear:
     """Return one of the six linears of a layer; it may be of any kind."""
-    return encoder.get_submodule(linear_name(layer, name))  # type: ignore[return-value]
+    return model.get_submodule(model.shape.linear_name(layer, name))  # type: ignore[return-value]
 
 
-def dense_linear(weight: Tensor, bias: Tensor) -> DenseLinear:
-    """Return a dense linear with copies of `weight` [out, in] and `bias` [out]."""
+def dense_linear(weight: Tensor, bias: Tensor | None) -> DenseLinear:
+    """Return a dense linear with copies of `weight` [out, in] and `bias` [out], if any."""
     with torch.device("meta"):
-        linear = new_dense_linear(weight.shape[1], weight.shape[0])
+        linear = new_dense_linear(weight.shape[1], weight.shape[0], bias is not None)
     linear.weight = _parameter(weight)
-    linear.bias = _parameter(bias)
+    if bias is not None:
+        linear.bias = _parameter(bias)
     return linear
 
 
-def low_rank_linear(factor_in: Tensor, factor_out: Tensor, bias: Tensor) -> LowRankLinear:
+def low_rank_linear(factor_in: Tensor, factor_out: Tensor, bias: Tensor | None) -> LowRankLinear:
     """Return `y = factor_out (factor_in x) + bias` with copies of [r, in], [out, r] and [out]."""
-    linear = LowRankLinear(0, 0, 0)
+    linear = LowRankLinear(0, 0, 0, bias is not None)
     linear.factor_in = _parameter(factor_in)
     linear.factor_out = _parameter(factor_out)
-    linear.bias = _parameter(bias)
+    if bias is not None:
+        linear.bias = _parameter(bias)
     return linear
 
 
@@ -84,11 +82,11 @@ def rebuild(
     new: dict[str, Tensor] = {}
     for (layer, name), linear in linears.items():
         new_layers[layer] = new_layers[layer].model_copy(update={name: linear_shape(linear)})
-        path = linear_name(layer, name)
+        path = encoder.shape.linear_name(layer, name)
         new.update(
             {f"{path}.{key}": tensor.detach() for key, tensor in linear.state_dict().items()}
         )
-    replaced = {linear_name(*place) for place in linears}
+    replaced = {encoder.shape.linear_name(*place) for place in linears}
     kept = {
         name: tensor
         for name, tensor in encoder.state_dict().items()

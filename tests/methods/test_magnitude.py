@@ -110,3 +110,24 @@ def test_sizes_become_multiples() -> None:
     sizes |= {layer.ffn for layer in smaller.shape.layers}
     assert len(sizes) > 1
     assert all(size % 8 == 0 for size in sizes)
+
+
+def test_whole_heads_of_smallest_magnitude_are_removed() -> None:
+    encoder = small_encoder()
+    with torch.no_grad():
+        for layer, head in ((0, 1), (1, 2)):  # 8 rows each
+            get_linear(encoder, layer, "v").weight[8 * head : 8 * head + 8] *= 0.01  # type: ignore[union-attr]
+    before = nonzero_parameters(encoder)
+    one_head = 4 * 8 * 24 + 3 * 8
+    smaller = compress(encoder, "magnitude", units="head", sparsity=2 * one_head / before)
+    assert [[head.original for head in layer.heads] for layer in smaller.shape.layers] == [
+        [0, 2],
+        [0, 1],
+    ]
+    assert nonzero_parameters(smaller) == before - 2 * one_head
+
+
+def test_heads_and_their_dimensions_can_be_removed_together(tiny: SpeechEncoder) -> None:
+    smaller = compress(tiny, "magnitude", units="head,vo,ffn", scope="global", sparsity=0.41)
+    assert abs(reached(smaller, tiny) - 0.41) <= 0.01
+    assert all(layer.heads for layer in smaller.shape.layers)

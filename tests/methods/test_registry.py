@@ -117,7 +117,7 @@ def test_a_broken_package_does_not_take_ours_down(monkeypatch: pytest.MonkeyPatc
             {"granularity": "weight", "sparsity": 0.99},
             "cannot be reached .* at most 0",
         ),
-        ("magnitude", {"sparsity": 0.99}, "0.99 cannot be reached on this encoder.* at most 0"),
+        ("magnitude", {"sparsity": 0.99}, "0.99 cannot be reached on this model.* at most 0"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(method: str, settings: dict, message: str) -> None:

@@ -24,6 +24,7 @@ from .hub import download, is_hub_id
 from .imported import ImportedCheckpoint, build_encoder
 from .reading import is_lightning, read_json, read_pickle
 from .registry import IMPORTERS, Importer, Source, find_importer, register_importer
+from .whisper_source import is_whisper
 
 __all__ = [
     "ImportedCheckpoint",
@@ -77,6 +78,12 @@ def accepted() -> str:
 def _read(path: Path) -> ImportedCheckpoint:
     source = _open_folder(path) if path.is_dir() else _open_file(path)
     importer = find_importer(source)
+    if importer is None and is_whisper(path):
+        where = path / "config.json" if path.is_dir() else path
+        raise InputError(
+            f"{where}: model_type is 'whisper', and this takes an encoder; s3prl_compress.whisper "
+            "loads it, and the commands compress and inspect take it"
+        )
     if importer is None:
         raise InputError(f"{_describe(source)}; accepted are {accepted()}")
     return importer.read(source)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...common.errors import InputError
-from .reading import first_line
+from .reading import first_line, read_json
 
 _ID = re.compile(r"[\w.-]+/[\w.-]+")
 _DESCRIPTIONS = [
@@ -38,8 +39,13 @@ def is_hub_id(source: str) -> bool:
     )
 
 
-def download(repository: str, revision: str | None) -> tuple[Path, str]:
+def download(repository: str, revision: str | None, more: Sequence[str] = ()) -> tuple[Path, str]:
     """Download a model's configuration and weights, unless they are in the local cache.
+
+    Args:
+        repository: hub id of the model.
+        revision: branch, tag or commit.
+        more: names of further files to download if they exist.
 
     Returns:
         The folder, and the commit.
@@ -57,12 +63,24 @@ def download(repository: str, revision: str | None) -> tuple[Path, str]:
         )
 
     try:
-        folder = fetch(_DESCRIPTIONS + _SAFETENSORS)
+        folder = fetch([*_DESCRIPTIONS, *more, *_SAFETENSORS])
         if not any(folder.glob("model*.safetensors")):
-            folder = fetch(_DESCRIPTIONS + _LEGACY)
+            folder = fetch([*_DESCRIPTIONS, *more, *_LEGACY])
     except Exception as error:  # its errors have no base class common to all versions
         raise InputError(
             f"{repository} is not an existing path, and could not be fetched from the model hub: "
             f"{first_line(error)}"
         ) from error
     return folder, folder.name
+
+
+def read_model_type(repository: str, revision: str | None = None) -> str | None:
+    """Return the `model_type` of a model on the hub, or None if that cannot be told."""
+    import huggingface_hub
+
+    try:
+        path = huggingface_hub.hf_hub_download(repository, "config.json", revision=revision)
+        found = read_json(Path(path)).get("model_type")
+    except Exception:  # its errors have no base class common to all versions
+        return None
+    return found if isinstance(found, str) else None

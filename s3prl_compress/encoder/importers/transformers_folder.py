@@ -93,7 +93,7 @@ def read(source: Source) -> ImportedCheckpoint:
     folder, config = source.path, source.content
     family: str = config["model_type"]
     shape = _shape(config, folder / "config.json")
-    tensors, files = _read_weights(folder)
+    tensors, files = read_weights(folder)
     tensors, heads = _without_prefix(tensors, family)
     tensors = {_weight_norm_name(name): tensor for name, tensor in tensors.items()}
     head = read_head(heads, config, shape.hidden, folder)
@@ -171,7 +171,12 @@ def _shape(config: dict[str, Any], path: Path) -> EncoderShape:
         raise InputError(f"{path} describes no possible model: {first_mistake(error)}") from error
 
 
-def _read_weights(folder: Path) -> tuple[dict[str, Tensor], tuple[Path, ...]]:
+def read_weights(folder: Path) -> tuple[dict[str, Tensor], tuple[Path, ...]]:
+    """Read all weights of a folder of transformers, and return them with the files read.
+
+    Raises:
+        InputError: there are no weights, or a file is missing or damaged.
+    """
     index = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
     if index is None:
         raise InputError(f"{folder} has no weights; looked for {', '.join(_WEIGHTS)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -16,12 +17,13 @@ from ...encoder.cost import nonzero_parameters
 from ...encoder.linear import Linear, dense_bias, dense_weight
 from ...encoder.model import SpeechEncoder
 from ...surgery.budget import Counts, RemovalOrder, find_sparsity
-from ...surgery.channels import groups_of, pruning_schedules, selection_of
-from ...surgery.cutting import parameters_after, stored_weights
+from ...surgery.channels import ChannelGroup, layer_groups, layer_selections, pruning_schedules
+from ...surgery.cutting import parameters_cut, stored_weights
+from ...surgery.layered import LayerEdit, LayeredModel
 from ...surgery.rebuild import get_linear, rebuild, shared_linear
 from ...surgery.setting_types import ALL_LINEARS, HiddenUnitNames, LinearNames, Multiple, Sparsity
 from ..registry import register
-from .fold import can_fold, channel_rows, fold_units
+from .fold import can_fold, channel_rows, fold_layers
 from .kmeans import Start, WardTree, centroids, cluster, distortion, ward_tree
 
 
@@ -81,10 +83,30 @@ def clustering(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncode
 
 
 def _fold(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncoder:
-    groups = [g for g in groups_of(encoder.shape, config.units) if can_fold(encoder, g)]
+    groups = layer_groups(encoder.shape.layers, config.units)
+    edit = fold_groups(encoder, groups, config, nonzero_parameters(encoder))
+    return rebuild(encoder, edit.linears, layers=edit.layers)
+
+
+def fold_groups(
+    model: LayeredModel, groups: Sequence[ChannelGroup], config: ClusteringConfig, total: int
+) -> LayerEdit:
+    """Return the folded linears with which the target sparsity is met, and the new layer shapes.
+
+    Args:
+        model: the model with the layers; it is not changed.
+        groups: the channels that may be merged; those that `can_fold` rejects stay as they are.
+        config: settings of the method, with form fold.
+        total: number of parameters of the model, over which the sparsity counts.
+
+    Raises:
+        InputError: the target cannot be met.
+    """
+    groups = [group for group in groups if can_fold(model, group)]
+    layers = model.shape.layers
     schedules = pruning_schedules(groups, config.multiple, heads_together=True)
     trees = [
-        ward_tree(channel_rows(encoder, group))
+        ward_tree(channel_rows(model, group))
         for group in tqdm(groups, desc="distances", file=sys.stderr, leave=False)
     ]
     keys = [
@@ -102,15 +124,18 @@ def _fold(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncoder:
     counts = find_sparsity(
         "clustering",
         config.sparsity,
-        nonzero_parameters(encoder),
+        total,
         RemovalOrder(keys),
         # The size of the result depends on the number of remaining channels, not on which.
-        lambda counts: parameters_after(
-            encoder,
-            selection_of(
-                encoder.shape,
-                {groups[position]: range(size) for position, size in left(counts).items()},
-            ),
+        lambda counts: (
+            total
+            - parameters_cut(
+                model,
+                layer_selections(
+                    layers,
+                    {groups[position]: range(size) for position, size in left(counts).items()},
+                ),
+            )
         ),
     )
     labels = {}
@@ -118,9 +143,9 @@ def _fold(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncoder:
         group = groups[position]
         if size < group.size:
             tree = trees[position] if config.start == "ward" else None
-            rows = channel_rows(encoder, group)
+            rows = channel_rows(model, group)
             labels[group] = cluster(rows, size, tree=tree, steps=config.steps, seed=config.seed)
-    return fold_units(encoder, labels)
+    return fold_layers(model, labels)
 
 
 def _share(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncoder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,10 +18,11 @@ from tqdm import tqdm
 from ...audio import AudioSet, open_audio
 from ...common.method_config import MethodConfig
 from ...encoder.cost import nonzero_parameters
-from ...encoder.linear import Linear, LowRankLinear, SharedLinear, dense_bias, dense_weight
+from ...encoder.linear import Linear, LowRankLinear, SharedLinear, dense_weight, optional_bias
 from ...encoder.model import SpeechEncoder
 from ...surgery.budget import Counts, RemovalOrder, find_sparsity
 from ...surgery.cutting import stored_weights
+from ...surgery.layered import LayeredModel
 from ...surgery.rebuild import get_linear, low_rank_linear, rebuild
 from ...surgery.setting_types import ALL_LINEARS, LinearNames, Sparsity
 from ..registry import register
@@ -101,23 +103,49 @@ def low_rank(encoder: SpeechEncoder, config: LowRankConfig) -> SpeechEncoder:
         if min(encoder.shape.layers[number].sizes(name, encoder.shape.hidden)) > 1
     ]
     moments = _moments(encoder, config)
+    return rebuild(
+        encoder, factor_linears(encoder, places, config, moments, nonzero_parameters(encoder))
+    )
+
+
+def factor_linears(
+    model: LayeredModel,
+    places: Sequence[tuple[int, str]],
+    config: LowRankConfig,
+    moments: dict[tuple[int, str], Tensor],
+    total: int,
+) -> dict[tuple[int, str], Linear]:
+    """Return the low-rank linears with which the target sparsity is met, where they save weights.
+
+    Args:
+        model: the model with the linears; it is not changed.
+        places: the linears that may be factored, by layer and name, in the order of `ALL_LINEARS`
+            within each layer.
+        config: settings of the method.
+        moments: second moments of the inputs, see `second_moments`, which are removed while they
+            are used; empty without activations.
+        total: number of parameters of the model, over which the sparsity counts.
+
+    Raises:
+        InputError: the target cannot be met.
+    """
     spectra: dict[tuple[int, str], Spectrum] = {}
     for number, name in tqdm(places, desc="singular values", file=sys.stderr, leave=False):
         moment = moments.get((number, INPUT_OF[name]))
-        linear = get_linear(encoder, number, name)
+        linear = get_linear(model, number, name)
         spectra[number, name] = spectrum(dense_weight(linear), moment, config.damping)
         if name in ("out", "fc1", "fc2"):  # v is the last linear that needs q's input
             moments.pop((number, name), None)
     moments.clear()
-    counts = _choose(encoder, config, spectra)
+    counts = _choose(model, config, spectra, total)
     linears: dict[tuple[int, str], Linear] = {}
     for (place, own), removed in zip(spectra.items(), counts.tolist(), strict=True):
-        linear = get_linear(encoder, *place)
+        linear = get_linear(model, *place)
         rank = len(own.values) - removed
         if _factored(linear, rank) < stored_weights(linear, None, None):
             factor_in, factor_out = truncate(dense_weight(linear), own, rank)
-            linears[place] = low_rank_linear(factor_in, factor_out, dense_bias(linear))
-    return rebuild(encoder, linears)
+            linears[place] = low_rank_linear(factor_in, factor_out, optional_bias(linear))
+    return linears
 
 
 def spectrum(weight: Tensor, moment: Tensor | None, damping: float = 1e-3) -> Spectrum:
@@ -176,11 +204,13 @@ def _moments(encoder: SpeechEncoder, config: LowRankConfig) -> dict[tuple[int, s
 
 
 def _choose(
-    encoder: SpeechEncoder, config: LowRankConfig, spectra: dict[tuple[int, str], Spectrum]
+    model: LayeredModel,
+    config: LowRankConfig,
+    spectra: dict[tuple[int, str], Spectrum],
+    total: int,
 ) -> Counts:
     """Return how many singular values of each linear to remove."""
-    total = nonzero_parameters(encoder)
-    linears = [get_linear(encoder, *place) for place in spectra]
+    linears = [get_linear(model, *place) for place in spectra]
     now = [stored_weights(linear, None, None) for linear in linears]
     ranks = [len(own.values) for own in spectra.values()]
 
@@ -200,7 +230,7 @@ def _choose(
 def _factored(linear: Linear, rank: int) -> int:
     """Return the number of parameters of a linear as two factors, bias included."""
     outputs, inputs = _sizes(linear)
-    return rank * (outputs + inputs) + outputs
+    return rank * (outputs + inputs) + (0 if optional_bias(linear) is None else outputs)
 
 
 def _sizes(linear: Linear) -> tuple[int, int]:

@@ -1,0 +1,35 @@
+"""Whisper's encoder-decoder: reading, compressing without training, saving and loading.
+
+    from s3prl_compress.whisper import compress, load, save
+
+    whisper = load("openai/whisper-large-v3")
+    smaller = compress(whisper, "clustering", sparsity=0.1, part="both")
+    save(smaller, "out/w10")
+    tokens = load("out/w10").model.generate(input_features)
+
+The names below are the public face; `shape` has further types.
+"""
+
+from ..encoder.importers.whisper_source import is_whisper
+from .checkpoint import save
+from .compression import check_settings, compress, find_method
+from .counting import Counts, count, sparsities
+from .loading import load
+from .model import Whisper
+from .shape import PARTS, Part, WhisperShape
+
+__all__ = [
+    "PARTS",
+    "Counts",
+    "Part",
+    "Whisper",
+    "WhisperShape",
+    "check_settings",
+    "compress",
+    "count",
+    "find_method",
+    "is_whisper",
+    "load",
+    "save",
+    "sparsities",
+]
