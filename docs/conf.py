@@ -34,12 +34,12 @@ maximum_signature_line_length = 88
 nitpicky = True
 # Types of other projects: their documentation is not linked, since the build is offline.
 nitpick_ignore_regex = [
-    ("py:.*", r"(annotated_types|collections|numpy|pathlib|pydantic|torch|types)\..*"),
+    ("py:.*", r"(annotated_types|collections|numpy|pathlib|pydantic|torch|transformers|types)\..*"),
     ("py:.*", r"Path|Literal|Annotated|SerializeAsAny|tuple\[\w+"),
     # Names of types that stand for others, and internal classes in signatures.
-    ("py:.*", r"DType|Engine|Family|Numbers|Padding|Sparsity"),
+    ("py:.*", r"DType|Engine|Extra|Family|Numbers|Padding|Sparsity"),
     ("py:.*", r"(.*\.)?(CheckpointConfig|CommandResult|FrontEndSettings|VarianceComponents)"),
-    ("py:.*", r"s3prl_compress\..*\.(MethodFunction|Module|Value|_\w+)"),
+    ("py:.*", r"s3prl_compress\..*\.(Config|MethodFunction|WhisperMethod|Module|Value|_\w+)"),
 ]
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"

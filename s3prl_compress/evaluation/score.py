@@ -145,8 +145,6 @@ def open_order(
     used = _padding(source, padding, settings)
     if used not in PADDINGS:
         raise InputError(f"padding {used}: choose one of {', '.join(PADDINGS)}")
-    corpus = open_corpus(locate_corpus(task, str(data), Path(output) / "corpora"), task)
-    corpus.check()
     by_onepass = onepass_scores(declared, third_party=isinstance(source, UpstreamAdapter))
     if engine == "onepass" and not by_onepass:
         given = source.upstream if isinstance(source, UpstreamAdapter) else source
@@ -156,6 +154,9 @@ def open_order(
         )
     encoder = load_unless_loaded(source, padding=used, normalize=normalize)
     upstream = _describe(encoder, source, name)
+    # After the encoder: a table is prepared here, which a wrong model should not wait for.
+    corpus = open_corpus(locate_corpus(task, str(data), Path(output) / "corpora"), task)
+    corpus.check()
     check_first_state(settings, len(encoder.shape.layers) + 1, upstream.name)
     return Order(
         source=source,
