@@ -52,13 +52,13 @@ def our_step(teacher: SpeechEncoder, student: SpeechEncoder, dtype: str, device:
     layers = scaled_layers(len(teacher.shape.layers))
     match = LayerDistillation(teacher.shape, student.shape, layers)
     frozen = learned._frozen(teacher, precision == "bf16").to(place)
-    accelerator = loop._accelerator(settings, place)
+    accelerator = loop._accelerator(settings.accumulation, place)
     model = DistillationModule(student, frozen, match, None, seed=0).to(place).train()
     prepared, optimizer = accelerator.prepare(model, build_optimizer(model, settings))
 
     def step(waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         batch = {"waveforms": list(waveforms), "step": 0, "weight": 1.0}
-        scalars = loop._learn(accelerator, prepared, optimizer, batch, CLIP)
+        scalars = loop._learn(accelerator, prepared, optimizer, batch, place, settings)
         return scalars["loss"].detach(), scalars["gradient_norm"]
 
     return step

@@ -281,5 +281,5 @@ def test_a_checkpoint_of_a_family_that_is_not_registered_is_named(
     monkeypatch.undo()
     with pytest.raises(InputError, match=r"no encoder family 'made_up'; there are: hubert"):
         read_config(tmp_path / "saved")
-    with pytest.raises(InputError, match="model_type is 'whisper'; accepted are"):
+    with pytest.raises(InputError, match="model_type is 'whisper', and this takes an encoder"):
         load(tmp_path / "whisper")

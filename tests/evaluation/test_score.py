@@ -269,7 +269,7 @@ def test_both_engines_leave_records_of_the_same_utterances(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"task": "whistling"}, "whistling: not known; give one of asr, er, ic, ks, pr, sid, ctc"),
+        ({"task": "whistling"}, "whistling: not known; give one of asr, ctc, er, ic, ks, pr, sid"),
         ({"engine": "third"}, "engine third: not known"),
         ({"recipe": "nothing.yaml"}, "nothing.yaml: cannot be read"),
         ({"seed": -1}, "seed -1"),

@@ -101,8 +101,8 @@ def test_a_broken_package_does_not_take_ours_down(monkeypatch: pytest.MonkeyPatc
         ("clustering", {"form": "share", "units": "ffn"}, "units and multiple go with form 'fold'"),
         (
             "magnitude",
-            {"units": "ffn,head"},
-            "units.*: must be .*'vo'.*; got 'head'",
+            {"units": "ffn,layer"},
+            "units.*: must be .*'vo'.*; got 'layer'",
         ),
         ("magnitude", {"units": ""}, "method magnitude: units.*: must be"),
         ("low_rank", {"linears": ["q", "q"]}, "each only once"),

@@ -31,6 +31,7 @@ SUBSTITUTES = {
     r"run (recipes/demo.yaml|demo)(?= |$)": f"run {TESTS / 'small_suite.yaml'}",
     r"--repeats \d+": "--repeats 3",
     r"--utterances-per-bucket \d+": "--utterances-per-bucket 1",
+    r"--seeds 0-9": "--seeds 0-2",
     # Barely trained heads of a tiny model: their loss has a wide interval.
     r"--margin \S+": "--margin 90",
 }
@@ -80,6 +81,7 @@ def quick(line: str) -> str:
         line = re.sub(pattern, substitute, line)
     if " --recipe " not in line and line.split()[1:2] in (["score"], ["check"]):
         line += "" if "--task ctc" in line else f" --recipe {TESTS / 'quick.yaml'}"
+        line += " --seeds 0-2" if " check " in line and "--seeds" not in line else ""
     return line
 
 
