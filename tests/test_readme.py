@@ -35,7 +35,7 @@ def test_the_commands_of_the_readme_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     lines = commands(README.read_text(encoding="utf-8"))
-    assert {line.split()[1] for line in lines} >= {"compress", "score", "time", "report"}
+    assert {line.split()[1] for line in lines} >= {"compress", "score", "time"}
     save(random_encoder(named_shape("hubert_tiny"), 0), tmp_path / "tiny")
     for line in lines:
         assert run_command(line) == 0, f"{line}\n{capsys.readouterr().err}"
