@@ -47,7 +47,7 @@ COMMANDS: dict[str, Command] = {
             "prepare ks demo --output corpora/demo",
             "prepare er IEMOCAP --output corpora/er",
         ),
-        tasks=(),
+        lists_tasks=True,
     ),
     "score": Command(
         score,
@@ -57,12 +57,12 @@ COMMANDS: dict[str, Command] = {
             "score out/fold10 --task er --data corpora/er --seeds 0-9",
             "score out/tuned --task ctc --data LibriSpeech/test-clean,LibriSpeech/test-other",
         ),
-        tasks=(),
+        lists_tasks=True,
     ),
     "check": Command(
         check,
         ("check out/small --against MODEL --task ks --data demo --margin 2",),
-        tasks=(),
+        lists_tasks=True,
     ),
     "time": Command(time, ("time out/fold10 --against MODEL --output results/",)),
     "run": Command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +29,8 @@ class Command:
     """A function that returns the names and help texts of further options; an option whose text is
     None is left out of the help. Its parameters are options of the command, on whose values the
     further ones depend. Their values are passed on as strings, as further keyword arguments."""
-    tasks: Sequence[str] | None = None
-    """For a command with a parameter `task`: the values that it accepts beside the registered
-    tasks. The help lists all of them."""
+    lists_tasks: bool = False
+    """Whether the help of the parameter `task` lists the registered tasks."""
 
 
 class Program(click.Group):
@@ -87,8 +86,8 @@ class _FunctionCommand(click.Command):
                 click.Option(option, type=TEXT, metavar="VALUE", help=text, hidden=text is None)
             )
         self.params += [_json_flag(), _traceback_flag()]
-        if self.command.tasks is not None:
-            self._list_tasks(self.command.tasks)
+        if self.command.lists_tasks:
+            self._list_tasks()
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
@@ -108,11 +107,11 @@ class _FunctionCommand(click.Command):
         with reader.make_context(None, list(args), resilient_parsing=True) as context:
             return self.command.further_options(**context.params)
 
-    def _list_tasks(self, others: Sequence[str]) -> None:
+    def _list_tasks(self) -> None:
         from ..tasks.registry import available_tasks
 
         (task,) = (parameter for parameter in self.params if parameter.name == "task")
-        task.help = f"{task.help} ({', '.join((*available_tasks(), *others))})"
+        task.help = f"{task.help} ({', '.join(available_tasks())})"
 
     def _run(self, json: bool, **options: Any) -> int:
         given = {
