@@ -82,6 +82,9 @@ def quick(line: str) -> str:
     if " --recipe " not in line and line.split()[1:2] in (["score"], ["check"]):
         line += "" if "--task ctc" in line else f" --recipe {TESTS / 'quick.yaml'}"
         line += " --seeds 0-2" if " check " in line and "--seeds" not in line else ""
+    if line.startswith(f"{PROGRAM}time "):
+        line += "" if "--repeats" in line else " --repeats 3"
+        line += "" if "--utterances-per-bucket" in line else " --utterances-per-bucket 1"
     return line
 
 
