@@ -8,10 +8,10 @@ it whose weights are perturbed by 0.1 %. Groups that differ by chance alone are 
 the same weights with other seeds (two samples), or two perturbed copies with the same seeds
 (pairs). The share of p values below .05 must be at most .08, and the share below .01 must be below
 .025. With other seeds, the first must be at least .02, too. It may be lower for pairs, whose
-differences are mostly zero: then no test on a few seeds can reach .05. Pairs share seeds and
-copies, so the uncertainty is that of the number of disjoint pairs. Two copies differ on the same
-utterances whatever the seed, so that more seeds add no independent pairs of copies: only more
-copies do.
+differences may be mostly zero: then a t test over a few seeds rarely reaches .05. Pairs share
+seeds and copies, so the uncertainty is that of the number of disjoint pairs. Two copies differ on
+the same utterances whatever the seed, so that more seeds add no independent pairs of copies: only
+more copies do.
 
 Power is measured for a given difference: correct answers of one group are made wrong at random
 until the difference is reached.
@@ -171,9 +171,7 @@ def measure(task: str, args: argparse.Namespace) -> list[dict[str, Any]]:
         f"{SETS[task]}: {scores.mean():.1f}, standard deviation over {args.pool} seeds "
         f"{scores.std(ddof=1):.2f}; over {units}"
     )
-    _print_differences_by_seed(
-        np.array([[outcomes(one).values.sum(axis=1)] for one in alike])[:, 0]
-    )
+    _print_differences_by_seed(np.array([outcomes(one).values.sum(axis=1) for one in alike]))
     rows = []
     for pools, what in (([pool], "other seeds"), (alike, "moved by 0.1 %, same seeds")):
         for seeds in args.seeds:

@@ -56,10 +56,15 @@ def read_pickle(path: Path) -> Any:
 
 def is_lightning(path: Path) -> bool:
     """Say whether PyTorch Lightning wrote a file, without unpickling it."""
+    return pickle_mentions(path, b"pytorch-lightning_version")
+
+
+def pickle_mentions(path: Path, text: bytes) -> bool:
+    """Say whether a text occurs in the pickle of a file of torch, without unpickling it."""
     try:
         with zipfile.ZipFile(path) as archive:
             pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-            return any(b"pytorch-lightning_version" in archive.read(name) for name in pickles)
+            return any(text in archive.read(name) for name in pickles)
     except (zipfile.BadZipFile, OSError):
         return False
 

@@ -5,14 +5,13 @@ It is kept apart from that package, which imports transformers.
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
 from ...common.errors import InputError
 from ..checkpoint import checkpoint_format
 from .hub import is_hub_id, read_model_type
-from .reading import read_json
+from .reading import pickle_mentions, read_json
 
 WHISPER_FORMAT: Literal["s3prl_compress.whisper"] = "s3prl_compress.whisper"
 """Format of the Whisper folders of this package."""
@@ -36,20 +35,10 @@ def is_whisper(source: str | Path) -> bool:
         except InputError:
             return False
     if path.exists():
-        return path.suffix == ".pt" and _names_dimensions(path)
+        return path.suffix == ".pt" and pickle_mentions(path, b"n_audio_state")
     return is_hub_id(name) and read_model_type(name) == "whisper"
 
 
 def is_openai_whisper(content: Any) -> bool:
     """Say whether the content of a file of torch is that of openai's whisper."""
     return isinstance(content, dict) and {"dims", "model_state_dict"} <= content.keys()
-
-
-def _names_dimensions(path: Path) -> bool:
-    """Say whether a file of torch holds Whisper's dimensions, without unpickling it."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-            return any(b"n_audio_state" in archive.read(name) for name in pickles)
-    except (zipfile.BadZipFile, OSError):
-        return False
