@@ -46,8 +46,8 @@ def ctc(encoder: SpeechEncoder, config: CTCConfig) -> SpeechEncoder:
 
     An existing head is trained further. Otherwise a new one is created with a symbol for every
     character of the transcripts, a space and a blank. Linears keep their kind, and sparse ones
-    their zeros. Neither dropout nor masking of the input is used, so few passes work better than
-    many. `s3prl-compress score --task ctc` measures the result.
+    their zeros. By default neither dropout nor masking of the input is used, so few passes work
+    better than many; many passes over few hours need `mask_time` and `dropout`. `s3prl-compress score --task ctc` measures the result.
 
     Reference:
         Graves, Fernández, Gomez, Schmidhuber: Connectionist temporal classification, ICML 2006.

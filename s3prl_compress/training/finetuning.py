@@ -18,10 +18,11 @@ from .ctc import TranscribedBatches, ctc_loss, drop_long_utterances
 from .loop import Batches, Progress
 from .penalty import Penalty
 from .processes import local_device, rank_and_world_size
-from .stages import LearnedConfig, Stage, identity_of, on_device, run_stage
+from .regularisation import Regularisation, RegularisedConfig, regularised
+from .stages import Stage, identity_of, on_device, run_stage
 
 
-class TranscribedConfig(LearnedConfig):
+class TranscribedConfig(RegularisedConfig):
     """Settings of methods that can learn from transcripts."""
 
     split: Split = "train"
@@ -94,26 +95,39 @@ class CTCModule(nn.Module):
     Args:
         student: called like an encoder; its attribute `head` is a CTC head.
         penalty: penalty on the student; its own parameters are trained as well.
+        regularisation: source of the masks of each batch.
     """
 
-    def __init__(self, student: nn.Module, penalty: Penalty | None) -> None:
+    def __init__(
+        self, student: nn.Module, penalty: Penalty | None, regularisation: Regularisation
+    ) -> None:
         super().__init__()
         self.student, self.penalty = student, penalty
+        self.regularisation = regularisation
 
     def forward(
-        self, waveforms: Sequence[Tensor], targets: Sequence[Tensor], step: int, weight: float
+        self,
+        waveforms: Sequence[Tensor],
+        targets: Sequence[Tensor],
+        key: tuple[int, int],
+        step: int,
+        weight: float,
     ) -> dict[str, Tensor]:
         """Return `loss` and its parts, all scalars.
 
         Args:
             waveforms: 1-D, at 16 kHz.
             targets: indices of each utterance's symbols, [symbols] each.
+            key: number of the batch and of the process; no two batches share them.
             step: number of the update.
             weight: factor of this batch's CTC loss.
         """
         if self.penalty is not None:
             self.penalty.begin(self.student, step)
-        states, counts = self.student(waveforms)
+        masks = self.regularisation.draw([len(waveform) for waveform in waveforms], *key)
+        if masks is not None:
+            masks = masks.to(waveforms[0].device)
+        states, counts = self.student(waveforms, masks)
         head = self.student.head
         assert isinstance(head, CTCHead)
         loss = ctc_loss(head, states[-1], counts, targets) * weight
@@ -158,11 +172,12 @@ def finetune(
     identity = identity_of(
         student, config, stage, speech.audio.fingerprint(), texts_fingerprint(speech)
     )
-    model = CTCModule(student, penalty)
     batches = _batches(
         speech, encoder.head.vocabulary, config, encoder.shape.minimum_samples, device
     )
-    progress = run_stage(model, batches, config, stage, device, identity)
+    with regularised(encoder, config) as regularisation:
+        model = CTCModule(student, penalty, regularisation)
+        progress = run_stage(model, batches, config, stage, device, identity)
     student.eval()
     return progress
 
@@ -194,6 +209,7 @@ def _batches(
             yield {
                 "waveforms": on_device(waveforms or silence, device),
                 "targets": [targets[crop.file] for crop in mine] or [torch.zeros(1).long()],
+                "key": (number, own),
                 "step": number // config.accumulation,
                 "weight": weight,
             }
