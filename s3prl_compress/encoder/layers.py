@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .activation import gelu
+from .cpu_training import attend
 from .linear import build_linear
 from .shape import EncoderShape
 
@@ -65,9 +66,7 @@ class Attention(nn.Module):
         key = self.qk_layout.split(self.k_proj(x))
         value = self.vo_layout.split(self.v_proj(x))
         if position_bias is None:
-            attended = F.scaled_dot_product_attention(
-                query, key, value, attn_mask=mask, scale=self.scale
-            )
+            attended = attend(query, key, value, mask, self.scale, self.training)
         else:
             attended = self._attend_with_bias(x, query, key, value, mask, position_bias)
         return self.out_proj(self.vo_layout.merge(attended))

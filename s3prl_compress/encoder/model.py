@@ -7,7 +7,7 @@ checkpoints load without a table of names.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -76,10 +76,22 @@ class TransformerStack(nn.Module):
         return tuple(states)
 
 
+class Features(NamedTuple):
+    """What the front end makes of a batch: the input of the Transformer before its projection."""
+
+    values: Tensor
+    """[batch, frames, width]."""
+    valid: Tensor | None
+    """False where a frame is padding, [batch, frames]; None: no frame is."""
+    frames: Tensor
+    """Number of frames of each utterance, [batch], on the CPU."""
+
+
 class SpeechEncoder(nn.Module):
     """A self-supervised speech encoder of any shape.
 
-    It behaves the same in train and in eval mode: there is no dropout and no layer drop.
+    It computes the same in train and in eval mode, up to rounding: there is no dropout and no layer
+    drop.
 
     Args:
         shape: the family and all sizes.
@@ -139,13 +151,13 @@ class SpeechEncoder(nn.Module):
         return self.masked_spec_embed.dtype
 
     def forward(
-        self, waveforms: Sequence[Tensor], masks: Tensor | None = None
+        self, waveforms: Sequence[Tensor] | Features, masks: Tensor | None = None
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         """Encode utterances.
 
         Args:
             waveforms: 1-D tensors of samples at 16 kHz, each at least `shape.minimum_samples` long,
-                or at least one sample if `pad_short` is set.
+                or at least one sample if `pad_short` is set; or what `features` made of them.
             masks: True where a frame is replaced by the embedding of masked pre-training before
                 it enters the Transformer, [batch, frames]; None: nowhere.
 
@@ -158,19 +170,16 @@ class SpeechEncoder(nn.Module):
             InputError: a waveform is not 1-D, or too short or too long, or the batch needs more
                 memory than is available.
         """
-        features, valid, counts = self.features(waveforms)
+        if not isinstance(waveforms, Features):
+            waveforms = self.features(waveforms)
+        features, valid, counts = waveforms
         x = self.feature_projection(features)
         if masks is not None:
             x = torch.where(masks.unsqueeze(-1), self.masked_spec_embed.to(x.dtype), x)
         return self.encoder(x, valid), counts
 
-    def features(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor | None, Tensor]:
+    def features(self, waveforms: Sequence[Tensor]) -> Features:
         """Run the front end only, the first of the forward pass's three parts.
-
-        Returns:
-            The features [batch, frames, width]; a mask that is False where a frame is padding
-            [batch, frames], or None if none is; and the number of frames of each utterance,
-            [batch], on the CPU.
 
         Raises:
             InputError: as for `forward`.
@@ -183,7 +192,7 @@ class SpeechEncoder(nn.Module):
             eps = self.normalize_eps
             prepared = [F.layer_norm(waveform, waveform.shape, eps=eps) for waveform in prepared]
         features, valid, counts = self.feature_extractor(prepared, self.padding)
-        return features, valid, torch.tensor(counts, device="cpu")
+        return Features(features, valid, torch.tensor(counts, device="cpu"))
 
     def _check(self, waveforms: Sequence[Tensor]) -> list[int]:
         if isinstance(waveforms, Tensor) or not len(waveforms):

@@ -53,18 +53,18 @@ class Regularisation:
     """Draws what the hooks of `regularised` apply to the next forward pass."""
 
     def __init__(self, encoder: SpeechEncoder, config: RegularisedConfig) -> None:
-        self.shape = encoder.shape
+        self.width = encoder.shape.hidden
         self.config = config
         self.kept_channels: Tensor | None = None
 
-    def draw(self, samples: Sequence[int], *key: int) -> Tensor | None:
+    def draw(self, frames: Sequence[int], *key: int) -> Tensor | None:
         """Draw masks for a batch, and seed torch's generator for its dropout.
 
         Both are a function of `key` and the seed of the settings, so that an interrupted run
         resumes exactly.
 
         Args:
-            samples: length of each utterance.
+            frames: number of frames of each utterance.
             key: numbers that no other batch has.
 
         Returns:
@@ -75,16 +75,15 @@ class Regularisation:
         if config.dropout:
             torch.manual_seed(int(random.integers(2**62)))
         if config.mask_channels:
-            self.kept_channels = ~self._channels(len(samples), random)
+            self.kept_channels = ~self._channels(len(frames), random)
         if not config.mask_time:
             return None
-        frames = [max(1, self.shape.frames(count)) for count in samples]
         spans = MaskSettings(start_probability=config.mask_time, span=TIME_SPAN)
         return draw_masks(frames, spans, random)
 
     def _channels(self, utterances: int, random: np.random.Generator) -> Tensor:
         """Return True where a channel is masked, [batch, hidden]; there may be none."""
-        width = self.shape.hidden
+        width = self.width
         span = max(1, round(width * CHANNEL_SPAN))
         masks = np.zeros((utterances, width), dtype=bool)
         for row in masks:

@@ -173,3 +173,18 @@ def test_a_killed_run_ends_with_the_same_weights(
     monkeypatch.undo()
     resumed = tuned(small_encoder(), letters, work=tmp_path / "cut")
     assert fingerprint(resumed) == fingerprint(whole)
+
+
+def test_cached_features_change_rounding_only(letters: Path) -> None:
+    waveform = torch.randn(8000, generator=torch.Generator().manual_seed(0))
+    plain, cached = (
+        tuned(small_encoder(), letters, cache_features=kept)([waveform])[0][-1]
+        for kept in (False, True)
+    )
+    untrained = small_encoder()([waveform])[0][-1]
+    assert (plain - untrained).norm() > 1000 * (plain - cached).norm()
+
+
+def test_only_frozen_features_are_cached(letters: Path) -> None:
+    with pytest.raises(InputError, match="cache_features needs freeze_front_end"):
+        tuned(small_encoder(), letters, cache_features=True, freeze_front_end=False)

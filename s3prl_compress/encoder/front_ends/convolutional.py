@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..activation import gelu
+from ..cpu_training import spectral_conv
 from .base import FrontEnd, Padding, register_front_end
 
 if TYPE_CHECKING:
@@ -317,8 +318,10 @@ class WeightNormedConv(nn.Conv1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [batch, in, time] to [batch, out, time]."""
-        factors = cast(WeightFactors, self.parametrizations.weight)
-        return self._conv_forward(x, factors(), self.bias)
+        weight = cast(WeightFactors, self.parametrizations.weight)()
+        if self.training and torch.is_grad_enabled() and x.device.type == "cpu":
+            return spectral_conv(x, weight, self.bias, self.padding[0])
+        return self._conv_forward(x, weight, self.bias)
 
 
 class PositionConv(nn.Module):

@@ -70,8 +70,9 @@ class SelfPinchingConfig(TranscribedConfig, FinalDistillationConfig):
     def _units_of_neurons(self) -> SelfPinchingConfig:
         if self.granularity == "weight" and "units" in self.model_fields_set:
             raise ValueError("units go with granularity 'neuron' only")
-        if self.objective == "distill" and (given := [n for n in SETTINGS if getattr(self, n)]):
-            raise ValueError(f"{' and '.join(given)} go with objective 'ctc' only")
+        for name in (*SETTINGS, "cache_features"):
+            if self.objective == "distill" and getattr(self, name):
+                raise ValueError(f"{name} goes with objective 'ctc' only")
         return self
 
     def listed(self) -> AudioSet:
