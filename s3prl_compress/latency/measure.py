@@ -188,14 +188,14 @@ def _threads(threads: int | None) -> Iterator[None]:
 def _ready(encoder: SpeechEncoder | UpstreamAdapter, dtype: DType, device: str) -> Forward:
     """Return the encoder in eval mode with this dtype and device, as a copy if it has to change.
 
-    A sparse encoder is copied with dense weights, so that rebuilding them is not timed.
+    It is prepared for inference as it is for scoring, so that neither the rebuilding of sparse
+    weights nor slow products are timed.
     """
-    encoder = inference_copy(encoder)
     wanted = (torch.device(device), getattr(torch, dtype))
     parameter = next(encoder.parameters())
     if (parameter.device, parameter.dtype) != wanted or encoder.training:
         encoder = copy.deepcopy(encoder).to(device=device, dtype=wanted[1]).eval()
-    return encoder
+    return inference_copy(encoder, device)
 
 
 def _name(source: str | Path | SpeechEncoder | UpstreamAdapter) -> str:

@@ -199,7 +199,7 @@ def _encode(
         total=len(plan.items), desc="upstream", unit="utterance", initial=writer.done, leave=False
     )
     seen, skipped = 0, writer.done
-    encoder = inference_copy(encoder)
+    encoder = inference_copy(encoder, device)
     with ready(encoder, padding, device), bar, torch.no_grad():
         for rows in batches_by_length(plan.samples, limit):
             seen += len(rows)

@@ -109,7 +109,7 @@ def pool_clips(
     limit = int(seconds_per_batch * SAMPLING_RATE) if padding == "independent" else 0
     read_once = lru_cache(maxsize=8)(read)  # many clips are cut from each background file
     bar = tqdm(total=len(clips), desc="upstream", unit="utterance", delay=1, leave=False)
-    encoder = inference_copy(encoder)
+    encoder = inference_copy(encoder, device)
     with ready(encoder, padding, device), bar, torch.no_grad():
         for rows in batches_by_length([clip.samples for clip in clips], limit):
             waves = [clips[row].cut(read_once(clips[row].path)).to(device) for row in rows]

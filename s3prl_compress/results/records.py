@@ -54,6 +54,9 @@ class Environment(_Record):
     tf32: bool | None = None
     """On CUDA: whether float32 products were allowed to use TensorFloat-32. None on other devices,
     and in records from before 2026-11-21, for which cuDNN's convolutions used it."""
+    linears: str | None = None
+    """On a CPU: what multiplied the encoder's matrices, "torch" (its BLAS) or "onednn". None where
+    the encoder was not prepared for inference; before 2026-11-22 it always was torch."""
 
 
 class Cost(_Record):
@@ -251,6 +254,7 @@ def environment(device: str) -> Environment:
     """Describe the machine, the packages and the project's commit, for a record."""
     import torch
 
+    from ..common.linear_kernels import linear_kernels
     from ..common.precision import uses_tf32
 
     names = ("torch", "torchaudio", "s3prl", "transformers", "numpy", "s3prl_compress")
@@ -265,6 +269,7 @@ def environment(device: str) -> Environment:
         git_dirty=dirty,
         date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         tf32=uses_tf32() if device.startswith("cuda") else None,
+        linears=linear_kernels() if device == "cpu" else None,
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv[0] else "",
     )
 

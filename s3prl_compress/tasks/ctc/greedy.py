@@ -69,7 +69,7 @@ def recognise(encoder: SpeechEncoder, audio: AudioSet, device: str = "cpu") -> l
         InputError: there is no CTC head, a recording cannot be read, or the weights give values
             that are not finite.
     """
-    dense = inference_copy(encoder)
+    dense = inference_copy(encoder, device)
     head = ctc_head(dense, "the encoder")
     texts = [""] * len(audio.files)
     shortest = encoder.shape.minimum_samples
