@@ -55,6 +55,7 @@ def shape_facts(shape: EncoderShape) -> dict[str, Any]:
         "family": shape.family,
         "hidden": shape.hidden,
         "layers": len(layers),
+        "hidden_states": None if shape.hidden_states is None else list(shape.hidden_states),
         "heads": [len(layer.heads) for layer in layers],
         "qk_sizes": [layer.qk_size for layer in layers],
         "vo_sizes": [layer.vo_size for layer in layers],

@@ -113,7 +113,7 @@ def fit_codes(
     hidden, last = sample_states(
         teacher,
         audio,
-        (state, len(teacher.shape.layers)),
+        (state, teacher.shape.states - 1),
         frames=FRAMES_PER_CODE * codes,
         crop_seconds=crop_seconds,
         seed=seed,

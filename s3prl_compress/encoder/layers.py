@@ -17,6 +17,9 @@ from .shape import EncoderShape
 BIAS_ELEMENTS = 1 << 22
 """Largest block of WavLM's gated bias, in elements over batch, heads, queries and keys."""
 
+POSITION_TABLE = "attention.rel_attn_embed.weight"
+"""Name of WavLM's position table within layer 0, which all layers share."""
+
 
 class Attention(nn.Module):
     """Self-attention over the remaining heads, with WavLM's gated relative positions if wanted."""

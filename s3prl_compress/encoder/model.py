@@ -33,12 +33,16 @@ TRANSFORMERS_EPS = 1e-7
 
 
 class TransformerStack(nn.Module):
-    """Positions and Transformer layers; returns the input of every layer and the final output."""
+    """Positions and Transformer layers; returns the input of every layer and the final output.
+
+    Some of them several times, if the shape says so.
+    """
 
     def __init__(self, shape: EncoderShape) -> None:
         super().__init__()
         self.pre_norm = shape.pre_norm
         self.relative_position = shape.relative_position
+        self.state_inputs = shape.state_inputs
         self.pos_conv_embed = PositionConv(shape) if shape.position_conv is not None else None
         self.layer_norm = nn.LayerNorm(shape.hidden, eps=shape.layer_norm_eps)
         self.layers = nn.ModuleList(
@@ -46,7 +50,7 @@ class TransformerStack(nn.Module):
         )
 
     def forward(self, x: Tensor, valid: Tensor | None) -> tuple[Tensor, ...]:
-        """Map the Transformer's input to L + 1 hidden states of the same size.
+        """Map the Transformer's input to the hidden states, which have the same size.
 
         Args:
             x: [batch, frames, hidden].
@@ -67,12 +71,14 @@ class TransformerStack(nn.Module):
             assert isinstance(first, TransformerLayer)
             table = first.attention.position_table
             bias = relative_position_bias(table, x.shape[1], self.relative_position.max_distance)
-        states = []
+        inputs = []
         for layer in self.layers:
-            states.append(x)
+            inputs.append(x)
             x = layer(x, mask, bias)
-        # As in fairseq and transformers 4: the last state of a pre-norm model is normalised.
-        states.append(self.layer_norm(x) if self.pre_norm else x)
+        inputs.append(x)
+        states = [inputs[number] for number in self.state_inputs]
+        if self.pre_norm:  # as in fairseq and transformers 4: the last state is normalised
+            states[-1] = self.layer_norm(x)
         return tuple(states)
 
 
@@ -164,7 +170,9 @@ class SpeechEncoder(nn.Module):
         Returns:
             The hidden states, L + 1 tensors [batch, frames, hidden], of which state i is the input
             of layer i and the last one the output; and the number of frames of each utterance,
-            [batch], on the CPU. Later frames are padding.
+            [batch], on the CPU. Later frames are padding. If layers were removed and their hidden
+            states kept (`shape.hidden_states`), L counts the removed layers, too, and state i + 1
+            is state i if layer i was removed.
 
         Raises:
             InputError: a waveform is not 1-D, or too short or too long, or the batch needs more

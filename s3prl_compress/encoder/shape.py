@@ -199,11 +199,16 @@ class EncoderShape(_Frozen):
     layers: tuple[LayerShape, ...] = Field(max_length=MAX_LAYERS)
     """From the bottom up. With no layers, the front end's projected output, with positions added,
     is the only hidden state."""
+    hidden_states: tuple[int, ...] | None = Field(default=None, max_length=MAX_LAYERS + 1)
+    """For each hidden state that the encoder returns, the layer whose input it is; the number of
+    layers stands for the output of the last one. They rise from 0 in steps of 0, where the state
+    is repeated in the place of a removed layer's output, or 1. None: every one once. Left out of
+    JSON if None, for the same reason."""
 
     @model_serializer(mode="wrap")
     def _without_absent_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data: dict[str, Any] = handler(self)
-        for name in ("padded_frames", "front_end"):
+        for name in ("padded_frames", "front_end", "hidden_states"):
             if data.get(name) is None:
                 data.pop(name, None)
         return data
@@ -234,6 +239,7 @@ class EncoderShape(_Frozen):
                 f"{self.original_heads} original heads of size {self.head_size} do not make up "
                 f"hidden {self.hidden}"
             )
+        self._check_hidden_states()
         for number, layer in enumerate(self.layers):
             check_layer(layer, number, self.hidden, self.head_size)
             originals = [head.original for head in layer.heads]
@@ -245,6 +251,31 @@ class EncoderShape(_Frozen):
                     f"{self.original_heads}"
                 )
         return self
+
+    def _check_hidden_states(self) -> None:
+        given = self.hidden_states
+        if given is None:
+            return
+        every = range(len(self.layers) + 1)
+        if list(given) != sorted(given) or set(given) != set(every):
+            raise ValueError(
+                f"hidden_states must rise from 0 to {len(self.layers)}, the number of layers, in "
+                "steps of 0 or 1"
+            )
+        if len(given) == len(every):  # one shape, one fingerprint
+            raise ValueError("hidden_states must be left out if no hidden state is repeated")
+
+    @property
+    def states(self) -> int:
+        """Number of hidden states that the encoder returns."""
+        return len(self.state_inputs)
+
+    @property
+    def state_inputs(self) -> tuple[int, ...]:
+        """For each hidden state, the layer whose input it is; see `hidden_states`."""
+        if self.hidden_states is not None:
+            return self.hidden_states
+        return tuple(range(len(self.layers) + 1))
 
     @property
     def _front_end(self) -> type[FrontEnd]:

@@ -157,7 +157,7 @@ def open_order(
     # After the encoder: a table is prepared here, which a wrong model should not wait for.
     corpus = open_corpus(locate_corpus(task, str(data), Path(output) / "corpora"), task)
     corpus.check()
-    check_first_state(settings, len(encoder.shape.layers) + 1, upstream.name)
+    check_first_state(settings, encoder.shape.states, upstream.name)
     return Order(
         source=source,
         encoder=encoder,

@@ -114,10 +114,9 @@ def hidden_states(encoder: SpeechEncoder, layer: int) -> FrameFeatures:
     Raises:
         InputError: the encoder has no such layer.
     """
-    if layer > len(encoder.shape.layers):
-        raise InputError(
-            f"targets: no hidden state {layer}; the model has {len(encoder.shape.layers)} layers"
-        )
+    last = encoder.shape.states - 1
+    if layer > last:
+        raise InputError(f"targets: no hidden state {layer}; the model has 0 to {last}")
 
     @torch.no_grad()
     def features(waveform: Tensor) -> Floats:

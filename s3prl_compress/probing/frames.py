@@ -114,7 +114,7 @@ def plan_frames(corpus: TranscribedCorpus, shape: EncoderShape, padding: Padding
 
 def bytes_of_frames(plan: FramePlan, shape: EncoderShape) -> int:
     """Return the space that the frames of a plan take on disk."""
-    return sum(plan.counts) * (len(shape.layers) + 1) * shape.hidden * 2
+    return sum(plan.counts) * shape.states * shape.hidden * 2
 
 
 def load_frames(
@@ -138,13 +138,13 @@ def load_frames(
     from ..encoder import fingerprint
 
     plan = plan_frames(corpus, encoder.shape, padding)
-    layers, width = len(encoder.shape.layers) + 1, encoder.shape.hidden
+    states, width = encoder.shape.states, encoder.shape.hidden
     identity = {
         "version": FRAMES_VERSION,
         "encoder": fingerprint(encoder),
         "padding": padding,
         "corpus": corpus.fingerprint(),
-        "shape": [layers, sum(plan.counts), width],
+        "shape": [states, sum(plan.counts), width],
         "dtype": "float16",
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
@@ -163,7 +163,7 @@ def load_frames(
             values = open_frames(path, identity)
     if values is None:
         raise InputError(f"{path}: cannot be read back; is the file in use?")
-    return Frames(values, plan, layers, width, reused)
+    return Frames(values, plan, states, width, reused)
 
 
 def layer_frames(encoder: SpeechEncoder, waveforms: Sequence[Tensor]) -> list[Tensor]:

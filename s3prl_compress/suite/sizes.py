@@ -106,4 +106,4 @@ def checkpoint_bytes(size: UpstreamSize) -> int:
 
 def _size(shape: EncoderShape) -> UpstreamSize:
     counted = cost(shape)
-    return UpstreamSize(len(shape.layers) + 1, shape.hidden, counted.macs_32, counted.bytes)
+    return UpstreamSize(shape.states, shape.hidden, counted.macs_32, counted.bytes)

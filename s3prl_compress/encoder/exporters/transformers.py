@@ -92,6 +92,12 @@ def export_notes(encoder: SpeechEncoder) -> tuple[str, ...]:
             f"filled with zeros: {counts}; the hidden states stay the same, and the model is as "
             "large and slow as a dense one"
         )
+    repeated = encoder.shape.states - len(encoder.shape.layers) - 1
+    if repeated:
+        notes.append(
+            f"transformers returns each hidden state once, so that {repeated} repeated ones are "
+            "missing; the last one is the same"
+        )
     if encoder.normalize and encoder.normalize_eps != TRANSFORMERS_EPS:
         quiet = 1e-6  # variance at an rms of 0.001
         louder = math.sqrt((quiet + encoder.normalize_eps) / (quiet + TRANSFORMERS_EPS))
