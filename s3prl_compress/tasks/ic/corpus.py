@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 
-
 from ...audio.clips import SAMPLING_RATE, check_audio
 from ...audio.table import decode_text
 from ...common.errors import InputError
