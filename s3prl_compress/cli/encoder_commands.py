@@ -11,7 +11,6 @@ from typing import Literal
 from ..common.command_result import CommandResult, table
 from ..common.errors import InputError
 from ..common.validation import check_folder_output, pick_device, use_threads
-from ..encoder.checkpoint import check_checkpoint_output
 
 
 def inspect(model: str, *, device: str | None = None, threads: int | None = None) -> CommandResult:
@@ -49,9 +48,10 @@ def random(shape: str, *, output: str, seed: int = 0) -> CommandResult:
         output: folder of the new checkpoint; an existing checkpoint is replaced
         seed: random seed of the weights
     """
-    folder = check_checkpoint_output(output)
     from ..encoder import cost, named_shape, random_encoder, save
+    from ..encoder.checkpoint import check_checkpoint_output
 
+    folder = check_checkpoint_output(output)
     encoder = random_encoder(named_shape(shape), seed)
     save(encoder, folder)
     data = {"output": output, "seed": seed, "random_weights": True} | cost(encoder).model_dump()
@@ -106,6 +106,8 @@ def compress(
         threads: number of CPU threads; by default torch's own choice
     """
     use_threads(threads)
+    from ..encoder.checkpoint import check_checkpoint_output
+
     chosen_device, folder = pick_device(device), check_checkpoint_output(output)
     from ..encoder.importers import is_whisper
     from . import compression, compression_recipes

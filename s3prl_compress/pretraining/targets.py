@@ -22,7 +22,6 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
-from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 from tqdm import tqdm
 
@@ -168,6 +167,8 @@ def make_targets(
             f"{audio.root}: {len(sample)} frames of audio are too few for {settings.clusters} "
             "clusters; give more audio or ask for fewer"
         )
+    from sklearn.cluster import MiniBatchKMeans
+
     kmeans = MiniBatchKMeans(
         settings.clusters,
         batch_size=settings.batch_size,
