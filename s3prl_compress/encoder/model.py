@@ -174,8 +174,8 @@ class SpeechEncoder(nn.Module):
         if masks is not None:
             x = torch.where(masks.unsqueeze(-1), self.masked_spec_embed.to(x.dtype), x)
         states: tuple[Tensor, ...] = self.encoder(x, valid)
-        longest = int(counts.max())
-        if longest < states[0].shape[1]:  # the padding of short utterances to a fixed duration
+        longest = max(1, *(self.shape.frames(len(waveform)) for waveform in waveforms))
+        if longest < states[0].shape[1]:  # utterances are padded to a fixed duration
             states = tuple(state[:, :longest] for state in states)
         return states, counts
 

@@ -15,8 +15,9 @@ from torch import Tensor
 from ...common.errors import InputError
 from ...common.model_errors import first_mistake
 from ..checkpoint import read_config_as
-from ..front_ends.whisper import HOP, SAMPLING_RATE, WINDOW, WhisperSettings
+from ..front_ends.whisper import HOP, SAMPLING_RATE, WINDOW
 from ..model import FAIRSEQ_EPS, TRANSFORMERS_EPS
+from ..named_shapes import whisper_shape
 from ..provenance import Provenance
 from ..shape import MAX_LAYERS, EncoderShape, LayerShape, dense_layer
 from .imported import ImportedCheckpoint, checked_head_size
@@ -177,8 +178,10 @@ def _transformers_shape(config: Mapping[str, Any], folder: Path) -> EncoderShape
 
 def _openai_shape(dims: Any, tensors: Mapping[str, Tensor], where: str) -> EncoderShape:
     sizes = _sizes(dims if isinstance(dims, dict) else {}, _OPENAI_SIZES, where)
-    # All of openai's models have four FFN units per dimension, so `dims` does not say it.
-    return _dense(where, sizes.pop("layers"), 4 * sizes["hidden"], **sizes)
+    first = "encoder.blocks.0.mlp.0.weight"  # `dims` does not say how many FFN units there are
+    if first not in tensors:
+        raise InputError(f"{where}: the tensor {first} is missing")
+    return _dense(where, sizes.pop("layers"), len(tensors[first]), **sizes)
 
 
 def _sizes(config: Mapping[str, Any], names: Mapping[str, str], where: str) -> dict[str, int]:
@@ -211,17 +214,10 @@ def _shape(
     positions: int,
     layers: tuple[LayerShape, ...],
 ) -> EncoderShape:
+    checked_head_size(hidden, heads, len(layers), where)
     try:
-        return EncoderShape(
-            family="whisper",
-            hidden=hidden,
-            pre_norm=True,
-            key_bias=False,
-            original_heads=heads,
-            head_size=checked_head_size(hidden, heads, len(layers), where),
-            learned_positions=positions,
-            front_end=WhisperSettings(mel_bins=mel_bins),
-            layers=layers,
+        return whisper_shape(
+            hidden=hidden, heads=heads, layers=layers, mel_bins=mel_bins, positions=positions
         )
     except ValueError as error:
         raise InputError(

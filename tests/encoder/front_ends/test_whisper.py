@@ -272,5 +272,5 @@ def test_memory_counts_the_padding(folder: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(memory, "available_bytes", lambda device: 1 << 20)
     encoder = random_encoder(load(folder).shape.model_copy(update={"learned_positions": 1500}))
     assert encoder.shape.samples_computed(400) == HALF_MINUTE
-    with pytest.raises(InputError, match="need about .* GiB"):
+    with pytest.raises(InputError, match=r"need about .* GiB"):
         encoder(noise(*[400] * 3))
