@@ -19,7 +19,7 @@ def inspect(model: str, *, device: str | None = None, threads: int | None = None
     Args:
         model: checkpoint folder, transformers folder, s3prl-converted .pt file, or hub id; or the
             name of a shape (see `ls shapes`), which needs no weights; or a Whisper model (folder,
-            hub id, or openai's .pt file), of which multiply-adds are not counted
+            hub id, or openai's .pt file), of which only the encoder's multiply-adds are counted
         device: torch device on which the weights are loaded, such as cpu or cuda; by default cuda
             if it is available, otherwise cpu
         threads: number of CPU threads; by default torch's own choice
@@ -154,18 +154,23 @@ def export(
     output: str,
     dense: bool = False,
     dtype: Literal["float32", "float16"] = "float32",
+    pad: Literal["full", "none"] | None = None,
 ) -> CommandResult:
     """Write an encoder in another format, such as a transformers folder.
 
+    Of a Whisper model, the encoder is written, as a checkpoint that all commands take.
+
     Args:
-        model: checkpoint folder, transformers folder, s3prl-converted .pt file, hub id, or
-            hubert_demo
+        model: checkpoint folder, transformers folder, s3prl-converted .pt file, hub id, Whisper
+            model, or hubert_demo
         format: name of a format, see `ls formats`: transformers, which transformers reads without
             this package; or checkpoint, this package's own, which can hold any encoder
         output: folder to write; an earlier export of the same format is replaced
         dense: with transformers, write low-rank, shared and sparse linear layers as dense ones, and
             fill pruned heads and FFN units with zeros
         dtype: number format of the stored weights
+        pad: for Whisper's encoder, full: utterances are padded to 30 s, as in Whisper; none: they
+            are not, which makes another model, faster on short utterances; by default as MODEL says
     """
     folder = check_folder_output(output)
     import torch
@@ -175,7 +180,7 @@ def export(
 
     target = find_export_target(format)
     target.check_output(folder)
-    encoder = load(model)
+    encoder = load(model, pad=pad)
     stored = {"float32": torch.float32, "float16": torch.float16}[dtype]
     target.write(encoder, folder, dense=dense, dtype=stored)
     notes = target.notes(encoder)

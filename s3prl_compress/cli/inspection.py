@@ -62,6 +62,7 @@ def shape_facts(shape: EncoderShape) -> dict[str, Any]:
         "ffn_units": [layer.ffn for layer in layers],
         "conv_channels": [conv.width for conv in shape.convs],
         "linears": dict(kinds),
+        **({} if shape.front_end is None else shape.front_end.model_dump(mode="json")),
     }
 
 

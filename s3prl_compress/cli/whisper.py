@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..common.command_result import CommandResult, table
+from ..encoder import EncoderShape, macs
+from ..encoder.named_shapes import whisper_shape
 from ..whisper import (
     Counts,
     Part,
@@ -99,6 +101,7 @@ def inspect_whisper(source: str, device: str) -> CommandResult:
     data = {
         "model": source,
         **_figures(count(whisper)),
+        "encoder_macs_32": macs(_encoder_shape(whisper)),
         **_sizes(whisper),
         "base": whisper.provenance.base,
         "base_revision": whisper.provenance.base_revision,
@@ -116,6 +119,18 @@ def _figures(counts: Counts) -> dict[str, int]:
         "encoder_parameters": counts.encoder,
         "linear_parameters": counts.linears["both"],
     }
+
+
+def _encoder_shape(whisper: Whisper) -> EncoderShape:
+    """Return the shape of the encoder as an upstream."""
+    shape = whisper.shape
+    return whisper_shape(
+        hidden=shape.hidden,
+        heads=shape.encoder_heads,
+        mel_bins=shape.mel_bins,
+        positions=shape.audio_positions,
+        layers=shape.encoder,
+    )
 
 
 def _sizes(whisper: Whisper) -> dict[str, Any]:

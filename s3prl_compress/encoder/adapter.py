@@ -30,6 +30,10 @@ class UpstreamShape:
         """One entry per layer of an encoder with this many hidden states."""
         return (None,) * (self.states - 1)
 
+    def samples_computed(self, samples: int) -> int:
+        """Return `samples`: whether the upstream pads them further is unknown."""
+        return samples
+
 
 class UpstreamAdapter(nn.Module, ABC):
     """A third-party upstream in the place of a `SpeechEncoder`. It cannot be compressed or saved.

@@ -180,6 +180,7 @@ def describe(encoder: SpeechEncoder | UpstreamAdapter, name: str, source: str) -
     """
     if isinstance(encoder, UpstreamAdapter):
         return encoder.describe(name)
+    settings = encoder.shape.front_end
     return Upstream(
         name=name,
         checkpoint_sha256=fingerprint(encoder),
@@ -187,6 +188,7 @@ def describe(encoder: SpeechEncoder | UpstreamAdapter, name: str, source: str) -
         base=encoder.provenance.base,
         random_weights=encoder.provenance.random_weights,
         normalize=encoder.normalize,
+        front_end=None if settings is None else settings.model_dump(mode="json"),
         methods=encoder.provenance.chain(),
         cost=cost(encoder),
     )

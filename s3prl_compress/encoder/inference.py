@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from .linear import SparseLinear, dense_bias, dense_weight, new_dense_linear
+from .linear import SparseLinear, dense_weight, new_dense_linear
 from .model import SpeechEncoder
 from .packed import pack, packing_pays
 from .shape import DENSE, LINEARS, EncoderShape
@@ -51,9 +51,10 @@ def inference_copy(encoder: Module, device: str | torch.device = "cpu") -> Modul
 @torch.no_grad()
 def _dense(linear: SparseLinear) -> nn.Linear:
     with torch.device("meta"):
-        dense = new_dense_linear(linear.in_features, linear.out_features)
+        dense = new_dense_linear(linear.in_features, linear.out_features, linear.bias is not None)
     dense.weight = nn.Parameter(dense_weight(linear), linear.values.requires_grad)
-    dense.bias = nn.Parameter(dense_bias(linear), linear.bias.requires_grad)
+    if linear.bias is not None:
+        dense.bias = nn.Parameter(linear.bias, linear.bias.requires_grad)
     return dense.train(linear.training)
 
 

@@ -31,7 +31,7 @@ class Attention(nn.Module):
         # Pruning does not change the scale: the remaining weights were trained with this one.
         self.scale = shape.head_size**-0.5
         self.q_proj = build_linear(layer.q, *layer.sizes("q", shape.hidden))
-        self.k_proj = build_linear(layer.k, *layer.sizes("k", shape.hidden))
+        self.k_proj = build_linear(layer.k, *layer.sizes("k", shape.hidden), bias=shape.key_bias)
         self.v_proj = build_linear(layer.v, *layer.sizes("v", shape.hidden))
         self.out_proj = build_linear(layer.out, *layer.sizes("out", shape.hidden))
         # Fused attention needs one size for q, k and v of all heads; padding with zeros changes no

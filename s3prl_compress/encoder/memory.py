@@ -56,7 +56,7 @@ def check_memory(
     Raises:
         InputError: it does not fit.
     """
-    if batch * samples < CHECKED_SAMPLES:
+    if batch * shape.samples_computed(samples) < CHECKED_SAMPLES:
         return
     available = available_bytes(device)
     needed = forward_bytes(shape, batch, samples, itemsize)

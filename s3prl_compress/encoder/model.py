@@ -43,6 +43,7 @@ class TransformerStack(nn.Module):
         self.pre_norm = shape.pre_norm
         self.relative_position = shape.relative_position
         self.state_inputs = shape.state_inputs
+        self.attention_span = shape.attention_span
         self.pos_conv_embed = PositionConv(shape) if shape.position_conv is not None else None
         self.layer_norm = nn.LayerNorm(shape.hidden, eps=shape.layer_norm_eps)
         self.layers = nn.ModuleList(
@@ -56,6 +57,16 @@ class TransformerStack(nn.Module):
             x: [batch, frames, hidden].
             valid: False where a frame is padding, [batch, frames]; None: no frame is.
         """
+        batch, frames, _ = x.shape
+        span = self.attention_span
+        if span is None or frames <= span:
+            return self._encode(x, valid)
+        x = x.unflatten(1, (-1, span)).flatten(0, 1)
+        if valid is not None:
+            valid = valid.view(-1, span)
+        return tuple(state.view(batch, frames, -1) for state in self._encode(x, valid))
+
+    def _encode(self, x: Tensor, valid: Tensor | None) -> tuple[Tensor, ...]:
         mask = None
         if valid is not None:
             # The position conv reads beyond the end of an utterance, and must find zeros there.
@@ -184,7 +195,11 @@ class SpeechEncoder(nn.Module):
         x = self.feature_projection(features)
         if masks is not None:
             x = torch.where(masks.unsqueeze(-1), self.masked_spec_embed.to(x.dtype), x)
-        return self.encoder(x, valid), counts
+        states: tuple[Tensor, ...] = self.encoder(x, valid)
+        if self.shape.attention_span is not None:  # utterances are padded to a fixed duration
+            longest = max(1, int(counts.max()))
+            states = tuple(state[:, :longest] for state in states)
+        return states, counts
 
     def features(self, waveforms: Sequence[Tensor]) -> Features:
         """Run the front end only, the first of the forward pass's three parts.

@@ -25,7 +25,7 @@ from .front_ends import FrontEnd, FrontEndSettings, front_end_class
 FORMAT_VERSION: Literal[1] = 1
 
 Family = str
-"""Name of a registered front end: "hubert", "wav2vec2", "wavlm"; see `front_ends`."""
+"""Name of a registered front end: "hubert", "wav2vec2", "wavlm", "whisper"; see `front_ends`."""
 
 LinearKind = Literal["dense", "low_rank", "shared", "sparse"]
 
@@ -183,6 +183,9 @@ class EncoderShape(_Frozen):
     head_size: int = Field(ge=1, le=MAX_HIDDEN)
     """Original head size: the attention scale stays `head_size ** -0.5` whatever is pruned."""
     layer_norm_eps: float = Field(default=1e-5, gt=0)
+    key_bias: bool = True
+    """Whether k has a bias, which Whisper's has not. Left out of JSON if True, so that the
+    fingerprints of shapes written before this field existed stay valid."""
     position_conv: PositionConvShape | None = None
     """None: the front end adds positions of another kind."""
     learned_positions: int | None = Field(default=None, ge=1, le=65_536)
@@ -191,8 +194,8 @@ class EncoderShape(_Frozen):
     """Family `wavlm` only."""
     padded_frames: Literal["convolutions"] | None = None
     """How `padding="fairseq"` counts an utterance's own frames. None: as fairseq does for this
-    family; "convolutions": as torchaudio does for all families. It is left out of JSON if None, so
-    that the fingerprints of shapes written before this field existed stay valid."""
+    family; "convolutions": as torchaudio does for all families. Left out of JSON if None, for the
+    same reason."""
     front_end: SerializeAsAny[FrontEndSettings] | None = None
     """Settings of a front end that needs other fields than those above, in the type that the
     front end declares. Left out of JSON if None, for the same reason."""
@@ -211,6 +214,8 @@ class EncoderShape(_Frozen):
         for name in ("padded_frames", "front_end", "hidden_states"):
             if data.get(name) is None:
                 data.pop(name, None)
+        if data.get("key_bias"):
+            del data["key_bias"]
         return data
 
     @field_validator("family")
@@ -297,6 +302,15 @@ class EncoderShape(_Frozen):
     def frames_computed(self, samples: int) -> int:
         """Return the number of frames that enter the Transformer, padding included."""
         return self._front_end.frames_computed(self, samples)
+
+    def samples_computed(self, samples: int) -> int:
+        """Return the length in samples that a forward pass over `samples` samples costs."""
+        return max(samples, self.frames_computed(samples) * self.frame_stride)
+
+    @property
+    def attention_span(self) -> int | None:
+        """Number of frames that attend to each other; None: all frames of an utterance."""
+        return self._front_end.attention_span(self)
 
     @property
     def minimum_samples(self) -> int:

@@ -201,7 +201,8 @@ def _encode(
     seen, skipped = 0, writer.done
     encoder = inference_copy(encoder, device)
     with ready(encoder, padding, device), bar, torch.no_grad():
-        for rows in batches_by_length(plan.samples, limit):
+        lengths = [encoder.shape.samples_computed(samples) for samples in plan.samples]
+        for rows in batches_by_length(lengths, limit):
             seen += len(rows)
             if seen <= skipped:
                 continue

@@ -87,6 +87,9 @@ class Upstream(_Record):
     normalize: bool | None = None
     """Whether waveforms were normalised first. None for s3prl's own upstreams, and in records from
     before this field."""
+    front_end: dict[str, Any] | None = None
+    """Settings of the front end of a family that has some, such as whether Whisper's utterances
+    are padded. None for other families, and in records from before this field."""
     methods: tuple[str, ...] = ()
     """Chain of methods with their settings, one text per method."""
     cost: Cost | None = None

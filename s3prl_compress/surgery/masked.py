@@ -244,9 +244,10 @@ class MaskedEncoder(nn.Module):
         units = heads.new_ones(sum(self.sizes["ffn"])) * open_.get("ffn", 1.0)
         if "ffn_block" in open_:
             units = units * open_["ffn_block"][self.layer_of_unit]
-        # A (q, k) dimension has two rows with their biases; a (v, out) dimension and an FFN unit
-        # have a row with its bias, and a column.
-        per_qk, per_pair = 2 * (self.shape.hidden + 1), 2 * self.shape.hidden + 1
+        # A (q, k) dimension has two rows, and the biases that there are; a (v, out) dimension and
+        # an FFN unit have a row with its bias, and a column.
+        width = self.shape.hidden
+        per_qk, per_pair = 2 * width + 1 + self.shape.key_bias, 2 * width + 1
         removed = per_qk * (len(qk) - qk.sum()) + per_pair * (len(vo) - vo.sum())
         removed = removed + per_pair * (len(units) - units.sum())
         if self.shape.relative_position is not None:  # WavLM: one more parameter per head

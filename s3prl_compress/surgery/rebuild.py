@@ -49,11 +49,14 @@ def low_rank_linear(factor_in: Tensor, factor_out: Tensor, bias: Tensor | None) 
     return linear
 
 
-def shared_linear(centroids: Tensor, centroid_bias: Tensor, assignment: Tensor) -> SharedLinear:
-    """Return `y = (C x + c)[a]` with copies of [K, in], [K] and [out]."""
-    linear = SharedLinear(0, 0, 0)
+def shared_linear(
+    centroids: Tensor, centroid_bias: Tensor | None, assignment: Tensor
+) -> SharedLinear:
+    """Return `y = (C x + c)[a]` with copies of [K, in], [K] (if any) and [out]."""
+    linear = SharedLinear(0, 0, 0, centroid_bias is not None)
     linear.centroids = _parameter(centroids)
-    linear.centroid_bias = _parameter(centroid_bias)
+    if centroid_bias is not None:
+        linear.centroid_bias = _parameter(centroid_bias)
     linear.assignment = assignment.detach().clone().to(torch.long)
     return linear
 
