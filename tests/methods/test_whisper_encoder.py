@@ -79,6 +79,15 @@ def test_methods_without_training(name: str, encoder: SpeechEncoder, tmp_path: P
     check(smaller, settings["sparsity"], encoder, tmp_path)
 
 
+def test_layers_are_merged_without_a_bias_in_k(encoder: SpeechEncoder) -> None:
+    smaller = compress(encoder, "layers", keep=2, merge=True)
+    assert len(states(smaller, speech(700))[0]) == 3
+    assert not any(name.endswith("k_proj.bias") for name in smaller.state_dict())
+    third = encoder.encoder.layers[2].attention.k_proj.weight
+    merged = smaller.encoder.layers[1].attention.k_proj.weight
+    torch.testing.assert_close(merged, third)  # W2 + (W3 - W2)
+
+
 @pytest.mark.parametrize("name", LEARNED)
 def test_methods_that_listen(
     name: str, encoder: SpeechEncoder, tones: Path, tmp_path: Path

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from ...common.errors import InputError
 from ...encoder.layers import POSITION_TABLE
-from ...encoder.linear import Linear, dense_bias, dense_weight
+from ...encoder.linear import Linear, dense_weight, optional_bias
 from ...encoder.model import SpeechEncoder
 from ...encoder.shape import LINEAR_PATHS, LINEARS
 from ...surgery.rebuild import dense_linear, get_linear
@@ -56,15 +56,14 @@ def merged_layers(
         new = list(kept).index(layer)
         for name in LINEARS:
             own = [get_linear(encoder, number, name) for number in (layer, *merged)]
-            linears[new, name] = dense_linear(_sum(dense_weight, own), _sum(dense_bias, own))
+            biases = [bias for one in own if (bias := optional_bias(one)) is not None]
+            linears[new, name] = dense_linear(
+                _merge([dense_weight(one) for one in own]), _merge(biases) if biases else None
+            )
         for name in others[layer]:
             parts = [others[number][name] for number in (layer, *merged)]
             tensors[f"encoder.layers.{new}.{name}"] = _merge(parts)
     return linears, tensors
-
-
-def _sum(part: Callable[[Linear], Tensor], linears: Sequence[Linear]) -> Tensor:
-    return _merge([part(linear) for linear in linears])
 
 
 def _merge(parts: Sequence[Tensor]) -> Tensor:
