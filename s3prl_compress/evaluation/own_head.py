@@ -97,6 +97,7 @@ def score_own_head(
     corpora = [open_corpus(place, task.name) for place in places]
     for corpus in corpora:
         corpus.check()
+        head.check_corpus(encoder, corpus)
     described = encoder.provenance.base if isinstance(source, nn.Module) else given
     short = "encoder" if isinstance(source, nn.Module) else Path(given.rstrip("/")).name
     upstream = describe(encoder, name or short.removesuffix(".pt"), described)

@@ -261,6 +261,21 @@ def test_what_has_no_meaning_is_refused(encoder: SpeechEncoder, data: Path, tmp_
         score(encoder, "ctc", data=_without_test(data, tmp_path), output=tmp_path)
 
 
+def test_a_head_for_another_alphabet_is_refused_before_anything_is_scored(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = random_encoder(NAMED_SHAPES["hubert_tiny"]).eval()
+    add_head(other, ["да нет"], seed=0)
+    model = save(other, tmp_path / "other")
+    output = tmp_path / "out"
+    command = ["score", str(model), "--task", "ctc", "--data", str(data), "--output", str(output)]
+    assert cli.main(command) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"error: {data}")
+    assert "the vocabulary of the CTC head does not match the transcripts" in line
+    assert not output.exists()
+
+
 def _without_test(data: Path, folder: Path) -> Path:
     copytree(data / "dev-clean", folder / "speech" / "dev-clean")
     return folder / "speech"

@@ -8,7 +8,14 @@ import torch
 
 from s3prl_compress.audio import open_transcribed
 from s3prl_compress.common.errors import InputError
-from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, load, random_encoder, save
+from s3prl_compress.encoder import (
+    NAMED_SHAPES,
+    CTCHead,
+    SpeechEncoder,
+    load,
+    random_encoder,
+    save,
+)
 from s3prl_compress.encoder.checkpoint import fingerprint
 from s3prl_compress.encoder.linear import SparseLinear
 from s3prl_compress.methods import available, check_settings, compress
@@ -122,6 +129,14 @@ def test_a_head_that_is_there_is_trained_on(letters: Path) -> None:
     add_head(encoder, ["xyz"], seed=3)
     with pytest.raises(InputError, match="no symbol for"):
         tuned(encoder, letters)
+
+
+def test_a_head_for_another_alphabet_is_not_trained_on_the_unknown_symbol(letters: Path) -> None:
+    encoder = small_encoder()
+    encoder.head = CTCHead(encoder.shape.hidden, ("<pad>", "<unk>", "|", "д", "ж"), 0)
+    with pytest.raises(InputError, match="does not match the transcripts") as raised:
+        tuned(encoder, letters)
+    assert "\n" not in str(raised.value)
 
 
 def test_the_front_end_is_frozen_and_masks_stay(letters: Path) -> None:

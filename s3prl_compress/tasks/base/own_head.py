@@ -38,6 +38,10 @@ class OwnHead(ABC):
     def predict(self, encoder: SpeechEncoder, corpus: Corpus, device: str) -> list[str]:
         """Return the prediction for every test utterance, in the order of `Corpus.test_items`."""
 
+    def check_corpus(self, encoder: SpeechEncoder, corpus: Corpus) -> None:
+        """Raise an `InputError` if the layer cannot give the labels of this test set."""
+        return None
+
     def notes(self, encoder: SpeechEncoder, corpus: Corpus) -> tuple[str, ...]:
         """Return notes on the score of this model and test set, one sentence each."""
         return ()

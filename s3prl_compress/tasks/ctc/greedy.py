@@ -11,7 +11,7 @@ from ...audio import SAMPLING_RATE, AudioSet
 from ...common.errors import InputError
 from ...encoder import CTCHead, SpeechEncoder, inference_copy
 from ...encoder.adapter import UpstreamAdapter
-from ...encoder.ctc_text import decode, plain_text
+from ...encoder.ctc_text import check_vocabulary, decode, plain_text
 from ...probing.pooling import batches_by_length, ready
 from ..base.corpus import Corpus
 from ..base.own_head import OwnHead
@@ -32,6 +32,12 @@ class GreedyHead(OwnHead):
         """Return the transcript of every test utterance, in upper case."""
         assert isinstance(corpus, TranscribedTestSet)
         return recognise(encoder, corpus.speech.audio, device)
+
+    def check_corpus(self, encoder: SpeechEncoder, corpus: Corpus) -> None:
+        """Raise an `InputError` if the head's vocabulary is not one for the transcripts."""
+        assert isinstance(corpus, TranscribedTestSet)
+        head = ctc_head(encoder, "the encoder")
+        check_vocabulary(corpus.speech.texts, head.vocabulary, str(corpus.root))
 
     def notes(self, encoder: SpeechEncoder, corpus: Corpus) -> tuple[str, ...]:
         """Say how many utterances are too short for the encoder."""
