@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,67 @@ from .support.small_corpora import write_phonemes, write_speakers, write_transcr
 pytestmark = pytest.mark.s3prl
 
 DATA = "config.downstream_expert.datarc"
+
+_SERVER = """
+import json, os, sys, traceback
+
+replies = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+from s3prl_compress.run_downstream import main
+from s3prl_compress.s3prl_bridge.registration import register
+register()
+import s3prl.downstream.runner
+
+for line in sys.stdin:
+    flags, folder, output = json.loads(line)
+    process = os.fork()
+    if process == 0:
+        os.chdir(folder)
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(f"{output}.{name}", os.O_WRONLY | os.O_CREAT), number)
+        status = 1
+        try:
+            status = main(flags)
+        except SystemExit as end:
+            status = end.code
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status or 0)
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), file=replies, flush=True)
+"""
+
+Run = Callable[[list[str], Path], "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Run the command line in a process of its own, a fork of one that has imported s3prl.
+
+    s3prl's `main` changes its process. Its imports take most of the time that a short run needs.
+    """
+    folder = tmp_path_factory.mktemp("output")
+    with subprocess.Popen(
+        [sys.executable, "-c", _SERVER],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=_environment(),
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        numbers = iter(range(1000))
+
+        def forked(flags: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+            output = folder / str(next(numbers))
+            print(json.dumps([flags, str(cwd), str(output)]), file=server.stdin, flush=True)
+            status = int(server.stdout.readline())  # type: ignore[union-attr]
+            texts = (Path(f"{output}.{name}").read_text("utf-8") for name in ("stdout", "stderr"))
+            return subprocess.CompletedProcess(flags, status, *texts)
+
+        yield forked
+        server.stdin.close()
 
 
 @pytest.mark.parametrize(
@@ -85,7 +148,7 @@ def test_keyword_spotting_from_the_command_line(tiny_corpus: Path, tmp_path: Pat
 
 
 def test_a_run_is_resumed_from_another_folder_and_started_where_fork_is_not_the_default(
-    tiny_corpus: Path, tmp_path: Path
+    tiny_corpus: Path, tmp_path: Path, run: Run
 ) -> None:
     save(random_encoder(NAMED_SHAPES["hubert_tiny"]), tmp_path / "tiny")
     (tmp_path / "options.yaml").write_text("padding: fairseq\n")
@@ -101,7 +164,7 @@ def test_a_run_is_resumed_from_another_folder_and_started_where_fork_is_not_the_
     done = _python(["-c", code], tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     past = ["-e", "../experiment", "--device", "cpu", "-m", "evaluate", "-t", "dev"]
-    done = _run(past, tmp_path / "elsewhere")
+    done = run(past, tmp_path / "elsewhere")
     assert done.returncode == 0, done.stderr[-2000:]
     assert [*(tmp_path / "elsewhere").iterdir()] == []
     assert (tmp_path / "experiment" / "dev_predict.txt").is_file()
@@ -115,35 +178,35 @@ def test_a_run_is_resumed_from_another_folder_and_started_where_fork_is_not_the_
     ],
 )
 def test_states_that_are_not_there_are_one_line(
-    flags: list[str], message: str, tiny_corpus: Path, tmp_path: Path
+    flags: list[str], message: str, tiny_corpus: Path, tmp_path: Path, run: Run
 ) -> None:
     save(random_encoder(NAMED_SHAPES["hubert_tiny"]), tmp_path / "tiny")
     common = ["-m", "train", "-u", "compressed", "-k", "tiny", "-d", "speech_commands"]
     common += ["-p", "experiment", "-o", _override(tiny_corpus), "--device", "cpu"]
-    done = _run([*common, *flags], tmp_path)
+    done = run([*common, *flags], tmp_path)
     assert done.returncode == 2, done.stderr[-2000:]
     assert done.stderr.splitlines()[-1].startswith(f"run_downstream: {message}")
     assert "Traceback" not in done.stderr
 
 
-def test_one_state_is_selected(tiny_corpus: Path, tmp_path: Path) -> None:
+def test_one_state_is_selected(tiny_corpus: Path, tmp_path: Path, run: Run) -> None:
     save(random_encoder(NAMED_SHAPES["hubert_tiny"]), tmp_path / "tiny")
     flags = ["-m", "train", "-u", "compressed", "-k", "tiny", "-d", "speech_commands"]
     flags += ["-s", "hidden_state_1", "-p", "experiment", "-o", _override(tiny_corpus)]
-    done = _run([*flags, "--device", "cpu"], tmp_path)
+    done = run([*flags, "--device", "cpu"], tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "The selected feature hidden_state_1's downsample rate is 320" in done.stderr
     assert "weighted sum" not in done.stderr
 
 
-def test_phonemes_from_the_command_line(tmp_path: Path) -> None:
+def test_phonemes_from_the_command_line(tmp_path: Path, run: Run) -> None:
     save(random_encoder(NAMED_SHAPES["hubert_tiny"]), tmp_path / "tiny")
     root = write_phonemes(tmp_path / "corpus", ("AA1 B", "B"), train=4)
     section = "config.downstream_expert.corpus"
     override = [f"{section}.path={root}", f"{section}.num_workers=0", f"{section}.batch_size=2"]
     override += [f"config.runner.{name}=2" for name in ("total_steps", "eval_step", "save_step")]
     flags = ["-m", "train", "-u", "compressed", "-k", "tiny", "-d", "ctc", "-p", "experiment"]
-    done = _run([*flags, "-o", ",,".join(override), "--device", "cpu"], tmp_path)
+    done = run([*flags, "-o", ",,".join(override), "--device", "cpu"], tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     lines = (tmp_path / "experiment" / "test-ref.ark").read_text().splitlines()
     assert sorted(lines) == ["7-1-0000 AA1 B", "7-1-0001 B", "7-1-0002 AA1 B"]
@@ -151,7 +214,7 @@ def test_phonemes_from_the_command_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("downstream", ["voxceleb1", "asr"])
-def test_what_the_wheel_lacks_is_supplied(downstream: str, tmp_path: Path) -> None:
+def test_what_the_wheel_lacks_is_supplied(downstream: str, tmp_path: Path, run: Run) -> None:
     save(random_encoder(NAMED_SHAPES["hubert_tiny"]), tmp_path / "tiny")
     changes = ["num_workers=0", "eval_batch_size=1"]
     if downstream == "asr":
@@ -170,7 +233,7 @@ def test_what_the_wheel_lacks_is_supplied(downstream: str, tmp_path: Path) -> No
         override += [f"{model}.project_dim=8", f"{model}.RNNs.dim=[8, 8]"]
     flags = ["-m", "train", "-u", "compressed", "-k", str(tmp_path / "tiny"), "-g", "fairseq"]
     flags += ["-d", downstream, "-p", "experiment", "-o", ",,".join(override), "--device", "cpu"]
-    done = _run(flags, tmp_path)
+    done = run(flags, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "experiment" / "states-2.ckpt").is_file()
     if downstream == "asr":
@@ -211,8 +274,8 @@ def test_the_bundled_upstream_from_the_command_line(
     assert "test at step 4" in (tmp_path / "experiment" / "log.log").read_text()
 
 
-def test_a_wrong_flag_gives_s3prls_own_usage(tmp_path: Path) -> None:
-    done = _run(["-m", "dance"], tmp_path)
+def test_a_wrong_flag_gives_s3prls_own_usage(tmp_path: Path, run: Run) -> None:
+    done = run(["-m", "dance"], tmp_path)
     assert done.returncode == 2
     assert "invalid choice: 'dance'" in done.stderr
     assert "UPSTREAM_FEATURE_SELECTION" in done.stderr
@@ -237,9 +300,16 @@ def _run(flags: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def _python(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *arguments]
-    # s3prl counts its steps by a progress bar: without bars it must end all the same.
-    environment = os.environ | {"TQDM_DISABLE": "1"}
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
+
+
+def _environment() -> dict[str, str]:
+    # s3prl counts its steps by a progress bar: without bars it must end all the same.
+    return os.environ | {"TQDM_DISABLE": "1"}
