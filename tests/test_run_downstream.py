@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -15,40 +14,18 @@ from s3prl_compress.s3prl_bridge.compat import apply_patches
 from s3prl_compress.tasks.registry import open_corpus
 from s3prl_compress.tasks.sid.corpus import SpeakerCorpus
 
+from .support.forked import ForkServer
 from .support.small_corpora import write_phonemes, write_speakers, write_transcripts
 
 pytestmark = pytest.mark.s3prl
 
 DATA = "config.downstream_expert.datarc"
 
-_SERVER = """
-import json, os, sys, traceback
-
-replies = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)
+_IMPORTS = """
 from s3prl_compress.run_downstream import main
 from s3prl_compress.s3prl_bridge.registration import register
 register()
 import s3prl.downstream.runner
-
-for line in sys.stdin:
-    flags, folder, output = json.loads(line)
-    process = os.fork()
-    if process == 0:
-        os.chdir(folder)
-        for number, name in ((1, "stdout"), (2, "stderr")):
-            os.dup2(os.open(f"{output}.{name}", os.O_WRONLY | os.O_CREAT), number)
-        status = 1
-        try:
-            status = main(flags)
-        except SystemExit as end:
-            status = end.code
-        except BaseException:
-            traceback.print_exc()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status or 0)
-    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), file=replies, flush=True)
 """
 
 Run = Callable[[list[str], Path], "subprocess.CompletedProcess[str]"]
@@ -61,26 +38,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     s3prl's `main` changes its process. Its imports take most of the time that a short run needs.
     """
     folder = tmp_path_factory.mktemp("output")
-    with subprocess.Popen(
-        [sys.executable, "-c", _SERVER],
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=_environment(),
-    ) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
+    with ForkServer(_IMPORTS) as server:
         numbers = iter(range(1000))
 
         def forked(flags: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
-            output = folder / str(next(numbers))
-            print(json.dumps([flags, str(cwd), str(output)]), file=server.stdin, flush=True)
-            status = int(server.stdout.readline())  # type: ignore[union-attr]
-            texts = (Path(f"{output}.{name}").read_text("utf-8") for name in ("stdout", "stderr"))
+            code = f"import sys; from {main.__module__} import main; sys.exit(main({flags!r}))"
+            number = next(numbers)
+            files = [folder / f"{number}.{name}" for name in ("stdout", "stderr")]
+            status = server.run(code, cwd, *files)
+            texts = (file.read_text("utf-8") for file in files)
             return subprocess.CompletedProcess(flags, status, *texts)
 
         yield forked
-        server.stdin.close()
 
 
 @pytest.mark.parametrize(
@@ -300,16 +269,9 @@ def _run(flags: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def _python(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def _environment() -> dict[str, str]:
+    command = [sys.executable, *arguments]
     # s3prl counts its steps by a progress bar: without bars it must end all the same.
-    return os.environ | {"TQDM_DISABLE": "1"}
+    environment = os.environ | {"TQDM_DISABLE": "1"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
