@@ -60,6 +60,7 @@ def test_it_runs_beside_a_task_that_trains_heads(
     tiny_corpus: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    in_process: None,
 ) -> None:
     content = suite(model, letters, tmp_path / "out")
     content["tasks"].append({"task": "ks", "data": str(tiny_corpus), "recipe": str(QUICK)})
