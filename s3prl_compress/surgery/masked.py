@@ -53,6 +53,11 @@ class MaskedEncoder(nn.Module):
     ) -> None:
         super().__init__()
         _check_dense(encoder)
+        if "conv" in drops and not encoder.shape.convs:
+            raise InputError(
+                f"units: the front end of the family {encoder.shape.family} has no channels that "
+                "could be pruned; leave conv out"
+            )
         self.shape = encoder.shape
         self.encoder = copy.deepcopy(encoder).requires_grad_(True)
         self.sizes = gate_sizes(encoder.shape)

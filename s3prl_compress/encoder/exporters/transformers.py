@@ -131,7 +131,7 @@ def _check_shape(shape: EncoderShape, dense: bool) -> None:
     """Raise an `InputError` that names everything that transformers cannot represent."""
     faults = []
     if shape.family not in _MODELS:
-        faults.append(f"an encoder alone of the family {shape.family}")
+        faults.append(f"the family {shape.family} as an encoder alone")
     if not shape.projection:
         faults.append("convolutions without a projection")
     if shape.feature_scale:

@@ -112,10 +112,10 @@ class WhisperFrontEnd(FrontEnd):
 
     @classmethod
     def peak_elements(cls, shape: EncoderShape, samples: int) -> int:
-        """Return the size of both ends of the first convolution, or of the spectrum."""
+        """Return the size of both ends of a convolution, or of the spectrum and its copies."""
         frames = 2 * cls.frames_computed(shape, samples)
         convolution = _settings(shape).mel_bins + 3 * shape.hidden
-        return frames * max(convolution, 4 * (WINDOW // 2 + 1))
+        return frames * max(convolution, 7 * (WINDOW // 2 + 1))
 
     def forward(
         self, waveforms: Sequence[Tensor], padding: Padding
