@@ -41,11 +41,11 @@ def waves() -> list[Tensor]:
 def test_s3prls_own_interface_returns_states_and_lengths(
     padding: str, folder: Path, waves: list[Tensor]
 ) -> None:
-    from s3prl.nn import S3PRLUpstream
-
     from s3prl_compress.s3prl_bridge.registration import register
 
     register()
+    from s3prl.nn import S3PRLUpstream
+
     upstream = S3PRLUpstream("compressed", path_or_url=str(folder), extra_conf={"padding": padding})
     assert (upstream.num_layers, upstream.hidden_sizes) == (3, [32] * 3)
     assert upstream.downsample_rates == [320] * 3
