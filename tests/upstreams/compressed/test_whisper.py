@@ -98,8 +98,5 @@ def test_padded_and_unpadded_are_two_cells(folder: Path, tiny_corpus: Path, tmp_
     other = score(unpadded, "ks", data=tiny_corpus, output=tmp_path, recipe=QUICK, name="w")
     assert len(list(tmp_path.glob("*.json"))) == 2
     assert one.upstream.checkpoint_sha256 != other.upstream.checkpoint_sha256
-    assert one.upstream.cost is not None
-    assert other.upstream.cost is not None
-    assert other.upstream.cost.macs_32 < one.upstream.cost.macs_32
     assert other.upstream.base == f"{one.upstream.base} (pad: none)"
     assert other.upstream.front_end == {"mel_bins": 8, "pad": "none"}
