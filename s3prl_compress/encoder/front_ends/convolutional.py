@@ -76,6 +76,8 @@ class ConvolutionalFrontEnd(FrontEnd):
             raise ValueError(f"family {shape.family}: has no learned_positions")
         if shape.relative_position is not None:
             raise ValueError(f"family {shape.family}: has no relative_position")
+        if not shape.key_bias:
+            raise ValueError(f"family {shape.family}: has biases in k")
         assert shape.position_conv is not None
         if shape.hidden % shape.position_conv.groups:
             raise ValueError("position_conv: groups must divide hidden")

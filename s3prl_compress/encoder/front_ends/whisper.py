@@ -69,8 +69,8 @@ class WhisperFrontEnd(FrontEnd):
         """Check that a shape has positions and nothing of the convolutional families."""
         if shape.learned_positions is None:
             raise ValueError("family whisper: needs learned_positions")
-        absent = ("convs", "conv_norm", "conv_bias", "position_conv", "relative_position")
-        for name in absent:
+        absent = ("convs", "conv_norm", "conv_bias", "feature_scale", "position_conv")
+        for name in (*absent, "relative_position"):
             if getattr(shape, name):
                 raise ValueError(f"family whisper: has no {name}")
         if shape.hidden % 2 or shape.hidden < 4:

@@ -41,11 +41,11 @@ def waves() -> list[Tensor]:
 def test_s3prls_own_interface_returns_states_and_lengths(
     padding: str, folder: Path, waves: list[Tensor]
 ) -> None:
-    from s3prl.nn import S3PRLUpstream
-
     from s3prl_compress.s3prl_bridge.registration import register
 
     register()
+    from s3prl.nn import S3PRLUpstream
+
     upstream = S3PRLUpstream("compressed", path_or_url=str(folder), extra_conf={"padding": padding})
     assert (upstream.num_layers, upstream.hidden_sizes) == (3, [32] * 3)
     assert upstream.downsample_rates == [320] * 3
@@ -98,8 +98,5 @@ def test_padded_and_unpadded_are_two_cells(folder: Path, tiny_corpus: Path, tmp_
     other = score(unpadded, "ks", data=tiny_corpus, output=tmp_path, recipe=QUICK, name="w")
     assert len(list(tmp_path.glob("*.json"))) == 2
     assert one.upstream.checkpoint_sha256 != other.upstream.checkpoint_sha256
-    assert one.upstream.cost is not None
-    assert other.upstream.cost is not None
-    assert other.upstream.cost.macs_32 < one.upstream.cost.macs_32
     assert other.upstream.base == f"{one.upstream.base} (pad: none)"
     assert other.upstream.front_end == {"mel_bins": 8, "pad": "none"}
