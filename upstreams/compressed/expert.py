@@ -11,7 +11,8 @@ from torch import Tensor
 
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.common.yaml_files import parse, read_text, validated
-from s3prl_compress.encoder import PADDINGS, load
+from s3prl_compress.encoder import PADDINGS, SpeechEncoder, load_unless_loaded
+from s3prl_compress.encoder.exported import ExportedEncoder
 from s3prl_compress.encoder.frames import SUPERB_STRIDE, superb_frames
 from s3prl_compress.results.records import Padding
 from s3prl_compress.s3prl_bridge.compat import apply_patches
@@ -26,7 +27,8 @@ class UpstreamExpert(UpstreamBase):
 
     Args:
         ckpt: anything that `s3prl_compress.load` accepts: a checkpoint folder, a transformers
-            folder, an s3prl-converted `.pt`, or a hub id. s3prl's option `-k`.
+            folder, an s3prl-converted `.pt`, or a hub id; or an exported model (ONNX, OpenVINO),
+            which runs on the CPU. s3prl's option `-k`.
         model_config: the padding itself ("fairseq"), or a YAML file with the keys `padding` and
             `normalize`. s3prl's option `-g`; it overrides the two arguments below.
         padding: "independent": an utterance has `round(samples / 320)` frames, which do not depend
@@ -61,7 +63,9 @@ class UpstreamExpert(UpstreamBase):
                 "(-k FOLDER, or path_or_url=FOLDER)"
             )
         options = read_options(model_config, padding=padding, normalize=normalize)
-        self.encoder = load(ckpt, padding=options.padding, normalize=options.normalize)
+        encoder = load_unless_loaded(ckpt, padding=options.padding, normalize=options.normalize)
+        assert isinstance(encoder, SpeechEncoder | ExportedEncoder)  # all that a path can name
+        self.encoder = encoder
         # s3prl's own upstreams accept clips shorter than one frame.
         self.encoder.pad_short = True
 
