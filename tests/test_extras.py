@@ -92,6 +92,14 @@ def test_a_feature_names_the_extra_that_it_needs(tmp_path: Path) -> None:
         "score hubert_demo --task ks --data demo --engine s3prl --output out": (
             f"error: engine s3prl {train}'s3prl_compress[train]'\n"
         ),
+        "export hubert_demo --format onnx --output out/demo.onnx": (
+            "error: format onnx needs onnx, onnxruntime, onnxscript; "
+            "install with: pip install 's3prl_compress[onnx]'\n"
+        ),
+        "export hubert_demo --format openvino --output out": (
+            "error: format openvino needs onnx, onnxscript, openvino; "
+            "install with: pip install 's3prl_compress[openvino]'\n"
+        ),
         "report out": f"error: report {report}",
         f"run {SUITE} --output out": f"error: the leaderboard of a suite {report}",
     }

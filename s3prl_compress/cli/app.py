@@ -37,6 +37,7 @@ COMMANDS: dict[str, Command] = {
         export,
         (
             "export hubert_demo --format transformers --output out/hubert_demo_hf",
+            "export hubert_demo --format onnx --dtype int8 --output out/hubert_demo.int8.onnx",
             "export MODEL --format checkpoint --dtype float16 --output out/half",
         ),
     ),

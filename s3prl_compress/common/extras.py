@@ -11,12 +11,14 @@ from typing import Literal
 
 from .errors import InputError
 
-Extra = Literal["train", "report", "cluster"]
+Extra = Literal["train", "report", "cluster", "onnx", "openvino"]
 
 MODULES: dict[Extra, tuple[str, ...]] = {
     "train": ("accelerate", "matplotlib", "tensorboardX"),
     "report": ("jinja2", "matplotlib"),
     "cluster": ("submitit",),
+    "onnx": ("onnx", "onnxruntime", "onnxscript"),
+    "openvino": ("onnx", "onnxscript", "openvino"),
 }
 """Modules that each extra provides; setup.cfg has the same list."""
 

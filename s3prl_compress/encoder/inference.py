@@ -30,22 +30,40 @@ def inference_copy(encoder: Module, device: str | torch.device = "cpu") -> Modul
     """
     if not isinstance(encoder, SpeechEncoder):
         return encoder
-    sparse = any(isinstance(module, SparseLinear) for module in encoder.modules())
     on_cpu = torch.device(device).type == encoder.device.type == "cpu"
     packed = on_cpu and encoder.dtype == torch.float32 and packing_pays()
-    if not (sparse or packed):
+    if not (packed or _sparse(encoder)):
         return encoder
     shared = {id(tensor): tensor for tensor in (*encoder.parameters(), *encoder.buffers())}
-    result = copy.deepcopy(encoder, shared)
-    for parent in list(result.encoder.modules()):
+    result = _replaced(copy.deepcopy(encoder, shared))
+    if packed:
+        for parent in list(result.encoder.modules()):
+            for name, child in list(parent.named_children()):
+                if (own := pack(child)) is not None:
+                    setattr(parent, name, own)
+    return result
+
+
+def dense_copy(encoder: SpeechEncoder) -> SpeechEncoder:
+    """Return a copy of `encoder` with dense linears in the place of sparse ones.
+
+    It can be used as any encoder. One without sparse linears is returned unchanged.
+    """
+    return _replaced(copy.deepcopy(encoder)) if _sparse(encoder) else encoder
+
+
+def _sparse(encoder: SpeechEncoder) -> bool:
+    return any(isinstance(module, SparseLinear) for module in encoder.modules())
+
+
+def _replaced(encoder: SpeechEncoder) -> SpeechEncoder:
+    """Replace sparse linears by dense ones in place, and return the encoder."""
+    for parent in list(encoder.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, SparseLinear):
-                child = _dense(child)
-                setattr(parent, name, child)
-            if packed and (own := pack(child)) is not None:
-                setattr(parent, name, own)
-    result.shape = _without_sparse(result.shape)
-    return result
+                setattr(parent, name, _dense(child))
+    encoder.shape = _without_sparse(encoder.shape)
+    return encoder
 
 
 @torch.no_grad()

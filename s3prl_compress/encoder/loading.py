@@ -11,6 +11,7 @@ from ..common.errors import InputError
 from .adapter import UpstreamAdapter
 from .bundled import BUNDLED, bundled_folder
 from .checkpoint import is_checkpoint, load_folder, rebuild_buffers, save_folder
+from .exported import ExportedEncoder, exported_runtime, load_exported, refuse_exported
 from .front_ends.whisper import PADS, Pad, WhisperSettings
 from .model import PADDINGS, Padding, SpeechEncoder
 
@@ -47,7 +48,8 @@ def load(
             states: a model of its own, with another fingerprint. None: as the checkpoint says.
 
     Raises:
-        InputError: the source cannot be loaded; the message says what is wrong with which file.
+        InputError: the source cannot be loaded; the message says what is wrong with which file. An
+            exported model (ONNX, OpenVINO) is refused too: it has no weights to work on.
     """
     if padding not in PADDINGS:
         raise InputError(f"padding {padding!r}: choose one of {', '.join(PADDINGS)}")
@@ -55,6 +57,7 @@ def load(
         raise InputError(f"pad {pad!r}: choose one of {', '.join(PADS)}")
     if str(source) in BUNDLED and not Path(source).exists():
         source = bundled_folder(str(source))
+    refuse_exported(source)
     if is_checkpoint(source):
         encoder = load_folder(source)
     else:
@@ -107,16 +110,26 @@ def load_unless_loaded(
     padding: Padding = "independent",
     device: str | torch.device | None = None,
     normalize: bool | None = None,
+    pad: Pad | None = None,
 ) -> SpeechEncoder | UpstreamAdapter:
     """Return `source` if it is a module already, or else load it.
 
+    Exported models are loaded too, as upstreams that can be evaluated. They run on the CPU, and
+    always with independent padding.
+
     Raises:
-        InputError: `load` fails, or `normalize` is given for a module.
+        InputError: loading fails, or `normalize` is given for a module or an exported model.
     """
     if not isinstance(source, nn.Module):
-        return load(source, padding=padding, device=device, normalize=normalize)
+        if exported_runtime(source) is not None:
+            if pad is not None:
+                raise InputError(f"{source}: pad applies only to Whisper; leave it out")
+            exported = load_exported(source)
+            exported.padding = padding
+            return _with_own_normalization(exported, normalize)
+        return load(source, padding=padding, device=device, normalize=normalize, pad=pad)
     if normalize is not None:
-        name = source.upstream if isinstance(source, UpstreamAdapter) else "the encoder"
+        name = source.name if isinstance(source, UpstreamAdapter) else "the encoder"
         raise InputError(
             f"{name}: normalize applies only to checkpoints that are loaded here; leave it out"
             + ("" if isinstance(source, UpstreamAdapter) else ", and set `encoder.normalize`")
@@ -124,7 +137,17 @@ def load_unless_loaded(
     return source
 
 
-def normalization_note(encoder: SpeechEncoder) -> str | None:
+def _with_own_normalization(exported: ExportedEncoder, normalize: bool | None) -> ExportedEncoder:
+    if normalize not in (None, exported.normalize):
+        does = "normalises" if exported.normalize else "does not normalise"
+        raise InputError(
+            f"{exported.path}: {does} waveforms, as it was exported; leave normalize out, or "
+            "export the model again with it"
+        )
+    return exported
+
+
+def normalization_note(encoder: SpeechEncoder | ExportedEncoder) -> str | None:
     """Return a warning about scores if a base model normalises its input, or else None.
 
     transformers' configs of base models (such as facebook/hubert-base-ls960) say `do_normalize:

@@ -207,7 +207,8 @@ class SpeechEncoder(nn.Module):
         Raises:
             InputError: as for `forward`.
         """
-        lengths = self._check(waveforms)
+        fewest = 1 if self.pad_short else self.shape.minimum_samples
+        lengths = check_waveforms(waveforms, fewest)
         if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
             check_memory(self.shape, len(lengths), max(lengths), self.device, self.dtype.itemsize)
         prepared = [waveform.to(self.device, self.dtype) for waveform in waveforms]
@@ -217,18 +218,23 @@ class SpeechEncoder(nn.Module):
         features, valid, counts = self.feature_extractor(prepared, self.padding)
         return Features(features, valid, torch.tensor(counts, device="cpu"))
 
-    def _check(self, waveforms: Sequence[Tensor]) -> list[int]:
-        if isinstance(waveforms, Tensor) or not len(waveforms):
-            raise InputError("the encoder takes a list of 1-D waveforms, which must not be empty")
-        for number, waveform in enumerate(waveforms):
-            if waveform.dim() != 1:
-                raise InputError(
-                    f"waveform {number} has {waveform.dim()} dimensions; give 1-D samples at "
-                    f"{SAMPLING_RATE} Hz"
-                )
-            if len(waveform) < (1 if self.pad_short else self.shape.minimum_samples):
-                raise InputError(
-                    f"waveform {number} has {len(waveform)} samples; one frame needs "
-                    f"{1 if self.pad_short else self.shape.minimum_samples}"
-                )
-        return [len(waveform) for waveform in waveforms]
+
+def check_waveforms(waveforms: Sequence[Tensor], minimum_samples: int) -> list[int]:
+    """Return the lengths of waveforms that an encoder is to encode.
+
+    Raises:
+        InputError: there is none, or one is not 1-D or has fewer than `minimum_samples` samples.
+    """
+    if isinstance(waveforms, Tensor) or not len(waveforms):
+        raise InputError("the encoder takes a list of 1-D waveforms, which must not be empty")
+    for number, waveform in enumerate(waveforms):
+        if waveform.dim() != 1:
+            raise InputError(
+                f"waveform {number} has {waveform.dim()} dimensions; give 1-D samples at "
+                f"{SAMPLING_RATE} Hz"
+            )
+        if len(waveform) < minimum_samples:
+            raise InputError(
+                f"waveform {number} has {len(waveform)} samples; one frame needs {minimum_samples}"
+            )
+    return [len(waveform) for waveform in waveforms]

@@ -17,6 +17,7 @@ from ..common.precision import full_precision
 from ..common.validation import pick_device
 from ..encoder import SpeechEncoder, describe, load_unless_loaded, normalization_note
 from ..encoder.adapter import UpstreamAdapter
+from ..encoder.exported import ExportedEncoder
 from ..results import records
 from ..results.records import ScoreRecord, Upstream
 from ..statistics import find_metric
@@ -91,14 +92,16 @@ def score_own_head(
     encoder = load_unless_loaded(source, normalize=normalize)
     given = "the encoder" if isinstance(source, nn.Module) else str(source)
     head.check(encoder, given)
-    assert isinstance(encoder, SpeechEncoder)  # `check` refuses all others
+    assert isinstance(encoder, SpeechEncoder | ExportedEncoder)  # `check` refuses all others
     below = Path(output) / "corpora"
     places = [locate_corpus(task.name, str(place), below) for place in data]
     corpora = [open_corpus(place, task.name) for place in places]
     for corpus in corpora:
         corpus.check()
         head.check_corpus(encoder, corpus)
-    described = encoder.provenance.base if isinstance(source, nn.Module) else given
+    described = given
+    if isinstance(source, SpeechEncoder):
+        described = source.provenance.base
     short = "encoder" if isinstance(source, nn.Module) else Path(given.rstrip("/")).name
     upstream = describe(encoder, name or short.removesuffix(".pt"), described)
     return [
@@ -108,7 +111,7 @@ def score_own_head(
 
 
 def _score(
-    encoder: SpeechEncoder,
+    encoder: SpeechEncoder | ExportedEncoder,
     upstream: Upstream,
     task: Task,
     head: OwnHead,
@@ -189,11 +192,12 @@ def _record(
 
 
 def _notes(
-    encoder: SpeechEncoder, upstream: Upstream, head: OwnHead, corpus: Corpus
+    encoder: SpeechEncoder | ExportedEncoder, upstream: Upstream, head: OwnHead, corpus: Corpus
 ) -> tuple[str, ...]:
     random = "The upstream's base has random weights." if upstream.random_weights else ""
     generated = "The corpus is generated speech." if corpus.generated else ""
-    notes = (head.note, random, generated, *head.notes(encoder, corpus))
+    runtime = encoder.note() if isinstance(encoder, ExportedEncoder) else ""
+    notes = (head.note, runtime, random, generated, *head.notes(encoder, corpus))
     return tuple(filter(None, (*notes, normalization_note(encoder))))
 
 

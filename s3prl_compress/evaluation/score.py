@@ -27,6 +27,7 @@ from ..encoder import (
     save,
 )
 from ..encoder.adapter import UpstreamAdapter
+from ..encoder.exported import exported_runtime
 from ..probing.hidden_states import check_first_state
 from ..results.records import Engine, Padding, ScoreRecord, Upstream
 from ..tasks.base.corpus import Corpus
@@ -72,8 +73,8 @@ def score(
     recipe, of this seed if there is one; without any, the one-pass engine is run first.
 
     Args:
-        source: what `s3prl_compress.load` takes, an encoder, or an upstream that is not ours: its
-            batches are s3prl's, so its padding is fairseq's.
+        source: what `s3prl_compress.load` takes, an exported model, an encoder, or an upstream that
+            is not ours: its batches are s3prl's, so its padding is fairseq's.
         task: name of a task, see `available_tasks`. For one that trains no head (`ctc`), engine,
             recipe, seed, padding and cache have no meaning and stay as they are.
         data: the corpus: a folder; a csv table, which is prepared in `output`/corpora on first use,
@@ -135,6 +136,8 @@ def open_order(
     """Check the arguments of `score`, and load the encoder and the corpus that they name."""
     declared = find_task(task)
     settings, _ = declared.load_settings(recipe, engine)
+    if not isinstance(source, nn.Module) and exported_runtime(source) is not None:
+        source, normalize = _load_exported(source, padding, normalize), None
     if engine == "s3prl" and not declared.downstream:
         raise InputError(f"task {task}: s3prl has no such downstream; use the engine onepass")
     if engine == "s3prl":
@@ -145,9 +148,8 @@ def open_order(
     used = _padding(source, padding, settings)
     if used not in PADDINGS:
         raise InputError(f"padding {used}: choose one of {', '.join(PADDINGS)}")
-    by_onepass = onepass_scores(declared, third_party=isinstance(source, UpstreamAdapter))
-    if engine == "onepass" and not by_onepass:
-        given = source.upstream if isinstance(source, UpstreamAdapter) else source
+    if engine == "onepass" and not onepass_scores(declared, third_party=_is_third_party(source)):
+        given = source.name if isinstance(source, UpstreamAdapter) else source
         raise InputError(
             f"{name or given}: {task}, onepass: how many frames an upstream of s3prl's "
             "own makes is not known beforehand; use the engine s3prl"
@@ -175,7 +177,7 @@ def open_order(
 
 def score_order(order: Order, engine: Engine, *, force: bool) -> ScoreRecord:
     """Score a cell; where the recipe says so, at the learning rate that one-pass chose."""
-    by_onepass = onepass_scores(order.task, third_party=isinstance(order.source, UpstreamAdapter))
+    by_onepass = onepass_scores(order.task, third_party=_is_third_party(order.source))
     if order.settings(engine).rate_from is None or not by_onepass:
         return _score(order, engine, force=force)
     rates = _rates_by_onepass(order)
@@ -349,13 +351,26 @@ def _padding(
     return source.padding if isinstance(source, UpstreamAdapter) else given or settings.padding
 
 
+def _load_exported(
+    source: str | Path, padding: Padding | None, normalize: bool | None
+) -> UpstreamAdapter:
+    """Load an exported model; its padding is independent, whatever the recipe says."""
+    exported = load_unless_loaded(source, padding=padding or "independent", normalize=normalize)
+    assert isinstance(exported, UpstreamAdapter)
+    return exported
+
+
+def _is_third_party(source: str | Path | SpeechEncoder | UpstreamAdapter) -> bool:
+    return isinstance(source, UpstreamAdapter) and not source.frames_known
+
+
 def _describe(
     encoder: SpeechEncoder | UpstreamAdapter,
     source: str | Path | SpeechEncoder | UpstreamAdapter,
     name: str | None,
 ) -> Upstream:
     if isinstance(encoder, UpstreamAdapter):
-        return encoder.describe(name or encoder.upstream)
+        return encoder.describe(name or encoder.name)
     if isinstance(source, nn.Module):
         return describe(encoder, name or "encoder", encoder.provenance.base)
     text = str(source)

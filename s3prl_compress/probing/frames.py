@@ -34,6 +34,7 @@ from .pooling import batches_by_length, ready
 
 if TYPE_CHECKING:
     from ..encoder import EncoderShape, SpeechEncoder
+    from ..encoder.exported import ExportedEncoder
 
 FRAMES_VERSION = 2
 """Part of the key: raised whenever the same key would give other frames."""
@@ -118,7 +119,7 @@ def bytes_of_frames(plan: FramePlan, shape: EncoderShape) -> int:
 
 
 def load_frames(
-    encoder: SpeechEncoder,
+    encoder: SpeechEncoder | ExportedEncoder,
     corpus: TranscribedCorpus,
     *,
     padding: Padding,
@@ -166,7 +167,9 @@ def load_frames(
     return Frames(values, plan, states, width, reused)
 
 
-def layer_frames(encoder: SpeechEncoder, waveforms: Sequence[Tensor]) -> list[Tensor]:
+def layer_frames(
+    encoder: SpeechEncoder | ExportedEncoder, waveforms: Sequence[Tensor]
+) -> list[Tensor]:
     """Return each utterance's hidden states, [layers + 1, frames, width] in float16.
 
     The frames are those that s3prl's Featurizer takes; see `plan_frames`.
@@ -185,7 +188,7 @@ def layer_frames(encoder: SpeechEncoder, waveforms: Sequence[Tensor]) -> list[Te
 
 
 def _encode(
-    encoder: SpeechEncoder,
+    encoder: SpeechEncoder | ExportedEncoder,
     corpus: TranscribedCorpus,
     plan: FramePlan,
     writer: FrameWriter,

@@ -72,6 +72,20 @@ class Cost(_Record):
     """Size of the weights on disk, in bytes."""
 
 
+class RuntimeRecord(_Record):
+    """How an exported model computes, where that is not PyTorch."""
+
+    name: str
+    """onnxruntime or openvino."""
+    version: str
+    dtype: str
+    """Number format of its arithmetic: float32, bfloat16 or int8."""
+    states: Literal["all", "last"]
+    """Which hidden states it returns."""
+    state_error: float | None
+    """Mean relative error of its states, measured when it was exported; None: not measured."""
+
+
 class Upstream(_Record):
     """Which encoder was measured."""
 
@@ -93,6 +107,8 @@ class Upstream(_Record):
     methods: tuple[str, ...] = ()
     """Chain of methods with their settings, one text per method."""
     cost: Cost | None = None
+    runtime: RuntimeRecord | None = None
+    """None: PyTorch, as in all records from before this field."""
 
 
 class CorpusRecord(_Record):

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from ..common.errors import InputError
 from ..common.validation import pick_device, use_threads
-from ..encoder import SpeechEncoder, fingerprint
+from ..encoder import SpeechEncoder, fingerprint, load
 from ..encoder.adapter import UpstreamAdapter
 from ..encoder.cost import parameters
 from ..evaluation import record_path, score, score_seeds
@@ -80,8 +80,13 @@ def _make(plan: SuitePlan, cell: SuiteCell) -> _Outcome:
         return _outcome(cached, message, random_weights=False)
     base = None if entry.base is None else _encoder(plan, entry.base)
     encoder, cached = make_upstream(entry, base, plan.upstreams, pick_device(_device(plan)))
-    random_weights = encoder.provenance.random_weights
-    message = f"{parameters(encoder):,} parameters"
+    if isinstance(encoder, UpstreamAdapter):  # an exported model
+        described = encoder.describe(entry.name)
+        assert described.cost is not None
+        random_weights, count = described.random_weights, described.cost.parameters
+    else:
+        random_weights, count = encoder.provenance.random_weights, parameters(encoder)
+    message = f"{count:,} parameters"
     if random_weights:
         message += ", random weights"
     return _outcome(cached, message, random_weights)
@@ -175,7 +180,9 @@ def _entry(plan: SuitePlan, name: str) -> UpstreamEntry:
 
 
 def _encoder(plan: SuitePlan, name: str) -> SpeechEncoder:
-    return load_upstream(_entry(plan, name), plan.upstreams)
+    """Return an upstream that is to be compressed."""
+    entry = _entry(plan, name)
+    return load(upstream_source(entry, plan.upstreams), normalize=entry.normalize)
 
 
 def _source(plan: SuitePlan, entry: UpstreamEntry) -> str | UpstreamAdapter:
@@ -186,8 +193,9 @@ def _source(plan: SuitePlan, entry: UpstreamEntry) -> str | UpstreamAdapter:
 
 
 def _upstream_of(plan: SuitePlan, name: str) -> SpeechEncoder | UpstreamAdapter:
-    source = _source(plan, _entry(plan, name))
-    return _encoder(plan, name) if isinstance(source, str) else source
+    entry = _entry(plan, name)
+    source = _source(plan, entry)
+    return load_upstream(entry, plan.upstreams) if isinstance(source, str) else source
 
 
 def _device(plan: SuitePlan) -> str | None:

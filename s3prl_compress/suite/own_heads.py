@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from ..common.errors import InputError
-from ..encoder import load
+from ..encoder import load_unless_loaded
 from ..tasks.base.own_head import OwnHead
 from ..tasks.registry import find_task
 from .cells import SuiteCell
@@ -27,7 +27,11 @@ def check_own_heads(suite: Suite, cells: Sequence[SuiteCell]) -> None:
         InputError: an entry says how a head is trained, or upstreams lack the output layer.
     """
     entries = {upstream.name: upstream for upstream in suite.upstreams}
-    source = cache(lambda name: load(str(entries[name].source), normalize=entries[name].normalize))
+    source = cache(
+        lambda name: load_unless_loaded(
+            str(entries[name].source), normalize=entries[name].normalize
+        )
+    )
 
     def has(head: OwnHead, name: str) -> bool:
         """Whether an upstream has the output layer, or will have it once it is made."""

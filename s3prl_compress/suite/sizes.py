@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..common.errors import InputError
 from ..encoder import EncoderShape, cost, is_checkpoint, load, named_shape, read_config
+from ..encoder.exported import exported_runtime, load_exported
 from ..evaluation import Settings
 from ..methods import available
 from ..tasks.base.facts import CorpusFacts
@@ -56,6 +57,8 @@ def upstream_size(plan: SuitePlan, name: str) -> UpstreamSize:
     if is_checkpoint(entry.source):
         return _size(read_config(entry.source).shape)
     try:
+        if exported_runtime(entry.source) is not None:
+            return _size(load_exported(entry.source).shape)
         return _size(load(entry.source).shape)
     except InputError:
         return _size(named_shape(_ASSUMED))

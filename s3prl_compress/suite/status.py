@@ -13,6 +13,7 @@ from functools import cache, cached_property
 from ..common.errors import InputError
 from ..common.validation import pick_device
 from ..encoder import fingerprint
+from ..encoder.exported import exported_runtime
 from ..evaluation import Settings, load_settings
 from ..evaluation.identity import (
     cell_identity,
@@ -102,6 +103,8 @@ class SuiteStatus:
         settings, _ = load_settings(entry.task, entry.recipe, engine)
         third_party = self._entries[cell.upstream].s3prl is not None
         padding = "fairseq" if third_party else entry.padding or settings.padding
+        if exported_runtime(self._entries[cell.upstream].source or "") is not None:
+            padding = "independent"
         return settings.model_copy(update={"padding": padding})
 
     def _timed(self, cell: SuiteCell) -> bool:

@@ -8,16 +8,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..common.errors import InputError
 from ..common.files import write_atomically
-from ..encoder import SpeechEncoder, fingerprint, load, named_shape, random_encoder, save
+from ..encoder import (
+    SpeechEncoder,
+    fingerprint,
+    load,
+    load_unless_loaded,
+    named_shape,
+    random_encoder,
+    save,
+)
+from ..encoder.adapter import UpstreamAdapter
+from ..encoder.serialization import STORED_TYPES
 from ..methods import available, check_settings, compress
 from ..version import __version__
 from .suite_file import UpstreamEntry
-
-_STORED = {"float32": torch.float32, "float16": torch.float16}
 
 
 def check_entry(entry: UpstreamEntry) -> None:
@@ -37,7 +43,7 @@ def check_entry(entry: UpstreamEntry) -> None:
 
 def make_upstream(
     entry: UpstreamEntry, base: SpeechEncoder | None, folder: Path, device: str
-) -> tuple[SpeechEncoder, bool]:
+) -> tuple[SpeechEncoder | UpstreamAdapter, bool]:
     """Return an entry's encoder on the CPU, and whether it was cached.
 
     A random or compressed encoder is stored in `folder/<name>`, with a description of how it was
@@ -63,7 +69,7 @@ def make_upstream(
     encoder = _make(entry, base, folder, device)
     # A card must never describe another checkpoint: it goes first and comes back last.
     card.unlink(missing_ok=True)
-    save(encoder, checkpoint, dtype=_STORED[entry.stored_as])
+    save(encoder, checkpoint, dtype=STORED_TYPES[entry.stored_as])
     if entry.stored_as != "float32":
         encoder = load(checkpoint)  # rounded, as every later cell will load it
     text = json.dumps({"recipe": spec, "sha256": fingerprint(encoder)}, indent=2)
@@ -76,9 +82,9 @@ def upstream_source(entry: UpstreamEntry, folder: Path) -> str:
     return entry.source if entry.source is not None else str(folder / entry.name)
 
 
-def load_upstream(entry: UpstreamEntry, folder: Path) -> SpeechEncoder:
-    """Load the encoder of an entry that names a source, or that has been made already."""
-    return load(upstream_source(entry, folder), normalize=entry.normalize)
+def load_upstream(entry: UpstreamEntry, folder: Path) -> SpeechEncoder | UpstreamAdapter:
+    """Load the upstream of an entry that names a source, or that has been made already."""
+    return load_unless_loaded(upstream_source(entry, folder), normalize=entry.normalize)
 
 
 def upstream_spec(entry: UpstreamEntry, base: str | None) -> dict[str, Any]:

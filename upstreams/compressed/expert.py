@@ -11,7 +11,8 @@ from torch import Tensor
 
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.common.yaml_files import parse, read_text, validated
-from s3prl_compress.encoder import PADDINGS, load
+from s3prl_compress.encoder import PADDINGS, SpeechEncoder, load_unless_loaded
+from s3prl_compress.encoder.exported import ExportedEncoder
 from s3prl_compress.encoder.frames import SUPERB_STRIDE, superb_frames
 from s3prl_compress.encoder.front_ends.whisper import Pad
 from s3prl_compress.results.records import Padding
@@ -27,7 +28,8 @@ class UpstreamExpert(UpstreamBase):
 
     Args:
         ckpt: anything that `s3prl_compress.load` accepts: a checkpoint folder, a transformers
-            folder, an s3prl-converted `.pt`, a Whisper model, or a hub id. s3prl's option `-k`.
+            folder, an s3prl-converted `.pt`, a Whisper model, or a hub id; or an exported model (ONNX,
+            OpenVINO), which runs on the CPU. s3prl's option `-k`.
         model_config: the padding itself ("fairseq"), or a YAML file with the keys `padding`,
             `normalize` and `pad`. s3prl's option `-g`; it overrides the three arguments below.
         padding: "independent": an utterance has `round(samples / 320)` frames, which do not depend
@@ -65,7 +67,9 @@ class UpstreamExpert(UpstreamBase):
                 "(-k FOLDER, or path_or_url=FOLDER)"
             )
         options = read_options(model_config, padding=padding, normalize=normalize, pad=pad)
-        self.encoder = load(ckpt, **options.model_dump())
+        encoder = load_unless_loaded(ckpt, **options.model_dump())
+        assert isinstance(encoder, SpeechEncoder | ExportedEncoder)  # all that a path can name
+        self.encoder = encoder
         # s3prl's own upstreams accept clips shorter than one frame.
         self.encoder.pad_short = True
 

@@ -12,6 +12,7 @@ from ...results.records import Engine
 if TYPE_CHECKING:
     from ...encoder import SpeechEncoder
     from ...encoder.adapter import UpstreamAdapter
+    from ...encoder.exported import ExportedEncoder
     from .corpus import Corpus
 
 
@@ -35,13 +36,15 @@ class OwnHead(ABC):
         """Raise an `InputError` that calls the model `name` if it has no such layer."""
 
     @abstractmethod
-    def predict(self, encoder: SpeechEncoder, corpus: Corpus, device: str) -> list[str]:
+    def predict(
+        self, encoder: SpeechEncoder | ExportedEncoder, corpus: Corpus, device: str
+    ) -> list[str]:
         """Return the prediction for every test utterance, in the order of `Corpus.test_items`."""
 
-    def check_corpus(self, encoder: SpeechEncoder, corpus: Corpus) -> None:
+    def check_corpus(self, encoder: SpeechEncoder | ExportedEncoder, corpus: Corpus) -> None:
         """Raise an `InputError` if the layer cannot give the labels of this test set."""
         return None
 
-    def notes(self, encoder: SpeechEncoder, corpus: Corpus) -> tuple[str, ...]:
+    def notes(self, encoder: SpeechEncoder | ExportedEncoder, corpus: Corpus) -> tuple[str, ...]:
         """Return notes on the score of this model and test set, one sentence each."""
         return ()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from ...audio import SAMPLING_RATE, AudioSet
 from ...common.errors import InputError
 from ...encoder import CTCHead, SpeechEncoder, inference_copy
 from ...encoder.adapter import UpstreamAdapter
+from ...encoder.checkpoint import HeadConfig
 from ...encoder.ctc_text import check_vocabulary, decode, plain_text
+from ...encoder.exported import ExportedEncoder
 from ...probing.pooling import batches_by_length, ready
 from ..base.corpus import Corpus
 from ..base.own_head import OwnHead
@@ -28,18 +31,20 @@ class GreedyHead(OwnHead):
         """Raise an `InputError` that calls the model `name` if it has no CTC head."""
         ctc_head(encoder, name)
 
-    def predict(self, encoder: SpeechEncoder, corpus: Corpus, device: str) -> list[str]:
+    def predict(
+        self, encoder: SpeechEncoder | ExportedEncoder, corpus: Corpus, device: str
+    ) -> list[str]:
         """Return the transcript of every test utterance, in upper case."""
         assert isinstance(corpus, TranscribedTestSet)
         return recognise(encoder, corpus.speech.audio, device)
 
-    def check_corpus(self, encoder: SpeechEncoder, corpus: Corpus) -> None:
+    def check_corpus(self, encoder: SpeechEncoder | ExportedEncoder, corpus: Corpus) -> None:
         """Raise an `InputError` if the head's vocabulary is not one for the transcripts."""
         assert isinstance(corpus, TranscribedTestSet)
         head = ctc_head(encoder, "the encoder")
         check_vocabulary(corpus.speech.texts, head.vocabulary, str(corpus.root))
 
-    def notes(self, encoder: SpeechEncoder, corpus: Corpus) -> tuple[str, ...]:
+    def notes(self, encoder: SpeechEncoder | ExportedEncoder, corpus: Corpus) -> tuple[str, ...]:
         """Say how many utterances are too short for the encoder."""
         assert isinstance(corpus, TranscribedTestSet)
         lengths = corpus.speech.audio.lengths
@@ -52,9 +57,13 @@ class GreedyHead(OwnHead):
         )
 
 
-def ctc_head(encoder: SpeechEncoder | UpstreamAdapter, name: str) -> CTCHead:
-    """Return the CTC head of an encoder; one without is an `InputError` that calls it `name`."""
-    if isinstance(encoder, UpstreamAdapter):
+def ctc_head(encoder: SpeechEncoder | UpstreamAdapter, name: str) -> CTCHead | HeadConfig:
+    """Return the vocabulary and blank of an encoder's CTC head.
+
+    Raises:
+        InputError: it has none; the message calls it `name`.
+    """
+    if isinstance(encoder, UpstreamAdapter) and not isinstance(encoder, ExportedEncoder):
         raise InputError(f"{encoder.upstream}: an upstream of s3prl's own has no CTC head")
     if encoder.head is None:
         raise InputError(
@@ -64,7 +73,9 @@ def ctc_head(encoder: SpeechEncoder | UpstreamAdapter, name: str) -> CTCHead:
     return encoder.head
 
 
-def recognise(encoder: SpeechEncoder, audio: AudioSet, device: str = "cpu") -> list[str]:
+def recognise(
+    encoder: SpeechEncoder | ExportedEncoder, audio: AudioSet, device: str = "cpu"
+) -> list[str]:
     """Return the text of the best path through each utterance, in upper case.
 
     Utterances of similar lengths are batched, with independent padding: no text depends on what its
@@ -86,9 +97,9 @@ def recognise(encoder: SpeechEncoder, audio: AudioSet, device: str = "cpu") -> l
     with ready(dense, "independent", device), progress, torch.inference_mode():
         for batch in batches:
             numbers = [long_enough[place] for place in batch]
-            states, frames = dense([audio.read(number).to(device) for number in numbers])
-            logits = head(states[-1]).cpu()
-            for number, values, count in zip(numbers, logits, frames.tolist(), strict=True):
+            waveforms = [audio.read(number).to(device) for number in numbers]
+            scores, frames = _symbol_scores(dense, waveforms)
+            for number, values, count in zip(numbers, scores.cpu(), frames.tolist(), strict=True):
                 if not values[:count].isfinite().all():
                     raise InputError(
                         f"{audio.root / audio.files[number]}: the CTC head's values for it are not "
@@ -98,6 +109,17 @@ def recognise(encoder: SpeechEncoder, audio: AudioSet, device: str = "cpu") -> l
                 texts[number] = plain_text(decode(path, head.vocabulary, head.blank))
             progress.update(len(numbers))
     return texts
+
+
+def _symbol_scores(
+    encoder: SpeechEncoder | ExportedEncoder, waveforms: list[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Return scores of the symbols that rank them, [batch, frames, symbols], and the frames."""
+    if isinstance(encoder, ExportedEncoder):
+        return encoder.log_probs(waveforms)
+    states, frames = encoder(waveforms)
+    assert encoder.head is not None
+    return encoder.head(states[-1]), frames
 
 
 GREEDY = GreedyHead(
