@@ -41,7 +41,7 @@ def inference_copy(encoder: Module, device: str | torch.device = "cpu") -> Modul
             for name, child in list(parent.named_children()):
                 if (own := pack(child)) is not None:
                     setattr(parent, name, own)
-    return result
+    return result  # type: ignore[return-value]  # Module is SpeechEncoder here
 
 
 def dense_copy(encoder: SpeechEncoder) -> SpeechEncoder:

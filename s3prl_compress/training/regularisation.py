@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..encoder import SpeechEncoder
+from ..encoder.layers import TransformerLayer
 from .masking import MaskSettings, draw_masks
 from .stages import LearnedConfig
 
@@ -120,7 +121,7 @@ def regularised(encoder: SpeechEncoder, config: RegularisedConfig) -> Iterator[R
     if config.mask_channels:
         hooks.append(encoder.feature_projection.register_forward_hook(mask))
     if config.dropout:
-        for layer in encoder.encoder.layers:
+        for layer in cast(Iterable[TransformerLayer], encoder.encoder.layers):
             hooks.append(layer.attention.register_forward_hook(drop))
             hooks.append(layer.feed_forward.register_forward_hook(drop))
     try:

@@ -28,8 +28,8 @@ class UpstreamExpert(UpstreamBase):
 
     Args:
         ckpt: anything that `s3prl_compress.load` accepts: a checkpoint folder, a transformers
-            folder, an s3prl-converted `.pt`, a Whisper model, or a hub id; or an exported model (ONNX,
-            OpenVINO), which runs on the CPU. s3prl's option `-k`.
+            folder, an s3prl-converted `.pt`, a Whisper model, or a hub id; or an exported model
+            (ONNX, OpenVINO), which runs on the CPU. s3prl's option `-k`.
         model_config: the padding itself ("fairseq"), or a YAML file with the keys `padding`,
             `normalize` and `pad`. s3prl's option `-g`; it overrides the three arguments below.
         padding: "independent": an utterance has `round(samples / 320)` frames, which do not depend

@@ -322,7 +322,8 @@ class WeightNormedConv(nn.Conv1d):
         """Map [batch, in, time] to [batch, out, time]."""
         weight = cast(WeightFactors, self.parametrizations.weight)()
         if self.training and torch.is_grad_enabled() and x.device.type == "cpu":
-            return spectral_conv(x, weight, self.bias, self.padding[0])
+            padding = cast(int, self.padding[0])
+            return spectral_conv(x, weight, self.bias, padding)
         return self._conv_forward(x, weight, self.bias)
 
 
