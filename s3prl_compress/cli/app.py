@@ -9,6 +9,7 @@ from . import console
 from .checking import check
 from .encoder_commands import compress, export, inspect, method_settings, random
 from .evaluation_commands import prepare, report, run, score, time
+from .language_model import ngram
 from .listing import ls
 from .pretrain import pretrain
 from .program import Command
@@ -57,8 +58,16 @@ COMMANDS: dict[str, Command] = {
             "--output results/",
             "score out/fold10 --task er --data corpora/er --seeds 0-9",
             "score out/tuned --task ctc --data LibriSpeech/test-clean,LibriSpeech/test-other",
+            "score out/tuned --task ctc --data LibriSpeech/test-clean --lm lm.arpa",
         ),
         lists_tasks=True,
+    ),
+    "ngram": Command(
+        ngram,
+        (
+            "ngram --data metadata.csv --output lm.arpa",
+            "ngram --data LibriSpeech --order 6 --unit characters --output characters.arpa",
+        ),
     ),
     "check": Command(
         check,

@@ -11,12 +11,13 @@ from typing import Literal
 
 from .errors import InputError
 
-Extra = Literal["train", "report", "cluster", "onnx", "openvino"]
+Extra = Literal["train", "report", "cluster", "lm", "onnx", "openvino"]
 
 MODULES: dict[Extra, tuple[str, ...]] = {
     "train": ("accelerate", "matplotlib", "tensorboardX"),
     "report": ("jinja2", "matplotlib"),
     "cluster": ("submitit",),
+    "lm": ("flashlight", "kenlm"),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "openvino": ("onnx", "onnxscript", "openvino"),
 }

@@ -23,7 +23,7 @@ from ..results.records import ScoreRecord, Upstream
 from ..statistics import find_metric
 from ..tasks.base.corpus import Corpus
 from ..tasks.base.engine import ENGINE_VERSIONS, WORK_FOLDER
-from ..tasks.base.own_head import OwnHead
+from ..tasks.base.own_head import LanguageModelOptions, OwnHead, OwnHeadResult
 from ..tasks.base.task import Task
 from ..tasks.registry import find_task, locate_corpus, open_corpus
 from .cell import finished_record, speakers_of, write_predictions
@@ -40,11 +40,13 @@ def score_test_sets(
     name: str | None = None,
     force: bool = False,
     normalize: bool | None = None,
+    language_model: LanguageModelOptions | None = None,
 ) -> list[ScoreRecord]:
     """Score a model by its own output layer on several test sets, and write a record for each.
 
-    The model and all test sets are checked before the first one is scored. A cell whose complete
-    record lies in `output` already is not run again.
+    With a language model, a second record of each test set follows its first one, which is always
+    without. The model and all test sets are checked before the first one is scored. A cell whose
+    complete record lies in `output` already is not run again.
 
     Args:
         source: what `load` takes, or an encoder.
@@ -57,6 +59,7 @@ def score_test_sets(
         force: run the cells even if their records are there.
         normalize: whether waveforms are normalised; overrides the checkpoint. Not for an encoder
             that is already loaded.
+        language_model: to decode with, for tasks that take one.
 
     Raises:
         InputError: the model lacks the output layer, or the data are not usable.
@@ -73,6 +76,8 @@ def score_test_sets(
         name=name,
         force=force,
         normalize=normalize,
+        language_model=language_model,
+        plain=True,
     )
 
 
@@ -86,8 +91,13 @@ def score_own_head(
     name: str | None = None,
     force: bool = False,
     normalize: bool | None = None,
+    language_model: LanguageModelOptions | None = None,
+    plain: bool = False,
 ) -> list[ScoreRecord]:
-    """Score a model on test sets, of which each source holds one; see `score_test_sets`."""
+    """Score a model on test sets, of which each source holds one; see `score_test_sets`.
+
+    `plain`: where a language model is given, score without it, too.
+    """
     device, head = pick_device(device), task.load_own_head()
     encoder = load_unless_loaded(source, normalize=normalize)
     given = "the encoder" if isinstance(source, nn.Module) else str(source)
@@ -102,12 +112,27 @@ def score_own_head(
     described = given
     if isinstance(source, SpeechEncoder):
         described = source.provenance.base
+    cells = [
+        (corpus, one) for corpus in corpora for one in _heads(head, corpus, language_model, plain)
+    ]
+    for _, one in cells:
+        one.check(encoder, given)
     short = "encoder" if isinstance(source, nn.Module) else Path(given.rstrip("/")).name
     upstream = describe(encoder, name or short.removesuffix(".pt"), described)
     return [
-        _score(encoder, upstream, task, head, corpus, Path(output), device, force=force)
-        for corpus in corpora
+        _score(encoder, upstream, task, one, corpus, Path(output), device, force=force)
+        for corpus, one in cells
     ]
+
+
+def _heads(
+    head: OwnHead, corpus: Corpus, language_model: LanguageModelOptions | None, plain: bool
+) -> list[OwnHead]:
+    """Return the ways in which a test set is scored."""
+    if language_model is None:
+        return [head]
+    searching = head.with_language_model(language_model, corpus)
+    return [head, searching] if plain else [searching]
 
 
 def _score(
@@ -131,13 +156,13 @@ def _score(
         if not force and (finished := finished_record(output, stem)) is not None:
             return finished
         started = time.monotonic()
-        predicted = head.predict(encoder, corpus, device)
+        result = head.predict(encoder, corpus, device, output / WORK_FOLDER)
         seconds = time.monotonic() - started
-        notes = _notes(encoder, upstream, head, corpus)
-        record = _record(upstream, task, head, corpus, predicted, notes, stem, device, seconds)
+        notes = (*_notes(encoder, upstream, head, corpus), *result.notes)
+        record = _record(upstream, task, head, corpus, result, notes, stem, device, seconds)
         rows = [
             (corpus.utterance_name(item), item.label, text)
-            for item, text in zip(corpus.test_items(), predicted, strict=True)
+            for item, text in zip(corpus.test_items(), result.predictions, strict=True)
         ]
         write_predictions(record, rows, speakers_of(corpus), output)
         records.write_record(record, output, stem)
@@ -149,13 +174,14 @@ def _record(
     task: Task,
     head: OwnHead,
     corpus: Corpus,
-    predicted: Sequence[str],
+    result: OwnHeadResult,
     notes: tuple[str, ...],
     stem: str,
     device: str,
     seconds: float,
 ) -> ScoreRecord:
     truth = [item.label for item in corpus.test_items()]
+    predicted, used = result.predictions, result.language_model
     metric = find_metric(task.metric)
     measured = metric.measure(truth, predicted, speakers_of(corpus))
     return ScoreRecord(
@@ -181,7 +207,8 @@ def _record(
         edits=metric.edits(truth, predicted),
         learning_rate=None,
         rates=(),
-        dev_score=None,
+        dev_score=min((tried.dev_score for tried in used.grid), default=None) if used else None,
+        language_model=used,
         corpus=corpus.record(),
         approximate=False,
         notes=notes,
@@ -210,3 +237,11 @@ def nothing_to_train(task: Task, **given: object) -> None:
             f"task {task.name}: nothing is trained, so it takes no {', '.join(named)}; leave that "
             "out"
         )
+
+
+def no_language_model(task: str) -> InputError:
+    """Return the error for a language model that is given for a task that trains a head."""
+    return InputError(
+        f"task {task}: its heads are decoded without a language model; leave lm out, or score the "
+        "model's own head (task ctc)"
+    )

@@ -32,10 +32,11 @@ from ..probing.hidden_states import check_first_state
 from ..results.records import Engine, Padding, ScoreRecord, Upstream
 from ..tasks.base.corpus import Corpus
 from ..tasks.base.engine import WORK_FOLDER, EngineResult, Job, RunJob
+from ..tasks.base.own_head import LanguageModelOptions
 from ..tasks.base.task import Settings, Task
 from ..tasks.registry import find_task, locate_corpus, open_corpus
 from .cell import cell_stem, finished_record, make_record, record_path, write_cell
-from .own_head import nothing_to_train, score_own_head
+from .own_head import no_language_model, nothing_to_train, score_own_head
 from .rates import ChosenRate, onepass_scores, rates_by_onepass, read_scores
 
 _ENGINE_MODULES = {
@@ -60,6 +61,7 @@ def score(
     force: bool = False,
     cache: str | Path | None = None,
     normalize: bool | None = None,
+    language_model: LanguageModelOptions | None = None,
 ) -> ScoreRecord:
     """Score an encoder on a task and return the record, which is written to `output`.
 
@@ -93,6 +95,8 @@ def score(
         cache: folder of features, to share them between output folders.
         normalize: whether waveforms are normalised; overrides the checkpoint. Not for an encoder
             that is already loaded.
+        language_model: to decode with, for tasks that take one (`ctc`); without it, decoding is
+            greedy.
 
     Raises:
         InputError: one line: an unknown name, a recipe, corpus or checkpoint that cannot be used.
@@ -111,8 +115,11 @@ def score(
             name=name,
             force=force,
             normalize=normalize,
+            language_model=language_model,
         )
         return record
+    if language_model is not None:
+        raise no_language_model(task)
     order = open_order(
         source, task, data, output, engine, recipe, seed, device, padding, name, cache, normalize
     )

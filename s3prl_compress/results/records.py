@@ -24,8 +24,9 @@ RECORD_VERSION: Final = 1
 NO_RECIPE: Final = "none"
 """The recipe of a task for which nothing is trained."""
 
-Engine = Literal["s3prl", "onepass", "greedy"]
-"""`greedy` decodes with the model's own output layer; nothing is trained."""
+Engine = Literal["s3prl", "onepass", "greedy", "lm"]
+"""`greedy` and `lm` decode with the model's own output layer; nothing is trained. `lm` uses a
+language model."""
 Padding = Literal["independent", "fairseq"]
 RateChoice = Literal["dev sweep", "one-pass", "given"]
 """How a learning rate was chosen: the best of several on dev; the choice of the one-pass engine on
@@ -143,6 +144,40 @@ class FoldResult(_Record):
     test_size: int
 
 
+class DecodingWeights(_Record):
+    """Weights of a beam search, and the error rate with them."""
+
+    weight: float
+    """Factor of the language model's log10 probabilities."""
+    word_score: float
+    """Added for each word; without a lexicon, for each frame with the word separator."""
+    dev_score: float
+    """On dev, in the metric's unit."""
+
+
+class LanguageModelRecord(_Record):
+    """How a test set was decoded with a language model."""
+
+    name: str
+    """File name of the language model."""
+    sha256: str
+    """Of that file."""
+    order: int
+    """Its n."""
+    lexicon: str
+    """File name of the lexicon; "lm": the language model's own words; "none": characters."""
+    words: int
+    """Number of words in the lexicon that the head can spell; 0 without a lexicon."""
+    beam: int
+    weight: float
+    """As used on test; see `DecodingWeights`."""
+    word_score: float
+    dev: CorpusRecord | None = None
+    """Where both were tuned; None if they were given."""
+    grid: tuple[DecodingWeights, ...] = ()
+    """All that was tried on dev."""
+
+
 class ScoreRecord(_Record):
     """One cell: an upstream on a task, with one engine, padding, seed and set of settings."""
 
@@ -201,6 +236,8 @@ class ScoreRecord(_Record):
     rates: tuple[RateResult, ...]
     """The learning rates that were trained by this engine."""
     dev_score: float | None
+    language_model: LanguageModelRecord | None = None
+    """Of the engine `lm`; None otherwise."""
     corpus: CorpusRecord
     approximate: bool
     """The engine's conditions for exactness did not hold."""

@@ -115,6 +115,7 @@ def _score(plan: SuitePlan, cells: Sequence[SuiteCell]) -> list[_Outcome]:
         options |= {"engine": cell.engine, "recipe": task.recipe, "padding": task.padding}
         records = score_seeds(_source(plan, entry), task.task, seeds=seeds, **options)
     else:  # no head is trained
+        options |= {"language_model": task.lm if cell.engine == "lm" else None}
         records = [score(_source(plan, entry), task.task, **options)]
     outcomes = []
     for record in records:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 from ..common.errors import InputError
 from ..encoder import load_unless_loaded
-from ..tasks.base.own_head import OwnHead
-from ..tasks.registry import find_task
+from ..tasks.base.own_head import LanguageModelOptions, OwnHead
+from ..tasks.registry import find_task, open_corpus
 from .cells import SuiteCell
 from .suite_file import Suite, TaskEntry
 
@@ -49,8 +50,14 @@ def check_own_heads(suite: Suite, cells: Sequence[SuiteCell]) -> None:
 
     for place, task in enumerate(suite.tasks):
         if find_task(task.task).trains_head:
+            if task.lm is not None:
+                raise InputError(
+                    f"tasks: {task.task}: lm: its heads are decoded without; remove it"
+                )
             continue
         _check_keys(task)
+        if task.lm is not None:
+            _check_language_model(task, task.lm)
         head = find_task(task.task).load_own_head()
         scored = [cell.upstream for cell in cells if cell.task == place]
         lacking = [name for name in scored if not has(head, name)]
@@ -61,6 +68,16 @@ def check_own_heads(suite: Suite, cells: Sequence[SuiteCell]) -> None:
                 f"tasks: {task.task}: no {head.needs} in {', '.join(lacking)}: fine-tune a model "
                 f"first (method: {' or '.join(head.made_by)}){others}"
             )
+
+
+def _check_language_model(task: TaskEntry, options: LanguageModelOptions) -> None:
+    """Check its files and its dev set, if the corpus does not have to be made first."""
+    found = find_task(task.task)
+    if Path(task.data).exists():
+        try:
+            found.load_own_head().with_language_model(options, open_corpus(task.data, task.task))
+        except InputError as error:
+            raise InputError(f"tasks: {task.task}: lm: {error}") from error
 
 
 def _check_keys(task: TaskEntry) -> None:

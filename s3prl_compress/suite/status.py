@@ -24,7 +24,8 @@ from ..evaluation.identity import (
 from ..evaluation.rates import rates_by_onepass
 from ..results.records import Engine, ScoreRecord, TimeRecord, read_record
 from ..s3prl_bridge.upstream import foreign_fingerprint
-from ..tasks.registry import find_task
+from ..tasks.base.own_head import OwnHead
+from ..tasks.registry import corpus_folder, find_task, open_corpus
 from .baselines import baseline_info
 from .cells import SuiteCell, takes_onepass_rate
 from .plan import SuitePlan
@@ -68,7 +69,9 @@ class SuiteStatus:
         entry = self._plan.suite.tasks[cell.task]
         task, corpus = find_task(entry.task), self._corpus(cell.task) or ""
         if not task.trains_head:
-            identity = own_head_identity(checkpoint, corpus, task, task.load_own_head())
+            if not corpus:
+                return False
+            identity = own_head_identity(checkpoint, corpus, task, self._head(cell))
             return any(same_own_head_cell(record, identity) for record in self.scores)
         settings = self.settings(cell, cell.engine)
         rates: set[float | None] = {None}
@@ -79,6 +82,16 @@ class SuiteStatus:
             for rate in rates
         ]
         return any(record_identity(record) in wanted for record in self.scores)
+
+    def _head(self, cell: SuiteCell) -> OwnHead:
+        """Return how a task that trains no head is scored."""
+        assert cell.task is not None
+        entry = self._plan.suite.tasks[cell.task]
+        head = find_task(entry.task).load_own_head()
+        if cell.engine != "lm" or entry.lm is None:
+            return head
+        place = corpus_folder(entry.task, entry.data, self._plan.corpora)
+        return head.with_language_model(entry.lm, open_corpus(place, entry.task))
 
     def rates(self, cell: SuiteCell) -> set[float]:
         """Return the learning rates that the one-pass records select for a cell."""

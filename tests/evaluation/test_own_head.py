@@ -20,7 +20,7 @@ from s3prl_compress.evaluation import record_path, score, score_test_sets
 from s3prl_compress.methods import compress
 from s3prl_compress.report import report
 from s3prl_compress.results.records import read_records, write_record
-from s3prl_compress.tasks.ctc import greedy
+from s3prl_compress.tasks.ctc import emissions, greedy
 from s3prl_compress.training.ctc import add_head
 
 from ..support.letters import write_letters
@@ -76,23 +76,29 @@ def test_the_record_says_that_nothing_was_trained(
 def test_a_finished_cell_is_not_run_again_unless_told_to(
     encoder: SpeechEncoder, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs = []
-    real = greedy.recognise
+    runs, passes = [], []
+    decode, forward = greedy.best_paths, emissions.compute_emissions
 
     def counted(*given: Any) -> list[str]:
         runs.append(given)
-        return real(*given)
+        return decode(*given)
 
-    monkeypatch.setattr(greedy, "recognise", counted)
+    def counted_forward(*given: Any) -> emissions.Emissions:
+        passes.append(given)
+        return forward(*given)
+
+    monkeypatch.setattr(greedy, "best_paths", counted)
+    monkeypatch.setattr(emissions, "compute_emissions", counted_forward)
     first = score(encoder, "ctc", data=data, output=tmp_path)
     assert score(encoder, "ctc", data=data, output=tmp_path) == first
     assert len(runs) == 1
     assert score(encoder, "ctc", data=data, output=tmp_path, force=True).score == first.score
     assert len(runs) == 2
+    assert len(passes) == 1  # the frames of the first run are decoded again
     smaller = compress(encoder, "magnitude", sparsity=0.2)
     other = score(smaller, "ctc", data=data, output=tmp_path)
     assert score(encoder, "ctc", data=data / "dev-clean", output=tmp_path) != first
-    assert len(runs) == 4
+    assert len(runs) == len(passes) + 1 == 4
     assert len(list(read_records(tmp_path))) == 3
     assert other.upstream.methods
 

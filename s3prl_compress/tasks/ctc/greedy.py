@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from tqdm import tqdm
-
-from ...audio import SAMPLING_RATE, AudioSet
-from ...common.errors import InputError
-from ...encoder import CTCHead, SpeechEncoder, inference_copy
+from ...audio import AudioSet
+from ...encoder import CTCHead, SpeechEncoder
 from ...encoder.adapter import UpstreamAdapter
 from ...encoder.checkpoint import HeadConfig
 from ...encoder.ctc_text import check_vocabulary, decode, plain_text
 from ...encoder.exported import ExportedEncoder
-from ...probing.pooling import batches_by_length, ready
 from ..base.corpus import Corpus
-from ..base.own_head import OwnHead
+from ..base.own_head import LanguageModelOptions, OwnHead, OwnHeadResult
 from .corpus import TranscribedTestSet
+from .emissions import (
+    EMISSIONS_FOLDER,
+    Emissions,
+    cached_emissions,
+    compute_emissions,
+    ctc_head,
+)
 
-_SECONDS_PER_BATCH = 16.0
-"""Audio in one forward pass, padding included. It changes results by rounding only."""
+if TYPE_CHECKING:
+    from .beam_head import BeamHead
 
 
 class GreedyHead(OwnHead):
@@ -32,11 +34,17 @@ class GreedyHead(OwnHead):
         ctc_head(encoder, name)
 
     def predict(
-        self, encoder: SpeechEncoder | ExportedEncoder, corpus: Corpus, device: str
-    ) -> list[str]:
+        self,
+        encoder: SpeechEncoder | ExportedEncoder,
+        corpus: Corpus,
+        device: str,
+        work: Path,
+    ) -> OwnHeadResult:
         """Return the transcript of every test utterance, in upper case."""
         assert isinstance(corpus, TranscribedTestSet)
-        return recognise(encoder, corpus.speech.audio, device)
+        audio = corpus.speech.audio
+        emissions = cached_emissions(encoder, audio, device, work / EMISSIONS_FOLDER)
+        return OwnHeadResult(best_paths(emissions, ctc_head(encoder, "the encoder")))
 
     def check_corpus(self, encoder: SpeechEncoder | ExportedEncoder, corpus: Corpus) -> None:
         """Raise an `InputError` if the head's vocabulary is not one for the transcripts."""
@@ -46,31 +54,30 @@ class GreedyHead(OwnHead):
 
     def notes(self, encoder: SpeechEncoder | ExportedEncoder, corpus: Corpus) -> tuple[str, ...]:
         """Say how many utterances are too short for the encoder."""
+        return short_utterances(encoder, corpus)
+
+    def with_language_model(self, options: LanguageModelOptions, corpus: Corpus) -> BeamHead:
+        """Return the same task with beam search and a language model."""
+        from .beam_head import beam_head
+
         assert isinstance(corpus, TranscribedTestSet)
-        lengths = corpus.speech.audio.lengths
-        short = sum(length < encoder.shape.minimum_samples for length in lengths)
-        if not short:
-            return ()
-        return (
-            f"{short} of {len(lengths)} utterances are too short for the encoder: all their words "
-            "count as errors.",
-        )
+        return beam_head(options, corpus)
 
 
-def ctc_head(encoder: SpeechEncoder | UpstreamAdapter, name: str) -> CTCHead | HeadConfig:
-    """Return the vocabulary and blank of an encoder's CTC head.
+def short_utterances(encoder: SpeechEncoder | ExportedEncoder, corpus: Corpus) -> tuple[str, ...]:
+    """Return a note on the utterances that are too short for the encoder; none if there are none.
 
-    Raises:
-        InputError: it has none; the message calls it `name`.
+    `corpus` is a `TranscribedTestSet`.
     """
-    if isinstance(encoder, UpstreamAdapter) and not isinstance(encoder, ExportedEncoder):
-        raise InputError(f"{encoder.upstream}: an upstream of s3prl's own has no CTC head")
-    if encoder.head is None:
-        raise InputError(
-            f"{name}: has no CTC head; fine-tune it first: s3prl-compress compress {name} "
-            "--method ctc --audio TRANSCRIBED --output DIR"
-        )
-    return encoder.head
+    assert isinstance(corpus, TranscribedTestSet)
+    lengths = corpus.speech.audio.lengths
+    short = sum(length < encoder.shape.minimum_samples for length in lengths)
+    if not short:
+        return ()
+    return (
+        f"{short} of {len(lengths)} utterances are too short for the encoder: all their words "
+        "count as errors.",
+    )
 
 
 def recognise(
@@ -78,48 +85,21 @@ def recognise(
 ) -> list[str]:
     """Return the text of the best path through each utterance, in upper case.
 
-    Utterances of similar lengths are batched, with independent padding: no text depends on what its
-    utterance is batched with. It is empty for an utterance that is too short for the encoder to
-    make a frame of.
+    It is empty for an utterance that is too short for the encoder to make a frame of.
 
     Raises:
-        InputError: there is no CTC head, a recording cannot be read, or the weights give values
-            that are not finite.
+        InputError: as for `compute_emissions`.
     """
-    dense = inference_copy(encoder, device)
-    head = ctc_head(dense, "the encoder")
-    texts = [""] * len(audio.files)
-    shortest = encoder.shape.minimum_samples
-    long_enough = [n for n, length in enumerate(audio.lengths) if length >= shortest]
-    limit = int(_SECONDS_PER_BATCH * SAMPLING_RATE)
-    batches = batches_by_length([audio.lengths[number] for number in long_enough], limit)
-    progress = tqdm(total=len(long_enough), desc="recognition", unit="utterance", file=sys.stderr)
-    with ready(dense, "independent", device), progress, torch.inference_mode():
-        for batch in batches:
-            numbers = [long_enough[place] for place in batch]
-            waveforms = [audio.read(number).to(device) for number in numbers]
-            scores, frames = _symbol_scores(dense, waveforms)
-            for number, values, count in zip(numbers, scores.cpu(), frames.tolist(), strict=True):
-                if not values[:count].isfinite().all():
-                    raise InputError(
-                        f"{audio.root / audio.files[number]}: the CTC head's values for it are not "
-                        "finite; the weights are of no use"
-                    )
-                path = values[:count].argmax(dim=-1).tolist()
-                texts[number] = plain_text(decode(path, head.vocabulary, head.blank))
-            progress.update(len(numbers))
-    return texts
+    head = ctc_head(encoder, "the encoder")
+    return best_paths(compute_emissions(encoder, audio, device), head)
 
 
-def _symbol_scores(
-    encoder: SpeechEncoder | ExportedEncoder, waveforms: list[Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Return scores of the symbols that rank them, [batch, frames, symbols], and the frames."""
-    if isinstance(encoder, ExportedEncoder):
-        return encoder.log_probs(waveforms)
-    states, frames = encoder(waveforms)
-    assert encoder.head is not None
-    return encoder.head(states[-1]), frames
+def best_paths(emissions: Emissions, head: CTCHead | HeadConfig) -> list[str]:
+    """Return the text of the best symbol of every frame: repeats merged, then blanks dropped."""
+    return [
+        plain_text(decode(values.argmax(dim=-1).tolist(), head.vocabulary, head.blank))
+        for values in emissions.utterances()
+    ]
 
 
 GREEDY = GreedyHead(
