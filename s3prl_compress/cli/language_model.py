@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..common.command_result import CommandResult
 from ..common.errors import InputError
@@ -40,20 +40,20 @@ def ngram(
 
     speech = open_transcribed(data, split, minimum_samples=0)
     model = estimate_ngrams(sentences_of(speech.texts, unit), order)
-    sizes = [len(grams) for grams in model.probabilities]
-    facts = {
+    counts = [len(grams) for grams in model.probabilities]
+    facts: dict[str, Any] = {
         "output": output,
         "unit": unit,
         "order": order,
         "sentences": len(speech.texts),
         "vocabulary": len(model.vocabulary),
-        "ngrams": sizes,
+        "ngrams": counts,
         "discounts": [list(taken) for taken in model.discounts],
         "fallback_discounts": list(model.fallback),
     }
     lines = [
         f"{order}-gram of {unit} from {len(speech.texts)} transcripts: "
-        + ", ".join(f"{count:,} {n}-grams" for n, count in enumerate(sizes, start=1))
+        + ", ".join(f"{count:,} {n}-grams" for n, count in enumerate(counts, start=1))
     ]
     if model.fallback:
         listed = ", ".join(map(str, model.fallback))

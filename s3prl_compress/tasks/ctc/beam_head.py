@@ -30,7 +30,7 @@ from .lexicon import LexiconFile, read_lexicon, spell
 WEIGHTS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 """Factors of the language model that are tried on dev. Those that wav2vec 2.0 reports for 4-grams
 of words (its appendix on decoding) are between 1.5 and 3.5."""
-WORD_SCORES = (-1.0, 0.0, 1.0, 2.0)
+WORD_SCORES = (-2.0, -1.0, 0.0, 1.0, 2.0)
 """Word scores that are tried on dev, with each of `WEIGHTS`."""
 
 
