@@ -21,6 +21,8 @@ from s3prl_compress.training.ctc import add_head
 
 from ..support.letters import write_letters
 
+pytest.importorskip("kenlm", reason="the extra lm is not installed")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

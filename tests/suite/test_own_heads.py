@@ -127,6 +127,7 @@ def test_what_cannot_be_scored_is_said_before_anything_runs(
 def test_a_language_model_adds_cells(
     model: Path, letters: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("kenlm", reason="the extra lm is not installed")
     lm = tmp_path / "lm.arpa"
     assert cli.main(["ngram", "--data", str(letters), "--order", "2", "--output", str(lm)]) == 0
     content = suite(model, letters, tmp_path / "out")

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
-import kenlm
 import pytest
 import torch
 from torch import Tensor
@@ -16,6 +15,8 @@ from s3prl_compress.common.errors import InputError
 from s3prl_compress.tasks.ctc.beam_search import CharacterSearch, WordSearch
 from s3prl_compress.tasks.ctc.language_model import LanguageModel, open_language_model
 from s3prl_compress.tasks.ctc.lexicon import read_lexicon, spell
+
+kenlm = pytest.importorskip("kenlm", reason="the extra lm is not installed")
 
 WORDS = """\\data\\
 ngram 1=7

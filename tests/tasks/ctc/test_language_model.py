@@ -12,6 +12,8 @@ from s3prl_compress.tasks.ctc.language_model import open_language_model
 
 from .test_beam_search import CHARACTERS, WORDS
 
+pytest.importorskip("kenlm", reason="the extra lm is not installed")
+
 
 def test_an_arpa_file_is_read_compressed_or_not(tmp_path: Path) -> None:
     (tmp_path / "lm.arpa").write_text(WORDS)

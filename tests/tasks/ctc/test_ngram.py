@@ -6,7 +6,6 @@ import math
 import random
 from pathlib import Path
 
-import kenlm
 import pytest
 
 from s3prl_compress.cli import app as cli
@@ -15,6 +14,8 @@ from s3prl_compress.tasks.ctc.language_model import open_language_model
 from s3prl_compress.tasks.ctc.ngram import END, START, estimate_ngrams, sentences_of
 
 from ...support.letters import write_letters
+
+kenlm = pytest.importorskip("kenlm", reason="the extra lm is not installed")
 
 
 def sentences(count: int = 60) -> list[list[str]]:
