@@ -38,7 +38,10 @@ nitpick_ignore_regex = [
     ("py:.*", r"Path|Literal|Annotated|SerializeAsAny|Tensor|tuple\[\w+"),
     # Names of types that stand for others, and internal classes in signatures.
     ("py:.*", r"DType|Engine|ExportedType|Extra|Family|Numbers|Padding|Sparsity"),
-    ("py:.*", r"(.*\.)?(CheckpointConfig|CommandResult|FrontEndSettings|HeadConfig|VarianceComponents)"),
+    (
+        "py:.*",
+        r"(.*\.)?(CheckpointConfig|CommandResult|FrontEndSettings|HeadConfig|VarianceComponents)",
+    ),
     ("py:.*", r"s3prl_compress\..*\.(Config|MethodFunction|WhisperMethod|Module|Value|_\w+)"),
 ]
 autodoc_typehints = "signature"
