@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from ..common.errors import InputError
 from ..common.faults import Faults
+from ..common.files import sha256
 from .listing import list_audio, tell
 from .reading import FULL_SCALE, SAMPLING_RATE, read_audio, read_header, to_int16
 
@@ -223,8 +224,4 @@ def _content(path: Path) -> str:
 
 @cache
 def _hash(path: str, size: int, changed: int) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return sha256(Path(path))

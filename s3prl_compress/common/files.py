@@ -1,7 +1,8 @@
-"""Atomic writes of files and folders (completely or not at all), and a lock between processes."""
+"""Atomic writes of files and folders (completely or not at all), hashes, and a lock."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sys
@@ -11,6 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+
+def sha256(*paths: Path) -> str:
+    """Return the SHA-256 of the concatenated files, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from ..common.errors import InputError
+from ..common.files import sha256
 from ..encoder.adapter import UpstreamAdapter, UpstreamShape
 from ..encoder.cost import LEADERBOARD_SAMPLES, count_macs
 from ..results.records import Cost, Upstream
@@ -174,11 +175,7 @@ def _states(module: Any, waveforms: list[Tensor]) -> list[Tensor]:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        return sha256(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    return digest.hexdigest()

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from ..common.errors import InputError
+from ..common.files import sha256
 from ..encoder.checkpoint import checkpoint_format
 from ..encoder.importers.hub import download, is_hub_id
-from ..encoder.importers.imported import sha256
 from ..encoder.importers.reading import read_json, read_pickle
 from ..encoder.importers.whisper_source import is_openai_whisper
 from ..encoder.provenance import Provenance
@@ -74,7 +74,7 @@ def _import(path: Path, name: str, commit: str | None) -> Whisper:
     provenance = Provenance(
         base=name,
         base_revision=commit,
-        base_sha256=sha256(sources),
+        base_sha256=sha256(*sources),
         packages={library: importlib.metadata.version(library) for library in libraries},
     )
     return build_whisper(shape, settings, tensors, files, provenance, name)

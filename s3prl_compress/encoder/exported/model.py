@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...common.errors import InputError
+from ...common.files import sha256
 from ...results.records import RuntimeRecord, Upstream
 from ..adapter import UpstreamAdapter
 from ..checkpoint import HeadConfig
@@ -160,7 +161,7 @@ class ExportedEncoder(UpstreamAdapter):
     def fingerprint(self) -> str:
         """Return a SHA-256 over the files' contents and the runtime's version."""
         runtime = self.config.runtime
-        identity = {runtime: runtime_version(runtime), "files": [*map(_sha256, self.files())]}
+        identity = {runtime: runtime_version(runtime), "files": [*map(sha256, self.files())]}
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     def describe(self, name: str) -> Upstream:
@@ -235,11 +236,3 @@ def load_exported(source: str | Path) -> ExportedEncoder:
         raise InputError(f"{source}: neither an ONNX file nor a folder with {OPENVINO_MODEL}")
     path = Path(source)
     return ExportedEncoder(path.parent if path.name == OPENVINO_MODEL else path, runtime)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import warnings
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...common.errors import InputError
+from ...common.files import sha256
 from ..checkpoint import check_tensors, fill
 from ..head import CTCHead
 from ..model import FAIRSEQ_EPS, SpeechEncoder
@@ -84,7 +84,7 @@ def build_encoder(
     encoder.provenance = imported.provenance or Provenance(
         base=base,
         base_revision=revision,
-        base_sha256=sha256(imported.files),
+        base_sha256=sha256(*imported.files),
         packages={name: importlib.metadata.version(name) for name in imported.libraries},
     )
     return encoder
@@ -105,16 +105,6 @@ def ctc_head(weight: Tensor, bias: Tensor, vocabulary: tuple[str, ...], blank: i
         {"linear.weight": weight.float(), "linear.bias": bias.float()}, assign=True
     )
     return head.requires_grad_(True)
-
-
-def sha256(files: tuple[Path, ...]) -> str:
-    """Return the SHA-256 of the concatenated files, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def checked_head_size(hidden: Any, heads: Any, layers: Any, where: str) -> int:

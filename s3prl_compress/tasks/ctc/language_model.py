@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ...common.errors import InputError
+from ...common.files import sha256
 from ...encoder.ctc_text import SPACE
 
 _KENLM_MAGIC = b"mmap lm http://kheafield.com/code"
@@ -69,16 +69,12 @@ def open_language_model(path: str | Path) -> LanguageModel:
 @cache
 def _open(path: Path, size: int, changed: int) -> LanguageModel:
     """Open a file, or return what an earlier call found, unless the file has changed since."""
-    digest = hashlib.sha256()
+    digest = sha256(path)
     with path.open("rb") as file:
         start = file.read(len(_KENLM_MAGIC))
-        digest.update(start)
-        while block := file.read(1 << 20):
-            digest.update(block)
-    sha256 = digest.hexdigest()
     if start == _KENLM_MAGIC:
         model = _load_binary(path)
-        return LanguageModel(path, sha256, model.order, None, model.__contains__)
+        return LanguageModel(path, digest, model.order, None, model.__contains__)
     compressed = start.startswith(_GZIP_MAGIC)
     with (
         gzip.open(path, "rt", encoding="utf-8")
@@ -88,7 +84,7 @@ def _open(path: Path, size: int, changed: int) -> LanguageModel:
         order, words = _read_arpa(path, text)
     known = frozenset(words)
     return LanguageModel(
-        path, sha256, order, tuple(w for w in words if w not in _MARKS), known.__contains__
+        path, digest, order, tuple(w for w in words if w not in _MARKS), known.__contains__
     )
 
 
