@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SCORES = 1 << 24
+STORED_SCORES = 1 << 24
 """Largest number of attention scores that are stored for the backward pass of one layer."""
 
 
@@ -19,7 +19,8 @@ def attend(
     """Return scaled dot-product attention, [batch, heads, frames, size] like the arguments.
 
     In bfloat16 on a CPU the backward pass of torch's fused attention takes longer than that of
-    plain matrix products, which store the scores; so they are taken in training, up to `SCORES`.
+    plain matrix products, which store the scores; so they are taken in training, up to
+    `STORED_SCORES`.
 
     Args:
         query: [batch, heads, frames, size], as are `key` and `value`.
@@ -35,7 +36,7 @@ def attend(
         and torch.is_grad_enabled()
         and query.device.type == "cpu"
         and query.dtype == torch.bfloat16
-        and batch * heads * frames**2 <= SCORES
+        and batch * heads * frames**2 <= STORED_SCORES
     )
     if not products:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)

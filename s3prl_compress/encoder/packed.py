@@ -1,6 +1,6 @@
 """Linears in oneDNN's layout, for inference on CPUs on which torch's own are slower.
 
-torch multiplies float32 matrices by MKL, which is about half as fast as oneDNN on AMD's processors.
+torch multiplies float32 matrices by MKL, which is slower than oneDNN on some processors (AMD's).
 `torch.utils.mkldnn` converts a linear, whose weight is then laid out once for oneDNN.
 """
 

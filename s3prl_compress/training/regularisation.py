@@ -31,7 +31,7 @@ class RegularisedConfig(LearnedConfig):
 
     mask_time: float = Field(default=0.0, ge=0, le=1)
     """Spans of 10 frames per frame that are replaced by the learned mask embedding before the
-    Transformer, drawn anew for every batch; wav2vec 2.0 fine-tunes on 10 h with 0.065, which hides
+    Transformer, other ones in every batch; wav2vec 2.0 fine-tunes on 10 h with 0.065, which hides
     almost half of the frames."""
     mask_channels: float = Field(default=0.0, ge=0, le=1)
     """Spans of a twelfth of all channels (64 of 768), per channel, that are set to zero before the

@@ -91,7 +91,7 @@ def quantized(model: ModelProto) -> ModelProto:
 
     Every column of a weight has a scale of its own; the scale of the activations is found in each
     pass. Convolutions, attention weights and everything outside of the layers stay in float32:
-    8-bit convolutions cost more than ten times the error of all products.
+    8-bit convolutions add a much larger error than all products together.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic

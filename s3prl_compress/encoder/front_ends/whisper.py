@@ -131,7 +131,7 @@ class WhisperFrontEnd(FrontEnd):
         blocks = _blocks(shape, max(counts))
         frames = max(self.frames_computed(shape, length) for length in lengths) // blocks
         # A window more, so that the last frames of unpadded audio see silence, as they do in
-        # padded audio, and not the mirrored end with which the transform goes on.
+        # padded audio, and not the mirrored end that the transform would add.
         samples = min(frames * STRIDE + WINDOW, span * STRIDE)
         batch = torch.stack([_padded(waveform, blocks * samples) for waveform in waveforms])
         mel = log_mel(batch.view(-1, samples), _settings(shape).mel_bins)[..., : 2 * frames]
