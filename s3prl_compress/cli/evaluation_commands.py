@@ -58,6 +58,7 @@ def score(
     normalize: bool | None = None,
     device: str | None = None,
     threads: int | None = None,
+    **options: str,
 ) -> CommandResult:
     """Score an encoder on a downstream task and write a result record.
 
@@ -65,14 +66,15 @@ def score(
     seed, it is reused.
 
     Args:
-        model: checkpoint folder, transformers folder, s3prl-converted .pt file, or hub id
+        model: checkpoint folder, transformers folder, s3prl-converted .pt file, or hub id; for the
+            task whisper, a Whisper model (folder, hub id, or openai's .pt file)
         data: folder of the corpus; a csv table of recordings, converted as by `prepare` on first
-            use; or the word demo for the generated speech that is part of this package. For ctc a
-            folder in LibriSpeech's layout, a csv table, or several of these, separated by commas:
-            every test set becomes a record
+            use; or the word demo for the generated speech that is part of this package. For ctc
+            and whisper a folder in LibriSpeech's layout, a csv table, or several of these,
+            separated by commas: every test set becomes a record
         task: name of a task, see `ls tasks`; ctc measures the error rates of MODEL's own CTC head
-            in words and characters, and accepts none of engine, recipe, seed, seeds, padding and
-            cache
+            in words and characters, whisper those of a Whisper model; both accept none of engine,
+            recipe, seed, seeds, padding and cache. `--task NAME --help` shows a task's own options
         engine: onepass runs the encoder once and takes minutes; s3prl runs the official downstream
             and takes hours to days
         recipe: settings of the head's training: smoke (minutes), official (SUPERB's), or a YAML
@@ -110,7 +112,20 @@ def score(
         force=force,
         cache=cache,
         normalize=normalize,
+        options=options,
     )
+
+
+def task_options(*, task: str = "ks") -> dict[str, str | None]:
+    """Return a task's own options with their help texts."""
+    from ..tasks.registry import find_task
+
+    found = find_task(task)
+    if found.trains_head:
+        return {}
+    from .listing import setting_helps
+
+    return dict(setting_helps(found.load_own_head().options))
 
 
 def time(

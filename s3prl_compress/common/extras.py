@@ -11,12 +11,13 @@ from typing import Literal
 
 from .errors import InputError
 
-Extra = Literal["train", "report", "cluster"]
+Extra = Literal["train", "report", "cluster", "whisper"]
 
 MODULES: dict[Extra, tuple[str, ...]] = {
     "train": ("accelerate", "matplotlib", "tensorboardX"),
     "report": ("jinja2", "matplotlib"),
     "cluster": ("submitit",),
+    "whisper": ("whisper_normalizer",),
 }
 """Modules that each extra provides; setup.cfg has the same list."""
 

@@ -6,23 +6,20 @@ There is no recipe, no seed and no sweep: a cell is a model and a test set.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from torch import nn
+from typing import Any
 
 from ..common.errors import InputError
 from ..common.files import locked
 from ..common.precision import full_precision
 from ..common.validation import pick_device
-from ..encoder import SpeechEncoder, describe, load_unless_loaded, normalization_note
-from ..encoder.adapter import UpstreamAdapter
 from ..results import records
 from ..results.records import ScoreRecord, Upstream
 from ..statistics import find_metric
 from ..tasks.base.corpus import Corpus
 from ..tasks.base.engine import ENGINE_VERSIONS, WORK_FOLDER
-from ..tasks.base.own_head import OwnHead
+from ..tasks.base.own_head import OwnHead, Recognition
 from ..tasks.base.task import Task
 from ..tasks.registry import find_task, locate_corpus, open_corpus
 from .cell import finished_record, speakers_of, write_predictions
@@ -30,7 +27,7 @@ from .identity import own_head_identity, stem_of
 
 
 def score_test_sets(
-    source: str | Path | SpeechEncoder | UpstreamAdapter,
+    source: Any,
     task: str = "ctc",
     *,
     data: Sequence[str | Path],
@@ -39,6 +36,7 @@ def score_test_sets(
     name: str | None = None,
     force: bool = False,
     normalize: bool | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> list[ScoreRecord]:
     """Score a model by its own output layer on several test sets, and write a record for each.
 
@@ -46,7 +44,8 @@ def score_test_sets(
     record lies in `output` already is not run again.
 
     Args:
-        source: what `load` takes, or an encoder.
+        source: folder, file or hub id of a model, or a loaded model: for `ctc` what `load` takes or
+            an encoder; for `whisper` what `whisper.load` takes or returns.
         task: name of a task that trains no head.
         data: test sets, in the form that the task reads; or sources that hold several of them, such
             as the folder of LibriSpeech with test-clean and test-other; or the word `demo`.
@@ -56,9 +55,11 @@ def score_test_sets(
         force: run the cells even if their records are there.
         normalize: whether waveforms are normalised; overrides the checkpoint. Not for an encoder
             that is already loaded.
+        options: options of the task by name, such as the `language` of `whisper`.
 
     Raises:
-        InputError: the model lacks the output layer, or the data are not usable.
+        InputError: the model lacks the output layer, the task has no such option, or the data are
+            not usable.
     """
     found = find_task(task)
     places = [locate_corpus(task, str(place), Path(output) / "corpora") for place in data]
@@ -72,11 +73,12 @@ def score_test_sets(
         name=name,
         force=force,
         normalize=normalize,
+        options=options,
     )
 
 
 def score_own_head(
-    source: str | Path | SpeechEncoder | UpstreamAdapter,
+    source: Any,
     task: Task,
     *,
     data: Sequence[str | Path],
@@ -85,32 +87,30 @@ def score_own_head(
     name: str | None = None,
     force: bool = False,
     normalize: bool | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> list[ScoreRecord]:
     """Score a model on test sets, of which each source holds one; see `score_test_sets`."""
-    device, head = pick_device(device), task.load_own_head()
-    encoder = load_unless_loaded(source, normalize=normalize)
-    given = "the encoder" if isinstance(source, nn.Module) else str(source)
-    head.check(encoder, given)
-    assert isinstance(encoder, SpeechEncoder)  # `check` refuses all others
+    device, head = pick_device(device), task.load_own_head(options)
+    model = head.load(source, normalize=normalize)
     below = Path(output) / "corpora"
     places = [locate_corpus(task.name, str(place), below) for place in data]
     corpora = [open_corpus(place, task.name) for place in places]
     for corpus in corpora:
         corpus.check()
-    described = encoder.provenance.base if isinstance(source, nn.Module) else given
-    short = "encoder" if isinstance(source, nn.Module) else Path(given.rstrip("/")).name
-    upstream = describe(encoder, name or short.removesuffix(".pt"), described)
+    given = str(source) if isinstance(source, (str, Path)) else None
+    short = "encoder" if given is None else Path(given.rstrip("/")).name.removesuffix(".pt")
+    upstream = head.describe(model, name or short, given)
     return [
-        _score(encoder, upstream, task, head, corpus, Path(output), device, force=force)
+        _score(model, upstream, task, head, corpus, Path(output), device, force=force)
         for corpus in corpora
     ]
 
 
 def _score(
-    encoder: SpeechEncoder,
+    model: Any,
     upstream: Upstream,
     task: Task,
-    head: OwnHead,
+    head: OwnHead[Any],
     corpus: Corpus,
     output: Path,
     device: str,
@@ -127,15 +127,12 @@ def _score(
         if not force and (finished := finished_record(output, stem)) is not None:
             return finished
         started = time.monotonic()
-        predicted = head.predict(encoder, corpus, device)
+        result = head.recognise(model, corpus, device)
         seconds = time.monotonic() - started
-        notes = _notes(encoder, upstream, head, corpus)
-        record = _record(upstream, task, head, corpus, predicted, notes, stem, device, seconds)
-        rows = [
-            (corpus.utterance_name(item), item.label, text)
-            for item, text in zip(corpus.test_items(), predicted, strict=True)
-        ]
-        write_predictions(record, rows, speakers_of(corpus), output)
+        record = _record(upstream, task, head, corpus, result, stem, device, seconds)
+        names = [corpus.utterance_name(item) for item in corpus.test_items()]
+        rows = list(zip(names, result.truth, result.predicted, strict=True))
+        write_predictions(record, rows, speakers_of(corpus), output, result.further)
         records.write_record(record, output, stem)
     return record
 
@@ -143,15 +140,14 @@ def _score(
 def _record(
     upstream: Upstream,
     task: Task,
-    head: OwnHead,
+    head: OwnHead[Any],
     corpus: Corpus,
-    predicted: Sequence[str],
-    notes: tuple[str, ...],
+    result: Recognition,
     stem: str,
     device: str,
     seconds: float,
 ) -> ScoreRecord:
-    truth = [item.label for item in corpus.test_items()]
+    truth, predicted = result.truth, result.predicted
     metric = find_metric(task.metric)
     measured = metric.measure(truth, predicted, speakers_of(corpus))
     return ScoreRecord(
@@ -175,12 +171,13 @@ def _record(
         chance=metric.chance(truth),
         other_metrics=metric.other_metrics(truth, predicted),
         edits=metric.edits(truth, predicted),
+        runaways=result.runaways,
         learning_rate=None,
         rates=(),
         dev_score=None,
         corpus=corpus.record(),
         approximate=False,
-        notes=notes,
+        notes=_notes(upstream, head, corpus, result),
         predictions=f"{stem}.csv",
         seconds={"recognition": seconds},
         environment=records.environment(device),
@@ -188,12 +185,11 @@ def _record(
 
 
 def _notes(
-    encoder: SpeechEncoder, upstream: Upstream, head: OwnHead, corpus: Corpus
+    upstream: Upstream, head: OwnHead[Any], corpus: Corpus, result: Recognition
 ) -> tuple[str, ...]:
     random = "The upstream's base has random weights." if upstream.random_weights else ""
     generated = "The corpus is generated speech." if corpus.generated else ""
-    notes = (head.note, random, generated, *head.notes(encoder, corpus))
-    return tuple(filter(None, (*notes, normalization_note(encoder))))
+    return tuple(filter(None, (head.note, random, generated, *result.notes)))
 
 
 def nothing_to_train(task: Task, **given: object) -> None:
@@ -205,3 +201,9 @@ def nothing_to_train(task: Task, **given: object) -> None:
             f"task {task.name}: nothing is trained, so it takes no {', '.join(named)}; leave that "
             "out"
         )
+
+
+def check_no_options(task: Task, options: Mapping[str, Any] | None) -> None:
+    """Refuse options for a task that trains a head: its settings are those of a recipe."""
+    if options:
+        raise InputError(f"task {task.name}: takes no {', '.join(options)}; leave that out")

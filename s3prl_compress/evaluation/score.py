@@ -6,9 +6,11 @@ import importlib
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -34,7 +36,7 @@ from ..tasks.base.engine import WORK_FOLDER, EngineResult, Job, RunJob
 from ..tasks.base.task import Settings, Task
 from ..tasks.registry import find_task, locate_corpus, open_corpus
 from .cell import cell_stem, finished_record, make_record, record_path, write_cell
-from .own_head import nothing_to_train, score_own_head
+from .own_head import check_no_options, nothing_to_train, score_own_head
 from .rates import ChosenRate, onepass_scores, rates_by_onepass, read_scores
 
 _ENGINE_MODULES = {
@@ -59,6 +61,7 @@ def score(
     force: bool = False,
     cache: str | Path | None = None,
     normalize: bool | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> ScoreRecord:
     """Score an encoder on a task and return the record, which is written to `output`.
 
@@ -73,9 +76,11 @@ def score(
 
     Args:
         source: what `s3prl_compress.load` takes, an encoder, or an upstream that is not ours: its
-            batches are s3prl's, so its padding is fairseq's.
-        task: name of a task, see `available_tasks`. For one that trains no head (`ctc`), engine,
-            recipe, seed, padding and cache have no meaning and stay as they are.
+            batches are s3prl's, so its padding is fairseq's. For `whisper`, what `whisper.load`
+            takes or returns.
+        task: name of a task, see `available_tasks`. For one that trains no head (`ctc`,
+            `whisper`), engine, recipe, seed, padding and cache have no meaning and stay as they
+            are.
         data: the corpus: a folder; a csv table, which is prepared in `output`/corpora on first use,
             see `prepare`; or the word `demo` for the generated speech of this package. For a task
             that trains no head, one test set in the form that it reads; `score_test_sets` takes
@@ -92,6 +97,7 @@ def score(
         cache: folder of features, to share them between output folders.
         normalize: whether waveforms are normalised; overrides the checkpoint. Not for an encoder
             that is already loaded.
+        options: of a task that trains no head; see `score_test_sets`.
 
     Raises:
         InputError: one line: an unknown name, a recipe, corpus or checkpoint that cannot be used.
@@ -110,8 +116,10 @@ def score(
             name=name,
             force=force,
             normalize=normalize,
+            options=options,
         )
         return record
+    check_no_options(declared, options)
     order = open_order(
         source, task, data, output, engine, recipe, seed, device, padding, name, cache, normalize
     )

@@ -34,6 +34,7 @@ TASK_TITLES = {
     "pr": "Phoneme recognition",
     "ic": "Intent classification",
     "ctc": "Recognition by the model's own CTC head (not a SUPERB task)",
+    "whisper": "Recognition by a Whisper model (not a SUPERB task)",
 }
 _RATE_CHOICES = {
     "dev sweep": "chosen on dev",
@@ -171,6 +172,12 @@ COLUMNS: tuple[Column[Row], ...] = (
         shown=lambda rows: any_value("cer")(rows) and not any_companion(rows),
     ),
     *TEXT_COLUMNS,
+    Column(
+        "runaways",
+        "runaways",
+        "utterances in which the decoder reached the cap on new tokens or repeated itself",
+        shown=any_value("runaways"),
+    ),
     Column(
         "seeds",
         "seeds",

@@ -13,14 +13,14 @@ from filelock import FileLock
 
 from ..common.errors import InputError
 from ..common.validation import pick_device, use_threads
-from ..encoder import SpeechEncoder, fingerprint
+from ..encoder import fingerprint
 from ..encoder.adapter import UpstreamAdapter
-from ..encoder.cost import parameters
 from ..evaluation import record_path, score, score_seeds
 from ..latency import time_upstreams, write_time_record
 from ..tasks.registry import locate_corpus
 from .baselines import load_baseline
 from .cells import SuiteCell
+from .models import Model, kind_of_model
 from .plan import CellResult, SuitePlan
 from .suite_file import UpstreamEntry
 from .times import find_time_record
@@ -78,10 +78,10 @@ def _make(plan: SuitePlan, cell: SuiteCell) -> _Outcome:
         baseline, cached = load_baseline(entry, plan.upstreams)
         message = f"{baseline.facts.cost.parameters:,} parameters, s3prl's own {entry.s3prl}"
         return _outcome(cached, message, random_weights=False)
-    base = None if entry.base is None else _encoder(plan, entry.base)
-    encoder, cached = make_upstream(entry, base, plan.upstreams, pick_device(_device(plan)))
-    random_weights = encoder.provenance.random_weights
-    message = f"{parameters(encoder):,} parameters"
+    base = None if entry.base is None else _model(plan, entry.base)
+    model, cached = make_upstream(entry, base, plan.upstreams, pick_device(_device(plan)))
+    random_weights = model.provenance.random_weights
+    message = f"{kind_of_model(model).parameters(model):,} parameters"
     if random_weights:
         message += ", random weights"
     return _outcome(cached, message, random_weights)
@@ -110,7 +110,7 @@ def _score(plan: SuitePlan, cells: Sequence[SuiteCell]) -> list[_Outcome]:
         options |= {"engine": cell.engine, "recipe": task.recipe, "padding": task.padding}
         records = score_seeds(_source(plan, entry), task.task, seeds=seeds, **options)
     else:  # no head is trained
-        records = [score(_source(plan, entry), task.task, **options)]
+        records = [score(_source(plan, entry), task.task, options=task.options, **options)]
     outcomes = []
     for record in records:
         # `score_seeds` returns existing records as they are: only the file's age tells them apart.
@@ -174,7 +174,7 @@ def _entry(plan: SuitePlan, name: str) -> UpstreamEntry:
     return next(entry for entry in plan.suite.upstreams if entry.name == name)
 
 
-def _encoder(plan: SuitePlan, name: str) -> SpeechEncoder:
+def _model(plan: SuitePlan, name: str) -> Model:
     return load_upstream(_entry(plan, name), plan.upstreams)
 
 
@@ -185,9 +185,9 @@ def _source(plan: SuitePlan, entry: UpstreamEntry) -> str | UpstreamAdapter:
     return upstream_source(entry, plan.upstreams)
 
 
-def _upstream_of(plan: SuitePlan, name: str) -> SpeechEncoder | UpstreamAdapter:
+def _upstream_of(plan: SuitePlan, name: str) -> Model | UpstreamAdapter:
     source = _source(plan, _entry(plan, name))
-    return _encoder(plan, name) if isinstance(source, str) else source
+    return _model(plan, name) if isinstance(source, str) else source
 
 
 def _device(plan: SuitePlan) -> str | None:

@@ -12,7 +12,6 @@ from functools import cache, cached_property
 
 from ..common.errors import InputError
 from ..common.validation import pick_device
-from ..encoder import fingerprint
 from ..evaluation import Settings, load_settings
 from ..evaluation.identity import (
     cell_identity,
@@ -26,6 +25,7 @@ from ..s3prl_bridge.upstream import foreign_fingerprint
 from ..tasks.registry import find_task
 from .baselines import baseline_info
 from .cells import SuiteCell, takes_onepass_rate
+from .models import kind_of_entry, kind_of_model
 from .plan import SuitePlan
 from .times import is_same_comparison
 from .upstreams import load_upstream, same_spec, upstream_spec
@@ -67,7 +67,8 @@ class SuiteStatus:
         entry = self._plan.suite.tasks[cell.task]
         task, corpus = find_task(entry.task), self._corpus(cell.task) or ""
         if not task.trains_head:
-            identity = own_head_identity(checkpoint, corpus, task, task.load_own_head())
+            head = task.load_own_head(entry.options)
+            identity = own_head_identity(checkpoint, corpus, task, head)
             return any(same_own_head_cell(record, identity) for record in self.scores)
         settings = self.settings(cell, cell.engine)
         rates: set[float | None] = {None}
@@ -124,7 +125,8 @@ class SuiteStatus:
         entry, folder = self._entries[name], self._plan.upstreams
         try:
             if entry.source is not None:
-                return fingerprint(load_upstream(entry, folder))
+                model = load_upstream(entry, folder)
+                return kind_of_model(model).fingerprint(model)
             if entry.s3prl is not None:
                 cached = baseline_info(entry, folder)
                 identity = foreign_fingerprint(entry.s3prl, entry.checkpoint)
@@ -133,9 +135,10 @@ class SuiteStatus:
             if entry.base is not None and base is None:
                 return None
             card = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-            if not same_spec(card["recipe"], upstream_spec(entry, base)):
+            kind = kind_of_entry(tuple(self._entries.values()), name)
+            if not same_spec(card["recipe"], upstream_spec(entry, base, kind)):
                 return None
-            stored = fingerprint(load_upstream(entry, folder))
+            stored = kind.fingerprint(load_upstream(entry, folder))
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return stored if stored == card["sha256"] else None

@@ -3,21 +3,56 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ...results.records import Engine
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ...common.errors import InputError
+from ...common.model_errors import first_mistake
+from ...results.records import Engine, Upstream
+from .corpus import Corpus
 
 if TYPE_CHECKING:
-    from ...encoder import SpeechEncoder
-    from ...encoder.adapter import UpstreamAdapter
-    from .corpus import Corpus
+    from typing_extensions import Self
+
+ModelT = TypeVar("ModelT")
+
+
+class UnsuitableModelError(InputError):
+    """A model that is intact, but lacks the output layer that a task needs."""
+
+
+class TaskOptions(BaseModel):
+    """Base of the options that a task which trains no head may have.
+
+    Each is a typed field with a default and a docstring, which is its help on the command line.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)
-class OwnHead(ABC):
-    """Predictions of models that were fine-tuned for a task, before and after compression."""
+class Recognition:
+    """The result of recognising a test set; all sequences are in the order of its utterances."""
+
+    truth: Sequence[str]
+    """Transcripts, in the form in which they are scored."""
+    predicted: Sequence[str]
+    """Recognised texts, in the same form."""
+    further: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Further columns of the file of predictions, by their names."""
+    runaways: int | None = None
+    """See `ScoreRecord.runaways`."""
+    notes: tuple[str, ...] = ()
+    """Notes on the score of this model and test set, one sentence each."""
+
+
+@dataclass(frozen=True)
+class OwnHead(ABC, Generic[ModelT]):
+    """Predictions of models that need no training for a task, before and after compression."""
 
     engine: Engine
     """Name of the engine in records."""
@@ -30,14 +65,60 @@ class OwnHead(ABC):
     made_by: tuple[str, ...]
     """Names of the compression methods that give a model this layer. All others keep one."""
 
-    @abstractmethod
-    def check(self, encoder: SpeechEncoder | UpstreamAdapter, name: str) -> None:
-        """Raise an `InputError` that calls the model `name` if it has no such layer."""
+    @property
+    def options(self) -> type[TaskOptions]:
+        """The class of the task's options; without any by default."""
+        return TaskOptions
+
+    def with_options(self, given: Mapping[str, Any], where: str) -> Self:
+        """Return this head with some options other than their defaults.
+
+        Args:
+            given: options by name; values may be texts as typed by the user.
+            where: start of the error message.
+
+        Raises:
+            InputError: there is no such option, or a value is not allowed.
+        """
+        try:
+            options = self.options.model_validate(dict(given))
+        except ValidationError as error:
+            known = list(self.options.model_fields)
+            if not known:
+                names = ", ".join(given)
+                raise InputError(f"{where}: takes no {names}; leave that out") from error
+            reason = first_mistake(error, lambda location: known, "option")
+            raise InputError(f"{where}: {reason}") from error
+        return self._configured(options)
+
+    def _configured(self, options: TaskOptions) -> Self:
+        """Return this head with validated options."""
+        return self
 
     @abstractmethod
-    def predict(self, encoder: SpeechEncoder, corpus: Corpus, device: str) -> list[str]:
-        """Return the prediction for every test utterance, in the order of `Corpus.test_items`."""
+    def load(
+        self,
+        source: str | Path | ModelT,
+        *,
+        device: str | None = None,
+        normalize: bool | None = None,
+    ) -> ModelT:
+        """Load a model, unless it is loaded already, and check that it can be scored.
 
-    def notes(self, encoder: SpeechEncoder, corpus: Corpus) -> tuple[str, ...]:
-        """Return notes on the score of this model and test set, one sentence each."""
-        return ()
+        Args:
+            source: a folder, a file, a hub id, or a model.
+            device: torch device for the weights; None: the CPU.
+            normalize: whether waveforms are normalised; overrides the checkpoint.
+
+        Raises:
+            UnsuitableModelError: the model lacks the output layer.
+            InputError: the model cannot be loaded, or cannot be scored with these options.
+        """
+
+    @abstractmethod
+    def describe(self, model: ModelT, name: str, source: str | None) -> Upstream:
+        """Return a model's entry in a record; `source` is where it was loaded from, if known."""
+
+    @abstractmethod
+    def recognise(self, model: ModelT, corpus: Corpus, device: str) -> Recognition:
+        """Recognise every test utterance, in the order of `Corpus.test_items`."""

@@ -3,55 +3,85 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from ...audio import SAMPLING_RATE, AudioSet
 from ...common.errors import InputError
-from ...encoder import CTCHead, SpeechEncoder, inference_copy
+from ...encoder import (
+    CTCHead,
+    SpeechEncoder,
+    describe,
+    inference_copy,
+    load_unless_loaded,
+    normalization_note,
+)
 from ...encoder.adapter import UpstreamAdapter
 from ...encoder.ctc_text import decode, plain_text
+from ...encoder.importers.whisper_source import is_whisper
 from ...probing.pooling import batches_by_length, ready
+from ...results.records import Upstream
 from ..base.corpus import Corpus
-from ..base.own_head import OwnHead
-from .corpus import TranscribedTestSet
+from ..base.own_head import OwnHead, Recognition, UnsuitableModelError
+from ..base.test_set import TranscribedTestSet
 
 _SECONDS_PER_BATCH = 16.0
 """Audio in one forward pass, padding included. It changes results by rounding only."""
 
 
-class GreedyHead(OwnHead):
+class GreedyHead(OwnHead[SpeechEncoder | UpstreamAdapter]):
     """A CTC head whose best path is merged and stripped of blanks."""
 
-    def check(self, encoder: SpeechEncoder | UpstreamAdapter, name: str) -> None:
-        """Raise an `InputError` that calls the model `name` if it has no CTC head."""
-        ctc_head(encoder, name)
+    def load(
+        self,
+        source: str | Path | SpeechEncoder | UpstreamAdapter,
+        *,
+        device: str | None = None,
+        normalize: bool | None = None,
+    ) -> SpeechEncoder | UpstreamAdapter:
+        """Load an encoder; without a CTC head it is an `UnsuitableModelError`."""
+        given = str(source) if isinstance(source, (str, Path)) else "the encoder"
+        if isinstance(source, (str, Path)) and is_whisper(source):
+            raise UnsuitableModelError(
+                f"{given}: is a Whisper model, which has no CTC head; score it with --task whisper"
+            )
+        encoder = load_unless_loaded(source, device=device, normalize=normalize)
+        ctc_head(encoder, given)
+        return encoder
 
-    def predict(self, encoder: SpeechEncoder, corpus: Corpus, device: str) -> list[str]:
-        """Return the transcript of every test utterance, in upper case."""
-        assert isinstance(corpus, TranscribedTestSet)
-        return recognise(encoder, corpus.speech.audio, device)
+    def describe(
+        self, model: SpeechEncoder | UpstreamAdapter, name: str, source: str | None
+    ) -> Upstream:
+        """Return the encoder's entry in a record."""
+        assert isinstance(model, SpeechEncoder)  # `load` refuses all others
+        return describe(model, name, source or model.provenance.base)
 
-    def notes(self, encoder: SpeechEncoder, corpus: Corpus) -> tuple[str, ...]:
-        """Say how many utterances are too short for the encoder."""
+    def recognise(
+        self, model: SpeechEncoder | UpstreamAdapter, corpus: Corpus, device: str
+    ) -> Recognition:
+        """Return transcripts in upper case; utterances that are too short have empty ones."""
+        assert isinstance(model, SpeechEncoder)
         assert isinstance(corpus, TranscribedTestSet)
-        lengths = corpus.speech.audio.lengths
-        short = sum(length < encoder.shape.minimum_samples for length in lengths)
-        if not short:
-            return ()
-        return (
-            f"{short} of {len(lengths)} utterances are too short for the encoder: all their words "
-            "count as errors.",
-        )
+        texts = recognise(model, corpus.speech.audio, device)
+        notes = (_note_on_length(model, corpus.speech.audio), normalization_note(model))
+        truth = [item.label for item in corpus.test_items()]
+        return Recognition(truth, texts, notes=tuple(filter(None, notes)))
 
 
 def ctc_head(encoder: SpeechEncoder | UpstreamAdapter, name: str) -> CTCHead:
-    """Return the CTC head of an encoder; one without is an `InputError` that calls it `name`."""
+    """Return the CTC head of an encoder, called `name` in messages.
+
+    Raises:
+        UnsuitableModelError: it has none.
+    """
     if isinstance(encoder, UpstreamAdapter):
-        raise InputError(f"{encoder.upstream}: an upstream of s3prl's own has no CTC head")
+        raise UnsuitableModelError(
+            f"{encoder.upstream}: an upstream of s3prl's own has no CTC head"
+        )
     if encoder.head is None:
-        raise InputError(
+        raise UnsuitableModelError(
             f"{name}: has no CTC head; fine-tune it first: s3prl-compress compress {name} "
             "--method ctc --audio TRANSCRIBED --output DIR"
         )
@@ -92,6 +122,17 @@ def recognise(encoder: SpeechEncoder, audio: AudioSet, device: str = "cpu") -> l
                 texts[number] = plain_text(decode(path, head.vocabulary, head.blank))
             progress.update(len(numbers))
     return texts
+
+
+def _note_on_length(encoder: SpeechEncoder, audio: AudioSet) -> str | None:
+    """Say how many utterances are too short for the encoder."""
+    short = sum(length < encoder.shape.minimum_samples for length in audio.lengths)
+    if not short:
+        return None
+    return (
+        f"{short} of {len(audio.lengths)} utterances are too short for the encoder: all their "
+        "words count as errors."
+    )
 
 
 GREEDY = GreedyHead(
