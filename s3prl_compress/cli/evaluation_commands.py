@@ -136,27 +136,34 @@ def time(
     repeats: int = 10,
     warmup: int = 2,
     dtype: Literal["float32", "bfloat16"] = "float32",
-    batch_size: int = 1,
+    batch_size: int | None = None,
     utterances_per_bucket: int | None = None,
+    new_tokens: int | None = None,
     name: str | None = None,
     against_name: str | None = None,
     normalize: bool | None = None,
     device: str | None = None,
     threads: int | None = None,
 ) -> CommandResult:
-    """Measure the speed of an encoder, alone or in turns with another one.
+    """Measure the speed of an encoder or a Whisper model, alone or in turns with another one.
+
+    Of a Whisper model, the encoder by itself and `generate` with a forced number of tokens are
+    measured, on windows of 30 s.
 
     Args:
-        model: checkpoint folder, transformers folder, s3prl-converted .pt file, or hub id
+        model: checkpoint folder, transformers folder, s3prl-converted .pt file, or hub id; or a
+            Whisper model
         against: encoder to compare with, usually the dense upstream that MODEL was made from
         output: folder of result records; without it, the result is printed and not saved
         repeats: number of measured rounds, at least 3
         warmup: number of rounds before the measured ones
         dtype: number format of weights and waveforms
         batch_size: number of utterances in a batch; above 1, throughput in such batches is measured
-            in addition to single utterances
+            in addition to single utterances; by default 1, for Whisper models 16
         utterances_per_bucket: number of utterances of each length bucket to use, at most 8 (the
-            default); fewer give a quick, less precise result
+            default); fewer give a quick, less precise result; not for Whisper models
+        new_tokens: for Whisper models only: number of tokens that are written for every window,
+            whatever is said there; by default 64
         name: name of MODEL in tables
         against_name: name of the encoder to compare with in tables
         normalize: whether waveforms are scaled to zero mean and unit variance before the encoder;
@@ -167,9 +174,10 @@ def time(
     """
     chosen_device = pick_device(device)
     folder = None if output is None else check_folder_output(output)
-    from ..latency import summary, time_table, time_upstreams, write_time_record
+    from ..latency import summary, time_table, write_time_record
+    from .timing import time_models
 
-    record = time_upstreams(
+    record = time_models(
         model,
         against,
         name=name,
@@ -181,6 +189,7 @@ def time(
         device=chosen_device,
         batch_size=batch_size,
         utterances_per_bucket=utterances_per_bucket,
+        new_tokens=new_tokens,
         normalize=normalize,
     )
     path = None if folder is None else write_time_record(record, folder)

@@ -20,6 +20,7 @@ from .loading import load
 from .model import Whisper
 from .recognition import Recogniser, Transcript, language_code
 from .shape import PARTS, Part, WhisperShape
+from .timing import time_whisper
 
 __all__ = [
     "PARTS",
@@ -40,4 +41,5 @@ __all__ = [
     "load",
     "save",
     "sparsities",
+    "time_whisper",
 ]

@@ -88,7 +88,7 @@ class Recogniser:
                 above the positions of its decoder.
         """
         self.whisper = whisper
-        self._prompt = _prompt(whisper, language, name)
+        self._prompt = decoder_prompt(whisper, language, name)
         # The start, the language, the task, and the mark for no timestamps.
         room = whisper.shape.text_positions - len(self._prompt) - 2
         if max_new_tokens is not None and max_new_tokens > room:
@@ -249,8 +249,13 @@ def is_multilingual(whisper: Whisper) -> bool:
     return bool(getattr(whisper.model.generation_config, "is_multilingual", not english))
 
 
-def _prompt(whisper: Whisper, language: str | None, name: str) -> dict[str, str]:
-    """Return the language and the task, for models that are told them."""
+def decoder_prompt(whisper: Whisper, language: str | None, name: str) -> dict[str, str]:
+    """Return the language and the task as arguments of `generate`; none if it is English-only.
+
+    Raises:
+        InputError: the model, which is called `name`, does not know the language, or its generation
+            config lacks the tokens.
+    """
     if not is_multilingual(whisper):
         if language is not None:
             raise InputError(
