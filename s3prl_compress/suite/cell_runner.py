@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from ..common.errors import InputError
 from ..common.validation import pick_device, use_threads
-from ..encoder import fingerprint
+from ..encoder import SpeechEncoder, fingerprint
 from ..encoder.adapter import UpstreamAdapter
 from ..evaluation import record_path, score, score_seeds
 from ..latency import time_upstreams, write_time_record
@@ -185,9 +185,13 @@ def _source(plan: SuitePlan, entry: UpstreamEntry) -> str | UpstreamAdapter:
     return upstream_source(entry, plan.upstreams)
 
 
-def _upstream_of(plan: SuitePlan, name: str) -> Model | UpstreamAdapter:
+def _upstream_of(plan: SuitePlan, name: str) -> SpeechEncoder | UpstreamAdapter:
     source = _source(plan, _entry(plan, name))
-    return _model(plan, name) if isinstance(source, str) else source
+    if not isinstance(source, str):
+        return source
+    model = _model(plan, name)
+    assert isinstance(model, SpeechEncoder)  # a suite refuses to time others
+    return model
 
 
 def _device(plan: SuitePlan) -> str | None:

@@ -152,7 +152,8 @@ class Recogniser:
 
     def _transcripts(self, features: Tensor, **options: Any) -> list[Transcript]:
         """Decode log-mel features, [batch, bins, frames]."""
-        result = self.whisper.model.generate(
+        model: Any = self.whisper.model
+        result = model.generate(
             features,
             **self._prompt,
             max_new_tokens=self.max_new_tokens,

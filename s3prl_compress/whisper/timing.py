@@ -144,7 +144,8 @@ class _Timed:
         self._new_tokens = new_tokens
         self._model: Any = copy.deepcopy(whisper.model)
         self._model.to(device=device, dtype=numbers).eval()
-        features = feature_extractor(whisper, name)(
+        extract: Any = feature_extractor(whisper, name)
+        features = extract(
             list(noise.numpy()),
             sampling_rate=SAMPLING_RATE,
             max_length=noise.shape[1],

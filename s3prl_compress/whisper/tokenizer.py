@@ -5,9 +5,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from transformers import WhisperFeatureExtractor, WhisperTokenizerFast
+import transformers
+from transformers import PreTrainedTokenizerBase, WhisperFeatureExtractor
 
 from ..common.errors import InputError
 from ..encoder.importers.hub import is_hub_id
@@ -20,7 +21,7 @@ _TEXT_FILES = ("tokenizer.json", "merges.txt")
 """A tokenizer has one of these at least; a vocab.json alone cannot split words."""
 
 
-def load_tokenizer(whisper: Whisper, source: str | None, name: str) -> WhisperTokenizerFast:
+def load_tokenizer(whisper: Whisper, source: str | None, name: str) -> PreTrainedTokenizerBase:
     """Return the tokenizer of a model: its own, or else that of the model it was made from.
 
     Args:
@@ -75,7 +76,7 @@ def feature_extractor(whisper: Whisper, name: str) -> WhisperFeatureExtractor:
     return extractor
 
 
-def _of(source: str, where: str) -> WhisperTokenizerFast:
+def _of(source: str, where: str) -> PreTrainedTokenizerBase:
     """Return the tokenizer of a folder or of a model on the hub."""
     if Path(source).is_dir():
         files = _files_of(source)
@@ -95,8 +96,10 @@ def _of(source: str, where: str) -> WhisperTokenizerFast:
     return _read(kept_files(Path(folder)), where)
 
 
-def _read(files: Mapping[str, bytes], where: str) -> WhisperTokenizerFast:
-    return _from_files(WhisperTokenizerFast, files, f"{where}: the tokenizer")
+def _read(files: Mapping[str, bytes], where: str) -> PreTrainedTokenizerBase:
+    # The fast one, under the name that transformers 4 and 5 have for it.
+    kind = transformers.WhisperTokenizerFast  # type: ignore[attr-defined]
+    return cast(PreTrainedTokenizerBase, _from_files(kind, files, f"{where}: the tokenizer"))
 
 
 def _from_files(kind: Any, files: Mapping[str, bytes], where: str) -> Any:
