@@ -46,4 +46,10 @@ install: .venv/.installed
 .venv/.installed: setup.cfg $(CONSTRAINTS)
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -c $(CONSTRAINTS) -e '.[test]'
+	@# kenlm comes as C++ source.
+	@if command -v c++ >/dev/null; then \
+	    $(BIN)/pip install -q -c $(CONSTRAINTS) -e '.[lm]'; \
+	else \
+	    echo "no C++ compiler: the extra lm is not installed, and its tests are skipped"; \
+	fi
 	touch $@

@@ -27,7 +27,7 @@ from s3prl_compress.audio import open_audio
 from s3prl_compress.common.validation import pick_device
 from s3prl_compress.encoder import SpeechEncoder, load
 from s3prl_compress.encoder.cost import cost
-from s3prl_compress.methods.low_rank.calibration_audio import waveforms
+from s3prl_compress.methods.calibration_audio import waveforms
 
 FIT_SECONDS = 300.0
 

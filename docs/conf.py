@@ -35,10 +35,13 @@ nitpicky = True
 # Types of other projects: their documentation is not linked, since the build is offline.
 nitpick_ignore_regex = [
     ("py:.*", r"(annotated_types|collections|numpy|pathlib|pydantic|torch|transformers|types)\..*"),
-    ("py:.*", r"Path|Literal|Annotated|SerializeAsAny|tuple\[\w+"),
+    ("py:.*", r"Path|Literal|Annotated|SerializeAsAny|Tensor|tuple\[\w+"),
     # Names of types that stand for others, and internal classes in signatures.
-    ("py:.*", r"DType|Engine|Extra|Family|Numbers|Padding|Sparsity"),
-    ("py:.*", r"(.*\.)?(CheckpointConfig|CommandResult|FrontEndSettings|VarianceComponents)"),
+    ("py:.*", r"DType|Engine|ExportedType|Extra|Family|Numbers|Padding|Sparsity"),
+    (
+        "py:.*",
+        r"(.*\.)?(CheckpointConfig|CommandResult|FrontEndSettings|HeadConfig|VarianceComponents)",
+    ),
     ("py:.*", r"s3prl_compress\..*\.(Config|MethodFunction|WhisperMethod|Module|Value|_\w+)"),
 ]
 autodoc_typehints = "signature"

@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .s3prl_bridge.torchaudio_stand_in import ensure_torchaudio
+from .s3prl_bridge.torchaudio_stand_in import ensure_torchaudio_on_import
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["__version__", "compress", "load", "register", "save", "score", "score_seeds"]
 
-# It must run before anything imports transformers, which imports torchaudio.
-ensure_torchaudio()
+# It must run before anything imports transformers, which imports torchaudio. It imports neither, so
+# that `import s3prl_compress` is quick.
+ensure_torchaudio_on_import()
 
 _HOMES = {
     "load": "encoder",
@@ -44,3 +45,7 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = value  # cached, and not shadowed by the module evaluation.score
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -333,7 +333,7 @@ def test_exit_code_and_no_traceback_of_the_real_process(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("ls", "methods")])
+@pytest.mark.parametrize("arguments", [("--help",), ("ls", "engines")])
 def test_a_reader_that_has_gone_is_no_fault(arguments: tuple[str, ...]) -> None:
     code = "import sys; from s3prl_compress.cli import main; sys.exit(main())"
     reading, writing = os.pipe()

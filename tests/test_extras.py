@@ -15,6 +15,8 @@ import soundfile
 
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.common.extras import MODULES, require_extra
+from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
+from s3prl_compress.training.ctc import add_head
 
 QUICK = Path(__file__).parent / "quick.yaml"
 SUITE = Path(__file__).parent / "small_suite.yaml"
@@ -80,6 +82,10 @@ def test_a_feature_names_the_extra_that_it_needs(tmp_path: Path) -> None:
     (tmp_path / "speech").mkdir()
     soundfile.write(tmp_path / "speech" / "one.wav", [0.1, -0.1] * 8000, 16_000)
     (tmp_path / "recipe.yaml").write_text("{}\n")
+    (tmp_path / "speech.csv").write_text("file,text\nspeech/one.wav,a\n")
+    encoder = random_encoder(NAMED_SHAPES["hubert_tiny"])
+    add_head(encoder, ["a b"], seed=0)
+    save(encoder, tmp_path / "tuned")
     train = "needs accelerate, matplotlib, tensorboardX; install with: pip install "
     report = "needs jinja2, matplotlib; install with: pip install 's3prl_compress[report]'\n"
     expected = {
@@ -92,7 +98,19 @@ def test_a_feature_names_the_extra_that_it_needs(tmp_path: Path) -> None:
         "score hubert_demo --task ks --data demo --engine s3prl --output out": (
             f"error: engine s3prl {train}'s3prl_compress[train]'\n"
         ),
+        "export hubert_demo --format onnx --output out/demo.onnx": (
+            "error: format onnx needs onnx, onnxruntime, onnxscript; "
+            "install with: pip install 's3prl_compress[onnx]'\n"
+        ),
+        "export hubert_demo --format openvino --output out": (
+            "error: format openvino needs onnx, onnxscript, openvino; "
+            "install with: pip install 's3prl_compress[openvino]'\n"
+        ),
         "report out": f"error: report {report}",
+        "score tuned --task ctc --data speech.csv --lm lm.arpa --output out": (
+            "error: decoding with a language model needs flashlight, kenlm; install with: "
+            "pip install 's3prl_compress[lm]'\n"
+        ),
         f"run {SUITE} --output out": f"error: the leaderboard of a suite {report}",
     }
     results = run_without_extras(tmp_path, *expected)

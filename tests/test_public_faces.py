@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ def package_of(module: str) -> str:
     return ".".join(parts[:2] if parts[0] == "tasks" and len(parts) > 2 else parts[:1])
 
 
+@cache
 def imported(module: str) -> set[str]:
     """Return the modules of the package that a module imports, inside functions, too."""
     path = MODULES[module]
@@ -43,6 +45,7 @@ def imported(module: str) -> set[str]:
     return names - {""}
 
 
+@cache
 def public_modules(package: str) -> set[str]:
     """Return the modules that a face names in its docstring or takes its own names from."""
     face = ast.parse(MODULES[package].read_text(encoding="utf-8"))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,42 @@ from s3prl_compress.s3prl_bridge.compat import apply_patches
 from s3prl_compress.tasks.registry import open_corpus
 from s3prl_compress.tasks.sid.corpus import SpeakerCorpus
 
+from .support.forked import ForkServer
 from .support.small_corpora import write_phonemes, write_speakers, write_transcripts
 
 pytestmark = pytest.mark.s3prl
 
 DATA = "config.downstream_expert.datarc"
+
+_IMPORTS = """
+from s3prl_compress.run_downstream import main
+from s3prl_compress.s3prl_bridge.registration import register
+register()
+import s3prl.downstream.runner
+"""
+
+Run = Callable[[list[str], Path], "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Run the command line in a process of its own, a fork of one that has imported s3prl.
+
+    s3prl's `main` changes its process. Its imports take most of the time that a short run needs.
+    """
+    folder = tmp_path_factory.mktemp("output")
+    with ForkServer(_IMPORTS) as server:
+        numbers = iter(range(1000))
+
+        def forked(flags: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+            code = f"import sys; from {main.__module__} import main; sys.exit(main({flags!r}))"
+            number = next(numbers)
+            files = [folder / f"{number}.{name}" for name in ("stdout", "stderr")]
+            status = server.run(code, cwd, *files)
+            texts = (file.read_text("utf-8") for file in files)
+            return subprocess.CompletedProcess(flags, status, *texts)
+
+        yield forked
 
 
 @pytest.mark.parametrize(
@@ -85,7 +117,7 @@ def test_keyword_spotting_from_the_command_line(tiny_corpus: Path, tmp_path: Pat
 
 
 def test_a_run_is_resumed_from_another_folder_and_started_where_fork_is_not_the_default(
-    tiny_corpus: Path, tmp_path: Path
+    tiny_corpus: Path, tmp_path: Path, run: Run
 ) -> None:
     save(random_encoder(NAMED_SHAPES["hubert_tiny"]), tmp_path / "tiny")
     (tmp_path / "options.yaml").write_text("padding: fairseq\n")
@@ -101,7 +133,7 @@ def test_a_run_is_resumed_from_another_folder_and_started_where_fork_is_not_the_
     done = _python(["-c", code], tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     past = ["-e", "../experiment", "--device", "cpu", "-m", "evaluate", "-t", "dev"]
-    done = _run(past, tmp_path / "elsewhere")
+    done = run(past, tmp_path / "elsewhere")
     assert done.returncode == 0, done.stderr[-2000:]
     assert [*(tmp_path / "elsewhere").iterdir()] == []
     assert (tmp_path / "experiment" / "dev_predict.txt").is_file()
@@ -115,35 +147,35 @@ def test_a_run_is_resumed_from_another_folder_and_started_where_fork_is_not_the_
     ],
 )
 def test_states_that_are_not_there_are_one_line(
-    flags: list[str], message: str, tiny_corpus: Path, tmp_path: Path
+    flags: list[str], message: str, tiny_corpus: Path, tmp_path: Path, run: Run
 ) -> None:
     save(random_encoder(NAMED_SHAPES["hubert_tiny"]), tmp_path / "tiny")
     common = ["-m", "train", "-u", "compressed", "-k", "tiny", "-d", "speech_commands"]
     common += ["-p", "experiment", "-o", _override(tiny_corpus), "--device", "cpu"]
-    done = _run([*common, *flags], tmp_path)
+    done = run([*common, *flags], tmp_path)
     assert done.returncode == 2, done.stderr[-2000:]
     assert done.stderr.splitlines()[-1].startswith(f"run_downstream: {message}")
     assert "Traceback" not in done.stderr
 
 
-def test_one_state_is_selected(tiny_corpus: Path, tmp_path: Path) -> None:
+def test_one_state_is_selected(tiny_corpus: Path, tmp_path: Path, run: Run) -> None:
     save(random_encoder(NAMED_SHAPES["hubert_tiny"]), tmp_path / "tiny")
     flags = ["-m", "train", "-u", "compressed", "-k", "tiny", "-d", "speech_commands"]
     flags += ["-s", "hidden_state_1", "-p", "experiment", "-o", _override(tiny_corpus)]
-    done = _run([*flags, "--device", "cpu"], tmp_path)
+    done = run([*flags, "--device", "cpu"], tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "The selected feature hidden_state_1's downsample rate is 320" in done.stderr
     assert "weighted sum" not in done.stderr
 
 
-def test_phonemes_from_the_command_line(tmp_path: Path) -> None:
+def test_phonemes_from_the_command_line(tmp_path: Path, run: Run) -> None:
     save(random_encoder(NAMED_SHAPES["hubert_tiny"]), tmp_path / "tiny")
     root = write_phonemes(tmp_path / "corpus", ("AA1 B", "B"), train=4)
     section = "config.downstream_expert.corpus"
     override = [f"{section}.path={root}", f"{section}.num_workers=0", f"{section}.batch_size=2"]
     override += [f"config.runner.{name}=2" for name in ("total_steps", "eval_step", "save_step")]
     flags = ["-m", "train", "-u", "compressed", "-k", "tiny", "-d", "ctc", "-p", "experiment"]
-    done = _run([*flags, "-o", ",,".join(override), "--device", "cpu"], tmp_path)
+    done = run([*flags, "-o", ",,".join(override), "--device", "cpu"], tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     lines = (tmp_path / "experiment" / "test-ref.ark").read_text().splitlines()
     assert sorted(lines) == ["7-1-0000 AA1 B", "7-1-0001 B", "7-1-0002 AA1 B"]
@@ -151,7 +183,7 @@ def test_phonemes_from_the_command_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("downstream", ["voxceleb1", "asr"])
-def test_what_the_wheel_lacks_is_supplied(downstream: str, tmp_path: Path) -> None:
+def test_what_the_wheel_lacks_is_supplied(downstream: str, tmp_path: Path, run: Run) -> None:
     save(random_encoder(NAMED_SHAPES["hubert_tiny"]), tmp_path / "tiny")
     changes = ["num_workers=0", "eval_batch_size=1"]
     if downstream == "asr":
@@ -170,7 +202,7 @@ def test_what_the_wheel_lacks_is_supplied(downstream: str, tmp_path: Path) -> No
         override += [f"{model}.project_dim=8", f"{model}.RNNs.dim=[8, 8]"]
     flags = ["-m", "train", "-u", "compressed", "-k", str(tmp_path / "tiny"), "-g", "fairseq"]
     flags += ["-d", downstream, "-p", "experiment", "-o", ",,".join(override), "--device", "cpu"]
-    done = _run(flags, tmp_path)
+    done = run(flags, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "experiment" / "states-2.ckpt").is_file()
     if downstream == "asr":
@@ -211,8 +243,8 @@ def test_the_bundled_upstream_from_the_command_line(
     assert "test at step 4" in (tmp_path / "experiment" / "log.log").read_text()
 
 
-def test_a_wrong_flag_gives_s3prls_own_usage(tmp_path: Path) -> None:
-    done = _run(["-m", "dance"], tmp_path)
+def test_a_wrong_flag_gives_s3prls_own_usage(tmp_path: Path, run: Run) -> None:
+    done = run(["-m", "dance"], tmp_path)
     assert done.returncode == 2
     assert "invalid choice: 'dance'" in done.stderr
     assert "UPSTREAM_FEATURE_SELECTION" in done.stderr

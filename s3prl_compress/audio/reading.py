@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
-from scipy.signal import resample_poly
 
 from ..common.errors import InputError
 from ..encoder import SAMPLING_RATE
@@ -161,6 +160,8 @@ def _resampled(file: soundfile.SoundFile, path: str | Path, start: int, samples:
     Only frames within reach of the filter are decoded. The first one coincides with an output
     sample, so that the filter has the same phases as over the whole file.
     """
+    from scipy.signal import resample_poly  # takes as long to import as half of torch
+
     divisor = math.gcd(file.samplerate, SAMPLING_RATE)
     up, down = SAMPLING_RATE // divisor, file.samplerate // divisor
     reach = 10 * max(up, down) // up + 1  # scipy's filter has 10 * max(up, down) taps on each side

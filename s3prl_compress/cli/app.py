@@ -9,6 +9,7 @@ from . import console
 from .checking import check
 from .encoder_commands import compress, export, inspect, method_settings, random
 from .evaluation_commands import prepare, report, run, score, task_options, time
+from .language_model import ngram
 from .listing import ls
 from .pretrain import pretrain
 from .program import Command
@@ -37,6 +38,7 @@ COMMANDS: dict[str, Command] = {
         export,
         (
             "export hubert_demo --format transformers --output out/hubert_demo_hf",
+            "export hubert_demo --format onnx --dtype int8 --output out/hubert_demo.int8.onnx",
             "export MODEL --format checkpoint --dtype float16 --output out/half",
         ),
     ),
@@ -56,11 +58,19 @@ COMMANDS: dict[str, Command] = {
             "--output results/",
             "score out/fold10 --task er --data corpora/er --seeds 0-9",
             "score out/tuned --task ctc --data LibriSpeech/test-clean,LibriSpeech/test-other",
+            "score out/tuned --task ctc --data LibriSpeech/test-clean --lm lm.arpa",
             "score out/w10 --task whisper --data LibriSpeech/test-clean",
         ),
         further_options=task_options,
         further_of="task",
         lists_tasks=True,
+    ),
+    "ngram": Command(
+        ngram,
+        (
+            "ngram --data metadata.csv --output lm.arpa",
+            "ngram --data LibriSpeech --order 6 --unit characters --output characters.arpa",
+        ),
     ),
     "check": Command(
         check,

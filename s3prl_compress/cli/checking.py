@@ -60,7 +60,7 @@ def check(
     chosen_device, folder = pick_device(device), check_folder_output(output)
     _check_limits(margin, min_score)
     head_seeds, settings = _training(task, seeds, recipe, data)
-    from ..encoder import load
+    from ..encoder import load_unless_loaded
     from ..evaluation import score, score_seeds
     from ..report.comparison import compare
     from ..tasks.registry import find_task
@@ -72,7 +72,7 @@ def check(
     # Load both first, so that a mistake in one shows before minutes are spent on the other.
     for source in sources:
         if trains:
-            load(source, normalize=normalize)
+            load_unless_loaded(source, normalize=normalize)
         else:
             found.load_own_head().load(source, normalize=normalize)
     options: dict[str, Any] = {

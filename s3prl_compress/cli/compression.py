@@ -15,6 +15,7 @@ from ..common.errors import InputError
 from ..common.files import write_atomically
 from ..common.method_config import MethodConfig
 from ..encoder import SpeechEncoder, cost, load_unless_loaded, normalization_note, save
+from ..encoder.exported import refuse_exported
 from ..methods import MethodInfo, available, check_settings, compress
 from ..training.processes import is_main, local_device
 from ..training.state import FACTS_FILE, read_facts
@@ -67,8 +68,10 @@ def compress_to(
         )
     ]
     place = local_device(torch.device(device))
+    if not isinstance(source, SpeechEncoder):
+        refuse_exported(source)
     encoder = load_unless_loaded(source, device=place, normalize=normalize)
-    assert isinstance(encoder, SpeechEncoder)  # no third-party upstream gets here
+    assert isinstance(encoder, SpeechEncoder)  # no other upstream gets here
     for name, own in chain[1:]:
         if "teacher" in find_method(name).config.model_fields:
             own.setdefault("teacher", encoder)

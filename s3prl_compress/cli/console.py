@@ -12,8 +12,7 @@ from typing import Any
 
 import click
 
-from ..common.errors import InputError
-from ..common.method_config import RenamedSettingWarning
+from ..common.errors import InputError, RenamedSettingWarning
 from .program import PROGRAM, Command, Program, wording
 
 TRACEBACK_VARIABLE = "S3PRL_COMPRESS_TRACEBACK"

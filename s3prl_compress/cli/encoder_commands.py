@@ -6,12 +6,12 @@ that `--help` is quick.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from ..common.command_result import CommandResult, table
 from ..common.errors import InputError
-from ..common.validation import check_folder_output, pick_device, use_threads
-from ..encoder.checkpoint import check_checkpoint_output
+from ..common.validation import pick_device, use_threads
 
 
 def inspect(model: str, *, device: str | None = None, threads: int | None = None) -> CommandResult:
@@ -20,7 +20,7 @@ def inspect(model: str, *, device: str | None = None, threads: int | None = None
     Args:
         model: checkpoint folder, transformers folder, s3prl-converted .pt file, or hub id; or the
             name of a shape (see `ls shapes`), which needs no weights; or a Whisper model (folder,
-            hub id, or openai's .pt file), of which multiply-adds are not counted
+            hub id, or openai's .pt file), of which only the encoder's multiply-adds are counted
         device: torch device on which the weights are loaded, such as cpu or cuda; by default cuda
             if it is available, otherwise cpu
         threads: number of CPU threads; by default torch's own choice
@@ -49,9 +49,10 @@ def random(shape: str, *, output: str, seed: int = 0) -> CommandResult:
         output: folder of the new checkpoint; an existing checkpoint is replaced
         seed: random seed of the weights
     """
-    folder = check_checkpoint_output(output)
     from ..encoder import cost, named_shape, random_encoder, save
+    from ..encoder.checkpoint import check_checkpoint_output
 
+    folder = check_checkpoint_output(output)
     encoder = random_encoder(named_shape(shape), seed)
     save(encoder, folder)
     data = {"output": output, "seed": seed, "random_weights": True} | cost(encoder).model_dump()
@@ -106,6 +107,8 @@ def compress(
         threads: number of CPU threads; by default torch's own choice
     """
     use_threads(threads)
+    from ..encoder.checkpoint import check_checkpoint_output
+
     chosen_device, folder = pick_device(device), check_checkpoint_output(output)
     from ..encoder.importers import is_whisper
     from . import compression, compression_recipes
@@ -151,40 +154,56 @@ def export(
     format: str,
     output: str,
     dense: bool = False,
-    dtype: Literal["float32", "float16"] = "float32",
+    dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
+    states: Literal["all", "last"] | None = None,
+    audio: str | None = None,
+    error_limit: float | None = None,
+    normalize: bool | None = None,
+    threads: int | None = None,
+    pad: Literal["full", "none"] | None = None,
 ) -> CommandResult:
-    """Write an encoder in another format, such as a transformers folder.
+    """Write an encoder in another format, such as a transformers folder or an ONNX file.
+
+    A model for a runtime (onnx, openvino) is run on speech before it is written: the error of its
+    hidden states against PyTorch in float32 is printed and stored, and a model above the limit is
+    not written. `score` and `time` take such a model in place of a checkpoint.
+
+    Of a Whisper model, the encoder is written, as a checkpoint that all commands take.
 
     Args:
-        model: checkpoint folder, transformers folder, s3prl-converted .pt file, hub id, or
-            hubert_demo
-        format: name of a format, see `ls formats`: transformers, which transformers reads without
-            this package; or checkpoint, this package's own, which can hold any encoder
-        output: folder to write; an earlier export of the same format is replaced
+        model: checkpoint folder, transformers folder, s3prl-converted .pt file, hub id, Whisper
+            model, or hubert_demo
+        format: name of a format, see `ls formats`: onnx or openvino, for these runtimes;
+            transformers, which transformers reads without this package; or checkpoint, this
+            package's own, which can hold any encoder
+        output: folder to write, or for onnx a file ending in .onnx; an earlier export of the same
+            format is replaced
         dense: with transformers, write low-rank, shared and sparse linear layers as dense ones, and
             fill pruned heads and FFN units with zeros
-        dtype: number format of the stored weights
+        dtype: number format: float32 or float16 of the stored weights of a checkpoint or
+            transformers folder; of the arithmetic float32 or int8 with onnx, float32 or bfloat16
+            with openvino
+        states: hidden states that a model for a runtime returns, all (the default) or the last one
+        audio: folder or csv table of speech on which a model for a runtime is measured; by default
+            the generated speech that is part of this package
+        error_limit: largest mean relative error of the hidden states with which a model for a
+            runtime is written, 0.05 by default
+        normalize: whether waveforms are scaled to zero mean and unit variance before the encoder;
+            overrides what MODEL says, and is part of the export
+        threads: number of CPU threads; by default torch's own choice
+        pad: for Whisper's encoder, full: utterances are padded to 30 s, as in Whisper; none: they
+            are not, which makes another model, faster on short utterances; by default as MODEL says
     """
-    folder = check_folder_output(output)
-    import torch
-
+    use_threads(threads)
     from ..encoder import load
     from ..encoder.exporters import find_export_target
+    from .exporting import check_measurement, export_options, export_result
 
-    target = find_export_target(format)
-    target.check_output(folder)
-    encoder = load(model)
-    stored = {"float32": torch.float32, "float16": torch.float16}[dtype]
-    target.write(encoder, folder, dense=dense, dtype=stored)
-    notes = target.notes(encoder)
-    size = sum(path.stat().st_size for path in folder.iterdir())
-    data = {
-        "output": output,
-        "format": format,
-        "dtype": dtype,
-        "bytes": size,
-        "notes": list(notes),
-    }
-    text = f"{model} as {format}, {dtype}, {size:,} bytes: {output}"
-    next_step = target.next_step(encoder, folder)
-    return CommandResult(data, text, (*(f"note: {note}" for note in notes), next_step))
+    path, target = Path(output), find_export_target(format)
+    target.check_dtype(dtype)
+    check_measurement(target, states=states, audio=audio, error_limit=error_limit)
+    target.check_output(path)
+    encoder = load(model, normalize=normalize, pad=pad)
+    options = export_options(target, encoder, dtype, dense, states, audio, error_limit)
+    error = target.write(encoder, path, options)
+    return export_result(target, encoder, model, path, dtype, error)

@@ -56,6 +56,12 @@ def score(
     force: bool = False,
     cache: str | None = None,
     normalize: bool | None = None,
+    lm: str | None = None,
+    lexicon: str | None = None,
+    lm_dev: str | None = None,
+    lm_weight: float | None = None,
+    word_score: float | None = None,
+    beam: int | None = None,
     device: str | None = None,
     threads: int | None = None,
     **options: str,
@@ -89,14 +95,26 @@ def score(
         cache: folder of cached features, to share them between output folders
         normalize: whether waveforms are scaled to zero mean and unit variance before the encoder;
             overrides what MODEL says
+        lm: for ctc, an n-gram language model (ARPA, or a KenLM binary): every test set is scored
+            greedily, and once more by beam search with it
+        lexicon: words that the beam search may write: lm for those of the ARPA file (the default),
+            a file with one word per line, or none for a language model of characters
+        lm_dev: transcribed speech on which the weight of the language model and the word score are
+            tuned, by word error rate; by default the dev split that belongs to the test set
+        lm_weight: weight of the language model (of its log10 probabilities), in place of tuning
+        word_score: score of each word, in place of tuning
+        beam: number of hypotheses that the beam search keeps; 50 by default
         device: torch device to compute on, such as cpu or cuda; by default cuda if it is available,
             otherwise cpu
         threads: number of CPU threads; by default torch's own choice
     """
     use_threads(threads)
     chosen_device, folder = pick_device(device), check_folder_output(output)
-    from .scoring import score_and_summarize
+    from .scoring import language_model_options, score_and_summarize
 
+    language_model = language_model_options(
+        lm, lexicon=lexicon, dev=lm_dev, weight=lm_weight, word_score=word_score, beam=beam
+    )
     return score_and_summarize(
         model,
         task,
@@ -113,11 +131,14 @@ def score(
         cache=cache,
         normalize=normalize,
         options=options,
+        language_model=language_model,
     )
 
 
-def task_options(*, task: str = "ks") -> dict[str, str | None]:
-    """Return a task's own options with their help texts."""
+def task_options(*, task: str | None = None) -> dict[str, str | None]:
+    """Return a task's own options with their help texts; none if the task is left out."""
+    if task is None:
+        return {}
     from ..tasks.registry import find_task
 
     found = find_task(task)

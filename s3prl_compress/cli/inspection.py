@@ -15,6 +15,7 @@ from ..encoder import (
     fingerprint,
     load,
 )
+from ..encoder.exported import ExportedEncoder, exported_runtime, load_exported
 from ..encoder.shape import LINEARS
 
 
@@ -37,6 +38,8 @@ def inspect_model(model: str, device: str = "cpu") -> dict[str, Any]:
             **shape_facts(shape),
             "weights": False,
         }
+    if exported_runtime(model) is not None:
+        return exported_facts(model, load_exported(model))
     encoder = load(model, device=device)
     return {
         "model": model,
@@ -55,12 +58,14 @@ def shape_facts(shape: EncoderShape) -> dict[str, Any]:
         "family": shape.family,
         "hidden": shape.hidden,
         "layers": len(layers),
+        "hidden_states": None if shape.hidden_states is None else list(shape.hidden_states),
         "heads": [len(layer.heads) for layer in layers],
         "qk_sizes": [layer.qk_size for layer in layers],
         "vo_sizes": [layer.vo_size for layer in layers],
         "ffn_units": [layer.ffn for layer in layers],
         "conv_channels": [conv.width for conv in shape.convs],
         "linears": dict(kinds),
+        **({} if shape.front_end is None else shape.front_end.model_dump(mode="json")),
     }
 
 
@@ -76,6 +81,34 @@ def encoder_facts(encoder: SpeechEncoder) -> dict[str, Any]:
         "methods": list(history.chain()),
         "sha256": fingerprint(encoder),
         "provenance": history.model_dump(mode="json"),
+    }
+
+
+def exported_facts(model: str, exported: ExportedEncoder) -> dict[str, Any]:
+    """Return the counts, shape, runtime and history of an exported model."""
+    config = exported.config
+    upstream = exported.describe(exported.name)
+    assert upstream.cost is not None
+    assert upstream.runtime is not None
+    return {
+        "model": model,
+        **upstream.cost.model_dump(),
+        **shape_facts(config.shape),
+        "weights": True,
+        "runtime": upstream.runtime.name,
+        "runtime_version": upstream.runtime.version,
+        "dtype": config.dtype,
+        "states": config.states,
+        "state_error": None if config.error is None else f"{config.error.mean:.3g}",
+        "measured_on": None if config.error is None else config.error.audio,
+        "normalize": config.normalize,
+        "ctc_vocabulary": None if config.head is None else len(config.head.vocabulary),
+        "base": upstream.base,
+        "random_weights": upstream.random_weights,
+        "methods": list(upstream.methods),
+        "sha256": upstream.checkpoint_sha256,
+        "encoder_sha256": config.encoder_sha256,
+        "provenance": config.provenance.model_dump(mode="json"),
     }
 
 

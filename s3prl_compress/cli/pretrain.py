@@ -15,7 +15,6 @@ from ..common.errors import InputError
 from ..common.extras import require_extra
 from ..common.files import write_atomically
 from ..common.validation import check_folder_output, pick_device, use_threads
-from ..encoder.checkpoint import check_checkpoint_output
 
 if TYPE_CHECKING:
     from ..audio import AudioSet
@@ -51,10 +50,11 @@ def pretrain(
     require_extra("train", "pretrain")
     use_threads(threads)
     chosen_device, folder = pick_device(device), check_folder_output(output)
-    check_checkpoint_output(folder / "encoder")
     from ..audio import open_audio
+    from ..encoder.checkpoint import check_checkpoint_output
     from ..pretraining.recipe import load_recipe
 
+    check_checkpoint_output(folder / "encoder")
     settings = load_recipe(recipe)
     audio = open_audio(data, minimum_samples=settings.model.shape().minimum_samples)
     result = run_recipe(settings, audio, folder, chosen_device)

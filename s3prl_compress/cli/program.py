@@ -110,10 +110,10 @@ class _FunctionCommand(click.Command):
             return self.command.further_options(**context.params)
 
     def _list_tasks(self) -> None:
-        from ..tasks.registry import available_tasks
+        from ..tasks.registry import task_names
 
         (task,) = (parameter for parameter in self.params if parameter.name == "task")
-        task.help = f"{task.help} ({', '.join(available_tasks())})"
+        task.help = f"{task.help} ({', '.join(task_names())})"
 
     def _run(self, json: bool, **options: Any) -> int:
         given = {

@@ -5,10 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from ..common.command_result import CommandResult
 from ..common.errors import InputError
-from ..evaluation import parse_seeds, record_path, score, score_seeds, score_test_sets
-from ..evaluation.own_head import nothing_to_train
+from ..common.extras import require_extra
+from ..common.model_errors import first_mistake
+from ..evaluation import (
+    LanguageModelOptions,
+    parse_seeds,
+    record_path,
+    score,
+    score_seeds,
+    score_test_sets,
+)
+from ..evaluation.own_head import no_language_model, nothing_to_train
 from ..report.summary import score_figures, score_line, seeds_figures, seeds_lines
 from ..tasks.registry import find_task
 
@@ -44,6 +55,8 @@ def score_and_summarize(
         data = figures[0] if len(figures) == 1 else {"records": figures}
         written = [f"record: {path}" for path in paths]
         return CommandResult(data, "\n".join(map(score_line, records)), (*written, next_step))
+    if options.pop("language_model") is not None:
+        raise no_language_model(task)
     if seeds is None:
         record = score(model, task, seed=seed or 0, output=output, **options)
         path = record_path(record, output)
@@ -55,6 +68,27 @@ def score_and_summarize(
     paths = [record_path(record, output) for record in records]
     data = seeds_figures(records, paths)
     return CommandResult(data, seeds_lines(records, data), (f"records: {output}", next_step))
+
+
+def language_model_options(file: str | None, **given: Any) -> LanguageModelOptions | None:
+    """Return the options of a language model; None if no language model is given.
+
+    Raises:
+        InputError: options are invalid, or are given without a language model; or the extra is not
+            installed.
+    """
+    options = {key: value for key, value in given.items() if value is not None}
+    if file is None:
+        if options:
+            raise InputError(
+                f"{', '.join(options)}: needs a language model; give its file as --lm FILE"
+            )
+        return None
+    require_extra("lm", "decoding with a language model")
+    try:
+        return LanguageModelOptions(file=file, **options)
+    except ValidationError as error:
+        raise InputError(f"language model: {first_mistake(error)}") from error
 
 
 def _test_sets(data: str) -> list[str]:

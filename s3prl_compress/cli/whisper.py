@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.command_result import CommandResult, table
+from ..encoder import macs
 from ..whisper import (
     Counts,
     Part,
@@ -19,6 +20,7 @@ from ..whisper import (
     save,
     sparsities,
 )
+from ..whisper.cost import encoder_shape
 from .compression import assign_settings, parse_setting
 from .compression_recipes import CompressionStep
 from .inspection import inspection_rows
@@ -99,6 +101,7 @@ def inspect_whisper(source: str, device: str) -> CommandResult:
     data = {
         "model": source,
         **_figures(count(whisper)),
+        "encoder_macs_32": macs(encoder_shape(whisper.shape)),
         **_sizes(whisper),
         "base": whisper.provenance.base,
         "base_revision": whisper.provenance.base_revision,

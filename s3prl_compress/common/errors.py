@@ -1,4 +1,4 @@
-"""The exception for invalid input, whose message is meant for users."""
+"""The exception and the warning whose messages are meant for users."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message is one line: what is wrong, where, and how to fix it. The command line prints it
     and exits with code 2; a traceback is shown only on request.
     """
+
+
+class RenamedSettingWarning(DeprecationWarning):
+    """A setting was given under its former name."""

@@ -11,13 +11,16 @@ from typing import Literal
 
 from .errors import InputError
 
-Extra = Literal["train", "report", "cluster", "whisper"]
+Extra = Literal["train", "report", "cluster", "whisper", "lm", "onnx", "openvino"]
 
 MODULES: dict[Extra, tuple[str, ...]] = {
     "train": ("accelerate", "matplotlib", "tensorboardX"),
     "report": ("jinja2", "matplotlib"),
     "cluster": ("submitit",),
     "whisper": ("whisper_normalizer",),
+    "lm": ("flashlight", "kenlm"),
+    "onnx": ("onnx", "onnxruntime", "onnxscript"),
+    "openvino": ("onnx", "onnxscript", "openvino"),
 }
 """Modules that each extra provides; setup.cfg has the same list."""
 

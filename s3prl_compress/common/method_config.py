@@ -9,11 +9,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from .errors import RenamedSettingWarning
 from .extras import Extra
-
-
-class RenamedSettingWarning(DeprecationWarning):
-    """A setting was given under its former name."""
 
 
 class RenamedSettings(BaseModel):

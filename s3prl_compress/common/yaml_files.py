@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,11 +63,16 @@ def parse(text: str, where: str | Path) -> Any:
         InputError: it is not YAML.
     """
     try:
-        return yaml.safe_load(text)
+        return copy.deepcopy(_parsed(text))
     except yaml.YAMLError as error:
         raise InputError(
             f"{where}: not YAML ({' '.join(str(error).split())}); correct it"
         ) from error
+
+
+@lru_cache(maxsize=64)  # PyYAML takes 30 ms for a recipe, which every cell of a suite reads
+def _parsed(text: str) -> Any:
+    return yaml.safe_load(text)
 
 
 def validated(

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor, nn
 
 from ..audio import AudioSet
@@ -113,7 +112,7 @@ def fit_codes(
     hidden, last = sample_states(
         teacher,
         audio,
-        (state, len(teacher.shape.layers)),
+        (state, teacher.shape.states - 1),
         frames=FRAMES_PER_CODE * codes,
         crop_seconds=crop_seconds,
         seed=seed,
@@ -123,6 +122,8 @@ def fit_codes(
             f"{audio.root}: {len(hidden)} frames of audio are too few for {codes} codes; give "
             "more audio or ask for fewer"
         )
+    from sklearn.cluster import MiniBatchKMeans
+
     kmeans = MiniBatchKMeans(
         codes, batch_size=10_000, n_init=5, reassignment_ratio=0.0, random_state=seed
     ).fit(hidden.numpy())

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import squareform
 from torch import Tensor
 
 from ..common.errors import InputError
@@ -50,6 +48,9 @@ def similar_groups(similarity: NDArray[np.float64], groups: int) -> tuple[tuple[
         raise InputError(
             f"distillation: {len(similarity)} hidden states cannot make {groups} groups"
         )
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
     merges = linkage(squareform(1 - similarity, checks=False), "average")
     labels = fcluster(merges, groups, "maxclust")
     members = [tuple(np.flatnonzero(labels == label).tolist()) for label in np.unique(labels)]

@@ -60,9 +60,9 @@ class LayerDistillation(DistillationLoss):
     published code); means of similar ones after SKILL (Zampierin et al., arXiv 2402.16830).
 
     Args:
-        shape_teacher: shape of the teacher, which has as many layers as the student.
+        shape_teacher: shape of the teacher, which has as many hidden states as the student.
         shape_student: shape of the student.
-        groups: hidden states to compare, 0 to the number of layers: single numbers, or groups.
+        groups: numbers of the hidden states to compare: single ones, or groups.
         projected_input: see `DistillationLoss`.
 
     Raises:
@@ -141,12 +141,13 @@ def check_fit(teacher: EncoderShape, student: EncoderShape) -> None:
     """Check that each hidden state of a student can be compared with the teacher's.
 
     Raises:
-        InputError: the models differ in their number of layers or in their frames.
+        InputError: the models differ in their number of hidden states or in their frames.
     """
-    if len(teacher.layers) != len(student.layers):
+    if teacher.states != student.states:
         raise InputError(
             f"distillation: the teacher has {len(teacher.layers)} layers and the student "
-            f"{len(student.layers)}; give the model that the student was made from"
+            f"{len(student.layers)}; give the model that the student was made from, or remove "
+            "layers with repeat_states, which keeps the number of hidden states"
         )
     if [(conv.kernel, conv.stride) for conv in teacher.convs] != [
         (conv.kernel, conv.stride) for conv in student.convs
@@ -155,9 +156,10 @@ def check_fit(teacher: EncoderShape, student: EncoderShape) -> None:
 
 
 def _check_states(states: Sequence[int], shape: EncoderShape) -> None:
-    wrong = [state for state in states if not 0 <= state <= len(shape.layers)]
+    last = shape.states - 1
+    wrong = [state for state in states if not 0 <= state <= last]
     if wrong or not states or len(set(states)) < len(states):
         raise InputError(
-            f"distillation: layers must be different numbers from 0 to {len(shape.layers)}, "
+            f"distillation: layers must be different numbers from 0 to {last}, "
             f"not {', '.join(map(str, states)) or 'none'}"
         )

@@ -29,7 +29,7 @@ def build_distillation_loss(
     Raises:
         InputError: student and teacher do not match, or the audio is too short for the loss.
     """
-    depth = len(teacher.shape.layers)
+    depth = teacher.shape.states - 1
     if config.loss == "relations":
         return TemporalRelations(teacher.shape, student)
     if config.loss == "codes":

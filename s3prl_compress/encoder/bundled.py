@@ -7,7 +7,10 @@ from pathlib import Path
 
 from ..common.errors import InputError
 
-BUNDLED = {"hubert_demo": "recipes/pretrain/hubert_demo.yaml"}
+BUNDLED = {
+    "hubert_demo": "recipes/pretrain/hubert_demo.yaml",
+    "hubert_demo_ctc": "recipes/compress/ctc_hubert_demo.yaml",
+}
 """Name -> the recipe of its training. Each name is also registered in s3prl's hub."""
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
@@ -83,11 +85,65 @@ def macs(shape: EncoderShape, samples: Sequence[int] = LEADERBOARD_SAMPLES) -> i
     return _macs(shape, tuple(samples))
 
 
-@lru_cache(maxsize=64)  # it takes seconds for a large model, and a suite needs it in every cell
+@lru_cache(maxsize=64)  # a suite needs it in every cell
+@torch.no_grad()
 def _macs(shape: EncoderShape, samples: tuple[int, ...]) -> int:
     with torch.device("meta"):
         encoder = SpeechEncoder(shape)
-    return count_macs(lambda waveform: encoder([waveform]), samples, device="meta")
+    total = 0
+    times: Counter[int] = Counter()
+    features: dict[int, tuple[Tensor, Tensor | None]] = {}
+    for length, repeated in Counter(samples).items():
+        waveform = torch.zeros(length, device="meta")
+        with _counting() as counter:
+            x, valid, _ = encoder.features([waveform])
+        total += repeated * (counter.get_total_flops() // 2)
+        times[x.shape[1]] += repeated
+        features[x.shape[1]] = x, valid
+
+    def after_features(frames: int) -> int:
+        x, valid = features[frames]
+        with _counting() as counter:
+            encoder.encoder(encoder.feature_projection(x), valid)
+        return counter.get_total_flops() // 2
+
+    counts = _by_frames(after_features, sorted(times))
+    return total + sum(times[frames] * count for frames, count in counts.items())
+
+
+def _by_frames(count: Callable[[int], int], frames: Sequence[int]) -> dict[int, int]:
+    """Return `count` of every number of frames, in few calls: each takes some 20 ms per layer.
+
+    A Transformer's count is a quadratic polynomial: attention is quadratic in the frames, all else
+    linear. Three numbers give it and a fourth confirms it; if it does not, all are counted.
+    """
+    if len(frames) <= 4:
+        return {number: count(number) for number in frames}
+    third = len(frames) // 3
+    *known, check = (
+        (number, count(number))
+        for number in (frames[0], frames[-1], frames[third], frames[-1 - third])
+    )
+    curve = {number: _through(known, number) for number in frames}
+    if curve[check[0]] == check[1]:
+        return {number: int(value) for number, value in curve.items()}
+    return {number: count(number) for number in frames}
+
+
+def _through(points: Sequence[tuple[int, int]], x: int) -> Fraction:
+    """Return the value at x of the polynomial through the points (Lagrange's form)."""
+    value = Fraction(0)
+    for own, y in points:
+        term = Fraction(y)
+        for other, _ in points:
+            if other != own:
+                term *= Fraction(x - other, own - other)
+        value += term
+    return value
+
+
+def _counting() -> FlopCounterMode:
+    return FlopCounterMode(display=False, custom_mapping=_attention_formula())
 
 
 def count_macs(
@@ -95,11 +151,10 @@ def count_macs(
 ) -> int:
     """Return the multiply-adds of `forward` over one zero waveform for each length in `samples`."""
     total = 0
-    for length in set(samples):
-        counter = FlopCounterMode(display=False, custom_mapping=_attention_formula())
-        with torch.no_grad(), counter:
+    for length, repeated in Counter(samples).items():
+        with torch.no_grad(), _counting() as counter:
             forward(torch.zeros(length, device=device))
-        total += samples.count(length) * (counter.get_total_flops() // 2)
+        total += repeated * (counter.get_total_flops() // 2)
     return total
 
 
@@ -126,6 +181,7 @@ def describe(encoder: SpeechEncoder | UpstreamAdapter, name: str, source: str) -
     """
     if isinstance(encoder, UpstreamAdapter):
         return encoder.describe(name)
+    settings = encoder.shape.front_end
     return Upstream(
         name=name,
         checkpoint_sha256=fingerprint(encoder),
@@ -133,6 +189,7 @@ def describe(encoder: SpeechEncoder | UpstreamAdapter, name: str, source: str) -
         base=encoder.provenance.base,
         random_weights=encoder.provenance.random_weights,
         normalize=encoder.normalize,
+        front_end=None if settings is None else settings.model_dump(mode="json"),
         methods=encoder.provenance.chain(),
         cost=cost(encoder),
     )

@@ -6,6 +6,7 @@ agree: `|` stands for the space, and symbols in angle brackets are not text.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ..common.errors import InputError
@@ -50,13 +51,52 @@ def encode(text: str, vocabulary: Sequence[str]) -> list[int]:
     return indices
 
 
+def check_vocabulary(texts: Sequence[str], vocabulary: Sequence[str], where: str) -> None:
+    """Check that a vocabulary is one for these transcripts, such as that of their alphabet.
+
+    Single characters may be missing: their words count as errors, or become the unknown symbol.
+
+    Args:
+        texts: transcripts; case does not matter.
+        vocabulary: symbols of a CTC head.
+        where: source of the transcripts, for the message.
+
+    Raises:
+        InputError: more than half of the characters cannot be written, or the words of more than
+            half of the transcripts cannot be separated.
+    """
+    symbols = "".join(symbol for symbol in vocabulary if not _in_brackets(symbol))
+    letters = Counter(character for text in texts for character in text.upper() if character != " ")
+    missing = letters.keys() - set(symbols.upper())
+    share = sum(letters[one] for one in missing) / max(letters.total(), 1)
+    if share > 0.5:
+        some = ", ".join(sorted(missing, key=lambda one: (-letters[one], one))[:5])
+        raise InputError(
+            f"{where}: the vocabulary of the CTC head does not match the transcripts: it has no "
+            f"symbol for {share:.0%} of their characters, such as {some}; take a model for this "
+            "text, or fine-tune one with a new head (--method ctc --new_head true)"
+        )
+    several = sum(len(text.split()) > 1 for text in texts)
+    if 2 * several > len(texts) and not {SPACE, " "} & set(symbols):
+        raise InputError(
+            f"{where}: the vocabulary of the CTC head does not match the transcripts: it has no "
+            f"symbol between words ({SPACE}); take a model for words, or fine-tune one with a new "
+            "head (--method ctc --new_head true)"
+        )
+
+
 def decode(frames: Iterable[int], vocabulary: Sequence[str], blank: int) -> str:
     """Return the text of the best symbol of every frame: merge repeats, then drop blanks."""
     text, before = [], blank
     for number in frames:
         if number not in (before, blank):
             symbol = vocabulary[number]
-            if not (symbol.startswith("<") and symbol.endswith(">") and len(symbol) > 2):
+            if not _in_brackets(symbol):
                 text.append(symbol)
         before = number
     return " ".join("".join(text).replace(SPACE, " ").split())
+
+
+def _in_brackets(symbol: str) -> bool:
+    """Say whether a symbol is no text, such as the blank."""
+    return symbol.startswith("<") and symbol.endswith(">") and len(symbol) > 2

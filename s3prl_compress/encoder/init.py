@@ -45,7 +45,8 @@ def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         if module.weight.numel():
             nn.init.normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Conv1d) and not isinstance(module, WeightNormedConv):
         nn.init.kaiming_normal_(module.weight)
         if module.bias is not None:

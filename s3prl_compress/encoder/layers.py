@@ -10,11 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .activation import gelu
+from .cpu_training import attend
 from .linear import build_linear
 from .shape import EncoderShape
 
 BIAS_ELEMENTS = 1 << 22
 """Largest block of WavLM's gated bias, in elements over batch, heads, queries and keys."""
+
+POSITION_TABLE = "attention.rel_attn_embed.weight"
+"""Name of WavLM's position table within layer 0, which all layers share."""
 
 
 class Attention(nn.Module):
@@ -27,7 +31,7 @@ class Attention(nn.Module):
         # Pruning does not change the scale: the remaining weights were trained with this one.
         self.scale = shape.head_size**-0.5
         self.q_proj = build_linear(layer.q, *layer.sizes("q", shape.hidden))
-        self.k_proj = build_linear(layer.k, *layer.sizes("k", shape.hidden))
+        self.k_proj = build_linear(layer.k, *layer.sizes("k", shape.hidden), bias=shape.key_bias)
         self.v_proj = build_linear(layer.v, *layer.sizes("v", shape.hidden))
         self.out_proj = build_linear(layer.out, *layer.sizes("out", shape.hidden))
         # Fused attention needs one size for q, k and v of all heads; padding with zeros changes no
@@ -65,9 +69,7 @@ class Attention(nn.Module):
         key = self.qk_layout.split(self.k_proj(x))
         value = self.vo_layout.split(self.v_proj(x))
         if position_bias is None:
-            attended = F.scaled_dot_product_attention(
-                query, key, value, attn_mask=mask, scale=self.scale
-            )
+            attended = attend(query, key, value, mask, self.scale, self.training)
         else:
             attended = self._attend_with_bias(x, query, key, value, mask, position_bias)
         return self.out_proj(self.vo_layout.merge(attended))

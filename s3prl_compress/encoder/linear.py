@@ -53,10 +53,15 @@ class SharedLinear(nn.Module):
 
     assignment: Tensor
 
-    def __init__(self, in_features: int, out_features: int, centroids: int) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, centroids: int, bias: bool = True
+    ) -> None:
         super().__init__()
         self.centroids = nn.Parameter(torch.zeros(centroids, in_features))
-        self.centroid_bias = nn.Parameter(torch.zeros(centroids))
+        if bias:
+            self.centroid_bias = nn.Parameter(torch.zeros(centroids))
+        else:
+            self.register_parameter("centroid_bias", None)
         self.register_buffer("assignment", torch.zeros(out_features, dtype=torch.long))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -78,23 +83,29 @@ class SparseLinear(nn.Module):
 
     bitmask: Tensor
 
-    def __init__(self, in_features: int, out_features: int, nonzeros: int) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, nonzeros: int, bias: bool = True
+    ) -> None:
         super().__init__()
         self.in_features = in_features
         self.out_features = out_features
         self.values = nn.Parameter(torch.zeros(nonzeros))
         packed = (in_features * out_features + 7) // 8
         self.register_buffer("bitmask", torch.zeros(packed, dtype=torch.uint8))
-        self.bias = nn.Parameter(torch.zeros(out_features))
+        if bias:
+            self.bias = nn.Parameter(torch.zeros(out_features))
+        else:
+            self.register_parameter("bias", None)
 
     @classmethod
-    def from_dense(cls, weight: Tensor, bias: Tensor) -> SparseLinear:
+    def from_dense(cls, weight: Tensor, bias: Tensor | None) -> SparseLinear:
         """Store the non-zeros of `weight` [out, in] in row-major order."""
         mask = weight != 0
-        linear = cls(weight.shape[1], weight.shape[0], int(mask.sum()))
+        linear = cls(weight.shape[1], weight.shape[0], int(mask.sum()), bias is not None)
         linear.values = nn.Parameter(weight.detach()[mask].clone())
         linear.bitmask = pack_bits(mask.flatten())
-        linear.bias = nn.Parameter(bias.detach().clone())
+        if bias is not None:
+            linear.bias = nn.Parameter(bias.detach().clone())
         return linear
 
     def dense_weight(self) -> Tensor:
@@ -114,19 +125,16 @@ Linear = DenseLinear | LowRankLinear | SharedLinear | SparseLinear
 def build_linear(
     shape: LinearShape, out_features: int, in_features: int, bias: bool = True
 ) -> Linear:
-    """Build the linear that `shape` describes, with initial weights.
-
-    Only dense and low-rank linears can be without a bias.
-    """
+    """Build the linear that `shape` describes, with initial weights."""
     if shape.kind == "low_rank":
         assert shape.rank is not None
         return LowRankLinear(in_features, out_features, shape.rank, bias)
     if shape.kind == "shared":
         assert shape.centroids is not None
-        return SharedLinear(in_features, out_features, shape.centroids)
+        return SharedLinear(in_features, out_features, shape.centroids, bias)
     if shape.kind == "sparse":
         assert shape.nonzeros is not None
-        return SparseLinear(in_features, out_features, shape.nonzeros)
+        return SparseLinear(in_features, out_features, shape.nonzeros, bias)
     return new_dense_linear(in_features, out_features, bias)
 
 
@@ -156,7 +164,8 @@ def dense_bias(linear: Linear) -> Tensor:
 def optional_bias(linear: Linear) -> Tensor | None:
     """Return the bias [out] of a linear of any kind, or None (as of Whisper's k)."""
     if isinstance(linear, SharedLinear):
-        return linear.centroid_bias[linear.assignment]
+        bias = linear.centroid_bias
+        return None if bias is None else bias[linear.assignment]
     return linear.bias
 
 

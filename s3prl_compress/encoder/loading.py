@@ -10,8 +10,13 @@ from torch import nn
 from ..common.errors import InputError
 from .adapter import UpstreamAdapter
 from .bundled import BUNDLED, bundled_folder
-from .checkpoint import is_checkpoint, load_folder, save_folder
+from .checkpoint import is_checkpoint, load_folder, rebuild_buffers, save_folder
+from .exported import ExportedEncoder, exported_runtime, load_exported, refuse_exported
+from .front_ends.whisper import PADS, Pad, WhisperSettings
 from .model import PADDINGS, Padding, SpeechEncoder
+
+_UNPADDED = " (pad: none)"
+"""Suffix of a base model's name in histories and records."""
 
 
 def load(
@@ -21,13 +26,16 @@ def load(
     device: str | torch.device | None = None,
     revision: str | None = None,
     normalize: bool | None = None,
+    pad: Pad | None = None,
 ) -> SpeechEncoder:
     """Load an encoder, in eval mode.
 
     Args:
         source: a checkpoint folder of this package, a transformers folder, an s3prl-converted
             `.pt`, a torchaudio or DPHuBERT file, a model hub id ("facebook/hubert-base-ls960"), or
-            the name of an encoder that comes with the package ("hubert_demo").
+            the name of an encoder that comes with the package ("hubert_demo"). Of a Whisper model
+            (transformers, openai's `.pt`, or a Whisper folder of this package) the encoder is
+            loaded.
         padding: "independent": the features of an utterance do not depend on its batch;
             "fairseq": they do, as in s3prl's own upstreams.
         device: device for the weights; None: the CPU.
@@ -35,14 +43,21 @@ def load(
         normalize: whether waveforms are normalised to zero mean and unit variance; None: as the
             checkpoint says. Published SUPERB scores of base models (HuBERT, wav2vec2, WavLM) use
             unnormalised waveforms, whatever transformers' preprocessor config says.
+        pad: for Whisper only. "full": utterances are padded to 30 s, as Whisper was trained.
+            "none": they are not, which saves time where they are short, and gives other hidden
+            states: a model of its own, with another fingerprint. None: as the checkpoint says.
 
     Raises:
-        InputError: the source cannot be loaded; the message says what is wrong with which file.
+        InputError: the source cannot be loaded; the message says what is wrong with which file. An
+            exported model (ONNX, OpenVINO) is refused too: it has no weights to work on.
     """
     if padding not in PADDINGS:
         raise InputError(f"padding {padding!r}: choose one of {', '.join(PADDINGS)}")
+    if pad not in (None, *PADS):
+        raise InputError(f"pad {pad!r}: choose one of {', '.join(PADS)}")
     if str(source) in BUNDLED and not Path(source).exists():
         source = bundled_folder(str(source))
+    refuse_exported(source)
     if is_checkpoint(source):
         encoder = load_folder(source)
     else:
@@ -52,9 +67,41 @@ def load(
         encoder = import_checkpoint(str(source), revision, normalize)
     if normalize is not None:
         encoder.normalize = normalize
+    if pad is not None:
+        encoder = with_pad(encoder, pad)
     encoder.padding = padding
     encoder.requires_grad_(True)
     return encoder.to(device or "cpu").eval()
+
+
+def with_pad(encoder: SpeechEncoder, pad: Pad) -> SpeechEncoder:
+    """Return a Whisper encoder with the same weights, whose utterances are padded or not.
+
+    The history's base names the variant without padding, since it is another model.
+
+    Raises:
+        InputError: the encoder is of another family.
+    """
+    settings = encoder.shape.front_end
+    if not isinstance(settings, WhisperSettings):
+        raise InputError(
+            f"pad: applies to Whisper's encoder; this is a {encoder.shape.family} encoder"
+        )
+    front_end = settings.model_copy(update={"pad": pad})
+    with torch.device("meta"):
+        result = SpeechEncoder(
+            encoder.shape.model_copy(update={"front_end": front_end}),
+            normalize=encoder.normalize,
+            normalize_eps=encoder.normalize_eps,
+            padding=encoder.padding,
+        )
+    result.head = encoder.head
+    result.load_state_dict(encoder.state_dict(), assign=True)
+    rebuild_buffers(result)
+    base = encoder.provenance.base.removesuffix(_UNPADDED)
+    name = base + _UNPADDED if pad == "none" else base
+    result.provenance = encoder.provenance.model_copy(update={"base": name})
+    return result.train(encoder.training)
 
 
 def load_unless_loaded(
@@ -63,16 +110,26 @@ def load_unless_loaded(
     padding: Padding = "independent",
     device: str | torch.device | None = None,
     normalize: bool | None = None,
+    pad: Pad | None = None,
 ) -> SpeechEncoder | UpstreamAdapter:
     """Return `source` if it is a module already, or else load it.
 
+    Exported models are loaded too, as upstreams that can be evaluated. They run on the CPU, and
+    always with independent padding.
+
     Raises:
-        InputError: `load` fails, or `normalize` is given for a module.
+        InputError: loading fails, or `normalize` is given for a module or an exported model.
     """
     if not isinstance(source, nn.Module):
-        return load(source, padding=padding, device=device, normalize=normalize)
+        if exported_runtime(source) is not None:
+            if pad is not None:
+                raise InputError(f"{source}: pad applies only to Whisper; leave it out")
+            exported = load_exported(source)
+            exported.padding = padding
+            return _with_own_normalization(exported, normalize)
+        return load(source, padding=padding, device=device, normalize=normalize, pad=pad)
     if normalize is not None:
-        name = source.upstream if isinstance(source, UpstreamAdapter) else "the encoder"
+        name = source.name if isinstance(source, UpstreamAdapter) else "the encoder"
         raise InputError(
             f"{name}: normalize applies only to checkpoints that are loaded here; leave it out"
             + ("" if isinstance(source, UpstreamAdapter) else ", and set `encoder.normalize`")
@@ -80,7 +137,17 @@ def load_unless_loaded(
     return source
 
 
-def normalization_note(encoder: SpeechEncoder) -> str | None:
+def _with_own_normalization(exported: ExportedEncoder, normalize: bool | None) -> ExportedEncoder:
+    if normalize not in (None, exported.normalize):
+        does = "normalises" if exported.normalize else "does not normalise"
+        raise InputError(
+            f"{exported.path}: {does} waveforms, as it was exported; leave normalize out, or "
+            "export the model again with it"
+        )
+    return exported
+
+
+def normalization_note(encoder: SpeechEncoder | ExportedEncoder) -> str | None:
     """Return a warning about scores if a base model normalises its input, or else None.
 
     transformers' configs of base models (such as facebook/hubert-base-ls960) say `do_normalize:

@@ -47,19 +47,25 @@ def forward_bytes(shape: EncoderShape, batch: int, samples: int, itemsize: int =
 
 
 def check_memory(
-    shape: EncoderShape, batch: int, samples: int, device: torch.device, itemsize: int = 4
+    shape: EncoderShape,
+    batch: int,
+    samples: int,
+    device: torch.device,
+    itemsize: int = 4,
+    further_bytes: int = 0,
 ) -> None:
     """Check that a batch of `batch` waveforms padded to `samples` fits into memory.
 
-    The estimate is for inference; with gradients a pass takes more.
+    The estimate is for inference; with gradients a pass takes more. `further_bytes` are those that
+    another runtime needs beyond it.
 
     Raises:
         InputError: it does not fit.
     """
-    if batch * samples < CHECKED_SAMPLES:
+    if batch * shape.samples_computed(samples) < CHECKED_SAMPLES:
         return
     available = available_bytes(device)
-    needed = forward_bytes(shape, batch, samples, itemsize)
+    needed = forward_bytes(shape, batch, samples, itemsize) + further_bytes
     if available is not None and needed > available:
         raise InputError(
             f"{batch} x {samples / 16_000:.0f} s of audio need about {needed / 2**30:.1f} GiB on "

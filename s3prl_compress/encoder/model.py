@@ -7,7 +7,7 @@ checkpoints load without a table of names.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -33,12 +33,17 @@ TRANSFORMERS_EPS = 1e-7
 
 
 class TransformerStack(nn.Module):
-    """Positions and Transformer layers; returns the input of every layer and the final output."""
+    """Positions and Transformer layers; returns the input of every layer and the final output.
+
+    Some of them several times, if the shape says so.
+    """
 
     def __init__(self, shape: EncoderShape) -> None:
         super().__init__()
         self.pre_norm = shape.pre_norm
         self.relative_position = shape.relative_position
+        self.state_inputs = shape.state_inputs
+        self.attention_span = shape.attention_span
         self.pos_conv_embed = PositionConv(shape) if shape.position_conv is not None else None
         self.layer_norm = nn.LayerNorm(shape.hidden, eps=shape.layer_norm_eps)
         self.layers = nn.ModuleList(
@@ -46,12 +51,22 @@ class TransformerStack(nn.Module):
         )
 
     def forward(self, x: Tensor, valid: Tensor | None) -> tuple[Tensor, ...]:
-        """Map the Transformer's input to L + 1 hidden states of the same size.
+        """Map the Transformer's input to the hidden states, which have the same size.
 
         Args:
             x: [batch, frames, hidden].
             valid: False where a frame is padding, [batch, frames]; None: no frame is.
         """
+        batch, frames, _ = x.shape
+        span = self.attention_span
+        if span is None or frames <= span:
+            return self._encode(x, valid)
+        x = x.unflatten(1, (-1, span)).flatten(0, 1)
+        if valid is not None:
+            valid = valid.view(-1, span)
+        return tuple(state.view(batch, frames, -1) for state in self._encode(x, valid))
+
+    def _encode(self, x: Tensor, valid: Tensor | None) -> tuple[Tensor, ...]:
         mask = None
         if valid is not None:
             # The position conv reads beyond the end of an utterance, and must find zeros there.
@@ -67,19 +82,33 @@ class TransformerStack(nn.Module):
             assert isinstance(first, TransformerLayer)
             table = first.attention.position_table
             bias = relative_position_bias(table, x.shape[1], self.relative_position.max_distance)
-        states = []
+        inputs = []
         for layer in self.layers:
-            states.append(x)
+            inputs.append(x)
             x = layer(x, mask, bias)
-        # As in fairseq and transformers 4: the last state of a pre-norm model is normalised.
-        states.append(self.layer_norm(x) if self.pre_norm else x)
+        inputs.append(x)
+        states = [inputs[number] for number in self.state_inputs]
+        if self.pre_norm:  # as in fairseq and transformers 4: the last state is normalised
+            states[-1] = self.layer_norm(x)
         return tuple(states)
+
+
+class Features(NamedTuple):
+    """What the front end makes of a batch: the input of the Transformer before its projection."""
+
+    values: Tensor
+    """[batch, frames, width]."""
+    valid: Tensor | None
+    """False where a frame is padding, [batch, frames]; None: no frame is."""
+    frames: Tensor
+    """Number of frames of each utterance, [batch], on the CPU."""
 
 
 class SpeechEncoder(nn.Module):
     """A self-supervised speech encoder of any shape.
 
-    It behaves the same in train and in eval mode: there is no dropout and no layer drop.
+    It computes the same in train and in eval mode, up to rounding: there is no dropout and no layer
+    drop.
 
     Args:
         shape: the family and all sizes.
@@ -139,43 +168,47 @@ class SpeechEncoder(nn.Module):
         return self.masked_spec_embed.dtype
 
     def forward(
-        self, waveforms: Sequence[Tensor], masks: Tensor | None = None
+        self, waveforms: Sequence[Tensor] | Features, masks: Tensor | None = None
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         """Encode utterances.
 
         Args:
             waveforms: 1-D tensors of samples at 16 kHz, each at least `shape.minimum_samples` long,
-                or at least one sample if `pad_short` is set.
+                or at least one sample if `pad_short` is set; or what `features` made of them.
             masks: True where a frame is replaced by the embedding of masked pre-training before
                 it enters the Transformer, [batch, frames]; None: nowhere.
 
         Returns:
             The hidden states, L + 1 tensors [batch, frames, hidden], of which state i is the input
             of layer i and the last one the output; and the number of frames of each utterance,
-            [batch], on the CPU. Later frames are padding.
+            [batch], on the CPU. Later frames are padding. If layers were removed and their hidden
+            states kept (`shape.hidden_states`), L counts the removed layers, too, and state i + 1
+            is state i if layer i was removed.
 
         Raises:
             InputError: a waveform is not 1-D, or too short or too long, or the batch needs more
                 memory than is available.
         """
-        features, valid, counts = self.features(waveforms)
+        if not isinstance(waveforms, Features):
+            waveforms = self.features(waveforms)
+        features, valid, counts = waveforms
         x = self.feature_projection(features)
         if masks is not None:
             x = torch.where(masks.unsqueeze(-1), self.masked_spec_embed.to(x.dtype), x)
-        return self.encoder(x, valid), counts
+        states: tuple[Tensor, ...] = self.encoder(x, valid)
+        if self.shape.attention_span is not None:  # utterances are padded to a fixed duration
+            longest = max(1, int(counts.max()))
+            states = tuple(state[:, :longest] for state in states)
+        return states, counts
 
-    def features(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor | None, Tensor]:
+    def features(self, waveforms: Sequence[Tensor]) -> Features:
         """Run the front end only, the first of the forward pass's three parts.
-
-        Returns:
-            The features [batch, frames, width]; a mask that is False where a frame is padding
-            [batch, frames], or None if none is; and the number of frames of each utterance,
-            [batch], on the CPU.
 
         Raises:
             InputError: as for `forward`.
         """
-        lengths = self._check(waveforms)
+        fewest = 1 if self.pad_short else self.shape.minimum_samples
+        lengths = check_waveforms(waveforms, fewest)
         if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
             check_memory(self.shape, len(lengths), max(lengths), self.device, self.dtype.itemsize)
         prepared = [waveform.to(self.device, self.dtype) for waveform in waveforms]
@@ -183,20 +216,25 @@ class SpeechEncoder(nn.Module):
             eps = self.normalize_eps
             prepared = [F.layer_norm(waveform, waveform.shape, eps=eps) for waveform in prepared]
         features, valid, counts = self.feature_extractor(prepared, self.padding)
-        return features, valid, torch.tensor(counts, device="cpu")
+        return Features(features, valid, torch.tensor(counts, device="cpu"))
 
-    def _check(self, waveforms: Sequence[Tensor]) -> list[int]:
-        if isinstance(waveforms, Tensor) or not len(waveforms):
-            raise InputError("the encoder takes a list of 1-D waveforms, which must not be empty")
-        for number, waveform in enumerate(waveforms):
-            if waveform.dim() != 1:
-                raise InputError(
-                    f"waveform {number} has {waveform.dim()} dimensions; give 1-D samples at "
-                    f"{SAMPLING_RATE} Hz"
-                )
-            if len(waveform) < (1 if self.pad_short else self.shape.minimum_samples):
-                raise InputError(
-                    f"waveform {number} has {len(waveform)} samples; one frame needs "
-                    f"{1 if self.pad_short else self.shape.minimum_samples}"
-                )
-        return [len(waveform) for waveform in waveforms]
+
+def check_waveforms(waveforms: Sequence[Tensor], minimum_samples: int) -> list[int]:
+    """Return the lengths of waveforms that an encoder is to encode.
+
+    Raises:
+        InputError: there is none, or one is not 1-D or has fewer than `minimum_samples` samples.
+    """
+    if isinstance(waveforms, Tensor) or not len(waveforms):
+        raise InputError("the encoder takes a list of 1-D waveforms, which must not be empty")
+    for number, waveform in enumerate(waveforms):
+        if waveform.dim() != 1:
+            raise InputError(
+                f"waveform {number} has {waveform.dim()} dimensions; give 1-D samples at "
+                f"{SAMPLING_RATE} Hz"
+            )
+        if len(waveform) < minimum_samples:
+            raise InputError(
+                f"waveform {number} has {len(waveform)} samples; one frame needs {minimum_samples}"
+            )
+    return [len(waveform) for waveform in waveforms]

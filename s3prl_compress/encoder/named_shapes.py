@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..common.errors import InputError
+from .front_ends.whisper import WhisperSettings
 from .shape import (
     ConvShape,
     EncoderShape,
     Family,
+    LayerShape,
     PositionConvShape,
     RelativePositionShape,
     dense_layer,
@@ -57,6 +61,47 @@ def dense_shape(
     )
 
 
+def whisper_shape(
+    *,
+    hidden: int,
+    heads: int,
+    layers: Sequence[LayerShape],
+    mel_bins: int = 80,
+    positions: int = 1500,
+) -> EncoderShape:
+    """Return the shape of a Whisper encoder.
+
+    Args:
+        hidden: width of the residual stream.
+        heads: number of heads before any were removed.
+        layers: the layers with their remaining heads and FFN units.
+        mel_bins: number of log-mel bins; 128 from large-v3 on.
+        positions: length of the table of positions, in frames of 20 ms.
+
+    Raises:
+        ValueError: the sizes contradict each other.
+    """
+    return EncoderShape(
+        family="whisper",
+        hidden=hidden,
+        pre_norm=True,
+        key_bias=False,
+        original_heads=heads,
+        head_size=hidden // heads,
+        learned_positions=positions,
+        front_end=WhisperSettings(mel_bins=mel_bins),
+        layers=tuple(layers),
+    )
+
+
+def _published_whisper(hidden: int, layers: int, mel_bins: int = 80) -> EncoderShape:
+    """Return one of openai's: heads of 64 dimensions, and four FFN units per dimension."""
+    layer = dense_layer(hidden // 64, 64, 4 * hidden)
+    return whisper_shape(
+        hidden=hidden, heads=hidden // 64, layers=(layer,) * layers, mel_bins=mel_bins
+    )
+
+
 _LARGE = {"hidden": 1024, "layers": 24, "heads": 16, "ffn": 4096, "large": True}
 
 NAMED_SHAPES: dict[str, EncoderShape] = {
@@ -66,6 +111,13 @@ NAMED_SHAPES: dict[str, EncoderShape] = {
     "wav2vec2_large": dense_shape("wav2vec2", **_LARGE),  # type: ignore[arg-type]
     "wavlm_base": dense_shape("wavlm"),
     "wavlm_large": dense_shape("wavlm", **_LARGE),  # type: ignore[arg-type]
+    # Whisper's encoders; that of turbo and of the distilled large models is large_v3's.
+    "whisper_tiny": _published_whisper(384, 4),
+    "whisper_base": _published_whisper(512, 6),
+    "whisper_small": _published_whisper(768, 12),
+    "whisper_medium": _published_whisper(1024, 24),
+    "whisper_large": _published_whisper(1280, 32),
+    "whisper_large_v3": _published_whisper(1280, 32, mel_bins=128),
     # The pruned shape of the speed benchmark: 4 heads, 700 FFN units and 384 conv channels.
     "hubert_base_pruned": dense_shape("hubert", ffn=700, conv_widths=(384,) * 7).model_copy(
         update={"layers": (dense_layer(4, 64, 700),) * 12}

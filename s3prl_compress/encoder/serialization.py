@@ -12,6 +12,9 @@ from ..common.errors import InputError
 
 StoredType = Literal["float32", "float16"]
 
+STORED_TYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
+"""torch's types by the names of those in which weights can be stored."""
+
 _SAFETENSORS_NAMES: dict[StoredType, str] = {"float32": "F32", "float16": "F16"}
 
 

@@ -25,7 +25,7 @@ from .front_ends import FrontEnd, FrontEndSettings, front_end_class
 FORMAT_VERSION: Literal[1] = 1
 
 Family = str
-"""Name of a registered front end: "hubert", "wav2vec2", "wavlm"; see `front_ends`."""
+"""Name of a registered front end: "hubert", "wav2vec2", "wavlm", "whisper"; see `front_ends`."""
 
 LinearKind = Literal["dense", "low_rank", "shared", "sparse"]
 
@@ -183,6 +183,9 @@ class EncoderShape(_Frozen):
     head_size: int = Field(ge=1, le=MAX_HIDDEN)
     """Original head size: the attention scale stays `head_size ** -0.5` whatever is pruned."""
     layer_norm_eps: float = Field(default=1e-5, gt=0)
+    key_bias: bool = True
+    """Whether k has a bias, which Whisper's has not. Left out of JSON if True, so that the
+    fingerprints of shapes written before this field existed stay valid."""
     position_conv: PositionConvShape | None = None
     """None: the front end adds positions of another kind."""
     learned_positions: int | None = Field(default=None, ge=1, le=65_536)
@@ -191,21 +194,28 @@ class EncoderShape(_Frozen):
     """Family `wavlm` only."""
     padded_frames: Literal["convolutions"] | None = None
     """How `padding="fairseq"` counts an utterance's own frames. None: as fairseq does for this
-    family; "convolutions": as torchaudio does for all families. It is left out of JSON if None, so
-    that the fingerprints of shapes written before this field existed stay valid."""
+    family; "convolutions": as torchaudio does for all families. Left out of JSON if None, for the
+    same reason."""
     front_end: SerializeAsAny[FrontEndSettings] | None = None
     """Settings of a front end that needs other fields than those above, in the type that the
     front end declares. Left out of JSON if None, for the same reason."""
     layers: tuple[LayerShape, ...] = Field(max_length=MAX_LAYERS)
     """From the bottom up. With no layers, the front end's projected output, with positions added,
     is the only hidden state."""
+    hidden_states: tuple[int, ...] | None = Field(default=None, max_length=MAX_LAYERS + 1)
+    """For each hidden state that the encoder returns, the layer whose input it is; the number of
+    layers stands for the output of the last one. They rise from 0 in steps of 0, where the state
+    is repeated in the place of a removed layer's output, or 1. None: every one once. Left out of
+    JSON if None, for the same reason."""
 
     @model_serializer(mode="wrap")
     def _without_absent_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data: dict[str, Any] = handler(self)
-        for name in ("padded_frames", "front_end"):
+        for name in ("padded_frames", "front_end", "hidden_states"):
             if data.get(name) is None:
                 data.pop(name, None)
+        if data.get("key_bias"):
+            del data["key_bias"]
         return data
 
     @field_validator("family")
@@ -234,6 +244,7 @@ class EncoderShape(_Frozen):
                 f"{self.original_heads} original heads of size {self.head_size} do not make up "
                 f"hidden {self.hidden}"
             )
+        self._check_hidden_states()
         for number, layer in enumerate(self.layers):
             check_layer(layer, number, self.hidden, self.head_size)
             originals = [head.original for head in layer.heads]
@@ -245,6 +256,31 @@ class EncoderShape(_Frozen):
                     f"{self.original_heads}"
                 )
         return self
+
+    def _check_hidden_states(self) -> None:
+        given = self.hidden_states
+        if given is None:
+            return
+        every = range(len(self.layers) + 1)
+        if list(given) != sorted(given) or set(given) != set(every):
+            raise ValueError(
+                f"hidden_states must rise from 0 to {len(self.layers)}, the number of layers, in "
+                "steps of 0 or 1"
+            )
+        if len(given) == len(every):  # one shape, one fingerprint
+            raise ValueError("hidden_states must be left out if no hidden state is repeated")
+
+    @property
+    def states(self) -> int:
+        """Number of hidden states that the encoder returns."""
+        return len(self.state_inputs)
+
+    @property
+    def state_inputs(self) -> tuple[int, ...]:
+        """For each hidden state, the layer whose input it is; see `hidden_states`."""
+        if self.hidden_states is not None:
+            return self.hidden_states
+        return tuple(range(len(self.layers) + 1))
 
     @property
     def _front_end(self) -> type[FrontEnd]:
@@ -266,6 +302,15 @@ class EncoderShape(_Frozen):
     def frames_computed(self, samples: int) -> int:
         """Return the number of frames that enter the Transformer, padding included."""
         return self._front_end.frames_computed(self, samples)
+
+    def samples_computed(self, samples: int) -> int:
+        """Return the length in samples that a forward pass over `samples` samples costs."""
+        return max(samples, self.frames_computed(samples) * self.frame_stride)
+
+    @property
+    def attention_span(self) -> int | None:
+        """Number of frames that attend to each other; None: all frames of an utterance."""
+        return self._front_end.attention_span(self)
 
     @property
     def minimum_samples(self) -> int:

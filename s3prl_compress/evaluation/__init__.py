@@ -5,6 +5,7 @@ Other packages use the names below, and these modules: `identity` (what makes tw
 """
 
 from ..tasks.base.corpus import Corpus
+from ..tasks.base.own_head import LanguageModelOptions
 from ..tasks.base.task import Settings, Task
 from ..tasks.registry import available_tasks, load_settings, open_corpus
 from .cell import record_path
@@ -14,6 +15,7 @@ from .seeds import parse_seeds, score_seeds
 
 __all__ = [
     "Corpus",
+    "LanguageModelOptions",
     "Settings",
     "Task",
     "available_tasks",

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..common.errors import InputError
 from ..common.files import write_atomically
 from ..encoder import SpeechEncoder, normalization_note
+from ..encoder.exported import ExportedEncoder
 from ..report.notes import NOT_TUNED
 from ..results import records
 from ..results.records import ScoreRecord, Upstream
@@ -166,7 +167,11 @@ def _notes(job: Job, upstream: Upstream) -> list[str]:
         )
     if corpus.generated:
         notes.append("The corpus is generated speech: not comparable with published scores.")
-    if isinstance(job.encoder, SpeechEncoder) and (note := normalization_note(job.encoder)):
+    if isinstance(job.encoder, ExportedEncoder):
+        notes.append(job.encoder.note())
+    if isinstance(job.encoder, SpeechEncoder | ExportedEncoder) and (
+        note := normalization_note(job.encoder)
+    ):
         notes.append(note)
     return [*notes, *corpus.notes]
 

@@ -19,7 +19,7 @@ from ..results.records import ScoreRecord, Upstream
 from ..statistics import find_metric
 from ..tasks.base.corpus import Corpus
 from ..tasks.base.engine import ENGINE_VERSIONS, WORK_FOLDER
-from ..tasks.base.own_head import OwnHead, Recognition
+from ..tasks.base.own_head import LanguageModelOptions, OwnHead, Recognition
 from ..tasks.base.task import Task
 from ..tasks.registry import find_task, locate_corpus, open_corpus
 from .cell import finished_record, speakers_of, write_predictions
@@ -37,11 +37,13 @@ def score_test_sets(
     force: bool = False,
     normalize: bool | None = None,
     options: Mapping[str, Any] | None = None,
+    language_model: LanguageModelOptions | None = None,
 ) -> list[ScoreRecord]:
     """Score a model by its own output layer on several test sets, and write a record for each.
 
-    The model and all test sets are checked before the first one is scored. A cell whose complete
-    record lies in `output` already is not run again.
+    With a language model, a second record of each test set follows its first one, which is always
+    without. The model and all test sets are checked before the first one is scored. A cell whose
+    complete record lies in `output` already is not run again.
 
     Args:
         source: folder, file or hub id of a model, or a loaded model: for `ctc` what `load` takes or
@@ -56,6 +58,7 @@ def score_test_sets(
         normalize: whether waveforms are normalised; overrides the checkpoint. Not for an encoder
             that is already loaded.
         options: options of the task by name, such as the `language` of `whisper`.
+        language_model: to decode with, for tasks that take one.
 
     Raises:
         InputError: the model lacks the output layer, the task has no such option, or the data are
@@ -74,6 +77,8 @@ def score_test_sets(
         force=force,
         normalize=normalize,
         options=options,
+        language_model=language_model,
+        plain=True,
     )
 
 
@@ -88,8 +93,13 @@ def score_own_head(
     force: bool = False,
     normalize: bool | None = None,
     options: Mapping[str, Any] | None = None,
+    language_model: LanguageModelOptions | None = None,
+    plain: bool = False,
 ) -> list[ScoreRecord]:
-    """Score a model on test sets, of which each source holds one; see `score_test_sets`."""
+    """Score a model on test sets, of which each source holds one; see `score_test_sets`.
+
+    `plain`: where a language model is given, score without it, too.
+    """
     device, head = pick_device(device), task.load_own_head(options)
     model = head.load(source, normalize=normalize)
     below = Path(output) / "corpora"
@@ -97,13 +107,28 @@ def score_own_head(
     corpora = [open_corpus(place, task.name) for place in places]
     for corpus in corpora:
         corpus.check()
+    cells = [
+        (corpus, one) for corpus in corpora for one in _heads(head, corpus, language_model, plain)
+    ]
+    for corpus, one in cells:
+        one.check_corpus(model, corpus)
     given = str(source) if isinstance(source, (str, Path)) else None
     short = "encoder" if given is None else Path(given.rstrip("/")).name.removesuffix(".pt")
     upstream = head.describe(model, name or short, given)
     return [
-        _score(model, upstream, task, head, corpus, Path(output), device, force=force)
-        for corpus in corpora
+        _score(model, upstream, task, one, corpus, Path(output), device, force=force)
+        for corpus, one in cells
     ]
+
+
+def _heads(
+    head: OwnHead[Any], corpus: Corpus, language_model: LanguageModelOptions | None, plain: bool
+) -> list[OwnHead[Any]]:
+    """Return the ways in which a test set is scored."""
+    if language_model is None:
+        return [head]
+    searching = head.with_language_model(language_model, corpus)
+    return [head, searching] if plain else [searching]
 
 
 def _score(
@@ -127,7 +152,7 @@ def _score(
         if not force and (finished := finished_record(output, stem)) is not None:
             return finished
         started = time.monotonic()
-        result = head.recognise(model, corpus, device)
+        result = head.recognise(model, corpus, device, output / WORK_FOLDER)
         seconds = time.monotonic() - started
         record = _record(upstream, task, head, corpus, result, stem, device, seconds)
         names = [corpus.utterance_name(item) for item in corpus.test_items()]
@@ -147,7 +172,7 @@ def _record(
     device: str,
     seconds: float,
 ) -> ScoreRecord:
-    truth, predicted = result.truth, result.predicted
+    truth, predicted, used = result.truth, result.predicted, result.language_model
     metric = find_metric(task.metric)
     measured = metric.measure(truth, predicted, speakers_of(corpus))
     return ScoreRecord(
@@ -174,7 +199,8 @@ def _record(
         runaways=result.runaways,
         learning_rate=None,
         rates=(),
-        dev_score=None,
+        dev_score=min((tried.dev_score for tried in used.grid), default=None) if used else None,
+        language_model=used,
         corpus=corpus.record(),
         approximate=False,
         notes=_notes(upstream, head, corpus, result),
@@ -207,3 +233,11 @@ def check_no_options(task: Task, options: Mapping[str, Any] | None) -> None:
     """Refuse options for a task that trains a head: its settings are those of a recipe."""
     if options:
         raise InputError(f"task {task.name}: takes no {', '.join(options)}; leave that out")
+
+
+def no_language_model(task: str) -> InputError:
+    """Return the error for a language model that is given for a task that trains a head."""
+    return InputError(
+        f"task {task}: its heads are decoded without a language model; leave lm out, or score the "
+        "model's own head (task ctc)"
+    )

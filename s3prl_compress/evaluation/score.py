@@ -29,14 +29,16 @@ from ..encoder import (
     save,
 )
 from ..encoder.adapter import UpstreamAdapter
+from ..encoder.exported import exported_runtime
 from ..probing.hidden_states import check_first_state
 from ..results.records import Engine, Padding, ScoreRecord, Upstream
 from ..tasks.base.corpus import Corpus
 from ..tasks.base.engine import WORK_FOLDER, EngineResult, Job, RunJob
+from ..tasks.base.own_head import LanguageModelOptions
 from ..tasks.base.task import Settings, Task
 from ..tasks.registry import find_task, locate_corpus, open_corpus
 from .cell import cell_stem, finished_record, make_record, record_path, write_cell
-from .own_head import check_no_options, nothing_to_train, score_own_head
+from .own_head import check_no_options, no_language_model, nothing_to_train, score_own_head
 from .rates import ChosenRate, onepass_scores, rates_by_onepass, read_scores
 
 _ENGINE_MODULES = {
@@ -62,6 +64,7 @@ def score(
     cache: str | Path | None = None,
     normalize: bool | None = None,
     options: Mapping[str, Any] | None = None,
+    language_model: LanguageModelOptions | None = None,
 ) -> ScoreRecord:
     """Score an encoder on a task and return the record, which is written to `output`.
 
@@ -75,9 +78,9 @@ def score(
     recipe, of this seed if there is one; without any, the one-pass engine is run first.
 
     Args:
-        source: what `s3prl_compress.load` takes, an encoder, or an upstream that is not ours: its
-            batches are s3prl's, so its padding is fairseq's. For `whisper`, what `whisper.load`
-            takes or returns.
+        source: what `s3prl_compress.load` takes, an exported model, an encoder, or an upstream that
+            is not ours: its batches are s3prl's, so its padding is fairseq's. For `whisper`, what
+            `whisper.load` takes or returns.
         task: name of a task, see `available_tasks`. For one that trains no head (`ctc`,
             `whisper`), engine, recipe, seed, padding and cache have no meaning and stay as they
             are.
@@ -98,6 +101,8 @@ def score(
         normalize: whether waveforms are normalised; overrides the checkpoint. Not for an encoder
             that is already loaded.
         options: of a task that trains no head; see `score_test_sets`.
+        language_model: to decode with, for tasks that take one (`ctc`); without it, decoding is
+            greedy.
 
     Raises:
         InputError: one line: an unknown name, a recipe, corpus or checkpoint that cannot be used.
@@ -117,9 +122,12 @@ def score(
             force=force,
             normalize=normalize,
             options=options,
+            language_model=language_model,
         )
         return record
     check_no_options(declared, options)
+    if language_model is not None:
+        raise no_language_model(task)
     order = open_order(
         source, task, data, output, engine, recipe, seed, device, padding, name, cache, normalize
     )
@@ -143,6 +151,8 @@ def open_order(
     """Check the arguments of `score`, and load the encoder and the corpus that they name."""
     declared = find_task(task)
     settings, _ = declared.load_settings(recipe, engine)
+    if not isinstance(source, nn.Module) and exported_runtime(source) is not None:
+        source, normalize = _load_exported(source, padding, normalize), None
     if engine == "s3prl" and not declared.downstream:
         raise InputError(f"task {task}: s3prl has no such downstream; use the engine onepass")
     if engine == "s3prl":
@@ -153,9 +163,8 @@ def open_order(
     used = _padding(source, padding, settings)
     if used not in PADDINGS:
         raise InputError(f"padding {used}: choose one of {', '.join(PADDINGS)}")
-    by_onepass = onepass_scores(declared, third_party=isinstance(source, UpstreamAdapter))
-    if engine == "onepass" and not by_onepass:
-        given = source.upstream if isinstance(source, UpstreamAdapter) else source
+    if engine == "onepass" and not onepass_scores(declared, third_party=_is_third_party(source)):
+        given = source.name if isinstance(source, UpstreamAdapter) else source
         raise InputError(
             f"{name or given}: {task}, onepass: how many frames an upstream of s3prl's "
             "own makes is not known beforehand; use the engine s3prl"
@@ -165,7 +174,7 @@ def open_order(
     # After the encoder: a table is prepared here, which a wrong model should not wait for.
     corpus = open_corpus(locate_corpus(task, str(data), Path(output) / "corpora"), task)
     corpus.check()
-    check_first_state(settings, len(encoder.shape.layers) + 1, upstream.name)
+    check_first_state(settings, encoder.shape.states, upstream.name)
     return Order(
         source=source,
         encoder=encoder,
@@ -183,7 +192,7 @@ def open_order(
 
 def score_order(order: Order, engine: Engine, *, force: bool) -> ScoreRecord:
     """Score a cell; where the recipe says so, at the learning rate that one-pass chose."""
-    by_onepass = onepass_scores(order.task, third_party=isinstance(order.source, UpstreamAdapter))
+    by_onepass = onepass_scores(order.task, third_party=_is_third_party(order.source))
     if order.settings(engine).rate_from is None or not by_onepass:
         return _score(order, engine, force=force)
     rates = _rates_by_onepass(order)
@@ -357,13 +366,26 @@ def _padding(
     return source.padding if isinstance(source, UpstreamAdapter) else given or settings.padding
 
 
+def _load_exported(
+    source: str | Path, padding: Padding | None, normalize: bool | None
+) -> UpstreamAdapter:
+    """Load an exported model; its padding is independent, whatever the recipe says."""
+    exported = load_unless_loaded(source, padding=padding or "independent", normalize=normalize)
+    assert isinstance(exported, UpstreamAdapter)
+    return exported
+
+
+def _is_third_party(source: str | Path | SpeechEncoder | UpstreamAdapter) -> bool:
+    return isinstance(source, UpstreamAdapter) and not source.frames_known
+
+
 def _describe(
     encoder: SpeechEncoder | UpstreamAdapter,
     source: str | Path | SpeechEncoder | UpstreamAdapter,
     name: str | None,
 ) -> Upstream:
     if isinstance(encoder, UpstreamAdapter):
-        return encoder.describe(name or encoder.upstream)
+        return encoder.describe(name or encoder.name)
     if isinstance(source, nn.Module):
         return describe(encoder, name or "encoder", encoder.provenance.base)
     text = str(source)

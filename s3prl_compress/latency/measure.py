@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +15,7 @@ from ..common.errors import InputError
 from ..common.precision import full_precision
 from ..common.validation import pick_device
 from ..encoder.adapter import UpstreamAdapter
+from ..encoder.exported import ExportedEncoder
 from ..encoder.inference import inference_copy
 from ..results.records import TimeRecord, environment, write_record
 from .assemble import make_record
@@ -53,7 +54,8 @@ def time_upstreams(
     the two encoders alternate on every bucket, and the speed-up is the median of the paired ratios.
 
     Args:
-        source: Folder, file or hub id (anything that `load` accepts), or a loaded encoder.
+        source: Folder, file or hub id (anything that `load` accepts), an exported model, or a
+            loaded encoder.
         against: The encoder to compare with, normally the dense upstream.
         name: Name in tables; by default the last part of `source`.
         against_name: Name of `against` in tables.
@@ -72,7 +74,8 @@ def time_upstreams(
             only to encoders that are loaded here.
 
     Raises:
-        InputError: `source` cannot be loaded, or a number is out of range.
+        InputError: `source` cannot be loaded, a number is out of range, or an exported model is to
+            be timed on a GPU or in another dtype than its own.
     """
     from ..encoder import describe, load_unless_loaded
 
@@ -85,6 +88,7 @@ def time_upstreams(
             side: load_unless_loaded(what, device=device, normalize=normalize)
             for side, what in given.items()
         }
+        _check_exported(loaded.values(), dtype, device)
         upstreams = {
             side: describe(encoder, names[side] or _name(given[side]), _source(given[side]))
             for side, encoder in loaded.items()
@@ -177,6 +181,21 @@ def check_numbers(
         raise InputError(f"batch size {batch_size}: must be at least 1")
 
 
+def _check_exported(
+    upstreams: Iterable[SpeechEncoder | UpstreamAdapter], dtype: str, device: str
+) -> None:
+    for upstream in upstreams:
+        if not isinstance(upstream, ExportedEncoder):
+            continue
+        if device != "cpu":
+            raise InputError(f"{upstream.path}: runs on the CPU; give --device cpu")
+        if dtype != "float32":
+            raise InputError(
+                f"{upstream.path}: computes in {upstream.config.dtype} whatever dtype says; leave "
+                "dtype out"
+            )
+
+
 @contextmanager
 def torch_threads(threads: int | None) -> Iterator[None]:
     """Let torch use this many CPU threads within the block; None: as many as before."""
@@ -192,21 +211,21 @@ def torch_threads(threads: int | None) -> Iterator[None]:
 def _ready(encoder: SpeechEncoder | UpstreamAdapter, dtype: DType, device: str) -> Forward:
     """Return the encoder in eval mode with this dtype and device, as a copy if it has to change.
 
-    A sparse encoder is copied with dense weights, so that rebuilding them is not timed.
+    It is prepared for inference as it is for scoring, so that neither the rebuilding of sparse
+    weights nor slow products are timed.
     """
-    encoder = inference_copy(encoder)
     wanted = (torch.device(device), getattr(torch, dtype))
     parameter = next(encoder.parameters())
     if (parameter.device, parameter.dtype) != wanted or encoder.training:
         encoder = copy.deepcopy(encoder).to(device=device, dtype=wanted[1]).eval()
-    return encoder
+    return inference_copy(encoder, device)
 
 
 def _name(source: str | Path | SpeechEncoder | UpstreamAdapter) -> str:
     if isinstance(source, (str, Path)):
         return Path(source).name or str(source)
     if isinstance(source, UpstreamAdapter):
-        return source.upstream
+        return source.name
     return source.shape.family
 
 

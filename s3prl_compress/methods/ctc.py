@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..encoder.model import SpeechEncoder
 from ..training.ctc import add_head
@@ -29,6 +29,12 @@ class CTCConfig(TranscribedOnlyConfig):
     freeze_front_end: bool = True
     """Do not train the convolutions."""
 
+    @model_validator(mode="after")
+    def _frozen_if_cached(self) -> CTCConfig:
+        if self.cache_features and not self.freeze_front_end:
+            raise ValueError("cache_features needs freeze_front_end")
+        return self
+
     def updates(self) -> int:
         """Return the number of optimizer updates."""
         if "steps" in self.model_fields_set:
@@ -46,8 +52,9 @@ def ctc(encoder: SpeechEncoder, config: CTCConfig) -> SpeechEncoder:
 
     An existing head is trained further. Otherwise a new one is created with a symbol for every
     character of the transcripts, a space and a blank. Linears keep their kind, and sparse ones
-    their zeros. Neither dropout nor masking of the input is used, so few passes work better than
-    many. `s3prl-compress score --task ctc` measures the result.
+    their zeros. By default neither dropout nor masking of the input is used, so few passes work
+    better than many; many passes over few hours need `mask_time` and `dropout`. `s3prl-compress
+    score --task ctc` measures the result.
 
     Reference:
         Graves, Fernández, Gomez, Schmidhuber: Connectionist temporal classification, ICML 2006.

@@ -68,11 +68,9 @@ def dphubert(encoder: SpeechEncoder, config: DPHuBERTConfig) -> SpeechEncoder:
         Peng, Sudo, Muhammad, Watanabe: DPHuBERT: joint distillation and pruning of
         self-supervised speech models, Interspeech 2023, arXiv 2305.17651.
     """
-    drops: dict[GateKind, float] = {
-        "conv": config.conv_drop,
-        "head": config.head_drop,
-        "ffn": config.ffn_drop,
-    }
+    drops: dict[GateKind, float] = {"head": config.head_drop, "ffn": config.ffn_drop}
+    if encoder.shape.convs:
+        drops = {"conv": config.conv_drop, **drops}
     masked = MaskedEncoder(encoder, drops, straight_through=False)
     masked.add_init_noise(START_NOISE, config.seed)
     distance = build_distillation_loss(encoder, encoder.shape, config)

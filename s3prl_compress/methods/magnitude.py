@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ..common.errors import InputError
 from ..common.method_config import MethodConfig
 from ..encoder.cost import nonzero_parameters
-from ..encoder.linear import DenseLinear, Linear, SparseLinear, dense_bias, dense_weight
+from ..encoder.linear import DenseLinear, Linear, SparseLinear, dense_weight, optional_bias
 from ..encoder.model import SpeechEncoder
 from ..encoder.shape import LINEARS
 from ..surgery.budget import TOLERANCE, Counts, RemovalOrder, find_sparsity
@@ -210,7 +210,7 @@ def _prune_weights(encoder: SpeechEncoder, config: MagnitudeConfig) -> SpeechEnc
             for weight, count in zip(weights.values(), counts, strict=True)
         ]
     linears: dict[tuple[int, str], Linear] = {
-        place: SparseLinear.from_dense(weight * mask, dense_bias(prunable[place]))
+        place: SparseLinear.from_dense(weight * mask, optional_bias(prunable[place]))
         for (place, weight), mask in zip(weights.items(), masks, strict=True)
     }
     return rebuild(encoder, linears)

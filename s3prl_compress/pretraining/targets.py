@@ -22,7 +22,6 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
-from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 from tqdm import tqdm
 
@@ -114,10 +113,9 @@ def hidden_states(encoder: SpeechEncoder, layer: int) -> FrameFeatures:
     Raises:
         InputError: the encoder has no such layer.
     """
-    if layer > len(encoder.shape.layers):
-        raise InputError(
-            f"targets: no hidden state {layer}; the model has {len(encoder.shape.layers)} layers"
-        )
+    last = encoder.shape.states - 1
+    if layer > last:
+        raise InputError(f"targets: no hidden state {layer}; the model has 0 to {last}")
 
     @torch.no_grad()
     def features(waveform: Tensor) -> Floats:
@@ -169,6 +167,8 @@ def make_targets(
             f"{audio.root}: {len(sample)} frames of audio are too few for {settings.clusters} "
             "clusters; give more audio or ask for fewer"
         )
+    from sklearn.cluster import MiniBatchKMeans
+
     kmeans = MiniBatchKMeans(
         settings.clusters,
         batch_size=settings.batch_size,

@@ -85,7 +85,7 @@ def load_features(
         "padding": padding,
         "corpus": corpus.fingerprint(),
         "clips": hashlib.sha256(listed.encode()).hexdigest(),
-        "shape": [len(clips), len(encoder.shape.layers) + 1, encoder.shape.hidden],
+        "shape": [len(clips), encoder.shape.states, encoder.shape.hidden],
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
     path = cache / f"{key}.npy"

@@ -34,6 +34,7 @@ from .pooling import batches_by_length, ready
 
 if TYPE_CHECKING:
     from ..encoder import EncoderShape, SpeechEncoder
+    from ..encoder.exported import ExportedEncoder
 
 FRAMES_VERSION = 2
 """Part of the key: raised whenever the same key would give other frames."""
@@ -114,11 +115,11 @@ def plan_frames(corpus: TranscribedCorpus, shape: EncoderShape, padding: Padding
 
 def bytes_of_frames(plan: FramePlan, shape: EncoderShape) -> int:
     """Return the space that the frames of a plan take on disk."""
-    return sum(plan.counts) * (len(shape.layers) + 1) * shape.hidden * 2
+    return sum(plan.counts) * shape.states * shape.hidden * 2
 
 
 def load_frames(
-    encoder: SpeechEncoder,
+    encoder: SpeechEncoder | ExportedEncoder,
     corpus: TranscribedCorpus,
     *,
     padding: Padding,
@@ -138,13 +139,13 @@ def load_frames(
     from ..encoder import fingerprint
 
     plan = plan_frames(corpus, encoder.shape, padding)
-    layers, width = len(encoder.shape.layers) + 1, encoder.shape.hidden
+    states, width = encoder.shape.states, encoder.shape.hidden
     identity = {
         "version": FRAMES_VERSION,
         "encoder": fingerprint(encoder),
         "padding": padding,
         "corpus": corpus.fingerprint(),
-        "shape": [layers, sum(plan.counts), width],
+        "shape": [states, sum(plan.counts), width],
         "dtype": "float16",
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
@@ -163,10 +164,12 @@ def load_frames(
             values = open_frames(path, identity)
     if values is None:
         raise InputError(f"{path}: cannot be read back; is the file in use?")
-    return Frames(values, plan, layers, width, reused)
+    return Frames(values, plan, states, width, reused)
 
 
-def layer_frames(encoder: SpeechEncoder, waveforms: Sequence[Tensor]) -> list[Tensor]:
+def layer_frames(
+    encoder: SpeechEncoder | ExportedEncoder, waveforms: Sequence[Tensor]
+) -> list[Tensor]:
     """Return each utterance's hidden states, [layers + 1, frames, width] in float16.
 
     The frames are those that s3prl's Featurizer takes; see `plan_frames`.
@@ -185,7 +188,7 @@ def layer_frames(encoder: SpeechEncoder, waveforms: Sequence[Tensor]) -> list[Te
 
 
 def _encode(
-    encoder: SpeechEncoder,
+    encoder: SpeechEncoder | ExportedEncoder,
     corpus: TranscribedCorpus,
     plan: FramePlan,
     writer: FrameWriter,
@@ -199,9 +202,10 @@ def _encode(
         total=len(plan.items), desc="upstream", unit="utterance", initial=writer.done, leave=False
     )
     seen, skipped = 0, writer.done
-    encoder = inference_copy(encoder)
+    encoder = inference_copy(encoder, device)
     with ready(encoder, padding, device), bar, torch.no_grad():
-        for rows in batches_by_length(plan.samples, limit):
+        lengths = [encoder.shape.samples_computed(samples) for samples in plan.samples]
+        for rows in batches_by_length(lengths, limit):
             seen += len(rows)
             if seen <= skipped:
                 continue

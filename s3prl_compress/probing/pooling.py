@@ -103,15 +103,16 @@ def pool_clips(
     """Pool all clips and hand them to `write(rows, [batch, layers + 1, width])`, in any order.
 
     Batches hold clips of similar lengths and at most `seconds_per_batch` of audio, padding
-    included; with fairseq's padding each clip goes alone.
+    included, also that of the encoder; with fairseq's padding each clip goes alone.
     """
     _check_lengths(clips, encoder.shape.minimum_samples)
     limit = int(seconds_per_batch * SAMPLING_RATE) if padding == "independent" else 0
     read_once = lru_cache(maxsize=8)(read)  # many clips are cut from each background file
     bar = tqdm(total=len(clips), desc="upstream", unit="utterance", delay=1, leave=False)
-    encoder = inference_copy(encoder)
+    encoder = inference_copy(encoder, device)
     with ready(encoder, padding, device), bar, torch.no_grad():
-        for rows in batches_by_length([clip.samples for clip in clips], limit):
+        lengths = [encoder.shape.samples_computed(clip.samples) for clip in clips]
+        for rows in batches_by_length(lengths, limit):
             waves = [clips[row].cut(read_once(clips[row].path)).to(device) for row in rows]
             means = pool(encoder, waves).cpu().numpy()
             good = np.isfinite(means).all(axis=(1, 2))

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from ..encoder.adapter import UpstreamAdapter
+from ..encoder import SpeechEncoder
+from ..encoder.exported import ExportedEncoder
 from ..tasks.base.engine import EngineResult, Job
 from ..tasks.base.transcripts import TranscribedCorpus
 from .frames import Frames, load_frames
@@ -27,7 +28,7 @@ def recognition_results(
     corpus = jobs[0].corpus
     encoder = jobs[0].encoder
     assert isinstance(corpus, TranscribedCorpus)
-    assert not isinstance(encoder, UpstreamAdapter)  # `score` turns them away
+    assert isinstance(encoder, SpeechEncoder | ExportedEncoder)  # `score` turns others away
     frames = load_frames(
         encoder,
         corpus,

@@ -10,6 +10,7 @@ from ..results.predictions import read_block
 from ..results.records import Record, ScoreRecord, TimeRecord
 from .companions import with_companions
 from .costs import with_fronts
+from .language_models import with_language_models
 from .merge import merge, one_per_seed
 from .roles import with_roles
 from .rows import Conditions, Row
@@ -38,11 +39,12 @@ def leaderboard(records: Iterable[Record]) -> list[Row]:
             key = (record.upstream.checkpoint_sha256, record.upstream.name)
             upstreams.setdefault(key, []).append(record)
     ordered = sorted(blocks, key=lambda conditions: tuple(map(str, astuple(conditions))))
-    return [
+    rows = [
         replace(row, block=number, row=position)
         for number, conditions in enumerate(ordered, start=1)
         for position, row in enumerate(_block(blocks[conditions].values(), times), start=1)
     ]
+    return with_language_models(rows)
 
 
 def _block(upstreams: Iterable[list[ScoreRecord]], times: list[TimeRecord]) -> list[Row]:

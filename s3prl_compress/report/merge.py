@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
-from ..results.records import RateChoice, ScoreRecord
+from ..results.records import LanguageModelRecord, RateChoice, ScoreRecord
 from ..statistics import recorded_metric
 from .notes import notes_of
 from .rows import Conditions, Row
@@ -35,7 +35,7 @@ def merge(records: Sequence[ScoreRecord]) -> Row:
     dense follow in `leaderboard.leaderboard`.
     """
     first = records[0]
-    upstream, cost = first.upstream, first.upstream.cost
+    upstream, cost, used = first.upstream, first.upstream.cost, first.language_model
     score, error, spread = over_seeds(
         [record.score for record in records], [record.standard_error for record in records]
     )
@@ -61,6 +61,10 @@ def merge(records: Sequence[ScoreRecord]) -> Row:
         seed_spread=spread,
         fold_sizes=tuple(fold.test_size for fold in first.folds),
         fold_spread=_fold_spread(records),
+        language_model=_language_model(used) if used else "",
+        lm_weight=used.weight if used else None,
+        word_score=used.word_score if used else None,
+        lm_dev_score=first.dev_score if used else None,
         first_state=int(first.settings.get("first_state", 0)),
         layer_weights=_layer_weights(records),
         learning_rate=" ".join(f"{rate:g}" for rate in rates),
@@ -80,6 +84,13 @@ def merge(records: Sequence[ScoreRecord]) -> Row:
         checkpoint_sha256=upstream.checkpoint_sha256,
         environment=max((one.environment for one in records), key=lambda where: where.date),
     )
+
+
+def _language_model(used: LanguageModelRecord) -> str:
+    """Describe a language model and the search with it, in words."""
+    lexicons = {"lm": "its own words", "none": "no lexicon"}
+    lexicon = lexicons.get(used.lexicon, f"the lexicon {used.lexicon}")
+    return f"{used.name} ({used.order}-gram, {used.sha256[:8]}), {lexicon}, beam {used.beam}"
 
 
 def over_seeds(scores: list[float], errors: list[float]) -> tuple[float, float, float | None]:

@@ -199,6 +199,14 @@ class Row(Entry):
     generated_speech: bool
     first_state: int = 0
     """Hidden states before this one were left out of the heads' weighted sum."""
+    language_model: str = ""
+    """In words: the language model, its lexicon and the beam; empty without one."""
+    lm_weight: float | None = None
+    """See `records.LanguageModelRecord`."""
+    word_score: float | None = None
+    lm_dev_score: float | None = None
+    with_lm: Mapping[str, Row] = field(default_factory=dict)
+    """Of greedy decoding: the rows of this upstream with language models, by their settings."""
     layer_weights: tuple[float, ...] = ()
     """Mean share of each hidden state over the seeds that have them, state 0 first."""
     environment: Environment

@@ -19,6 +19,7 @@ from .columns import (
     UPSTREAM,
     any_value,
 )
+from .language_models import LANGUAGE_MODEL_COLUMNS, language_model_columns
 from .rows import Entry, Row
 from .score_cells import decimals_for, difference_cell, p_value_cell, score_cell
 from .table_model import Cell, Column, Table, make_table
@@ -69,11 +70,17 @@ def _table(rows: list[Row]) -> Table[Row]:
     return make_table(
         f"{task_title(first.task)}: {first.engine} engine, {first.padding} padding",
         _facts(rows[0]),
-        COLUMNS,
+        _columns(rows),
         rows,
         notes=(*lead_notes(rows), *error_notes(rows), *companion_notes(rows), *timing_notes(rows)),
         row_notes=lambda row: row.notes,
     )
+
+
+def _columns(rows: Sequence[Row]) -> tuple[Column[Row], ...]:
+    """Return the columns of a table, with those of language models before the seeds."""
+    place = next(place for place, column in enumerate(COLUMNS) if column.key == "seeds")
+    return (*COLUMNS[:place], *language_model_columns(rows), *COLUMNS[place:])
 
 
 def _facts(row: Row) -> tuple[str, ...]:
@@ -87,6 +94,8 @@ def _facts(row: Row) -> tuple[str, ...]:
         f"corpus {block.corpus} ({block.corpus_fingerprint[:8]})",
         f"{row.test_size} test utterances",
     ]
+    if row.language_model:
+        facts.append(f"language model {row.language_model}")
     if row.fold_sizes:
         facts.append(f"{len(row.fold_sizes)} folds")
     if row.first_state:
@@ -172,6 +181,7 @@ COLUMNS: tuple[Column[Row], ...] = (
         shown=lambda rows: any_value("cer")(rows) and not any_companion(rows),
     ),
     *TEXT_COLUMNS,
+    *LANGUAGE_MODEL_COLUMNS,
     Column(
         "runaways",
         "runaways",

@@ -24,8 +24,9 @@ RECORD_VERSION: Final = 1
 NO_RECIPE: Final = "none"
 """The recipe of a task for which nothing is trained."""
 
-Engine = Literal["s3prl", "onepass", "greedy"]
-"""`greedy` decodes with the model's own output layer; nothing is trained."""
+Engine = Literal["s3prl", "onepass", "greedy", "lm"]
+"""`greedy` and `lm` decode with the model's own output layer; nothing is trained. `lm` uses a
+language model."""
 Padding = Literal["independent", "fairseq"]
 RateChoice = Literal["dev sweep", "one-pass", "given"]
 """How a learning rate was chosen: the best of several on dev; the choice of the one-pass engine on
@@ -54,6 +55,9 @@ class Environment(_Record):
     tf32: bool | None = None
     """On CUDA: whether float32 products were allowed to use TensorFloat-32. None on other devices,
     and in records from before 2026-11-21, for which cuDNN's convolutions used it."""
+    linears: str | None = None
+    """On a CPU: what multiplied the encoder's matrices, "torch" (its BLAS) or "onednn". None where
+    the encoder was not prepared for inference; before 2026-11-22 it always was torch."""
 
 
 class Cost(_Record):
@@ -67,6 +71,20 @@ class Cost(_Record):
     """Multiply-adds over the leaderboard's 32 utterances at batch 1."""
     bytes: int
     """Size of the weights on disk, in bytes."""
+
+
+class RuntimeRecord(_Record):
+    """How an exported model computes, where that is not PyTorch."""
+
+    name: str
+    """onnxruntime or openvino."""
+    version: str
+    dtype: str
+    """Number format of its arithmetic: float32, bfloat16 or int8."""
+    states: Literal["all", "last"]
+    """Which hidden states it returns."""
+    state_error: float | None
+    """Mean relative error of its states, measured when it was exported; None: not measured."""
 
 
 class Upstream(_Record):
@@ -84,9 +102,14 @@ class Upstream(_Record):
     normalize: bool | None = None
     """Whether waveforms were normalised first. None for s3prl's own upstreams, and in records from
     before this field."""
+    front_end: dict[str, Any] | None = None
+    """Settings of the front end of a family that has some, such as whether Whisper's utterances
+    are padded. None for other families, and in records from before this field."""
     methods: tuple[str, ...] = ()
     """Chain of methods with their settings, one text per method."""
     cost: Cost | None = None
+    runtime: RuntimeRecord | None = None
+    """None: PyTorch, as in all records from before this field."""
 
 
 class CorpusRecord(_Record):
@@ -119,6 +142,40 @@ class FoldResult(_Record):
     """On the fold's test part, in the metric's unit."""
     dev_score: float
     test_size: int
+
+
+class DecodingWeights(_Record):
+    """Weights of a beam search, and the error rate with them."""
+
+    weight: float
+    """Factor of the language model's log10 probabilities."""
+    word_score: float
+    """Added for each word; without a lexicon, for each frame with the word separator."""
+    dev_score: float
+    """On dev, in the metric's unit."""
+
+
+class LanguageModelRecord(_Record):
+    """How a test set was decoded with a language model."""
+
+    name: str
+    """File name of the language model."""
+    sha256: str
+    """Of that file."""
+    order: int
+    """Its n."""
+    lexicon: str
+    """File name of the lexicon; "lm": the language model's own words; "none": characters."""
+    words: int
+    """Number of words in the lexicon that the head can spell; 0 without a lexicon."""
+    beam: int
+    weight: float
+    """As used on test; see `DecodingWeights`."""
+    word_score: float
+    dev: CorpusRecord | None = None
+    """Where both were tuned; None if they were given."""
+    grid: tuple[DecodingWeights, ...] = ()
+    """All that was tried on dev."""
 
 
 class ScoreRecord(_Record):
@@ -183,6 +240,8 @@ class ScoreRecord(_Record):
     rates: tuple[RateResult, ...]
     """The learning rates that were trained by this engine."""
     dev_score: float | None
+    language_model: LanguageModelRecord | None = None
+    """Of the engine `lm`; None otherwise."""
     corpus: CorpusRecord
     approximate: bool
     """The engine's conditions for exactness did not hold."""
@@ -256,6 +315,7 @@ def environment(device: str) -> Environment:
     """Describe the machine, the packages and the project's commit, for a record."""
     import torch
 
+    from ..common.linear_kernels import linear_kernels
     from ..common.precision import uses_tf32
 
     names = ("torch", "torchaudio", "s3prl", "transformers", "numpy", "s3prl_compress")
@@ -270,6 +330,7 @@ def environment(device: str) -> Environment:
         git_dirty=dirty,
         date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         tf32=uses_tf32() if device.startswith("cuda") else None,
+        linears=linear_kernels() if device == "cpu" else None,
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv[0] else "",
     )
 

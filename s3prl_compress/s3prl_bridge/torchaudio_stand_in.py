@@ -9,10 +9,11 @@ imports torchaudio on its way. s3prl and transformers use only torchaudio's part
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,31 +23,53 @@ _log = logging.getLogger(__name__)
 _EXTENSION = "torchaudio._extension"
 
 
-def ensure_torchaudio() -> bool:
-    """Make `import torchaudio` work; return whether a stand-in for its extension was needed.
+def ensure_torchaudio_on_import() -> None:
+    """Make the first `import torchaudio` of this process work, whoever it comes from.
 
-    The stand-in comes only after a plain import has failed. Where torchaudio is not installed, or
-    fails even so, nothing is changed: who imports it sees torchaudio's own error.
+    Imports neither torchaudio nor torch. The stand-in takes the place of an extension that cannot
+    load, and of nothing else: who imports a torchaudio that fails for another reason sees
+    torchaudio's own error.
     """
-    if "torchaudio" in sys.modules:
-        return isinstance(sys.modules.get(_EXTENSION), _Extension)
-    specification = importlib.util.find_spec("torchaudio")
-    if specification is None or specification.origin is None:
-        return False
+    if not any(isinstance(finder, _ExtensionFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _ExtensionFinder())
+
+
+def ensure_torchaudio() -> bool:
+    """Import torchaudio if it can be; return whether a stand-in for its extension was needed."""
+    ensure_torchaudio_on_import()
     try:
         importlib.import_module("torchaudio")
-        return False
     except Exception as error:
-        _log.debug("torchaudio's extension cannot load (%s); a stand-in takes its place", error)
-    _forget()
-    sys.modules[_EXTENSION] = _Extension(Path(specification.origin).parent / "_extension")
-    try:
-        importlib.import_module("torchaudio")
-        return True
-    except Exception as error:
-        _log.debug("torchaudio fails without its extension, too: %s", error)
+        _log.debug("torchaudio cannot be imported: %s", error)
         _forget()
         return False
+    return isinstance(sys.modules.get(_EXTENSION), _Extension)
+
+
+class _ExtensionFinder(MetaPathFinder):
+    """Finds `torchaudio._extension` where Python does, with a loader that does not fail."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != _EXTENSION:
+            return None
+        specification = PathFinder.find_spec(fullname, path, target)
+        if specification is not None and isinstance(specification.loader, SourceFileLoader):
+            specification.loader = _ExtensionLoader(fullname, specification.loader.path)
+        return specification
+
+
+class _ExtensionLoader(SourceFileLoader):
+    """Loads `torchaudio._extension`, or the stand-in if that fails."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        try:
+            super().exec_module(module)
+        except Exception as error:
+            _log.debug("torchaudio's extension cannot load (%s); a stand-in takes its place", error)
+            # Python's import takes what it finds there afterwards.
+            sys.modules[_EXTENSION] = _Extension(Path(self.path).parent)
 
 
 class _Extension(ModuleType):

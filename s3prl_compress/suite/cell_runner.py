@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from ..common.errors import InputError
 from ..common.validation import pick_device, use_threads
-from ..encoder import SpeechEncoder, fingerprint
+from ..encoder import SpeechEncoder, fingerprint, load_unless_loaded
 from ..encoder.adapter import UpstreamAdapter
 from ..evaluation import record_path, score, score_seeds
 from ..latency import time_upstreams, write_time_record
@@ -80,8 +80,9 @@ def _make(plan: SuitePlan, cell: SuiteCell) -> _Outcome:
         return _outcome(cached, message, random_weights=False)
     base = None if entry.base is None else _model(plan, entry.base)
     model, cached = make_upstream(entry, base, plan.upstreams, pick_device(_device(plan)))
-    random_weights = model.provenance.random_weights
-    message = f"{kind_of_model(model).parameters(model):,} parameters"
+    kind = kind_of_model(model)
+    random_weights = kind.provenance(model).random_weights
+    message = f"{kind.parameters(model):,} parameters"
     if random_weights:
         message += ", random weights"
     return _outcome(cached, message, random_weights)
@@ -110,7 +111,9 @@ def _score(plan: SuitePlan, cells: Sequence[SuiteCell]) -> list[_Outcome]:
         options |= {"engine": cell.engine, "recipe": task.recipe, "padding": task.padding}
         records = score_seeds(_source(plan, entry), task.task, seeds=seeds, **options)
     else:  # no head is trained
-        records = [score(_source(plan, entry), task.task, options=task.options, **options)]
+        language_model = task.lm if cell.engine == "lm" else None
+        options |= {"options": task.options, "language_model": language_model}
+        records = [score(_source(plan, entry), task.task, **options)]
     outcomes = []
     for record in records:
         # `score_seeds` returns existing records as they are: only the file's age tells them apart.
@@ -124,8 +127,8 @@ def _time(plan: SuitePlan, cell: SuiteCell) -> _Outcome:
     timing = plan.suite.time
     assert timing is not None
     alone = timing.against in (None, cell.upstream)
-    this = _upstream_of(plan, cell.upstream)
-    against = None if alone else _upstream_of(plan, str(timing.against))
+    this = _encoder_of(plan, cell.upstream)
+    against = None if alone else _encoder_of(plan, str(timing.against))
     device = pick_device(_device(plan))
     record = find_time_record(
         plan.records,
@@ -185,13 +188,10 @@ def _source(plan: SuitePlan, entry: UpstreamEntry) -> str | UpstreamAdapter:
     return upstream_source(entry, plan.upstreams)
 
 
-def _upstream_of(plan: SuitePlan, name: str) -> SpeechEncoder | UpstreamAdapter:
-    source = _source(plan, _entry(plan, name))
-    if not isinstance(source, str):
-        return source
-    model = _model(plan, name)
-    assert isinstance(model, SpeechEncoder)  # a suite refuses to time others
-    return model
+def _encoder_of(plan: SuitePlan, name: str) -> SpeechEncoder | UpstreamAdapter:
+    """Return what is timed: an upstream, or the encoder of a Whisper model."""
+    entry = _entry(plan, name)
+    return load_unless_loaded(_source(plan, entry), normalize=entry.normalize)
 
 
 def _device(plan: SuitePlan) -> str | None:

@@ -167,11 +167,14 @@ def takes_onepass_rate(suite: Suite, cell: SuiteCell) -> bool:
 
 
 def _engines(task: TaskEntry) -> tuple[Engine, ...]:
-    """Return the engines of an entry; the one that decodes where no head is trained."""
+    """Return the engines of an entry; those that decode where no head is trained."""
     from ..tasks.registry import find_task
 
     scored = find_task(task.task)
-    return task.engines if scored.trains_head else (scored.load_own_head().engine,)
+    if scored.trains_head:
+        return task.engines
+    plain = scored.load_own_head().engine
+    return (plain,) if task.lm is None else (plain, "lm")
 
 
 def _seeds(suite: Suite, task: TaskEntry) -> tuple[int | None, ...]:

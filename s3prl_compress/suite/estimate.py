@@ -100,6 +100,8 @@ class _Estimator:
         corpus = self._corpora[cell.task]
         if not corpus.known:
             return CellEstimate(cell, None, 0, "the corpus is not prepared yet")
+        if cell.engine == "lm":
+            return CellEstimate(cell, None, 0, "beam search: depends on the language model")
         audio = corpus.test * corpus.test_seconds
         seconds = 2 * size.macs_32 / _BOARD_SECONDS * audio / self._speed()
         return CellEstimate(cell, seconds, 0, "rule of thumb")

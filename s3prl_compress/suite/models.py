@@ -1,6 +1,7 @@
-"""The kinds of models that a suite can make, score and time: encoders and Whisper models.
+"""The kinds of models that a suite can make and score: encoders and Whisper models.
 
-What a suite does with a model and what depends on its kind is here, and nowhere else in a suite.
+What a suite does with a model as a whole and what depends on its kind is here. Tasks that train a
+head, and timing, take encoders only: those of Whisper models are loaded by `encoder.load`.
 """
 
 from __future__ import annotations
@@ -15,14 +16,24 @@ import torch
 
 from .. import whisper
 from ..common.method_config import MethodConfig
-from ..encoder import EncoderShape, SpeechEncoder, cost, fingerprint, load, save
+from ..encoder import (
+    EncoderShape,
+    Provenance,
+    SpeechEncoder,
+    cost,
+    fingerprint,
+    load_unless_loaded,
+    save,
+)
 from ..encoder.cost import parameters
+from ..encoder.exported import ExportedEncoder, refuse_exported
 from ..methods import available, check_settings, compress
 from ..whisper.cost import cost as whisper_cost
 from .suite_file import UpstreamEntry
 
 ModelT = TypeVar("ModelT")
-Model = SpeechEncoder | whisper.Whisper
+Encoder = SpeechEncoder | ExportedEncoder
+Model = Encoder | whisper.Whisper
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,7 @@ class UpstreamSize:
 def size_of_shape(shape: EncoderShape) -> UpstreamSize:
     """Return the size of an encoder of this shape."""
     counted = cost(shape)
-    return UpstreamSize(len(shape.layers) + 1, shape.hidden, counted.macs_32, counted.bytes)
+    return UpstreamSize(shape.states, shape.hidden, counted.macs_32, counted.bytes)
 
 
 class ModelKind(ABC, Generic[ModelT]):
@@ -79,6 +90,10 @@ class ModelKind(ABC, Generic[ModelT]):
         """Count the weights that run."""
 
     @abstractmethod
+    def provenance(self, model: ModelT) -> Provenance:
+        """Return the history."""
+
+    @abstractmethod
     def size(self, model: ModelT) -> UpstreamSize:
         """Return what determines time and disk space."""
 
@@ -87,17 +102,19 @@ class ModelKind(ABC, Generic[ModelT]):
         """Return the model on the CPU in eval mode."""
 
 
-class _Encoders(ModelKind[SpeechEncoder]):
-    def load(self, source: str, normalize: bool | None) -> SpeechEncoder:
-        return load(source, normalize=normalize)
+class _Encoders(ModelKind[Encoder]):
+    """Encoders, and exported ones, which are loaded and measured only."""
 
-    def save(self, model: SpeechEncoder, folder: Path, dtype: torch.dtype) -> None:
-        save(model, folder, dtype=dtype)
+    def load(self, source: str, normalize: bool | None) -> Encoder:
+        encoder = load_unless_loaded(source, normalize=normalize)
+        assert isinstance(encoder, Encoder)  # as from every path and hub id
+        return encoder
 
-    def compress(
-        self, model: SpeechEncoder, method: str, settings: Mapping[str, Any]
-    ) -> SpeechEncoder:
-        return compress(model, method, **settings)
+    def save(self, model: Encoder, folder: Path, dtype: torch.dtype) -> None:
+        save(_with_weights(model), folder, dtype=dtype)
+
+    def compress(self, model: Encoder, method: str, settings: Mapping[str, Any]) -> Encoder:
+        return compress(_with_weights(model), method, **settings)
 
     def check_settings(self, method: str, settings: Mapping[str, Any]) -> MethodConfig:
         return check_settings(method, settings)
@@ -105,17 +122,29 @@ class _Encoders(ModelKind[SpeechEncoder]):
     def method_version(self, method: str) -> int:
         return available()[method].version
 
-    def fingerprint(self, model: SpeechEncoder) -> str:
+    def fingerprint(self, model: Encoder) -> str:
         return fingerprint(model)
 
-    def parameters(self, model: SpeechEncoder) -> int:
+    def parameters(self, model: Encoder) -> int:
+        if isinstance(model, ExportedEncoder):
+            return cost(model.config.shape).parameters
         return parameters(model)
 
-    def size(self, model: SpeechEncoder) -> UpstreamSize:
+    def provenance(self, model: Encoder) -> Provenance:
+        return model.config.provenance if isinstance(model, ExportedEncoder) else model.provenance
+
+    def size(self, model: Encoder) -> UpstreamSize:
         return size_of_shape(model.shape)
 
-    def ready(self, model: SpeechEncoder) -> SpeechEncoder:
+    def ready(self, model: Encoder) -> Encoder:
         return model.to("cpu").eval()
+
+
+def _with_weights(model: Encoder) -> SpeechEncoder:
+    if isinstance(model, ExportedEncoder):
+        refuse_exported(model.path)
+    assert isinstance(model, SpeechEncoder)
+    return model
 
 
 class _WhisperModels(ModelKind[whisper.Whisper]):
@@ -141,6 +170,9 @@ class _WhisperModels(ModelKind[whisper.Whisper]):
 
     def parameters(self, model: whisper.Whisper) -> int:
         return whisper_cost(model).parameters
+
+    def provenance(self, model: whisper.Whisper) -> Provenance:
+        return model.provenance
 
     def size(self, model: whisper.Whisper) -> UpstreamSize:
         counted, shape = whisper_cost(model), model.shape

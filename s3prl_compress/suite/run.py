@@ -100,7 +100,7 @@ def _check(suite: Suite, cells: Sequence[SuiteCell]) -> None:
     """Check methods, their settings and the tasks before any work starts."""
     from ..evaluation import load_settings
     from ..tasks.registry import find_task
-    from .models import WHISPER, kind_of_entry
+    from .models import kind_of_entry
     from .own_heads import check_own_heads
     from .upstreams import check_entry
 
@@ -114,12 +114,6 @@ def _check(suite: Suite, cells: Sequence[SuiteCell]) -> None:
             load_settings(entry.task, entry.recipe, engine)
             if engine == "s3prl":
                 require_extra("train", "engine s3prl")
-    timed = {cell.upstream for cell in cells if cell.kind == "time"}
-    if any(kind_of_entry(suite.upstreams, name) is WHISPER for name in sorted(timed)):
-        raise InputError(
-            "time: suites time encoders only; remove it, and time Whisper models with "
-            "s3prl-compress time MODEL --against DENSE --output RESULTS"
-        )
     check_own_heads(suite, cells)
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ..common.errors import InputError
 from ..common.yaml_files import Location, find_packaged, parse, read_text, validated
 from ..results.records import Engine, Padding
+from ..tasks.base.own_head import LanguageModelOptions
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -88,6 +89,8 @@ class TaskEntry(_Section):
     """For a task that trains no head: its own options, such as the language of whisper."""
     upstreams: tuple[str, ...] = ()
     """Names of the upstreams to score; empty: all of the suite's."""
+    lm: LanguageModelOptions | None = None
+    """ctc: a language model, with which every upstream is scored a second time."""
 
 
 class TimeEntry(_Section):
@@ -239,4 +242,6 @@ def _keys_beside(location: Location) -> list[str]:
     model: type[BaseModel] = models.get(str(location[0]), Suite) if len(location) > 1 else Suite
     if "random" in location[:-1]:
         model = RandomUpstream
+    if "lm" in location[:-1]:
+        model = LanguageModelOptions
     return [field.alias or name for name, field in model.model_fields.items()]

@@ -8,17 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..common.errors import InputError
 from ..common.files import write_atomically
 from ..encoder import named_shape, random_encoder
+from ..encoder.serialization import STORED_TYPES
 from ..methods import available
 from ..version import __version__
 from .models import ENCODERS, Model, ModelKind, kind_of_model, kind_of_source
 from .suite_file import UpstreamEntry
-
-_STORED = {"float32": torch.float32, "float16": torch.float16}
 
 
 def check_entry(entry: UpstreamEntry, kind: ModelKind[Any]) -> None:
@@ -69,7 +66,7 @@ def make_upstream(
     model = _make(entry, base, folder, device)
     # A card must never describe another checkpoint: it goes first and comes back last.
     card.unlink(missing_ok=True)
-    kind.save(model, checkpoint, _STORED[entry.stored_as])
+    kind.save(model, checkpoint, STORED_TYPES[entry.stored_as])
     if entry.stored_as != "float32":
         model = kind.load(str(checkpoint), None)  # rounded, as every later cell will load it
     text = json.dumps({"recipe": spec, "sha256": kind.fingerprint(model)}, indent=2)

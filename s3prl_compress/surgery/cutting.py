@@ -111,13 +111,13 @@ def select_linear(linear: Linear, rows: Tensor | None, columns: Tensor | None) -
     if isinstance(linear, SharedLinear):
         used, assignment = torch.unique(_take(linear.assignment, rows, 0), return_inverse=True)
         centroids = _take(linear.centroids[used], columns, 1)
-        bias = linear.centroid_bias[used]
+        bias = _take_any(linear.centroid_bias, used)
         if len(used) < len(assignment):
             return shared_linear(centroids, bias, assignment)
-        return dense_linear(centroids[assignment], bias[assignment])
+        return dense_linear(centroids[assignment], _take_any(bias, assignment))
     weight = _take(_take(dense_weight(linear), rows, 0), columns, 1)
     if isinstance(linear, SparseLinear):
-        return SparseLinear.from_dense(weight, _take(linear.bias, rows, 0))
+        return SparseLinear.from_dense(weight, _take_any(linear.bias, rows))
     return dense_linear(weight, _take_any(optional_bias(linear), rows))
 
 
@@ -133,18 +133,20 @@ def stored_weights(linear: Linear, rows: Tensor | None, columns: Tensor | None) 
         return min(rank * (outputs + inputs), outputs * inputs) + biases
     if isinstance(linear, SharedLinear):
         inputs = linear.centroids.shape[1] if columns is None else len(columns)
+        size = inputs + (linear.centroid_bias is not None)
         if rows is None and columns is None:
-            return len(linear.centroids) * (inputs + 1)
-        return len(torch.unique(_take(linear.assignment, rows, 0))) * (inputs + 1)
+            return len(linear.centroids) * size
+        return len(torch.unique(_take(linear.assignment, rows, 0))) * size
     outputs = linear.out_features if rows is None else len(rows)
     inputs = linear.in_features if columns is None else len(columns)
+    biases = 0 if linear.bias is None else outputs
     if isinstance(linear, SparseLinear):
         if rows is None and columns is None:
-            return len(linear.values) + outputs
+            return len(linear.values) + biases
         mask = unpack_bits(linear.bitmask, linear.in_features * linear.out_features)
         mask = mask.view(linear.out_features, linear.in_features)
-        return int(_take(_take(mask, rows, 0), columns, 1).sum()) + outputs
-    return outputs * inputs + (0 if linear.bias is None else outputs)
+        return int(_take(_take(mask, rows, 0), columns, 1).sum()) + biases
+    return outputs * inputs + biases
 
 
 def saves_parameters(rank: int, outputs: int, inputs: int) -> bool:

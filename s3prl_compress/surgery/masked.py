@@ -53,6 +53,11 @@ class MaskedEncoder(nn.Module):
     ) -> None:
         super().__init__()
         _check_dense(encoder)
+        if "conv" in drops and not encoder.shape.convs:
+            raise InputError(
+                f"units: the front end of the family {encoder.shape.family} has no channels that "
+                "could be pruned; leave conv out"
+            )
         self.shape = encoder.shape
         self.encoder = copy.deepcopy(encoder).requires_grad_(True)
         self.sizes = gate_sizes(encoder.shape)
@@ -244,9 +249,10 @@ class MaskedEncoder(nn.Module):
         units = heads.new_ones(sum(self.sizes["ffn"])) * open_.get("ffn", 1.0)
         if "ffn_block" in open_:
             units = units * open_["ffn_block"][self.layer_of_unit]
-        # A (q, k) dimension has two rows with their biases; a (v, out) dimension and an FFN unit
-        # have a row with its bias, and a column.
-        per_qk, per_pair = 2 * (self.shape.hidden + 1), 2 * self.shape.hidden + 1
+        # A (q, k) dimension has two rows, and the biases that there are; a (v, out) dimension and
+        # an FFN unit have a row with its bias, and a column.
+        width = self.shape.hidden
+        per_qk, per_pair = 2 * width + 1 + self.shape.key_bias, 2 * width + 1
         removed = per_qk * (len(qk) - qk.sum()) + per_pair * (len(vo) - vo.sum())
         removed = removed + per_pair * (len(units) - units.sum())
         if self.shape.relative_position is not None:  # WavLM: one more parameter per head

@@ -17,7 +17,7 @@ from torch.func import functional_call
 from ..common.errors import InputError
 from ..encoder import CTCHead, EncoderShape, SpeechEncoder
 from ..encoder.cost import nonzero_parameters
-from ..encoder.linear import DenseLinear, Linear, dense_bias, dense_weight
+from ..encoder.linear import DenseLinear, Linear, dense_weight, optional_bias
 from ..encoder.shape import LINEARS, linear_name
 from .rebuild import dense_linear, get_linear, rebuild
 
@@ -91,7 +91,7 @@ def with_dense_linears(encoder: SpeechEncoder, places: Iterable[Place]) -> Speec
     linears: dict[Place, Linear] = {}
     for place in places:
         linear = get_linear(encoder, *place)
-        linears[place] = dense_linear(dense_weight(linear), dense_bias(linear))
+        linears[place] = dense_linear(dense_weight(linear), optional_bias(linear))
     return rebuild(encoder, linears).requires_grad_(True)
 
 

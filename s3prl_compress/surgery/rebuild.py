@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..encoder.checkpoint import rebuild_buffers
+from ..encoder.layers import POSITION_TABLE
 from ..encoder.linear import (
     DenseLinear,
     Linear,
@@ -48,11 +49,14 @@ def low_rank_linear(factor_in: Tensor, factor_out: Tensor, bias: Tensor | None) 
     return linear
 
 
-def shared_linear(centroids: Tensor, centroid_bias: Tensor, assignment: Tensor) -> SharedLinear:
-    """Return `y = (C x + c)[a]` with copies of [K, in], [K] and [out]."""
-    linear = SharedLinear(0, 0, 0)
+def shared_linear(
+    centroids: Tensor, centroid_bias: Tensor | None, assignment: Tensor
+) -> SharedLinear:
+    """Return `y = (C x + c)[a]` with copies of [K, in], [K] (if any) and [out]."""
+    linear = SharedLinear(0, 0, 0, centroid_bias is not None)
     linear.centroids = _parameter(centroids)
-    linear.centroid_bias = _parameter(centroid_bias)
+    if centroid_bias is not None:
+        linear.centroid_bias = _parameter(centroid_bias)
     linear.assignment = assignment.detach().clone().to(torch.long)
     return linear
 
@@ -62,6 +66,8 @@ def rebuild(
     linears: Mapping[tuple[int, str], Linear],
     *,
     layers: Sequence[LayerShape] | None = None,
+    kept: Sequence[int] | None = None,
+    repeat_states: bool = False,
     convs: Sequence[ConvShape] | None = None,
     tensors: Mapping[str, Tensor] | None = None,
 ) -> SpeechEncoder:
@@ -69,16 +75,22 @@ def rebuild(
 
     Args:
         encoder: source of everything that is not replaced; it is not changed.
-        linears: new linears by (layer, one of q, k, v, out, fc1, fc2). Their tensors are used
-            without a copy, so they must not be those of `encoder`.
-        layers: new head and FFN sizes of all layers, if they change; the kinds of the linears
-            are filled in by this function. If there are fewer than now, the top layers are
-            removed.
+        linears: new linears by (layer, one of q, k, v, out, fc1, fc2), with the numbers that the
+            layers will have. Their tensors are used without a copy, so they must not be those of
+            `encoder`.
+        layers: new head and FFN sizes of all layers that stay, if they change; the kinds of the
+            linears are filled in by this function.
+        kept: the layers that stay, by their present numbers in ascending order; None: all.
+            WavLM's position table moves to the lowest of them.
+        repeat_states: with layers removed: repeat hidden states, so that there are as many as now.
+            Otherwise the output states of removed layers are removed, too.
         convs: new shapes of all convolutions, if they change.
         tensors: other tensors that change, by their names in the state dictionary; a scale after
             the convolutions may be added this way.
     """
-    new_layers = list(layers if layers is not None else encoder.shape.layers)
+    places = list(range(len(encoder.shape.layers)) if kept is None else kept)
+    present = [encoder.shape.layers[number] for number in places]
+    new_layers = list(layers if layers is not None else present)
     new: dict[str, Tensor] = {}
     for (layer, name), linear in linears.items():
         new_layers[layer] = new_layers[layer].model_copy(update={name: linear_shape(linear)})
@@ -87,19 +99,20 @@ def rebuild(
             {f"{path}.{key}": tensor.detach() for key, tensor in linear.state_dict().items()}
         )
     replaced = {encoder.shape.linear_name(*place) for place in linears}
-    kept = {
-        name: tensor
+    old = {
+        new_name: tensor
         for name, tensor in encoder.state_dict().items()
         if not _of_head(name)
-        and name.rpartition(".")[0] not in replaced
-        and _layer_of(name) < len(new_layers)
+        and (new_name := _renumbered(name, places)) is not None
+        and new_name.rpartition(".")[0] not in replaced
     }
-    kept.update(tensors or {})
-    new.update({name: tensor.detach().clone() for name, tensor in kept.items()})
+    old.update(tensors or {})
+    new.update({name: tensor.detach().clone() for name, tensor in old.items()})
     update: dict[str, object] = {
         "layers": tuple(new_layers),
         "convs": tuple(convs or encoder.shape.convs),
         "feature_scale": "feature_extractor.scale" in new,
+        "hidden_states": _states_after(encoder.shape, places, repeat_states),
     }
     # Validate a dump, because `model_copy` does not run the shape's checks.
     shape = EncoderShape.model_validate(encoder.shape.model_copy(update=update).model_dump())
@@ -123,10 +136,27 @@ def _parameter(tensor: Tensor) -> nn.Parameter:
     return nn.Parameter(tensor.detach().clone().contiguous())
 
 
-def _layer_of(name: str) -> int:
-    """Return the number of the Transformer layer that a tensor belongs to; -1 for none."""
-    found = re.match(r"encoder\.layers\.(\d+)\.", name)
-    return int(found[1]) if found else -1
+def _renumbered(name: str, kept: Sequence[int]) -> str | None:
+    """Return the name of a tensor after layers are removed; None if it is removed."""
+    found = re.match(r"encoder\.layers\.(\d+)\.(.*)", name)
+    if found is None:
+        return name
+    layer, own = int(found[1]), found[2]
+    if own == POSITION_TABLE:
+        return f"encoder.layers.0.{own}" if kept else None
+    return f"encoder.layers.{kept.index(layer)}.{own}" if layer in kept else None
+
+
+def _states_after(
+    shape: EncoderShape, kept: Sequence[int], repeat_states: bool
+) -> tuple[int, ...] | None:
+    """Return `EncoderShape.hidden_states` with only the layers `kept`."""
+    states = tuple(
+        sum(layer < state for layer in kept)
+        for state in shape.state_inputs
+        if repeat_states or state == 0 or state - 1 in kept
+    )
+    return None if len(states) == len(kept) + 1 else states
 
 
 def _of_head(name: str) -> bool:

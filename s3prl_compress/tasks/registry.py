@@ -7,12 +7,14 @@ import importlib
 import warnings
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..common.errors import InputError
-from ..results.records import Engine
-from .base.corpus import Corpus
-from .base.task import Settings, Task
+
+if TYPE_CHECKING:
+    from ..results.records import Engine
+    from .base.corpus import Corpus
+    from .base.task import Settings, Task
 
 ENTRY_POINT_GROUP = "s3prl_compress.tasks"
 """Another package names a `Task` here, as `NAME = package.module:attribute`."""
@@ -35,6 +37,11 @@ _BUILT_IN = (
 _failed: dict[str, str] = {}
 
 
+def task_names() -> list[str]:
+    """Return the names of all tasks without importing one; those that cannot be are among them."""
+    return list(dict.fromkeys((*_BUILT_IN, *(entry.name for entry in _third_party()))))
+
+
 def available_tasks() -> dict[str, Task]:
     """Return every task by name: those of this package, then those of installed packages.
 
@@ -42,7 +49,7 @@ def available_tasks() -> dict[str, Task]:
     warning.
     """
     tasks = {name: _built_in(name) for name in _BUILT_IN}
-    for entry in metadata.entry_points(group=ENTRY_POINT_GROUP):
+    for entry in _third_party():
         if entry.name in _failed:
             continue
         try:
@@ -155,6 +162,10 @@ def corpus_figures(folder: Path, task: str) -> dict[str, Any]:
     }
 
 
+def _third_party() -> metadata.EntryPoints:
+    return metadata.entry_points(group=ENTRY_POINT_GROUP)
+
+
 def _built_in(name: str) -> Task:
     task: Task = importlib.import_module(f"{__package__}.{name}").TASK
     return task
@@ -162,6 +173,8 @@ def _built_in(name: str) -> Task:
 
 def _checked(task: object, name: str) -> Task:
     """Return what an entry point names; raise `ValueError` unless it is the task of this name."""
+    from .base.task import Task
+
     if not isinstance(task, Task):
         raise ValueError(f"{task!r} is no Task; name one as package.module:attribute")
     if task.name != name:

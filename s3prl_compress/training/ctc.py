@@ -14,7 +14,7 @@ from ..audio import SAMPLING_RATE, TranscribedAudio
 from ..audio.listing import tell
 from ..common.errors import InputError
 from ..encoder import CTCHead, SpeechEncoder
-from ..encoder.ctc_text import character_vocabulary, encode
+from ..encoder.ctc_text import character_vocabulary, check_vocabulary, encode
 from .batches import AudioBatches
 
 
@@ -56,7 +56,12 @@ class TranscribedBatches:
 
     @cached_property
     def targets(self) -> list[Tensor]:
-        """Indices of the symbols of every utterance, [symbols] each."""
+        """Indices of the symbols of every utterance, [symbols] each.
+
+        Raises:
+            InputError: the vocabulary is not one for these transcripts.
+        """
+        check_vocabulary(self.speech.texts, self.vocabulary, str(self.speech.audio.root))
         return [torch.tensor(encode(text, self.vocabulary)) for text in self.speech.texts]
 
     @cached_property

@@ -188,7 +188,7 @@ def find_method(name: str) -> WhisperMethod:
     if name not in METHODS:
         raise InputError(
             f"no method {name!r} for Whisper; there are: {', '.join(METHODS)} (all without "
-            "training)"
+            "training); the others take its encoder, which `export --format checkpoint` writes"
         )
     return METHODS[name]
 

@@ -7,8 +7,8 @@ import json
 
 import torch
 
-from ..encoder import LEADERBOARD_SAMPLES, SAMPLING_RATE
-from ..encoder.shape import LINEARS, LayerShape
+from ..encoder import EncoderShape, macs
+from ..encoder.named_shapes import whisper_shape
 from ..results.records import Cost, Upstream
 from .counting import count
 from .model import Whisper
@@ -18,8 +18,6 @@ HOP = 160
 """Samples from one log-mel frame to the next."""
 STRIDE = 2
 """Log-mel frames per frame of the encoder."""
-_KERNEL = 3
-"""Width of both convolutions, in frames."""
 
 
 def window_samples(shape: WhisperShape) -> int:
@@ -27,43 +25,37 @@ def window_samples(shape: WhisperShape) -> int:
     return shape.audio_positions * STRIDE * HOP
 
 
-def encoder_macs(shape: WhisperShape) -> int:
-    """Return the multiply-adds of the encoder on one window, convolutions included.
+def encoder_shape(shape: WhisperShape) -> EncoderShape:
+    """Return the shape of the encoder as an upstream."""
+    return whisper_shape(
+        hidden=shape.hidden,
+        heads=shape.encoder_heads,
+        mel_bins=shape.mel_bins,
+        positions=shape.audio_positions,
+        layers=shape.encoder,
+    )
 
-    A window always has its full length, as shorter audio is padded. Heads of unequal sizes count
-    as they are computed: padded to the largest of their layer.
+
+def encoder_macs(shape: WhisperShape) -> int:
+    """Return the multiply-adds of the encoder on one window, mel filters included.
+
+    A window always has its full length, as shorter audio is padded.
     """
-    frames, hidden = shape.audio_positions, shape.hidden
-    total = frames * STRIDE * _KERNEL * shape.mel_bins * hidden
-    total += frames * _KERNEL * hidden * hidden
-    for layer in shape.encoder:
-        linears = sum(_weights(layer, name, hidden) for name in LINEARS)
-        size = max(max(head.qk, head.vo) for head in layer.heads)
-        # Products of queries with keys, and of their weights with values.
-        total += frames * linears + 2 * len(layer.heads) * size * frames**2
-    return total
+    return macs(encoder_shape(shape), [window_samples(shape)])
 
 
 def cost(whisper: Whisper) -> Cost:
     """Return the counts of a model; its multiply-adds are those of the encoder alone.
 
-    The decoder's depend on the length of the text. Each of the leaderboard's utterances takes one
-    window of the encoder, or as many as it fills.
+    The decoder's depend on the length of the text.
     """
-    window = window_samples(whisper.shape)
-    windows = sum(-(-samples // window) for samples in LEADERBOARD_SAMPLES)
     total = count(whisper).total
     return Cost(
         parameters=total,
         nonzero_parameters=total,
-        macs_32=windows * encoder_macs(whisper.shape),
+        macs_32=macs(encoder_shape(whisper.shape)),
         bytes=sum(own.numel() * own.element_size() for own in whisper.stored_state().values()),
     )
-
-
-def window_seconds(shape: WhisperShape) -> float:
-    """Return the length of a window in seconds."""
-    return window_samples(shape) / SAMPLING_RATE
 
 
 def fingerprint(whisper: Whisper) -> str:
@@ -100,10 +92,3 @@ def describe(whisper: Whisper, name: str, source: str) -> Upstream:
         methods=whisper.provenance.chain(),
         cost=cost(whisper),
     )
-
-
-def _weights(layer: LayerShape, name: str, hidden: int) -> int:
-    """Return the weights of a linear, each of which is multiplied once per frame."""
-    outputs, inputs = layer.sizes(name, hidden)
-    rank = getattr(layer, name).rank
-    return outputs * inputs if rank is None else rank * (outputs + inputs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES
 from ..common.errors import InputError
 from ..common.model_errors import first_mistake
 from ..encoder.importers.reading import tensors_only
+from ..encoder.importers.whisper_encoder import openai_to_transformers
 from .model import GENERATION_FILE
 from .shape import WhisperShape, dense_shape
 
@@ -36,26 +36,6 @@ _DIMENSIONS = (
     "n_text_state",
     "n_text_head",
     "n_text_layer",
-)
-
-# openai's names and transformers', applied one after another.
-_NAMES = (
-    (r"^(encoder|decoder)\.", r"model.\1."),
-    (r"\.blocks\.", ".layers."),
-    (r"\.cross_attn_ln\.", ".encoder_attn_layer_norm."),
-    (r"\.attn_ln\.", ".self_attn_layer_norm."),
-    (r"\.cross_attn\.", ".encoder_attn."),
-    (r"\.attn\.", ".self_attn."),
-    (r"\.query\.", ".q_proj."),
-    (r"\.key\.", ".k_proj."),
-    (r"\.value\.", ".v_proj."),
-    (r"_attn\.out\.", "_attn.out_proj."),
-    (r"\.mlp\.0\.", ".fc1."),
-    (r"\.mlp\.2\.", ".fc2."),
-    (r"\.mlp_ln\.", ".final_layer_norm."),
-    (r"\.(ln|ln_post)\.", ".layer_norm."),
-    (r"\.token_embedding\.", ".embed_tokens."),
-    (r"\.positional_embedding$", ".embed_positions.weight"),
 )
 
 
@@ -83,7 +63,7 @@ def read_openai(
     if dims["n_audio_state"] != dims["n_text_state"]:
         raise InputError(f"{path}: dims: n_audio_state and n_text_state differ")
     tensors = {
-        _renamed(name): tensor
+        openai_to_transformers(name): tensor
         for name, tensor in tensors_only(content["model_state_dict"], str(path)).items()
     }
     widths = [
@@ -154,9 +134,3 @@ def generation_settings(vocabulary: int, text_positions: int) -> dict[str, Any]:
         settings["lang_to_id"] = {f"<|{own}|>": start + 1 + n for n, own in enumerate(languages)}
         settings["task_to_id"] = {"transcribe": transcribe, "translate": translate}
     return settings
-
-
-def _renamed(name: str) -> str:
-    for pattern, replacement in _NAMES:
-        name = re.sub(pattern, replacement, name)
-    return name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -142,7 +142,7 @@ class _Timed:
             )
         numbers = getattr(torch, dtype)
         self._new_tokens = new_tokens
-        self._model: Any = copy.deepcopy(whisper.model)
+        self._model = cast(Any, copy.deepcopy(whisper.model))
         self._model.to(device=device, dtype=numbers).eval()
         extract: Any = feature_extractor(whisper, name)
         features = extract(

@@ -16,15 +16,20 @@ from typing import Any
 import pytest
 import s3prl_compress.recipes
 
+from s3prl_compress import whisper
 from s3prl_compress.cli import app as cli
 from s3prl_compress.cli.compression_recipes import read_recipe
-from s3prl_compress.encoder import dense_shape, load, random_encoder, save
+from s3prl_compress.encoder import load, save
 from s3prl_compress.methods import available, check_settings
 
 from ..support.letters import write_letters
+from ..support.small import small_paper_model
+from ..whisper.small import features, small_folder
 
 FOLDER = Path(s3prl_compress.recipes.__file__).parent / "compress"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+OF_WHISPER = [name for name in NAMES if "whisper" in name]
+OF_ENCODERS = [name for name in NAMES if name not in OF_WHISPER]
 FEW = {
     **{"steps": "2", "final-steps": "1", "factor-steps": "1", "batch-seconds": "3"},
     **{"crop-seconds": "1", "accumulation": "1", "log-every": "1", "checkpoint-every": "1"},
@@ -45,18 +50,21 @@ def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small, and large enough that sizes in multiples of 8 meet a target."""
-    shape = dense_shape(
-        "hubert",
-        hidden=128,
-        layers=2,
-        heads=4,
-        ffn=512,
-        conv_widths=(16,) * 7,
-        position_kernel=16,
-        position_groups=16,
-    )
-    return save(random_encoder(shape), tmp_path_factory.mktemp("recipes") / "small")
+    return save(small_paper_model("hubert_base"), tmp_path_factory.mktemp("recipes") / "small")
+
+
+@pytest.fixture(scope="module")
+def models(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Small models of the architectures that the recipes' names end in."""
+    folder = tmp_path_factory.mktemp("models")
+    fine_tuned = ("hubert_large", "wav2vec2_base")
+    return {name: save(small_paper_model(name), folder / name) for name in fine_tuned} | {
+        "": checkpoint
+    }
+
+
+def model_for(recipe: str, models: dict[str, Path]) -> Path:
+    return next(path for name, path in models.items() if recipe.endswith(name))
 
 
 def few_steps(recipe: str, letters: Path) -> list[str]:
@@ -92,6 +100,9 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str
 def test_a_recipe_is_valid(name: str, letters: Path) -> None:
     path = FOLDER / f"{name}.yaml"
     for step in read_recipe(path).steps():
+        if name in OF_WHISPER:
+            whisper.check_settings(step.method, step.settings)
+            continue
         own = {"audio": letters, "teacher": "the given one"}
         known = available()[step.method].config.model_fields
         settings = {key: value for key, value in own.items() if key in known}
@@ -101,23 +112,44 @@ def test_a_recipe_is_valid(name: str, letters: Path) -> None:
     assert "# Data: " in text
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_ENCODERS)
 def test_a_recipe_runs_a_few_steps(
     name: str,
-    checkpoint: Path,
+    models: dict[str, Path],
     letters: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    answer = compress(capsys, checkpoint, name, letters, "--output", str(tmp_path / "out"))
+    model = model_for(name, models)
+    answer = compress(capsys, model, name, letters, "--output", str(tmp_path / "out"))
     recipe = read_recipe(FOLDER / f"{name}.yaml")
     done = [answer["method"], *(step["method"] for step in answer["then"])]
     assert done == [step.method for step in recipe.steps()]
-    sparsity = recipe.settings["sparsity"]
+    sparsity = recipe.settings.get("sparsity", 0)
     kept = answer["nonzero_parameters"] / answer["before"]["nonzero_parameters"]
     assert kept == pytest.approx(1 - sparsity, abs=0.01)
     if recipe.settings.get("objective") == "ctc" or "ctc" in done:
-        assert load(tmp_path / "out").head is not None
+        head, before = load(tmp_path / "out").head, load(model).head
+        assert head is not None
+        assert before is None or head.vocabulary == before.vocabulary
+
+
+@pytest.mark.parametrize("name", OF_WHISPER)
+def test_a_recipe_for_whisper_runs(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = small_folder(tmp_path / "dense", encoder_layers=3)
+    output = tmp_path / "out"
+    command = ["compress", str(model), "--recipe", name, "--output", str(output), "--json"]
+    assert cli.main(command) == 0
+    answer = json.loads(capsys.readouterr().out)
+    recipe = read_recipe(FOLDER / f"{name}.yaml")
+    assert answer["method"] == recipe.method
+    reached = answer["sparsity"]["all_parameters"]
+    assert reached == pytest.approx(recipe.settings["sparsity"], abs=0.01)
+    smaller = whisper.load(output)
+    text = smaller.model.generate(features(), max_new_tokens=4)
+    assert text.shape[0] == 1
 
 
 @pytest.mark.skipif("TRUE_SIZE" not in os.environ, reason="TRUE_SIZE is not set: takes minutes")

@@ -78,6 +78,31 @@ def test_invalid_input_is_one_line_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["score", "MODEL", "--task", "ctc", "--data", "SPEECH"],
+        ["export", "MODEL", "--format", "transformers"],
+        ["compress", "MODEL", "--method", "ctc", "--audio", "SPEECH"],
+        ["compress", "MODEL", "--recipe", "self_pinching_wav2vec2_base", "--audio", "SPEECH"],
+    ],
+)
+def test_what_takes_other_models_refuses_whisper_in_one_line(
+    arguments: list[str],
+    folder: str,
+    transcribed: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = {"MODEL": folder, "SPEECH": str(transcribed)}
+    command = [given.get(argument, argument) for argument in arguments]
+    assert main([*command, "--output", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "hisper" in line
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_encoder_has_no_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["compress", "hubert_demo", "--method", "clustering", "--part", "encoder"]
     assert main([*arguments, "--output", str(tmp_path / "out")]) == 2

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import pytest
 from pydantic import ValidationError
 
-from s3prl_compress.common.method_config import MethodConfig, RenamedSettingWarning
+from s3prl_compress.common.errors import RenamedSettingWarning
+from s3prl_compress.common.method_config import MethodConfig
 
 
 class Base(MethodConfig):

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from s3prl_compress.encoder import (
     LEADERBOARD_COUNTS,
@@ -16,8 +18,9 @@ from s3prl_compress.encoder import (
     random_encoder,
     save,
 )
-from s3prl_compress.encoder.cost import parameters
+from s3prl_compress.encoder.cost import _macs, count_macs, parameters
 from s3prl_compress.encoder.linear import SparseLinear
+from s3prl_compress.encoder.model import TransformerStack
 from s3prl_compress.encoder.shape import EncoderShape
 
 from .test_checkpoint import mixed
@@ -73,6 +76,43 @@ def test_hubert_base_at_ten_seconds() -> None:
 def test_equal_lengths_are_counted_once_each() -> None:
     shape = NAMED_SHAPES["hubert_tiny"]
     assert macs(shape, [4000, 4000, 6000]) == 2 * macs(shape, [4000]) + macs(shape, [6000])
+
+
+LENGTHS = (4000, 4321, 4321, 9000, 16_000, 24_000, 24_080, 40_000)
+
+
+WAVLM = {"family": "wavlm", "relative_position": {"buckets": 320, "max_distance": 800}}
+
+
+@pytest.mark.parametrize("changes", [{}, WAVLM], ids=["hubert", "wavlm"])
+def test_lengths_that_are_not_counted_one_by_one_cost_the_same(changes: dict[str, Any]) -> None:
+    tiny = NAMED_SHAPES["hubert_tiny"].model_dump()
+    shape = EncoderShape.model_validate(tiny | changes)
+    assert macs(shape, LENGTHS) == one_by_one(shape)
+
+
+def test_a_cost_that_is_not_quadratic_is_counted_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = TransformerStack.forward
+
+    def cubic(self: TransformerStack, x: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
+        square = x.new_zeros(x.shape[1], x.shape[1])
+        square @ square
+        return plain(self, x, mask)
+
+    shape = NAMED_SHAPES["hubert_tiny"]
+    before = one_by_one(shape)
+    monkeypatch.setattr(TransformerStack, "forward", cubic)
+    _macs.cache_clear()
+    assert macs(shape, LENGTHS) == one_by_one(shape) > before
+    _macs.cache_clear()
+
+
+def one_by_one(shape: EncoderShape) -> int:
+    with torch.device("meta"):
+        encoder = SpeechEncoder(shape)
+    return count_macs(lambda waveform: encoder([waveform]), LENGTHS, device="meta")
 
 
 def test_every_kind_of_linear_counts_as_it_is_stored(tmp_path: Path) -> None:

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from transformers import Wav2Vec2CTCTokenizer
 
 from s3prl_compress.common.errors import InputError
-from s3prl_compress.encoder.ctc_text import character_vocabulary, decode, encode, plain_text
+from s3prl_compress.encoder.ctc_text import (
+    character_vocabulary,
+    check_vocabulary,
+    decode,
+    encode,
+    plain_text,
+)
 
 WORDS = st.lists(st.text("abcxyz'", min_size=1, max_size=4), min_size=1, max_size=4)
 
@@ -50,6 +56,38 @@ def test_encoding_is_transformers(tokenizer: Wav2Vec2CTCTokenizer) -> None:
 def test_a_character_without_symbol_is_named() -> None:
     with pytest.raises(InputError, match="no symbol for 'é'"):
         encode("café", character_vocabulary(["cafe"]))
+
+
+@pytest.mark.parametrize(
+    "vocabulary",
+    [
+        ("<pad>", "|", *"abcdefghijklmnopqrstuvwxyz'"),
+        ("-", " ", *"ABCDEFGHILOT"),  # half of the characters are enough
+        ("<pad>", "|", "TH", "E", "A", "BO", "GI", "LD"),
+    ],
+)
+def test_a_vocabulary_that_can_write_most_of_the_text(vocabulary: tuple[str, ...]) -> None:
+    check_vocabulary(["THE BOLD A", "big café"], vocabulary, "speech")
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "message"),
+    [
+        (
+            ("<pad>", "<unk>", "|", *"абвгд"),
+            "speech: the vocabulary of the CTC head does not match the transcripts: it has no "
+            "symbol for 100% of their characters, such as A, B, D, C, E",
+        ),
+        (("<pad>", "<abcde>", "|", "x"), "no symbol for 100%"),
+        (("<pad>", *"abcde"), "it has no symbol between words"),
+    ],
+)
+def test_a_vocabulary_of_another_text(vocabulary: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError) as raised:
+        check_vocabulary(["bad cab", "bed a"], vocabulary, "speech")
+    assert message in str(raised.value)
+    assert "--new_head true" in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_vocabulary_starts_with_blank_and_space() -> None:

@@ -45,10 +45,11 @@ def test_states_and_frames_have_the_documented_sizes() -> None:
 def test_train_mode_changes_nothing() -> None:
     encoder = random_encoder(TINY)
     waveforms = [torch.randn(5000), torch.randn(3000)]
-    for trained, evaluated in zip(
-        encoder.train()(waveforms)[0], encoder.eval()(waveforms)[0], strict=True
-    ):
-        assert torch.equal(trained, evaluated)
+    with torch.no_grad():  # with gradients it does up to rounding, see test_cpu_training.py
+        for trained, evaluated in zip(
+            encoder.train()(waveforms)[0], encoder.eval()(waveforms)[0], strict=True
+        ):
+            assert torch.equal(trained, evaluated)
 
 
 @pytest.mark.parametrize("large", [False, True])

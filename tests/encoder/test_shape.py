@@ -35,6 +35,7 @@ def test_frames_follow_the_convolutions(samples: int, frames: int) -> None:
         {"front_end": {"mels": 80}},
         {"position_conv": None},
         {"learned_positions": 1500},
+        {"key_bias": False},
         {"relative_position": {"buckets": 320, "max_distance": 800}},
         {"format_version": 2},
         {"layers": [{"heads": [], "ffn": 0}] * 257},

@@ -20,7 +20,7 @@ from s3prl_compress.evaluation import record_path, score, score_test_sets
 from s3prl_compress.methods import compress
 from s3prl_compress.report import report
 from s3prl_compress.results.records import read_records, write_record
-from s3prl_compress.tasks.ctc import greedy
+from s3prl_compress.tasks.ctc import emissions, greedy
 from s3prl_compress.training.ctc import add_head
 
 from ..support.letters import write_letters
@@ -76,23 +76,29 @@ def test_the_record_says_that_nothing_was_trained(
 def test_a_finished_cell_is_not_run_again_unless_told_to(
     encoder: SpeechEncoder, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs = []
-    real = greedy.recognise
+    runs, passes = [], []
+    decode, forward = greedy.best_paths, emissions.compute_emissions
 
     def counted(*given: Any) -> list[str]:
         runs.append(given)
-        return real(*given)
+        return decode(*given)
 
-    monkeypatch.setattr(greedy, "recognise", counted)
+    def counted_forward(*given: Any) -> emissions.Emissions:
+        passes.append(given)
+        return forward(*given)
+
+    monkeypatch.setattr(greedy, "best_paths", counted)
+    monkeypatch.setattr(emissions, "compute_emissions", counted_forward)
     first = score(encoder, "ctc", data=data, output=tmp_path)
     assert score(encoder, "ctc", data=data, output=tmp_path) == first
     assert len(runs) == 1
     assert score(encoder, "ctc", data=data, output=tmp_path, force=True).score == first.score
     assert len(runs) == 2
+    assert len(passes) == 1  # the frames of the first run are decoded again
     smaller = compress(encoder, "magnitude", sparsity=0.2)
     other = score(smaller, "ctc", data=data, output=tmp_path)
     assert score(encoder, "ctc", data=data / "dev-clean", output=tmp_path) != first
-    assert len(runs) == 4
+    assert len(runs) == len(passes) + 1 == 4
     assert len(list(read_records(tmp_path))) == 3
     assert other.upstream.methods
 
@@ -259,6 +265,21 @@ def test_what_has_no_meaning_is_refused(encoder: SpeechEncoder, data: Path, tmp_
         score(encoder, "ctc", data=data, output=tmp_path, engine="s3prl", seed=3)
     with pytest.raises(InputError, match="nothing of split 'test'"):
         score(encoder, "ctc", data=_without_test(data, tmp_path), output=tmp_path)
+
+
+def test_a_head_for_another_alphabet_is_refused_before_anything_is_scored(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = random_encoder(NAMED_SHAPES["hubert_tiny"]).eval()
+    add_head(other, ["да нет"], seed=0)
+    model = save(other, tmp_path / "other")
+    output = tmp_path / "out"
+    command = ["score", str(model), "--task", "ctc", "--data", str(data), "--output", str(output)]
+    assert cli.main(command) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"error: {data}")
+    assert "the vocabulary of the CTC head does not match the transcripts" in line
+    assert not output.exists()
 
 
 def _without_test(data: Path, folder: Path) -> Path:

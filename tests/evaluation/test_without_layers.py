@@ -1,4 +1,4 @@
-"""An encoder without Transformer layers on every task and on both engines."""
+"""Encoders without Transformer layers, or with repeated hidden states, on tasks and engines."""
 
 from __future__ import annotations
 
@@ -28,6 +28,18 @@ def test_onepass(task: str, bare: SpeechEncoder, corpora: dict[str, Path], tmp_p
     record = score(bare, task, data=corpora[task], output=tmp_path / "out", recipe=recipe)
     assert record.upstream.methods == ("layers(keep=0)",)
     assert record.test_size > 0
+
+
+@pytest.mark.parametrize("task", ["ks", "asr"])  # means over frames, and all frames
+def test_repeated_states(task: str, corpora: dict[str, Path], tmp_path: Path) -> None:
+    encoder = random_encoder(NAMED_SHAPES["hubert_tiny"])
+    repeating = compress(encoder, "layers", keep=1, repeat_states=True)
+    recipe = tmp_path / "short.yaml"
+    recipe.write_text(yaml.safe_dump({"extends": "smoke", **RECIPES[task]}), encoding="utf-8")
+    record = score(repeating, task, data=corpora[task], output=tmp_path / "out", recipe=recipe)
+    assert record.upstream.methods == ("layers(keep=1, repeat_states=True)",)
+    assert record.layer_weights is not None
+    assert len(record.layer_weights) == encoder.shape.states
 
 
 @pytest.mark.s3prl

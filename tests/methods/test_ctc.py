@@ -8,7 +8,14 @@ import torch
 
 from s3prl_compress.audio import open_transcribed
 from s3prl_compress.common.errors import InputError
-from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, load, random_encoder, save
+from s3prl_compress.encoder import (
+    NAMED_SHAPES,
+    CTCHead,
+    SpeechEncoder,
+    load,
+    random_encoder,
+    save,
+)
 from s3prl_compress.encoder.checkpoint import fingerprint
 from s3prl_compress.encoder.linear import SparseLinear
 from s3prl_compress.methods import available, check_settings, compress
@@ -124,6 +131,14 @@ def test_a_head_that_is_there_is_trained_on(letters: Path) -> None:
         tuned(encoder, letters)
 
 
+def test_a_head_for_another_alphabet_is_not_trained_on_the_unknown_symbol(letters: Path) -> None:
+    encoder = small_encoder()
+    encoder.head = CTCHead(encoder.shape.hidden, ("<pad>", "<unk>", "|", "д", "ж"), 0)
+    with pytest.raises(InputError, match="does not match the transcripts") as raised:
+        tuned(encoder, letters)
+    assert "\n" not in str(raised.value)
+
+
 def test_the_front_end_is_frozen_and_masks_stay(letters: Path) -> None:
     sparse = compress(small_encoder(), "magnitude", granularity="weight", sparsity=0.2)
     result = tuned(sparse, letters, learning_rate=1e-2)
@@ -173,3 +188,18 @@ def test_a_killed_run_ends_with_the_same_weights(
     monkeypatch.undo()
     resumed = tuned(small_encoder(), letters, work=tmp_path / "cut")
     assert fingerprint(resumed) == fingerprint(whole)
+
+
+def test_cached_features_change_rounding_only(letters: Path) -> None:
+    waveform = torch.randn(8000, generator=torch.Generator().manual_seed(0))
+    plain, cached = (
+        tuned(small_encoder(), letters, cache_features=kept)([waveform])[0][-1]
+        for kept in (False, True)
+    )
+    untrained = small_encoder()([waveform])[0][-1]
+    assert (plain - untrained).norm() > 1000 * (plain - cached).norm()
+
+
+def test_only_frozen_features_are_cached(letters: Path) -> None:
+    with pytest.raises(InputError, match="cache_features needs freeze_front_end"):
+        tuned(small_encoder(), letters, cache_features=True, freeze_front_end=False)

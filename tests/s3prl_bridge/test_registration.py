@@ -51,7 +51,7 @@ def test_the_bundled_upstream_needs_no_checkpoint(bundled_demo: Path) -> None:
     from s3prl import hub
     from s3prl.nn import S3PRLUpstream
 
-    assert registration.upstream_names() == ("compressed", "hubert_demo")
+    assert registration.upstream_names() == ("compressed", "hubert_demo", "hubert_demo_ctc")
     assert "hubert_demo" in S3PRLUpstream.available_names(only_registered_ckpt=True)
     upstream = S3PRLUpstream("hubert_demo")
     assert upstream.hidden_sizes == [256] * 7

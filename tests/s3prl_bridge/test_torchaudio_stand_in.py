@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from s3prl_compress.s3prl_bridge.torchaudio_stand_in import ensure_torchaudio
+from s3prl_compress.s3prl_bridge.torchaudio_stand_in import (
+    ensure_torchaudio,
+    ensure_torchaudio_on_import,
+)
 
 Install = Callable[[str, str], None]
 
@@ -64,6 +68,19 @@ def test_an_extension_that_cannot_load_is_replaced(install: Install) -> None:
         torchaudio.align()
     with pytest.raises(ImportError):
         exec("from torchaudio._extension import something_else")
+
+
+def test_whoever_imports_torchaudio_first_gets_the_stand_in(install: Install) -> None:
+    install("from . import _extension\n", "half_way = True\nraise RuntimeError('other CUDA')\n")
+    finders = list(sys.meta_path)
+    ensure_torchaudio_on_import()
+    assert sys.meta_path == finders  # s3prl_compress has done it
+    assert importlib.util.find_spec("torchaudio") is not None
+    assert not [name for name in sys.modules if _is_torchaudio(name)]
+    torchaudio = importlib.import_module("torchaudio")
+    assert torchaudio._extension is sys.modules["torchaudio._extension"]
+    assert not hasattr(torchaudio._extension, "half_way")
+    assert torchaudio._extension._IS_ALIGN_AVAILABLE is False
 
 
 def test_a_torchaudio_that_fails_for_another_reason_shows_its_own_error(install: Install) -> None:

@@ -66,7 +66,11 @@ def suite(tiny_corpus: Path, tmp_path: Path) -> Path:
 
 
 def test_jobs_write_the_same_records_and_finished_cells_need_none(
-    suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], immediate_queue: None
+    suite: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    immediate_queue: None,
+    in_process: None,
 ) -> None:
     answer = run_suite(suite, cluster="slurm", only="tiny,upstream lost")
     failed = {failure["cell"]: failure["reason"] for failure in answer.data["failed"]}
@@ -82,7 +86,7 @@ def test_jobs_write_the_same_records_and_finished_cells_need_none(
 
 
 def test_an_old_failure_of_a_complete_cell_is_forgotten(
-    suite: Path, tmp_path: Path, immediate_queue: None
+    suite: Path, tmp_path: Path, immediate_queue: None, in_process: None
 ) -> None:
     """Jobs that need the upstream would give up on the result file of the earlier failure."""
     assert run_suite(suite, only="upstream tiny").exit_code == 0

@@ -55,7 +55,7 @@ def by_title(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_it_agrees_with_what_a_run_writes(
-    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_process: None
 ) -> None:
     monkeypatch.setattr(estimate, "_speed", lambda device: 1e9)
     cells = by_title(run_suite(suite, dry_run=True).data)
@@ -228,7 +228,7 @@ def test_a_rate_by_one_pass_is_one_run_and_its_own_cell_or_comes_first(
 
 
 def test_a_small_run_takes_about_what_was_estimated(
-    suite: Path, monkeypatch: pytest.MonkeyPatch
+    suite: Path, monkeypatch: pytest.MonkeyPatch, in_process: None
 ) -> None:
     """With the speeds that the run itself had, the formulas must give back its seconds."""
     only = "ks tiny onepass seed 0"

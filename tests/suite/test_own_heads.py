@@ -60,6 +60,7 @@ def test_it_runs_beside_a_task_that_trains_heads(
     tiny_corpus: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    in_process: None,
 ) -> None:
     content = suite(model, letters, tmp_path / "out")
     content["tasks"].append({"task": "ks", "data": str(tiny_corpus), "recipe": str(QUICK)})
@@ -98,6 +99,11 @@ def test_it_runs_beside_a_task_that_trains_heads(
         ),
         ({"recipe": "official"}, "tasks: ctc: recipe: no head is trained; leave that out"),
         ({"seeds": [1]}, "tasks: ctc: seeds: no head is trained; leave that out"),
+        (
+            {"lm": {"file": "no.arpa"}},
+            "tasks: ctc: lm: no.arpa: cannot be read as a language model (No such file or "
+            "directory)",
+        ),
     ],
 )
 def test_what_cannot_be_scored_is_said_before_anything_runs(
@@ -113,9 +119,32 @@ def test_what_cannot_be_scored_is_said_before_anything_runs(
     content["upstreams"] += more.pop("upstreams", [])
     content["tasks"][0] |= more
     assert cli.main(["run", write(content, tmp_path)]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    line = capsys.readouterr().err.splitlines()[-1]  # after progress bars
     assert line == f"error: {message}"
     assert not (tmp_path / "out").exists()
+
+
+def test_a_language_model_adds_cells(
+    model: Path, letters: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("kenlm", reason="the extra lm is not installed")
+    lm = tmp_path / "lm.arpa"
+    assert cli.main(["ngram", "--data", str(letters), "--order", "2", "--output", str(lm)]) == 0
+    content = suite(model, letters, tmp_path / "out")
+    content["tasks"] = content["tasks"][:1]
+    content["tasks"][0]["lm"] = {"file": str(lm), "beam": 10, "word_score": 0}
+    path = write(content, tmp_path)
+    assert cli.main(["run", path]) == 0
+    assert "ctc pruned lm\n" in capsys.readouterr().err
+    records = [record for _, record in read_records(tmp_path / "out/records")]
+    found = [one for one in records if isinstance(one, ScoreRecord)]
+    engines = [(one.upstream.name, one.engine) for one in found]
+    assert engines == [(name, kind) for name in ("pruned", "tuned") for kind in ("greedy", "lm")]
+    used = found[1].language_model
+    assert used is not None
+    assert (used.beam, used.word_score, len(used.grid)) == (10, 0.0, 6)
+    assert cli.main(["run", path, "--dry-run"]) == 0
+    assert re.search(r"^ctc +lm +2 +2 ", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_a_model_that_the_suite_fine_tunes_has_a_head(

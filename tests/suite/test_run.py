@@ -52,7 +52,10 @@ def files(folder: Path) -> dict[Path, int]:
 
 
 def test_a_suite_runs_once_and_then_goes_on(
-    tiny_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_corpus: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     output = tmp_path / "out"
     path = write(small(tiny_corpus, output), tmp_path)
@@ -69,6 +72,7 @@ def test_a_suite_runs_once_and_then_goes_on(
     assert "tiny.channels20" in table
     before = files(output)
 
+    request.getfixturevalue("in_process")
     assert cli.main(["run", str(path), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["cells"] == answer["done_before"] == 7
@@ -82,7 +86,7 @@ def test_a_suite_runs_once_and_then_goes_on(
 
 
 def test_seeds_are_trained_together_and_only_the_missing_ones(
-    tiny_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], in_process: None
 ) -> None:
     output = tmp_path / "out"
     content = small(tiny_corpus, output)
@@ -104,7 +108,7 @@ def test_seeds_are_trained_together_and_only_the_missing_ones(
 
 
 def test_what_fails_with_all_seeds_is_done_again_seed_by_seed(
-    tiny_corpus: Path, tmp_path: Path
+    tiny_corpus: Path, tmp_path: Path, in_process: None
 ) -> None:
     """A seed that cannot be scored takes no other seed with it."""
     content = small(tiny_corpus, tmp_path / "out")
@@ -119,7 +123,9 @@ def test_what_fails_with_all_seeds_is_done_again_seed_by_seed(
     assert {r.seed for r in records if isinstance(r, ScoreRecord)} == {0, 2}
 
 
-def test_a_failing_cell_does_not_stop_the_others(tiny_corpus: Path, tmp_path: Path) -> None:
+def test_a_failing_cell_does_not_stop_the_others(
+    tiny_corpus: Path, tmp_path: Path, in_process: None
+) -> None:
     output = tmp_path / "out"
     content = small(tiny_corpus, output)
     content["seeds"] = [0]
@@ -168,7 +174,7 @@ def test_mistakes_are_found_before_any_work(
     assert run_suite(path, dry_run=True, only="upstream tiny").exit_code == 0
 
 
-def test_what_to_look_at_next_is_there(tiny_corpus: Path, tmp_path: Path) -> None:
+def test_what_to_look_at_next_is_there(tiny_corpus: Path, tmp_path: Path, in_process: None) -> None:
     path = write(small(tiny_corpus, tmp_path / "out"), tmp_path)
     answer = run_suite(path, only="upstream tiny")
     assert answer.exit_code == 0

@@ -8,6 +8,7 @@ from torch import Tensor
 from s3prl_compress.encoder import SpeechEncoder, dense_shape, random_encoder
 from s3prl_compress.encoder.cost import nonzero_parameters
 from s3prl_compress.encoder.shape import EncoderShape, Family
+from s3prl_compress.training.ctc import add_head
 
 
 def small_shape(
@@ -42,6 +43,33 @@ def small_encoder(
     with torch.no_grad():
         for parameter in encoder.parameters():
             parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
+    return encoder
+
+
+def small_paper_model(name: str) -> SpeechEncoder:
+    """Return a small random model of the architecture of one of the papers' models.
+
+    It is large enough that sizes in multiples of 8 meet a target. HuBERT-large and wav2vec2-base
+    have the CTC head of a fine-tuned model.
+
+    Args:
+        name: hubert_base, hubert_large or wav2vec2_base.
+    """
+    family, size = name.split("_")
+    shape = dense_shape(
+        family,  # type: ignore[arg-type]
+        hidden=128,
+        layers=2,
+        heads=4,
+        ffn=512,
+        conv_widths=(16,) * 7,
+        position_kernel=16,
+        position_groups=16,
+        large=size == "large",
+    )
+    encoder = random_encoder(shape, normalize=size == "large")
+    if name != "hubert_base":
+        add_head(encoder, ["THE QUICK BROWN FOX JUMPS OVER THE LAZY DOG'S"], seed=0)
     return encoder
 
 

@@ -17,7 +17,7 @@ import torch
 
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
-from s3prl_compress.s3prl_bridge import child, engine
+from s3prl_compress.s3prl_bridge import child, engine, process
 from s3prl_compress.s3prl_bridge.compat import apply_patches
 from s3prl_compress.s3prl_bridge.downstream import Downstream, read_as_corpora_do
 from s3prl_compress.tasks.base.corpus import Corpus
@@ -27,6 +27,7 @@ from s3prl_compress.tasks.er import corpus as emotions
 from s3prl_compress.tasks.registry import available_tasks, find_task, open_corpus
 from s3prl_compress.tasks.sid.downstream import list_files_afresh
 
+from ..support.forked import ForkServer
 from ..support.small_corpora import write_emotions, write_speakers, write_transcripts
 
 pytestmark = pytest.mark.s3prl
@@ -49,6 +50,23 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forked() -> Iterator[None]:
+    """Start children as forks, whose imports are made; `test_engine` starts them as they are."""
+
+    def run(folder: Path, log: Path, title: str, total: int) -> int:
+        code = (
+            "import pathlib, sys; from s3prl_compress.s3prl_bridge.child import main; "
+            f"sys.exit(main(pathlib.Path({str(folder)!r})))"
+        )
+        return server.run(code, folder, log, log)
+
+    imports = "from s3prl_compress.s3prl_bridge import child, compat; compat.apply_patches()"
+    with ForkServer(imports) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "_run", run)
+        yield
 
 
 @pytest.fixture(scope="module")

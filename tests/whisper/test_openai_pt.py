@@ -12,7 +12,7 @@ from s3prl_compress.common.errors import InputError
 from s3prl_compress.whisper import compress, is_whisper, load, save
 from s3prl_compress.whisper.openai_pt import generation_settings
 
-from .small import features, small_model
+from .small import FRAMES, features, small_model
 
 BLOCK = {
     "attn.query": "self_attn.q_proj",
@@ -62,7 +62,7 @@ def openai_state(model: WhisperForConditionalGeneration) -> dict[str, Tensor]:
 
 
 def openai_file(
-    path: Path, vocabulary: int = 51865, **dims: Any
+    path: Path, vocabulary: int = 51865, positions: int = FRAMES // 2, **dims: Any
 ) -> WhisperForConditionalGeneration:
     """Write a tiny model as openai does, and return it as transformers has it."""
     model = small_model(
@@ -70,6 +70,7 @@ def openai_file(
         d_model=8,
         encoder_layers=1,
         decoder_layers=2,
+        max_source_positions=positions,
         max_target_positions=40,
     )
     config = model.config

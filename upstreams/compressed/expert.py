@@ -11,8 +11,10 @@ from torch import Tensor
 
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.common.yaml_files import parse, read_text, validated
-from s3prl_compress.encoder import PADDINGS, load
+from s3prl_compress.encoder import PADDINGS, SpeechEncoder, load_unless_loaded
+from s3prl_compress.encoder.exported import ExportedEncoder
 from s3prl_compress.encoder.frames import SUPERB_STRIDE, superb_frames
+from s3prl_compress.encoder.front_ends.whisper import Pad
 from s3prl_compress.results.records import Padding
 from s3prl_compress.s3prl_bridge.compat import apply_patches
 
@@ -26,14 +28,17 @@ class UpstreamExpert(UpstreamBase):
 
     Args:
         ckpt: anything that `s3prl_compress.load` accepts: a checkpoint folder, a transformers
-            folder, an s3prl-converted `.pt`, or a hub id. s3prl's option `-k`.
-        model_config: the padding itself ("fairseq"), or a YAML file with the keys `padding` and
-            `normalize`. s3prl's option `-g`; it overrides the two arguments below.
+            folder, an s3prl-converted `.pt`, a Whisper model, or a hub id; or an exported model
+            (ONNX, OpenVINO), which runs on the CPU. s3prl's option `-k`.
+        model_config: the padding itself ("fairseq"), or a YAML file with the keys `padding`,
+            `normalize` and `pad`. s3prl's option `-g`; it overrides the three arguments below.
         padding: "independent": an utterance has `round(samples / 320)` frames, which do not depend
             on its batch. "fairseq": frames and masks are those of s3prl's own upstreams.
         normalize: whether waveforms are normalised to zero mean and unit variance; None: as the
             checkpoint says.
         refresh: passed by s3prl, and ignored.
+        pad: for Whisper only: whether utterances are padded to 30 s ("full") or not ("none"); None:
+            as the checkpoint says.
         unknown: rejected with a message. s3prl passes on everything in `extra_conf`.
 
     Raises:
@@ -47,21 +52,24 @@ class UpstreamExpert(UpstreamBase):
         padding: Padding = "independent",
         normalize: bool | None = None,
         refresh: bool = False,
+        pad: Pad | None = None,
         **unknown: Any,
     ) -> None:
         super().__init__()
         if unknown:
             raise InputError(
                 f"upstream compressed: no option {', '.join(sorted(unknown))}; there are "
-                "ckpt, model_config, padding and normalize"
+                "ckpt, model_config, padding, normalize and pad"
             )
         if not ckpt:
             raise InputError(
                 "upstream compressed: no checkpoint; give a folder or hub id "
                 "(-k FOLDER, or path_or_url=FOLDER)"
             )
-        options = read_options(model_config, padding=padding, normalize=normalize)
-        self.encoder = load(ckpt, padding=options.padding, normalize=options.normalize)
+        options = read_options(model_config, padding=padding, normalize=normalize, pad=pad)
+        encoder = load_unless_loaded(ckpt, **options.model_dump())
+        assert isinstance(encoder, SpeechEncoder | ExportedEncoder)  # all that a path can name
+        self.encoder = encoder
         # s3prl's own upstreams accept clips shorter than one frame.
         self.encoder.pad_short = True
 
@@ -92,6 +100,7 @@ class UpstreamOptions(BaseModel):
 
     padding: Padding = "independent"
     normalize: bool | None = None
+    pad: Pad | None = None
 
 
 def read_options(model_config: str | Path | None, **default: Any) -> UpstreamOptions:

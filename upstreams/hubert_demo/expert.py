@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from s3prl_compress.upstreams.compressed.expert import UpstreamExpert as _Compressed
-
-NAME = "hubert_demo"
 
 
 class UpstreamExpert(_Compressed):
@@ -19,10 +17,13 @@ class UpstreamExpert(_Compressed):
         options: further ones of the upstream `compressed`.
     """
 
+    bundled: ClassVar[str] = "hubert_demo"
+    """Name of the encoder."""
+
     def __init__(
         self,
         ckpt: str | Path | None = None,
         model_config: str | Path | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(ckpt or NAME, model_config, **options)
+        super().__init__(ckpt or self.bundled, model_config, **options)

@@ -6,9 +6,16 @@ import pkgutil
 from importlib import import_module
 
 from ...common.errors import InputError
-from .target import ExportTarget
+from .target import ERROR_LIMIT, ExportOptions, ExportTarget, Speech
 
-__all__ = ["ExportTarget", "export_targets", "find_export_target"]
+__all__ = [
+    "ERROR_LIMIT",
+    "ExportOptions",
+    "ExportTarget",
+    "Speech",
+    "export_targets",
+    "find_export_target",
+]
 
 
 def export_targets() -> dict[str, ExportTarget]:

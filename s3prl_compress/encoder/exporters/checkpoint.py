@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from ..checkpoint import check_checkpoint_output
 from ..loading import save
 from ..model import SpeechEncoder
-from .target import ExportTarget
+from ..serialization import STORED_TYPES
+from .target import ExportOptions, ExportTarget
 
 
 class CheckpointTarget(ExportTarget):
@@ -18,19 +17,17 @@ class CheckpointTarget(ExportTarget):
     name = "checkpoint"
     summary = "checkpoint folder of this package (config.json, model.safetensors); any encoder"
 
-    def check_output(self, folder: Path) -> None:
+    def check_output(self, output: Path) -> None:
         """See `ExportTarget.check_output`."""
-        check_checkpoint_output(folder)
+        check_checkpoint_output(output)
 
-    def write(
-        self, encoder: SpeechEncoder, folder: Path, *, dense: bool, dtype: torch.dtype
-    ) -> None:
+    def write(self, encoder: SpeechEncoder, output: Path, options: ExportOptions) -> None:
         """See `ExportTarget.write`."""
-        save(encoder, folder, dtype=dtype)
+        save(encoder, output, dtype=STORED_TYPES[options.dtype])
 
-    def next_step(self, encoder: SpeechEncoder, folder: Path) -> str:
+    def next_step(self, encoder: SpeechEncoder, output: Path) -> str:
         """See `ExportTarget.next_step`."""
-        return f"next: s3prl-compress inspect {folder}"
+        return f"next: s3prl-compress inspect {output}"
 
 
 TARGET = CheckpointTarget()

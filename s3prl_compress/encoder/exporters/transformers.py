@@ -19,15 +19,16 @@ from torch import Tensor
 
 from ...common.errors import InputError
 from ...common.files import folder_atomically
+from ...common.validation import check_folder_output
 from ..checkpoint import CONFIG_FILE, WEIGHTS_FILE, check_weights, fingerprint
 from ..ctc_text import SPACE
 from ..filling import added_zeros, can_be_filled, dense_ffn, dense_form, fill_with_zeros
 from ..linear import LowRankLinear, SharedLinear, SparseLinear, dense_bias, dense_weight
 from ..model import SAMPLING_RATE, TRANSFORMERS_EPS, SpeechEncoder
 from ..provenance import EXPORT_MARK
-from ..serialization import stored_tensors, stored_type
+from ..serialization import STORED_TYPES, stored_tensors, stored_type
 from ..shape import LINEARS, EncoderShape
-from .target import ExportTarget
+from .target import ExportOptions, ExportTarget
 
 _MODELS = {"hubert": "Hubert", "wav2vec2": "Wav2Vec2", "wavlm": "WavLM"}
 
@@ -92,6 +93,12 @@ def export_notes(encoder: SpeechEncoder) -> tuple[str, ...]:
             f"filled with zeros: {counts}; the hidden states stay the same, and the model is as "
             "large and slow as a dense one"
         )
+    repeated = encoder.shape.states - len(encoder.shape.layers) - 1
+    if repeated:
+        notes.append(
+            f"transformers returns each hidden state once, so that {repeated} repeated ones are "
+            "missing; the last one is the same"
+        )
     if encoder.normalize and encoder.normalize_eps != TRANSFORMERS_EPS:
         quiet = 1e-6  # variance at an rms of 0.001
         louder = math.sqrt((quiet + encoder.normalize_eps) / (quiet + TRANSFORMERS_EPS))
@@ -125,7 +132,7 @@ def _check_shape(shape: EncoderShape, dense: bool) -> None:
     """Raise an `InputError` that names everything that transformers cannot represent."""
     faults = []
     if shape.family not in _MODELS:
-        faults.append(f"the family {shape.family}")
+        faults.append(f"the family {shape.family} as an encoder alone")
     if not shape.projection:
         faults.append("convolutions without a projection")
     if shape.feature_scale:
@@ -245,24 +252,23 @@ class TransformersTarget(ExportTarget):
     name = "transformers"
     summary = "transformers folder; dense encoders of one width, or others by --dense"
 
-    def check_output(self, folder: Path) -> None:
+    def check_output(self, output: Path) -> None:
         """See `ExportTarget.check_output`."""
-        check_export_output(folder)
+        check_export_output(check_folder_output(output))
 
-    def write(
-        self, encoder: SpeechEncoder, folder: Path, *, dense: bool, dtype: torch.dtype
-    ) -> None:
+    def write(self, encoder: SpeechEncoder, output: Path, options: ExportOptions) -> None:
         """See `ExportTarget.write`."""
-        export_transformers(encoder, folder, dense=dense, dtype=dtype)
+        dtype = STORED_TYPES[options.dtype]
+        export_transformers(encoder, output, dense=options.dense, dtype=dtype)
 
     def notes(self, encoder: SpeechEncoder) -> tuple[str, ...]:
         """See `ExportTarget.notes`."""
         return export_notes(encoder)
 
-    def next_step(self, encoder: SpeechEncoder, folder: Path) -> str:
+    def next_step(self, encoder: SpeechEncoder, output: Path) -> str:
         """See `ExportTarget.next_step`."""
         kind = "AutoModel" if encoder.head is None else "AutoModelForCTC"
-        return f"in transformers: {kind}.from_pretrained({str(folder)!r})"
+        return f"in transformers: {kind}.from_pretrained({str(output)!r})"
 
 
 TARGET = TransformersTarget()

@@ -5,7 +5,7 @@ checkpoints (`s3prl_compress.encoder.importers`). Nothing else depends on the fa
 """
 
 # Importing a module registers its front ends.
-from . import convolutional
+from . import convolutional, whisper
 from .base import FrontEnd, FrontEndSettings, Padding, families, front_end_class, register_front_end
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "families",
     "front_end_class",
     "register_front_end",
+    "whisper",
 ]

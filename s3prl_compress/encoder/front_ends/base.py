@@ -76,6 +76,14 @@ class FrontEnd(nn.Module, ABC):
         return cls.frames(shape, samples)
 
     @classmethod
+    def attention_span(cls, shape: EncoderShape) -> int | None:
+        """Return the number of frames that attend to each other; None: all of an utterance.
+
+        With a number, utterances longer than it must be given whole multiples of it.
+        """
+        return None
+
+    @classmethod
     def peak_elements(cls, shape: EncoderShape, samples: int) -> int:
         """Estimate how many numbers the front end holds at once for a waveform of `samples`."""
         return samples + cls.feature_width(shape) * cls.frames_computed(shape, samples)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..activation import gelu
+from ..cpu_training import spectral_conv
 from .base import FrontEnd, Padding, register_front_end
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class ConvolutionalFrontEnd(FrontEnd):
             raise ValueError(f"family {shape.family}: has no learned_positions")
         if shape.relative_position is not None:
             raise ValueError(f"family {shape.family}: has no relative_position")
+        if not shape.key_bias:
+            raise ValueError(f"family {shape.family}: has biases in k")
         assert shape.position_conv is not None
         if shape.hidden % shape.position_conv.groups:
             raise ValueError("position_conv: groups must divide hidden")
@@ -317,8 +320,11 @@ class WeightNormedConv(nn.Conv1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [batch, in, time] to [batch, out, time]."""
-        factors = cast(WeightFactors, self.parametrizations.weight)
-        return self._conv_forward(x, factors(), self.bias)
+        weight = cast(WeightFactors, self.parametrizations.weight)()
+        if self.training and torch.is_grad_enabled() and x.device.type == "cpu":
+            padding = cast(int, self.padding[0])
+            return spectral_conv(x, weight, self.bias, padding)
+        return self._conv_forward(x, weight, self.bias)
 
 
 class PositionConv(nn.Module):

@@ -4,7 +4,8 @@ The package comes with importers for
 
 - folders and hub models of transformers: HuBERT, wav2vec2, WavLM, bare, pre-trained or with CTC;
 - torchaudio's and DPHuBERT's `{"config", "state_dict"}`;
-- s3prl's converted `.pt` files of these families.
+- s3prl's converted `.pt` files of these families;
+- Whisper models of transformers, openai and this package, of which they take the encoder.
 
 `register_importer` adds one. Pickles are read with `weights_only=True`, without exception.
 """
@@ -19,7 +20,7 @@ from ..checkpoint import is_checkpoint, load_folder
 from ..model import SpeechEncoder
 
 # Importing a module registers its importer; the order is that in which importers are asked.
-from . import s3prl_pt, torchaudio_pt, transformers_folder  # noqa: F401
+from . import s3prl_pt, torchaudio_pt, transformers_folder, whisper_encoder  # noqa: F401
 from .hub import download, is_hub_id
 from .imported import ImportedCheckpoint, build_encoder
 from .reading import is_lightning, read_json, read_pickle
@@ -32,6 +33,7 @@ __all__ = [
     "Source",
     "import_checkpoint",
     "is_hub_id",
+    "is_whisper",
     "register_importer",
 ]
 
@@ -78,12 +80,6 @@ def accepted() -> str:
 def _read(path: Path) -> ImportedCheckpoint:
     source = _open_folder(path) if path.is_dir() else _open_file(path)
     importer = find_importer(source)
-    if importer is None and is_whisper(path):
-        where = path / "config.json" if path.is_dir() else path
-        raise InputError(
-            f"{where}: model_type is 'whisper', and this takes an encoder; s3prl_compress.whisper "
-            "loads it, and the commands compress and inspect take it"
-        )
     if importer is None:
         raise InputError(f"{_describe(source)}; accepted are {accepted()}")
     return importer.read(source)

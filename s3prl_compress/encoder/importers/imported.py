@@ -40,6 +40,8 @@ class ImportedCheckpoint:
     head: CTCHead | None = None
     libraries: tuple[str, ...] = ("torch",)
     """Packages that read the files; their versions become part of the provenance."""
+    provenance: Provenance | None = None
+    """History that the checkpoint brings with it, if this package wrote it."""
 
 
 def build_encoder(
@@ -79,7 +81,7 @@ def build_encoder(
     check_tensors(encoder.state_dict(), given, base)
     fill(encoder, imported.tensors, base)
     encoder.head = imported.head
-    encoder.provenance = Provenance(
+    encoder.provenance = imported.provenance or Provenance(
         base=base,
         base_revision=revision,
         base_sha256=sha256(imported.files),

@@ -6,11 +6,12 @@ import json
 import pickle
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -69,14 +70,17 @@ def pickle_mentions(path: Path, text: bytes) -> bool:
         return False
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file.
+def read_safetensors(path: Path, wanted: Callable[[str], bool] | None = None) -> dict[str, Tensor]:
+    """Read a safetensors file, or the tensors in it that are `wanted` by their names.
 
     Raises:
         InputError: it is truncated, or of another kind.
     """
     try:
-        return load_file(path)
+        if wanted is None:
+            return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys() if wanted(name)}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(
             f"{path} is damaged or not a safetensors file: {first_line(error)}"

@@ -8,6 +8,7 @@ transformers.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -171,8 +172,14 @@ def _shape(config: dict[str, Any], path: Path) -> EncoderShape:
         raise InputError(f"{path} describes no possible model: {first_mistake(error)}") from error
 
 
-def read_weights(folder: Path) -> tuple[dict[str, Tensor], tuple[Path, ...]]:
-    """Read all weights of a folder of transformers, and return them with the files read.
+def read_weights(
+    folder: Path, wanted: Callable[[str], bool] | None = None
+) -> tuple[dict[str, Tensor], tuple[Path, ...]]:
+    """Read the weights of a folder of transformers, and return them with the folder's files.
+
+    Args:
+        folder: a folder of transformers.
+        wanted: says by its name whether a tensor is needed; None: all are.
 
     Raises:
         InputError: there are no weights, or a file is missing or damaged.
@@ -192,9 +199,11 @@ def read_weights(folder: Path) -> tuple[dict[str, Tensor], tuple[Path, ...]]:
     tensors: dict[str, Tensor] = {}
     for path in files:
         if path.suffix == ".safetensors":
-            tensors.update(read_safetensors(path))
+            tensors.update(read_safetensors(path, wanted))
         else:
             tensors.update(tensors_only(read_pickle(path), str(path)))
+    if wanted is not None:
+        tensors = {name: tensor for name, tensor in tensors.items() if wanted(name)}
     return tensors, files
 
 
@@ -239,12 +248,17 @@ def _normalize_eps(config: dict[str, Any]) -> float:
 
 def _normalize(config: dict[str, Any], folder: Path) -> bool | None:
     """Return `do_normalize`, which transformers 5 nests one level deeper; None if it is missing."""
-    places: list[dict[str, Any]] = []
+    for place in (*extractor_configs(folder), config):
+        if isinstance(place.get("do_normalize"), bool):
+            return bool(place["do_normalize"])
+    return None
+
+
+def extractor_configs(folder: Path) -> list[dict[str, Any]]:
+    """Return all places where a folder may keep the settings of its feature extractor."""
+    places: list[Any] = []
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
             content = read_json(folder / name)
-            places += [content, content.get("feature_extractor") or {}]
-    for place in (*places, config):
-        if isinstance(place, dict) and isinstance(place.get("do_normalize"), bool):
-            return place["do_normalize"]
-    return None
+            places += [content, content.get("feature_extractor")]
+    return [place for place in places if isinstance(place, dict)]

@@ -18,10 +18,6 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import linkage
-from scipy.spatial.distance import squareform
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 Start = Literal["ward", "random"]
@@ -56,6 +52,9 @@ class WardTree:
 
 def ward_tree(rows: Tensor) -> WardTree:
     """Build the Ward tree of `rows` [n, d]; memory about 40 n^2 bytes."""
+    from scipy.cluster.hierarchy import linkage
+    from scipy.spatial.distance import squareform
+
     points = rows.detach().double()
     squares = points.square().sum(dim=1)
     gram = points @ points.t()
@@ -103,6 +102,9 @@ def cluster(rows: Tensor, clusters: int, *, tree: WardTree | None, steps: int, s
         start = points[np.sort(chosen)]
     if steps == 0 and tree is not None:
         return labels
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
     means = KMeans(clusters, init=start, n_init=1, max_iter=max(steps, 1), tol=0, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # few steps, or duplicate rows

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ...common.method_config import MethodConfig
 from ...encoder.cost import nonzero_parameters
-from ...encoder.linear import Linear, dense_bias, dense_weight
+from ...encoder.linear import Linear, dense_weight, optional_bias
 from ...encoder.model import SpeechEncoder
 from ...surgery.budget import Counts, RemovalOrder, find_sparsity
 from ...surgery.channels import ChannelGroup, layer_groups, layer_selections, pruning_schedules
@@ -160,10 +160,7 @@ def _share(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncoder:
         for place in tqdm(places, desc="distances", file=sys.stderr, leave=False)
     ]
     total = nonzero_parameters(encoder)
-    width = np.array(
-        [encoder.shape.layers[n].sizes(name, encoder.shape.hidden)[1] + 1 for n, name in places],
-        dtype=np.int64,
-    )
+    width = np.array([_rows(encoder, *place).shape[1] for place in places], dtype=np.int64)
     height = np.array([tree.size for tree in trees], dtype=np.int64)
     now = np.array([stored_weights(get_linear(encoder, *place), None, None) for place in places])
 
@@ -192,9 +189,10 @@ def _share(encoder: SpeechEncoder, config: ClusteringConfig) -> SpeechEncoder:
                 rows, tree.size - merged, tree=start, steps=config.steps, seed=config.seed
             )
             means = centroids(rows, labels).to(rows.dtype)
-            linears[place] = shared_linear(
-                means[:, :-1], means[:, -1], torch.from_numpy(labels).to(rows.device)
-            )
+            inputs = encoder.shape.layers[place[0]].sizes(place[1], encoder.shape.hidden)[1]
+            bias = means[:, -1] if means.shape[1] > inputs else None
+            assignment = torch.from_numpy(labels).to(rows.device)
+            linears[place] = shared_linear(means[:, :inputs], bias, assignment)
     return rebuild(encoder, linears)
 
 
@@ -206,6 +204,7 @@ def _keys(trees: list[WardTree], config: ClusteringConfig) -> np.ndarray:
 
 
 def _rows(encoder: SpeechEncoder, layer: int, name: str) -> Tensor:
-    """Return the rows of a linear, each followed by its bias, [out, in + 1]."""
+    """Return the rows of a linear, each followed by its bias if there is one, [out, in (+ 1)]."""
     linear = get_linear(encoder, layer, name)
-    return torch.cat([dense_weight(linear), dense_bias(linear)[:, None]], dim=1).detach()
+    weight, bias = dense_weight(linear), optional_bias(linear)
+    return (weight if bias is None else torch.cat([weight, bias[:, None]], dim=1)).detach()

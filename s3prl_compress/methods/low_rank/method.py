@@ -11,12 +11,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 from torch import Tensor
 from tqdm import tqdm
 
-from ...audio import AudioSet, open_audio
-from ...common.method_config import MethodConfig
 from ...encoder.cost import nonzero_parameters
 from ...encoder.linear import Linear, LowRankLinear, SharedLinear, dense_weight, optional_bias
 from ...encoder.model import SpeechEncoder
@@ -25,12 +23,12 @@ from ...surgery.cutting import stored_weights
 from ...surgery.layered import LayeredModel
 from ...surgery.rebuild import get_linear, low_rank_linear, rebuild
 from ...surgery.setting_types import ALL_LINEARS, LinearNames, Sparsity
+from ..calibration_audio import CalibratedConfig, waveforms
 from ..registry import register
 from .activations import INPUT_OF, second_moments
-from .calibration_audio import waveforms
 
 
-class LowRankConfig(MethodConfig):
+class LowRankConfig(CalibratedConfig):
     """Settings of low rank."""
 
     sparsity: Sparsity = 0.1
@@ -52,20 +50,12 @@ class LowRankConfig(MethodConfig):
     seed: int = Field(default=0, ge=0)
     """Random seed for choosing files."""
 
-    _listed: AudioSet | None = PrivateAttr(default=None)
-
     def recorded(self) -> dict[str, Any]:
         """Return the settings for the history: the audio by its fingerprint, without its path."""
         settings = super().recorded()
         if self.audio is None:
             return settings
         return settings | {"audio": self.listed(self.audio).described(self.audio)}
-
-    def listed(self, audio: Path) -> AudioSet:
-        """Return names and lengths of the audio files, which the first call checks."""
-        if self._listed is None:
-            self._listed = open_audio(audio, minimum_samples=1)
-        return self._listed
 
 
 @dataclass(frozen=True)

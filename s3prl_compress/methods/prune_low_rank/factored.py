@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from torch import Tensor, nn
 
 from ...encoder import SpeechEncoder
@@ -128,6 +127,8 @@ class FactoredEncoder(ParametrizedEncoder):
 
         low, high = -80.0, 10.0  # all open, all closed
         if missed(low) < 0 < missed(high):
+            from scipy.optimize import brentq
+
             missed(brentq(missed, low, high, xtol=1e-4))
 
     def ranking(self) -> list[NDArray[np.float64]]:

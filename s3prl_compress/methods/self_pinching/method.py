@@ -24,6 +24,7 @@ from ...surgery.setting_types import HiddenUnitNames, Sparsity
 from ...training import ParamGroup, Penalty, Stage
 from ...training.ctc import add_head
 from ...training.finetuning import TranscribedConfig, finetune, texts_fingerprint
+from ...training.regularisation import SETTINGS
 from ..registry import register
 from .thresholded import DensityPenalty, ThresholdedEncoder, ThresholdedUnits, ThresholdedWeights
 
@@ -69,6 +70,9 @@ class SelfPinchingConfig(TranscribedConfig, FinalDistillationConfig):
     def _units_of_neurons(self) -> SelfPinchingConfig:
         if self.granularity == "weight" and "units" in self.model_fields_set:
             raise ValueError("units go with granularity 'neuron' only")
+        for name in (*SETTINGS, "cache_features"):
+            if self.objective == "distill" and getattr(self, name):
+                raise ValueError(f"{name} goes with objective 'ctc' only")
         return self
 
     def listed(self) -> AudioSet:

@@ -159,7 +159,7 @@ class ThresholdedUnits(ThresholdedEncoder):
         """Return the weights with units below their threshold masked; update the density."""
         weights: dict[str, Tensor] = {}
         removed = []
-        width = self.shape.hidden
+        width, biases = self.shape.hidden, 1 + self.shape.key_bias
         for layer, kind in self.groups:
             squares = self.squares(layer, kind)
             mask = self.threshold(key_of((layer, kind))).mask(squares, unit_variance(squares))
@@ -172,7 +172,7 @@ class ThresholdedUnits(ThresholdedEncoder):
                 weights[bias_name((layer, name))] = linear.bias * mask
             else:
                 weights[weight_name((layer, name))] = linear.weight * mask
-            removed.append((1 - mask).sum() * (2 * width + (2 if kind == "qk" else 1)))
+            removed.append((1 - mask).sum() * (2 * width + (biases if kind == "qk" else 1)))
         self._density = 1 - torch.stack(removed).sum() / self.total
         return weights
 

@@ -117,7 +117,7 @@ class Corpus(ABC):
 
     def test_items(self) -> list[Item]:
         """List the test utterances of all folds, fold after fold: what predictions are of."""
-        return [item for fold in self.folds for item in self.items("test", fold)]
+        return list(self._test_items)
 
     def fingerprint(self) -> str:
         """Return a sha256 over the sorted relative paths and contents' hashes of all used files.
@@ -131,9 +131,7 @@ class Corpus(ABC):
         return records.CorpusRecord(
             name=self.name,
             fingerprint=self.fingerprint(),
-            sizes={
-                split: sum(len(self.items(split, fold)) for fold in self.folds) for split in SPLITS
-            },
+            sizes=dict(self._sizes),
             generated=self.generated,
         )
 
@@ -143,6 +141,16 @@ class Corpus(ABC):
             for split in SPLITS:
                 for item in self.items(split, fold):
                     yield item.path
+
+    # Listed once per object, as files are read once: every record of a suite needs them.
+
+    @cached_property
+    def _test_items(self) -> list[Item]:
+        return [item for fold in self.folds for item in self.items("test", fold)]
+
+    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        return {split: sum(len(self.items(split, fold)) for fold in self.folds) for split in SPLITS}
 
     @cached_property
     def _fingerprint(self) -> str:

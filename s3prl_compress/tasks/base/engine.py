@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .task import Settings, Task
 
 
-ENGINE_VERSIONS: Mapping[Engine, int] = {"onepass": 2, "s3prl": 2, "greedy": 2}
+ENGINE_VERSIONS: Mapping[Engine, int] = {"onepass": 2, "s3prl": 2, "greedy": 2, "lm": 1}
 """Part of a score's identity, as a task's version is: raised whenever a change of an engine, or of
 what it computes with, changes results. Scores of different versions are never averaged or compared.
 

@@ -8,17 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...common.errors import InputError
 from ...common.model_errors import first_mistake
-from ...results.records import Engine, Upstream
-from .corpus import Corpus
+from ...results.records import Engine, LanguageModelRecord, Upstream
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from .corpus import Corpus
 
 ModelT = TypeVar("ModelT")
+
+LM_LEXICON, NO_LEXICON = "lm", "none"
+"""Values of `LanguageModelOptions.lexicon` that are no file."""
 
 
 class UnsuitableModelError(InputError):
@@ -34,6 +36,28 @@ class TaskOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+class LanguageModelOptions(BaseModel):
+    """A language model and how to decode with it. Paths are relative to the current folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    file: str
+    """n-gram language model: ARPA (may be compressed by gzip), or a KenLM binary."""
+    lexicon: str = LM_LEXICON
+    """lm: the words of an ARPA file; none: any sequence of characters, for a language model of
+    characters; or a file with one word per line, which may be followed by its spelling."""
+    dev: str | None = None
+    """Transcribed speech on which weight and word_score are tuned; by default the dev split that
+    belongs to the test set."""
+    beam: int = Field(default=50, ge=1)
+    """Number of hypotheses that are kept after each frame."""
+    weight: float | None = Field(default=None, ge=0)
+    """Factor of the language model's log10 probabilities; by default tuned on dev."""
+    word_score: float | None = None
+    """Added for each word; without a lexicon, for each frame with the word separator. By default
+    tuned on dev."""
+
+
 @dataclass(frozen=True)
 class Recognition:
     """The result of recognising a test set; all sequences are in the order of its utterances."""
@@ -46,6 +70,8 @@ class Recognition:
     """Further columns of the file of predictions, by their names."""
     runaways: int | None = None
     """See `ScoreRecord.runaways`."""
+    language_model: LanguageModelRecord | None = None
+    """How a language model was used; None without one."""
     notes: tuple[str, ...] = ()
     """Notes on the score of this model and test set, one sentence each."""
 
@@ -70,7 +96,7 @@ class OwnHead(ABC, Generic[ModelT]):
         """The class of the task's options; without any by default."""
         return TaskOptions
 
-    def with_options(self, given: Mapping[str, Any], where: str) -> Self:
+    def with_options(self, given: Mapping[str, Any], where: str) -> OwnHead[ModelT]:
         """Return this head with some options other than their defaults.
 
         Args:
@@ -91,7 +117,7 @@ class OwnHead(ABC, Generic[ModelT]):
             raise InputError(f"{where}: {reason}") from error
         return self._configured(options)
 
-    def _configured(self, options: TaskOptions) -> Self:
+    def _configured(self, options: TaskOptions) -> OwnHead[ModelT]:
         """Return this head with validated options."""
         return self
 
@@ -120,5 +146,20 @@ class OwnHead(ABC, Generic[ModelT]):
         """Return a model's entry in a record; `source` is where it was loaded from, if known."""
 
     @abstractmethod
-    def recognise(self, model: ModelT, corpus: Corpus, device: str) -> Recognition:
-        """Recognise every test utterance, in the order of `Corpus.test_items`."""
+    def recognise(self, model: ModelT, corpus: Corpus, device: str, work: Path) -> Recognition:
+        """Recognise every test utterance, in the order of `Corpus.test_items`.
+
+        `work` is a folder for files that later calls can use again.
+        """
+
+    def check_corpus(self, model: ModelT, corpus: Corpus) -> None:
+        """Raise an `InputError` if the model cannot give the labels of this test set."""
+        return None
+
+    def with_language_model(self, options: LanguageModelOptions, corpus: Corpus) -> OwnHead[ModelT]:
+        """Return a head that decodes a test set with a language model, under its own engine name.
+
+        Raises:
+            InputError: the task takes no language model, or this one cannot be used.
+        """
+        raise InputError("this task takes no language model; leave it out")

@@ -24,6 +24,8 @@ class TranscribedTestSet(Corpus):
     """
 
     speech: TranscribedAudio
+    source: Path
+    """As it was given: a folder or a table."""
 
     def items(self, split: Split, fold: int = 0) -> list[Item]:
         """List the test utterances in the order of `speech`."""
@@ -66,7 +68,49 @@ def open_test_set(source: Path) -> TranscribedTestSet:
     Raises:
         InputError: the source is not usable, or it holds several test sets.
     """
-    speech = open_transcribed(source, "test", minimum_samples=0)
+    return _test_set(source, open_transcribed(source, "test", minimum_samples=0))
+
+
+def open_dev_set(test_set: TranscribedTestSet, given: str | Path | None) -> TranscribedTestSet:
+    """List and check the speech on which settings of decoding are chosen for a test set.
+
+    It is the dev split of `given`, or all of it if it has no splits. By default it is the split
+    that belongs to the test set: the dev (or valid) rows of its table, `dev-clean` beside
+    `test-clean`, or all folders `dev-...` in a folder of LibriSpeech. A test set that is such a dev
+    split itself is its own.
+
+    Raises:
+        InputError: there is no dev split, or it shares recordings with the test set.
+    """
+    source = test_set.source.resolve()
+    place = _dev_beside(source) if given is None else Path(given)
+    advice = "name other speech (--lm-dev), or give both weights (--lm-weight, --word-score)"
+    missing = "no dev split to tune the weights of the language model on"
+    try:
+        speech = open_transcribed(place, "dev", minimum_samples=0)
+    except InputError as error:
+        if given is not None:
+            raise
+        reason = str(error)
+        raise InputError(f"{missing} ({reason}); {advice}") from error
+    dev = _test_set(place, speech)
+    itself = place.resolve() == source and source.name.startswith("dev-")
+    common = set(speech.audio.contents()) & set(test_set.speech.audio.contents())
+    if common and not itself:
+        what = missing if given is None else "nothing to tune on"
+        reason = f"{place}: {len(common)} of its recordings are in the test set, too"
+        raise InputError(f"{what} ({reason}); {advice}")
+    return dev
+
+
+def _dev_beside(source: Path) -> Path:
+    """Return the default place of the dev split of a test set."""
+    kind, dash, part = source.name.partition("-")
+    in_librispeech = find_table(source) is None and kind in ("test", "dev") and bool(dash)
+    return source.parent / f"dev-{part}" if in_librispeech else source
+
+
+def _test_set(source: Path, speech: TranscribedAudio) -> TranscribedTestSet:
     parts = {file.split("/")[0] for file in speech.audio.files}
     sets = sorted(part for part in parts if part.startswith("test-"))
     if len(sets) > 1:
@@ -88,6 +132,7 @@ def open_test_set(source: Path) -> TranscribedTestSet:
         variant="transcripts",
         classes=(),
         speech=speech,
+        source=source,
     )
 
 

@@ -1,4 +1,7 @@
-"""Recognition by a model's own CTC head. Not a SUPERB task: the whole model was fine-tuned."""
+"""Recognition by a model's own CTC head. Not a SUPERB task: the whole model was fine-tuned.
+
+Other packages also use `ngram`, which estimates language models.
+"""
 
 from __future__ import annotations
 

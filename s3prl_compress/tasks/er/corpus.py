@@ -87,8 +87,8 @@ class EmotionCorpus(Corpus):
             InputError: the fold's lists cannot be read.
         """
         if split == "test":
-            return self._items(self._lists[fold, "test"])
-        listed = self._items(self._lists[fold, "train"])
+            return list(self._items[fold, "test"])
+        listed = self._items[fold, "train"]
         order = torch.randperm(len(listed), generator=torch.Generator().manual_seed(DEV_SEED))
         trained = int((1 - DEV_SHARE) * len(listed))
         chosen = order[:trained] if split == "train" else order[trained:]
@@ -125,9 +125,13 @@ class EmotionCorpus(Corpus):
                 yield label_path(self.label_root, fold, part)
 
     def _all(self, fold: int) -> list[Item]:
-        return self._items(self._lists[fold, "train"]) + self._items(self._lists[fold, "test"])
+        return self._items[fold, "train"] + self._items[fold, "test"]
 
-    def _items(self, listed: LabelFile) -> list[Item]:
+    @cached_property
+    def _items(self) -> dict[tuple[int, str], list[Item]]:
+        return {key: self._items_in(listed) for key, listed in self._lists.items()}
+
+    def _items_in(self, listed: LabelFile) -> list[Item]:
         items = []
         for entry in listed.meta_data:
             path = self.audio_root / entry.path

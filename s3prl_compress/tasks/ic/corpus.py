@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 
-import pandas
-
 from ...audio.clips import SAMPLING_RATE, check_audio
 from ...audio.table import decode_text
 from ...common.errors import InputError
@@ -210,6 +208,8 @@ def read_as_text(value: str) -> bool:
     s3prl keeps the values of a slot and their numbers as keys of the same dictionary, so a value
     that is read as a number would be taken for another one.
     """
+    import pandas
+
     frame = pandas.read_csv(io.StringIO(write_csv([{"value": value, "other": "text"}])))
     return frame["value"].tolist() == [value]
 

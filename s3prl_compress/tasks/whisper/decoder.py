@@ -102,7 +102,7 @@ class WhisperDecoder(OwnHead[Whisper]):
         """Return the model's entry in a record."""
         return describe(model, name, source or model.provenance.base)
 
-    def recognise(self, model: Whisper, corpus: Corpus, device: str) -> Recognition:
+    def recognise(self, model: Whisper, corpus: Corpus, device: str, work: Path) -> Recognition:
         """Return normalised texts, and the raw ones as further columns."""
         assert isinstance(corpus, TranscribedTestSet)
         normalize = text_normalizer(self.decoding.spoken)
@@ -115,12 +115,13 @@ class WhisperDecoder(OwnHead[Whisper]):
                 f"({normalizer_name(self.decoding.spoken)})"
             )
         runaways = [one.runaway for one in found]
+        capped, repetitive = [one.capped for one in found], [one.repetitive for one in found]
         return Recognition(
             truth,
             [normalize(text) for text in raw],
-            {"raw_truth": raw_truth, "raw_predicted": raw, "runaway": runaways},
-            sum(map(bool, runaways)),
-            tuple(_notes(truth, [one.capped for one in found], [one.repetitive for one in found])),
+            further={"raw_truth": raw_truth, "raw_predicted": raw, "runaway": runaways},
+            runaways=sum(map(bool, runaways)),
+            notes=tuple(_notes(truth, capped, repetitive)),
         )
 
     def _recogniser(self, whisper: Whisper, name: str) -> Recogniser:

@@ -21,15 +21,15 @@ class ShapeTarget(ExportTarget):
     name = "shape"
     summary = "the shape as JSON"
 
-    def check_output(self, folder):
+    def check_output(self, output):
         pass
 
-    def write(self, encoder, folder, *, dense, dtype):
-        folder.mkdir()
-        (folder / "shape.json").write_text(encoder.shape.model_dump_json())
+    def write(self, encoder, output, options):
+        output.mkdir()
+        (output / "shape.json").write_text(encoder.shape.model_dump_json())
 
-    def next_step(self, encoder, folder):
-        return f"read: {folder}/shape.json"
+    def next_step(self, encoder, output):
+        return f"read: {output}/shape.json"
 
 
 TARGET = ShapeTarget()

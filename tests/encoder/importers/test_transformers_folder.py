@@ -154,7 +154,7 @@ def test_models_without_a_mask_embedding(tmp_path: Path) -> None:
         ("quantization_config", {"bits": 8}),
         ("feat_extract_norm", "batch"),
         ("num_attention_heads", 5),
-        ("model_type", "whisper"),
+        ("model_type", "conformer"),
         ("num_hidden_layers", -1),
         ("conv_dim", [24, 28]),
     ],

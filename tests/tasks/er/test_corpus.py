@@ -58,6 +58,17 @@ def test_a_fold_is_tested_on_its_session_and_trained_on_the_others(tiny_emotions
     assert corpus.notes == ()
 
 
+def test_who_changes_a_list_of_items_changes_no_other(tiny_emotions: Path) -> None:
+    corpus = open_corpus(tiny_emotions, "er")
+    for split in SPLITS:
+        corpus.items(split, 1).clear()
+        assert corpus.items(split, 1)
+    corpus.test_items().clear()
+    assert len(corpus.test_items()) == 80
+    corpus.record().sizes.clear()
+    assert corpus.record().sizes["test"] == 80
+
+
 def test_the_labels_are_the_table_s(emotion_table: Path, tiny_emotions: Path) -> None:
     with open(emotion_table, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

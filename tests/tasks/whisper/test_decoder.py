@@ -222,7 +222,7 @@ def test_what_cannot_be_scored_is_one_line_with_exit_code_2(
     refused(hubert, "is not a Whisper model; recognition by other models is the task ctc")
     refused(tmp_path / "nowhere", "no such file or folder")
     refused(model, "is a Whisper model, which has no CTC head", task="ctc")
-    refused(model, "model_type is 'whisper', and this takes an encoder", task="asr")
+    refused(model, "this task takes no language model; leave it out", "--lm", "lm.arpa")
     refused(model, "task whisper: language: 'klingon' is none of", "--language", "klingon")
     refused(model, "language fr: this model does not know it", "--language", "fr")
     refused(english_only, "it is an English-only model", "--language", "en")

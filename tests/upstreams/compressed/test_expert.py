@@ -9,6 +9,7 @@ from torch import Tensor
 
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import dense_shape, random_encoder, save
+from s3prl_compress.surgery import rebuild
 
 pytestmark = pytest.mark.s3prl
 
@@ -69,6 +70,17 @@ def test_every_utterance_has_the_frames_that_s3prl_takes(folder: Path, waves: li
     assert all(bool(state.isfinite().all()) for state in states)
     for wave in waves:
         assert expert([wave])["last_hidden_state"].shape == (1, round(len(wave) / 320), 32)
+
+
+def test_repeated_states_are_weighed_like_any_other(waves: list[Tensor], tmp_path: Path) -> None:
+    encoder = random_encoder(dense_shape("hubert", **TINY), seed=1)
+    folder = save(rebuild(encoder, {}, kept=[1], repeat_states=True), tmp_path / "repeating")
+    expert = _expert(folder)
+    states = expert(waves[:2])["hidden_states"]
+    assert [state.shape[-1] for state in states] == [32] * 3
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[1], states[2])
+    assert _pooled(expert, waves[:2]).shape == (2, 32)
 
 
 def test_train_mode_equals_eval_mode(folder: Path, waves: list[Tensor]) -> None:

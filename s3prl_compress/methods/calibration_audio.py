@@ -1,14 +1,29 @@
-"""Calibration speech: a few minutes of a set of recordings."""
+"""Calibration speech: a few minutes of a set of recordings, and the settings that name it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+from pydantic import PrivateAttr
 from torch import Tensor
 
-from ...audio import SAMPLING_RATE, AudioSet
-from ...common.errors import InputError
+from ..audio import SAMPLING_RATE, AudioSet, open_audio
+from ..common.errors import InputError
+from ..common.method_config import MethodConfig
+
+
+class CalibratedConfig(MethodConfig):
+    """Base of the settings of methods that measure something on recordings."""
+
+    _listed: AudioSet | None = PrivateAttr(default=None)
+
+    def listed(self, audio: Path) -> AudioSet:
+        """Return names and lengths of the audio files, which the first call checks."""
+        if self._listed is None:
+            self._listed = open_audio(audio, minimum_samples=1)
+        return self._listed
 
 
 def waveforms(

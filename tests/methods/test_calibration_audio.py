@@ -10,7 +10,7 @@ import torch
 from s3prl_compress.audio import open_audio
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.methods import check_settings
-from s3prl_compress.methods.low_rank.calibration_audio import waveforms
+from s3prl_compress.methods.calibration_audio import waveforms
 
 
 def tone(path: Path, rate: int, seconds: float, channels: int = 1) -> None:

@@ -12,15 +12,25 @@ import torch
 
 from s3prl_compress.cli.inspection import inspect_model, inspection_rows
 from s3prl_compress.common.errors import InputError
-from s3prl_compress.encoder import cost, fingerprint, load, macs, save
+from s3prl_compress.encoder import (
+    SpeechEncoder,
+    cost,
+    fingerprint,
+    load,
+    macs,
+    random_encoder,
+    save,
+)
 from s3prl_compress.encoder.cost import nonzero_parameters
 from s3prl_compress.encoder.exporters.transformers import export_transformers
 from s3prl_compress.encoder.memory import forward_bytes
 from s3prl_compress.encoder.provenance import MethodStep
 from s3prl_compress.latency import time_upstreams
 from s3prl_compress.methods import available, compress
+from s3prl_compress.surgery import rebuild
 
-from ..support.baselines import (
+from ...support import small
+from ...support.baselines import (
     NAMES,
     TOLERANCE,
     VARIANTS,
@@ -28,8 +38,43 @@ from ..support.baselines import (
     small_encoder,
     small_shape,
 )
-from ..support.small import assert_same, reached, speech, states
-from .test_edge_shapes import ENOUGH, METHODS, learn
+from ...support.small import assert_same, reached, speech, states
+from ..test_edge_shapes import ENOUGH, METHODS, learn
+
+
+def four_layers(family: str, large: bool) -> tuple[SpeechEncoder, Any]:
+    """Return an encoder of four layers and transformers' model with the same weights."""
+    shape = small_shape(family, large, layers=4)
+    encoder = random_encoder(shape).eval()
+    baselines.randomise(encoder)
+    model: Any = baselines.transformers_model(shape)
+    names = set(model.state_dict())
+    model.load_state_dict(
+        {name: tensor for name, tensor in encoder.state_dict().items() if name in names}
+    )
+    return encoder, model
+
+
+def origins(smaller: SpeechEncoder, encoder: SpeechEncoder) -> list[int]:
+    """Return which layers of `encoder` remain, told by a bias that is different in every layer."""
+    biases = [layer.final_layer_norm.bias for layer in encoder.encoder.layers]
+    return [
+        next(number for number, bias in enumerate(biases) if torch.equal(bias, own))
+        for own in (layer.final_layer_norm.bias for layer in smaller.encoder.layers)
+    ]
+
+
+def silence(encoder: SpeechEncoder, number: int, pre_norm: bool) -> None:
+    """Let a layer do nothing (pre-norm) or nearly nothing: its LayerNorms only."""
+    layer: Any = encoder.encoder.layers[number]
+    with torch.no_grad():
+        for linear in (layer.attention.out_proj, layer.feed_forward.output_dense):
+            linear.weight.zero_()
+            linear.bias.zero_()
+        if not pre_norm:
+            for norm in (layer.layer_norm, layer.final_layer_norm):
+                norm.weight.fill_(1.0)
+                norm.bias.fill_(1e-6 * number)  # so that `origins` can tell them apart
 
 
 @pytest.mark.parametrize(("family", "large"), VARIANTS, ids=NAMES)
@@ -54,6 +99,104 @@ def test_equals_transformers_with_fewer_layers(family: str, large: bool, tmp_pat
         assert len(expected) == keep + 1
         found = baselines.states_of(smaller, [waveform])
         assert baselines.largest_difference(found, expected) <= TOLERANCE
+
+
+@pytest.mark.parametrize("kept", [(0, 2, 3), (1, 3), (0, 1, 3), (2,)])
+@pytest.mark.parametrize(("family", "large"), VARIANTS, ids=NAMES)
+def test_equals_transformers_with_layers_deleted(
+    family: str, large: bool, kept: tuple[int, ...]
+) -> None:
+    encoder, model = four_layers(family, large)
+    stack = model.encoder.layers
+    table = stack[0].attention.rel_attn_embed if family == "wavlm" else None
+    model.encoder.layers = torch.nn.ModuleList(stack[number] for number in kept)
+    if table is not None:  # the table of layer 0 serves all layers
+        model.encoder.layers[0].attention.rel_attn_embed = table
+
+    smaller = rebuild(encoder, {}, kept=kept).eval()
+
+    (waveform,) = baselines.noise(9_000)
+    expected = baselines.transformers_states(model, waveform)
+    assert len(expected) == len(kept) + 1
+    found = baselines.states_of(smaller, [waveform])
+    assert baselines.largest_difference(found, expected) <= TOLERANCE
+
+
+def test_every_removes_layers_at_equal_distances() -> None:
+    encoder = small.small_encoder(layers=12)
+    for remove, distance in ((1 / 2, 2), (1 / 3, 3), (1 / 4, 4), (1 / 6, 6)):
+        smaller = compress(encoder, "layers", remove_fraction=remove, criterion="every")
+        # LayerDrop removes the layers at depth d, counted from 1, where d mod distance is 0.
+        assert origins(smaller, encoder) == [d - 1 for d in range(1, 13) if d % distance]
+    assert origins(compress(encoder, "layers", keep=5, criterion="every"), encoder) == [
+        0, 2, 4, 7, 9,
+    ]  # fmt: skip
+    assert origins(compress(encoder, "layers", remove_fraction=0.4), encoder) == list(range(7))
+
+
+@pytest.mark.parametrize("pre_norm", [False, True])
+def test_similarity_removes_the_layers_that_do_least(pre_norm: bool, tones: Path) -> None:
+    encoder = small.small_encoder(layers=4, pre_norm=pre_norm)
+    for number in (1, 2):
+        silence(encoder, number, pre_norm)
+    settings = {"criterion": "similarity", "audio": tones}
+    assert origins(compress(encoder, "layers", keep=2, **settings), encoder) == [0, 3]
+    # Of two that do equally little, here nothing, the upper one is removed first.
+    assert origins(compress(encoder, "layers", keep=3, **settings), encoder) == [0, 1, 3]
+    if pre_norm:
+        smaller = compress(encoder, "layers", keep=2, repeat_states=True, **settings)
+        assert_same(smaller, encoder, speech(3000, 5000), tolerance=1e-6)
+
+
+def test_similarity_records_the_audio_without_its_path(tones: Path) -> None:
+    encoder = small_encoder("hubert", False)
+    smaller = compress(
+        encoder, "layers", keep=1, criterion="similarity", audio=tones, audio_seconds=1
+    )
+    (step,) = smaller.provenance.steps[-1:]
+    assert isinstance(step, MethodStep)
+    assert step.settings.keys() == {"keep", "criterion", "audio", "audio_seconds", "seed"}
+    assert "sha256" in step.settings["audio"]
+    assert str(tones.parent) not in str(step.settings)
+
+
+@pytest.mark.parametrize("criterion", ["top", "every", "similarity"])
+@pytest.mark.parametrize(("family", "large"), VARIANTS, ids=NAMES)
+def test_removing_nothing_changes_nothing(
+    family: str, large: bool, criterion: str, tones: Path
+) -> None:
+    encoder = small_encoder(family, large)
+    settings = {"audio": tones} if criterion == "similarity" else {}
+    for options in ({"keep": 2}, {"remove_fraction": 0.0}, {"keep": 2, "merge": True}):
+        for repeat in (False, True):
+            same = compress(
+                encoder,
+                "layers",
+                criterion=criterion,
+                repeat_states=repeat,
+                **settings,
+                **options,  # type: ignore[arg-type]
+            )
+            assert same.shape == encoder.shape
+            assert fingerprint(same) == fingerprint(encoder)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"criterion": "similarity"}, "measured on speech: give audio"),
+        ({"criterion": "least"}, "criterion: must be 'top', 'similarity' or 'every'"),
+        ({"audio": "nowhere"}, "audio needs the criterion similarity"),
+        ({"audio_seconds": 5}, "audio_seconds needs the criterion similarity"),
+        ({"criterion": "similarity", "audio": "nowhere"}, "nowhere"),
+        ({"keep": None, "remove_fraction": 1.5}, "remove_fraction: must be less than"),
+        ({"keep": 0, "merge": True}, "merge needs at least one layer that stays"),
+    ],
+)
+def test_impossible_settings_are_one_line(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as raised:
+        compress(small_encoder("hubert", False), "layers", **{"keep": 1, **settings})
+    assert "\n" not in str(raised.value)
 
 
 def test_lower_states_stay_and_nothing_is_shared() -> None:
@@ -82,15 +225,18 @@ def test_all_layers_may_stay() -> None:
     [
         (3, "method layers: keep 3 is more than the 2 layers of this encoder"),
         (-1, "keep: must be greater than or equal to 0; got -1"),
-        (None, "keep: must be a valid integer; got None"),
+        ("two", "keep: must be a valid integer, .*; got 'two'"),
+        (None, "give either keep, the number of layers that stay, or remove_fraction"),
     ],
 )
 def test_impossible_numbers_are_one_line(keep: Any, message: str) -> None:
     with pytest.raises(InputError, match=message) as raised:
         compress(small_encoder("hubert", False), "layers", keep=keep)
     assert "\n" not in str(raised.value)
-    with pytest.raises(InputError, match="keep: must be given"):
+    with pytest.raises(InputError, match="give either keep"):
         compress(small_encoder("hubert", False), "layers")
+    with pytest.raises(InputError, match="give either keep"):
+        compress(small_encoder("hubert", False), "layers", keep=1, remove_fraction=0.5)
 
 
 @pytest.mark.parametrize(("family", "large"), VARIANTS, ids=NAMES)

@@ -1,0 +1,47 @@
+"""Models for OpenVINO compute what PyTorch computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from s3prl_compress.common.errors import InputError
+from s3prl_compress.encoder import load, load_unless_loaded
+from s3prl_compress.encoder.exporters import find_export_target
+
+from .models import odd_encoder, tuned_encoder
+from .test_exported import assert_equal_states, exported_as
+
+openvino = pytest.importorskip("openvino", reason="the extra openvino is not installed")
+
+
+def test_every_shape_gives_its_states(tmp_path: Path) -> None:
+    encoder = odd_encoder()
+    exported = exported_as("openvino", encoder, tmp_path / "odd")
+    assert_equal_states(encoder, exported)
+    assert {path.name for path in exported.path.iterdir()} == {"model.xml", "model.bin"}
+    assert load_unless_loaded(exported.path / "model.xml").fingerprint() == exported.fingerprint()  # type: ignore[operator]
+    with pytest.raises(InputError, match="an exported model"):
+        load(exported.path)
+
+
+def test_bfloat16_is_measured_and_smaller(tmp_path: Path) -> None:
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU has no bfloat16 instructions")
+    encoder = tuned_encoder()
+    full = exported_as("openvino", encoder, tmp_path / "full")
+    half = exported_as("openvino", encoder, tmp_path / "half", dtype="bfloat16")
+    assert full.config.error is not None
+    assert half.config.error is not None
+    assert full.config.error.mean < 1e-4 < half.config.error.mean < 0.05
+    sizes = [(one.path / "model.bin").stat().st_size for one in (half, full)]
+    assert sizes[0] < 0.6 * sizes[1]
+
+
+def test_other_folders_are_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "model.xml").write_text("<net></net>")
+    with pytest.raises(InputError, match="exists and is not an earlier export"):
+        find_export_target("openvino").check_output(tmp_path)
+    with pytest.raises(InputError, match="OpenVINO cannot load it"):
+        load_unless_loaded(tmp_path)
