@@ -35,7 +35,8 @@ def test_every_recipe_is_looked_at() -> None:
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
 def test_suite(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "unlabelled_minilibri").mkdir()
+    for name in ("unlabelled_minilibri", "asr_minilibri_large"):
+        (tmp_path / name).mkdir()
     (tmp_path / "train-clean-100").mkdir()
     monkeypatch.setenv("SPEECH_DATA", str(tmp_path))
     monkeypatch.setenv("LIBRISPEECH", str(tmp_path))

@@ -189,16 +189,18 @@ class SpeechEncoder(nn.Module):
             InputError: a waveform is not 1-D, or too short or too long, or the batch needs more
                 memory than is available.
         """
-        if not isinstance(waveforms, Features):
-            waveforms = self.features(waveforms)
-        features, valid, counts = waveforms
+        if isinstance(waveforms, Features):
+            features, valid, counts = waveforms
+            longest = int(counts.max())
+        else:
+            features, valid, counts = self.features(waveforms)
+            longest = max(self.shape.frames(len(waveform)) for waveform in waveforms)
         x = self.feature_projection(features)
         if masks is not None:
             x = torch.where(masks.unsqueeze(-1), self.masked_spec_embed.to(x.dtype), x)
         states: tuple[Tensor, ...] = self.encoder(x, valid)
-        if self.shape.attention_span is not None:  # utterances are padded to a fixed duration
-            longest = max(1, int(counts.max()))
-            states = tuple(state[:, :longest] for state in states)
+        if max(longest, 1) < states[0].shape[1]:  # utterances are padded to a fixed duration
+            states = tuple(state[:, : max(longest, 1)] for state in states)
         return states, counts
 
     def features(self, waveforms: Sequence[Tensor]) -> Features:

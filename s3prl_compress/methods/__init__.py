@@ -5,7 +5,8 @@ subclass of `MethodConfig` for its settings. A new method is one file or folder;
 registers its own through the entry point group `s3prl_compress.methods`. This module is the public
 face, with all that a training-free method needs. Learned methods build on the public faces of
 `distillation`, `training` and `surgery`. The modules `clustering`, `low_rank`, `magnitude` and
-`layers` also serve Whisper, whose layers they choose from in the same way.
+`layers` also serve Whisper, whose layers they choose from in the same way; `calibration_audio`
+draws speech for what is measured on it.
 """
 
 from ..common.method_config import MethodConfig

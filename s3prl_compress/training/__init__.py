@@ -4,6 +4,7 @@ The names below, and the modules that they come from, are the public face: setti
 loop, batches of audio, masks, and penalties. Further public modules:
 
 - `ctc` and `finetuning`: fine-tuning on transcribed speech
+- `regularisation`: masked input and dropout for fine-tuning
 - `processes`: rank and device of this process
 - `sparsity`: the Lagrangian that drives gates to a target
 - `state`: the saved state of a run

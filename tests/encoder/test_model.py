@@ -77,8 +77,10 @@ def test_gradients_and_inference_agree(family: str, large: bool) -> None:
         assert parameter.grad is not None or name in unused, name
     with torch.no_grad():
         without = encoder(waveforms)[0]
+    valid = shape.frames(3000)  # norms amplify the rounding of frames of padding, which are zeros
     for one, other in zip(with_gradients, without, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(one[0], other[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(one[1, :valid], other[1, :valid], rtol=1e-4, atol=1e-5)
 
 
 def test_normalisation_is_of_each_waveform_before_padding() -> None:
