@@ -42,6 +42,7 @@ nitpick_ignore_regex = [
         "py:.*",
         r"(.*\.)?(CheckpointConfig|CommandResult|FrontEndSettings|HeadConfig|VarianceComponents)",
     ),
+    ("py:.*", r"(s3prl_compress\..*\.)?ModelT"),
     ("py:.*", r"s3prl_compress\..*\.(Config|MethodFunction|WhisperMethod|Module|Value|_\w+)"),
 ]
 autodoc_typehints = "signature"

@@ -22,6 +22,7 @@ DISTRIBUTIONS = {
     "flashlight": "flashlight-text",
     "markupsafe": "jinja2",  # it hands out markupsafe's own types
     "sklearn": "scikit-learn",
+    "whisper_normalizer": "whisper-normalizer",
     "yaml": "PyYAML",
 }
 

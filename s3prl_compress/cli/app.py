@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from . import console
 from .checking import check
 from .encoder_commands import compress, export, inspect, method_settings, random
-from .evaluation_commands import prepare, report, run, score, time
+from .evaluation_commands import prepare, report, run, score, task_options, time
 from .language_model import ngram
 from .listing import ls
 from .pretrain import pretrain
@@ -59,7 +59,10 @@ COMMANDS: dict[str, Command] = {
             "score out/fold10 --task er --data corpora/er --seeds 0-9",
             "score out/tuned --task ctc --data LibriSpeech/test-clean,LibriSpeech/test-other",
             "score out/tuned --task ctc --data LibriSpeech/test-clean --lm lm.arpa",
+            "score out/w10 --task whisper --data LibriSpeech/test-clean",
         ),
+        further_options=task_options,
+        further_of="task",
         lists_tasks=True,
     ),
     "ngram": Command(

@@ -43,8 +43,8 @@ def check(
         data: folder of the corpus, csv table for `prepare`, or the word demo for the generated
             speech that is part of this package
         margin: largest tolerated loss in percentage points, above 0
-        task: name of a task, see `ls tasks`; ctc uses the models' own CTC heads and accepts neither
-            seeds nor recipe
+        task: name of a task, see `ls tasks`; ctc uses the models' own CTC heads, whisper compares
+            Whisper models, and both accept neither seeds nor recipe
         min_score: lowest tolerated score of MODEL in percent; for error rates the highest
         seeds: random seeds of the heads, at least two; by default 0-9
         recipe: settings of the heads' training: smoke, official, or a YAML file; by default smoke,
@@ -71,9 +71,10 @@ def check(
     sources = (model, against)
     # Load both first, so that a mistake in one shows before minutes are spent on the other.
     for source in sources:
-        encoder = load_unless_loaded(source, normalize=normalize)
-        if not trains:
-            found.load_own_head().check(encoder, source)
+        if trains:
+            load_unless_loaded(source, normalize=normalize)
+        else:
+            found.load_own_head().load(source, normalize=normalize)
     options: dict[str, Any] = {
         "data": data,
         "output": folder,

@@ -64,6 +64,7 @@ def score(
     beam: int | None = None,
     device: str | None = None,
     threads: int | None = None,
+    **options: str,
 ) -> CommandResult:
     """Score an encoder on a downstream task and write a result record.
 
@@ -71,14 +72,15 @@ def score(
     seed, it is reused.
 
     Args:
-        model: checkpoint folder, transformers folder, s3prl-converted .pt file, or hub id
+        model: checkpoint folder, transformers folder, s3prl-converted .pt file, or hub id; for the
+            task whisper, a Whisper model (folder, hub id, or openai's .pt file)
         data: folder of the corpus; a csv table of recordings, converted as by `prepare` on first
-            use; or the word demo for the generated speech that is part of this package. For ctc a
-            folder in LibriSpeech's layout, a csv table, or several of these, separated by commas:
-            every test set becomes a record
+            use; or the word demo for the generated speech that is part of this package. For ctc
+            and whisper a folder in LibriSpeech's layout, a csv table, or several of these,
+            separated by commas: every test set becomes a record
         task: name of a task, see `ls tasks`; ctc measures the error rates of MODEL's own CTC head
-            in words and characters, and accepts none of engine, recipe, seed, seeds, padding and
-            cache
+            in words and characters, whisper those of a Whisper model; both accept none of engine,
+            recipe, seed, seeds, padding and cache. `--task NAME --help` shows a task's own options
         engine: onepass runs the encoder once and takes minutes; s3prl runs the official downstream
             and takes hours to days
         recipe: settings of the head's training: smoke (minutes), official (SUPERB's), or a YAML
@@ -128,8 +130,23 @@ def score(
         force=force,
         cache=cache,
         normalize=normalize,
+        options=options,
         language_model=language_model,
     )
+
+
+def task_options(*, task: str | None = None) -> dict[str, str | None]:
+    """Return a task's own options with their help texts; none if the task is left out."""
+    if task is None:
+        return {}
+    from ..tasks.registry import find_task
+
+    found = find_task(task)
+    if found.trains_head:
+        return {}
+    from .listing import setting_helps
+
+    return dict(setting_helps(found.load_own_head().options))
 
 
 def time(
@@ -140,27 +157,34 @@ def time(
     repeats: int = 10,
     warmup: int = 2,
     dtype: Literal["float32", "bfloat16"] = "float32",
-    batch_size: int = 1,
+    batch_size: int | None = None,
     utterances_per_bucket: int | None = None,
+    new_tokens: int | None = None,
     name: str | None = None,
     against_name: str | None = None,
     normalize: bool | None = None,
     device: str | None = None,
     threads: int | None = None,
 ) -> CommandResult:
-    """Measure the speed of an encoder, alone or in turns with another one.
+    """Measure the speed of an encoder or a Whisper model, alone or in turns with another one.
+
+    Of a Whisper model, the encoder by itself and `generate` with a forced number of tokens are
+    measured, on windows of 30 s.
 
     Args:
-        model: checkpoint folder, transformers folder, s3prl-converted .pt file, or hub id
+        model: checkpoint folder, transformers folder, s3prl-converted .pt file, or hub id; or a
+            Whisper model
         against: encoder to compare with, usually the dense upstream that MODEL was made from
         output: folder of result records; without it, the result is printed and not saved
         repeats: number of measured rounds, at least 3
         warmup: number of rounds before the measured ones
         dtype: number format of weights and waveforms
         batch_size: number of utterances in a batch; above 1, throughput in such batches is measured
-            in addition to single utterances
+            in addition to single utterances; by default 1, for Whisper models 16
         utterances_per_bucket: number of utterances of each length bucket to use, at most 8 (the
-            default); fewer give a quick, less precise result
+            default); fewer give a quick, less precise result; not for Whisper models
+        new_tokens: for Whisper models only: number of tokens that are written for every window,
+            whatever is said there; by default 64
         name: name of MODEL in tables
         against_name: name of the encoder to compare with in tables
         normalize: whether waveforms are scaled to zero mean and unit variance before the encoder;
@@ -171,9 +195,10 @@ def time(
     """
     chosen_device = pick_device(device)
     folder = None if output is None else check_folder_output(output)
-    from ..latency import summary, time_table, time_upstreams, write_time_record
+    from ..latency import summary, time_table, write_time_record
+    from .timing import time_models
 
-    record = time_upstreams(
+    record = time_models(
         model,
         against,
         name=name,
@@ -185,6 +210,7 @@ def time(
         device=chosen_device,
         batch_size=batch_size,
         utterances_per_bucket=utterances_per_bucket,
+        new_tokens=new_tokens,
         normalize=normalize,
     )
     path = None if folder is None else write_time_record(record, folder)

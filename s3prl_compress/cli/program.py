@@ -29,6 +29,8 @@ class Command:
     """A function that returns the names and help texts of further options; an option whose text is
     None is left out of the help. Its parameters are options of the command, on whose values the
     further ones depend. Their values are passed on as strings, as further keyword arguments."""
+    further_of: str = "method"
+    """Word for what the further options belong to, for messages."""
     lists_tasks: bool = False
     """Whether the help of the parameter `task` lists the registered tasks."""
 
@@ -176,6 +178,6 @@ def _missing(context: click.Context) -> list[str]:
 def _known_options(command: click.Command) -> str:
     if isinstance(command, _FunctionCommand) and command.further:
         names = [option_name(name) for name, text in command.further.items() if text is not None]
-        return f"this method takes {', '.join(names)}"
+        return f"this {command.command.further_of} takes {', '.join(names)}"
     names = [one.opts[0] for one in command.params if isinstance(one, click.Option)]
     return f"there are {', '.join(names)}"

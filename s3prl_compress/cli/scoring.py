@@ -63,6 +63,7 @@ def score_and_summarize(
         return CommandResult(
             score_figures(record, path), score_line(record), (f"record: {path}", next_step)
         )
+    del options["options"]
     records = score_seeds(model, task, seeds=parse_seeds(seeds), output=output, **options)
     paths = [record_path(record, output) for record in records]
     data = seeds_figures(records, paths)

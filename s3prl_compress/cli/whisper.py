@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.command_result import CommandResult, table
-from ..encoder import EncoderShape, macs
-from ..encoder.named_shapes import whisper_shape
+from ..encoder import macs
 from ..whisper import (
     Counts,
     Part,
@@ -21,6 +20,7 @@ from ..whisper import (
     save,
     sparsities,
 )
+from ..whisper.cost import encoder_shape
 from .compression import assign_settings, parse_setting
 from .compression_recipes import CompressionStep
 from .inspection import inspection_rows
@@ -101,7 +101,7 @@ def inspect_whisper(source: str, device: str) -> CommandResult:
     data = {
         "model": source,
         **_figures(count(whisper)),
-        "encoder_macs_32": macs(_encoder_shape(whisper)),
+        "encoder_macs_32": macs(encoder_shape(whisper.shape)),
         **_sizes(whisper),
         "base": whisper.provenance.base,
         "base_revision": whisper.provenance.base_revision,
@@ -119,18 +119,6 @@ def _figures(counts: Counts) -> dict[str, int]:
         "encoder_parameters": counts.encoder,
         "linear_parameters": counts.linears["both"],
     }
-
-
-def _encoder_shape(whisper: Whisper) -> EncoderShape:
-    """Return the shape of the encoder as an upstream."""
-    shape = whisper.shape
-    return whisper_shape(
-        hidden=shape.hidden,
-        heads=shape.encoder_heads,
-        mel_bins=shape.mel_bins,
-        positions=shape.audio_positions,
-        layers=shape.encoder,
-    )
 
 
 def _sizes(whisper: Whisper) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from typing import Literal
 
 from .errors import InputError
 
-Extra = Literal["train", "report", "cluster", "lm", "onnx", "openvino"]
+Extra = Literal["train", "report", "cluster", "whisper", "lm", "onnx", "openvino"]
 
 MODULES: dict[Extra, tuple[str, ...]] = {
     "train": ("accelerate", "matplotlib", "tensorboardX"),
     "report": ("jinja2", "matplotlib"),
     "cluster": ("submitit",),
+    "whisper": ("whisper_normalizer",),
     "lm": ("flashlight", "kenlm"),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "openvino": ("onnx", "onnxscript", "openvino"),

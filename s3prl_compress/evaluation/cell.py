@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..common.errors import InputError
@@ -144,10 +144,18 @@ def write_predictions(
     predictions: Sequence[tuple[str, str, str]],
     speakers: Sequence[str],
     output: Path,
+    further: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Write the predictions beside their record: file, truth, predicted, speaker."""
-    rows = [(*row, name) for row, name in zip(predictions, speakers, strict=True)]
-    write_atomically(output / record.predictions, _csv(rows))
+    """Write the predictions beside their record: file, truth, predicted, speaker, and `further`.
+
+    `further` has further columns by their names.
+    """
+    columns = dict(further or {})
+    rows = [
+        (*row, *others)
+        for row, *others in zip(predictions, speakers, *columns.values(), strict=True)
+    ]
+    write_atomically(output / record.predictions, _csv(rows, tuple(columns)))
 
 
 def _notes(job: Job, upstream: Upstream) -> list[str]:
@@ -188,9 +196,9 @@ def _check_predictions(corpus: Corpus, result: EngineResult) -> None:
         )
 
 
-def _csv(rows: Sequence[tuple[str, ...]]) -> str:
+def _csv(rows: Sequence[tuple[str, ...]], further: tuple[str, ...]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("file", "truth", "predicted", "speaker"))
+    writer.writerow(("file", "truth", "predicted", "speaker", *further))
     writer.writerows(rows)
     return text.getvalue()

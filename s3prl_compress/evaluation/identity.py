@@ -73,7 +73,9 @@ def record_identity(record: ScoreRecord) -> dict[str, Any]:
     return identity
 
 
-def own_head_identity(checkpoint: str, corpus: str, task: Task, head: OwnHead) -> dict[str, Any]:
+def own_head_identity(
+    checkpoint: str, corpus: str, task: Task, head: OwnHead[Any]
+) -> dict[str, Any]:
     """Return the identity of a cell in which nothing is trained: no seed, one engine."""
     return {
         "task": task.name,

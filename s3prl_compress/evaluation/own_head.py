@@ -6,24 +6,20 @@ There is no recipe, no seed and no sweep: a cell is a model and a test set.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from torch import nn
+from typing import Any
 
 from ..common.errors import InputError
 from ..common.files import locked
 from ..common.precision import full_precision
 from ..common.validation import pick_device
-from ..encoder import SpeechEncoder, describe, load_unless_loaded, normalization_note
-from ..encoder.adapter import UpstreamAdapter
-from ..encoder.exported import ExportedEncoder
 from ..results import records
 from ..results.records import ScoreRecord, Upstream
 from ..statistics import find_metric
 from ..tasks.base.corpus import Corpus
 from ..tasks.base.engine import ENGINE_VERSIONS, WORK_FOLDER
-from ..tasks.base.own_head import LanguageModelOptions, OwnHead, OwnHeadResult
+from ..tasks.base.own_head import LanguageModelOptions, OwnHead, Recognition
 from ..tasks.base.task import Task
 from ..tasks.registry import find_task, locate_corpus, open_corpus
 from .cell import finished_record, speakers_of, write_predictions
@@ -31,7 +27,7 @@ from .identity import own_head_identity, stem_of
 
 
 def score_test_sets(
-    source: str | Path | SpeechEncoder | UpstreamAdapter,
+    source: Any,
     task: str = "ctc",
     *,
     data: Sequence[str | Path],
@@ -40,6 +36,7 @@ def score_test_sets(
     name: str | None = None,
     force: bool = False,
     normalize: bool | None = None,
+    options: Mapping[str, Any] | None = None,
     language_model: LanguageModelOptions | None = None,
 ) -> list[ScoreRecord]:
     """Score a model by its own output layer on several test sets, and write a record for each.
@@ -49,7 +46,8 @@ def score_test_sets(
     complete record lies in `output` already is not run again.
 
     Args:
-        source: what `load` takes, or an encoder.
+        source: folder, file or hub id of a model, or a loaded model: for `ctc` what `load` takes or
+            an encoder; for `whisper` what `whisper.load` takes or returns.
         task: name of a task that trains no head.
         data: test sets, in the form that the task reads; or sources that hold several of them, such
             as the folder of LibriSpeech with test-clean and test-other; or the word `demo`.
@@ -59,10 +57,12 @@ def score_test_sets(
         force: run the cells even if their records are there.
         normalize: whether waveforms are normalised; overrides the checkpoint. Not for an encoder
             that is already loaded.
+        options: options of the task by name, such as the `language` of `whisper`.
         language_model: to decode with, for tasks that take one.
 
     Raises:
-        InputError: the model lacks the output layer, or the data are not usable.
+        InputError: the model lacks the output layer, the task has no such option, or the data are
+            not usable.
     """
     found = find_task(task)
     places = [locate_corpus(task, str(place), Path(output) / "corpora") for place in data]
@@ -76,13 +76,14 @@ def score_test_sets(
         name=name,
         force=force,
         normalize=normalize,
+        options=options,
         language_model=language_model,
         plain=True,
     )
 
 
 def score_own_head(
-    source: str | Path | SpeechEncoder | UpstreamAdapter,
+    source: Any,
     task: Task,
     *,
     data: Sequence[str | Path],
@@ -91,6 +92,7 @@ def score_own_head(
     name: str | None = None,
     force: bool = False,
     normalize: bool | None = None,
+    options: Mapping[str, Any] | None = None,
     language_model: LanguageModelOptions | None = None,
     plain: bool = False,
 ) -> list[ScoreRecord]:
@@ -98,36 +100,30 @@ def score_own_head(
 
     `plain`: where a language model is given, score without it, too.
     """
-    device, head = pick_device(device), task.load_own_head()
-    encoder = load_unless_loaded(source, normalize=normalize)
-    given = "the encoder" if isinstance(source, nn.Module) else str(source)
-    head.check(encoder, given)
-    assert isinstance(encoder, SpeechEncoder | ExportedEncoder)  # `check` refuses all others
+    device, head = pick_device(device), task.load_own_head(options)
+    model = head.load(source, normalize=normalize)
     below = Path(output) / "corpora"
     places = [locate_corpus(task.name, str(place), below) for place in data]
     corpora = [open_corpus(place, task.name) for place in places]
     for corpus in corpora:
         corpus.check()
-        head.check_corpus(encoder, corpus)
-    described = given
-    if isinstance(source, SpeechEncoder):
-        described = source.provenance.base
     cells = [
         (corpus, one) for corpus in corpora for one in _heads(head, corpus, language_model, plain)
     ]
-    for _, one in cells:
-        one.check(encoder, given)
-    short = "encoder" if isinstance(source, nn.Module) else Path(given.rstrip("/")).name
-    upstream = describe(encoder, name or short.removesuffix(".pt"), described)
+    for corpus, one in cells:
+        one.check_corpus(model, corpus)
+    given = str(source) if isinstance(source, (str, Path)) else None
+    short = "encoder" if given is None else Path(given.rstrip("/")).name.removesuffix(".pt")
+    upstream = head.describe(model, name or short, given)
     return [
-        _score(encoder, upstream, task, one, corpus, Path(output), device, force=force)
+        _score(model, upstream, task, one, corpus, Path(output), device, force=force)
         for corpus, one in cells
     ]
 
 
 def _heads(
-    head: OwnHead, corpus: Corpus, language_model: LanguageModelOptions | None, plain: bool
-) -> list[OwnHead]:
+    head: OwnHead[Any], corpus: Corpus, language_model: LanguageModelOptions | None, plain: bool
+) -> list[OwnHead[Any]]:
     """Return the ways in which a test set is scored."""
     if language_model is None:
         return [head]
@@ -136,10 +132,10 @@ def _heads(
 
 
 def _score(
-    encoder: SpeechEncoder | ExportedEncoder,
+    model: Any,
     upstream: Upstream,
     task: Task,
-    head: OwnHead,
+    head: OwnHead[Any],
     corpus: Corpus,
     output: Path,
     device: str,
@@ -156,15 +152,12 @@ def _score(
         if not force and (finished := finished_record(output, stem)) is not None:
             return finished
         started = time.monotonic()
-        result = head.predict(encoder, corpus, device, output / WORK_FOLDER)
+        result = head.recognise(model, corpus, device, output / WORK_FOLDER)
         seconds = time.monotonic() - started
-        notes = (*_notes(encoder, upstream, head, corpus), *result.notes)
-        record = _record(upstream, task, head, corpus, result, notes, stem, device, seconds)
-        rows = [
-            (corpus.utterance_name(item), item.label, text)
-            for item, text in zip(corpus.test_items(), result.predictions, strict=True)
-        ]
-        write_predictions(record, rows, speakers_of(corpus), output)
+        record = _record(upstream, task, head, corpus, result, stem, device, seconds)
+        names = [corpus.utterance_name(item) for item in corpus.test_items()]
+        rows = list(zip(names, result.truth, result.predicted, strict=True))
+        write_predictions(record, rows, speakers_of(corpus), output, result.further)
         records.write_record(record, output, stem)
     return record
 
@@ -172,16 +165,14 @@ def _score(
 def _record(
     upstream: Upstream,
     task: Task,
-    head: OwnHead,
+    head: OwnHead[Any],
     corpus: Corpus,
-    result: OwnHeadResult,
-    notes: tuple[str, ...],
+    result: Recognition,
     stem: str,
     device: str,
     seconds: float,
 ) -> ScoreRecord:
-    truth = [item.label for item in corpus.test_items()]
-    predicted, used = result.predictions, result.language_model
+    truth, predicted, used = result.truth, result.predicted, result.language_model
     metric = find_metric(task.metric)
     measured = metric.measure(truth, predicted, speakers_of(corpus))
     return ScoreRecord(
@@ -205,13 +196,14 @@ def _record(
         chance=metric.chance(truth),
         other_metrics=metric.other_metrics(truth, predicted),
         edits=metric.edits(truth, predicted),
+        runaways=result.runaways,
         learning_rate=None,
         rates=(),
         dev_score=min((tried.dev_score for tried in used.grid), default=None) if used else None,
         language_model=used,
         corpus=corpus.record(),
         approximate=False,
-        notes=notes,
+        notes=_notes(upstream, head, corpus, result),
         predictions=f"{stem}.csv",
         seconds={"recognition": seconds},
         environment=records.environment(device),
@@ -219,13 +211,11 @@ def _record(
 
 
 def _notes(
-    encoder: SpeechEncoder | ExportedEncoder, upstream: Upstream, head: OwnHead, corpus: Corpus
+    upstream: Upstream, head: OwnHead[Any], corpus: Corpus, result: Recognition
 ) -> tuple[str, ...]:
     random = "The upstream's base has random weights." if upstream.random_weights else ""
     generated = "The corpus is generated speech." if corpus.generated else ""
-    runtime = encoder.note() if isinstance(encoder, ExportedEncoder) else ""
-    notes = (head.note, runtime, random, generated, *head.notes(encoder, corpus))
-    return tuple(filter(None, (*notes, normalization_note(encoder))))
+    return tuple(filter(None, (head.note, random, generated, *result.notes)))
 
 
 def nothing_to_train(task: Task, **given: object) -> None:
@@ -237,6 +227,12 @@ def nothing_to_train(task: Task, **given: object) -> None:
             f"task {task.name}: nothing is trained, so it takes no {', '.join(named)}; leave that "
             "out"
         )
+
+
+def check_no_options(task: Task, options: Mapping[str, Any] | None) -> None:
+    """Refuse options for a task that trains a head: its settings are those of a recipe."""
+    if options:
+        raise InputError(f"task {task.name}: takes no {', '.join(options)}; leave that out")
 
 
 def no_language_model(task: str) -> InputError:

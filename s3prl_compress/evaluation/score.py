@@ -6,9 +6,11 @@ import importlib
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -36,7 +38,7 @@ from ..tasks.base.own_head import LanguageModelOptions
 from ..tasks.base.task import Settings, Task
 from ..tasks.registry import find_task, locate_corpus, open_corpus
 from .cell import cell_stem, finished_record, make_record, record_path, write_cell
-from .own_head import no_language_model, nothing_to_train, score_own_head
+from .own_head import check_no_options, no_language_model, nothing_to_train, score_own_head
 from .rates import ChosenRate, onepass_scores, rates_by_onepass, read_scores
 
 _ENGINE_MODULES = {
@@ -61,6 +63,7 @@ def score(
     force: bool = False,
     cache: str | Path | None = None,
     normalize: bool | None = None,
+    options: Mapping[str, Any] | None = None,
     language_model: LanguageModelOptions | None = None,
 ) -> ScoreRecord:
     """Score an encoder on a task and return the record, which is written to `output`.
@@ -76,9 +79,11 @@ def score(
 
     Args:
         source: what `s3prl_compress.load` takes, an exported model, an encoder, or an upstream that
-            is not ours: its batches are s3prl's, so its padding is fairseq's.
-        task: name of a task, see `available_tasks`. For one that trains no head (`ctc`), engine,
-            recipe, seed, padding and cache have no meaning and stay as they are.
+            is not ours: its batches are s3prl's, so its padding is fairseq's. For `whisper`, what
+            `whisper.load` takes or returns.
+        task: name of a task, see `available_tasks`. For one that trains no head (`ctc`,
+            `whisper`), engine, recipe, seed, padding and cache have no meaning and stay as they
+            are.
         data: the corpus: a folder; a csv table, which is prepared in `output`/corpora on first use,
             see `prepare`; or the word `demo` for the generated speech of this package. For a task
             that trains no head, one test set in the form that it reads; `score_test_sets` takes
@@ -95,6 +100,7 @@ def score(
         cache: folder of features, to share them between output folders.
         normalize: whether waveforms are normalised; overrides the checkpoint. Not for an encoder
             that is already loaded.
+        options: of a task that trains no head; see `score_test_sets`.
         language_model: to decode with, for tasks that take one (`ctc`); without it, decoding is
             greedy.
 
@@ -115,9 +121,11 @@ def score(
             name=name,
             force=force,
             normalize=normalize,
+            options=options,
             language_model=language_model,
         )
         return record
+    check_no_options(declared, options)
     if language_model is not None:
         raise no_language_model(task)
     order = open_order(

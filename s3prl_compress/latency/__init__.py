@@ -1,7 +1,7 @@
 """Timing encoders: paired, interleaved measurements with intervals.
 
-Other packages use the names below. The module `ratios` is public, too: benchmarks use its median
-and paired ratio for their own times.
+Other packages use the names below. The modules `assemble`, `loop`, `measure`, `memory`, `plan` and
+`ratios` are public, too: for models that are not timed by `time_upstreams`, and for benchmarks.
 """
 
 from __future__ import annotations

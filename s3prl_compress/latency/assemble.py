@@ -24,15 +24,19 @@ def make_record(
     settings: dict[str, Any],
     environment: Environment,
 ) -> TimeRecord:
-    """Return the record of a measurement, with "all" after the four buckets of latencies."""
+    """Return the record of a measurement, with "all" after the four buckets of latencies.
+
+    Buckets that include one of the name "all" stay as they are.
+    """
     latency = [bucket for bucket in buckets if bucket.name in BUCKET_NAMES]
     all_times = dict(times)
-    sides = [side for side in ("this", "against") if f"{latency[0].name}/{side}" in times]
-    for side in sides:
-        parts = [times[f"{bucket.name}/{side}"] for bucket in latency]
-        all_times[f"all/{side}"] = [sum(round_) for round_ in zip(*parts, strict=True)]
     rows = [(bucket.name, bucket.audio_seconds, bucket.batch_size) for bucket in buckets]
-    rows.insert(len(latency), ("all", sum(bucket.audio_seconds for bucket in latency), 1))
+    if latency:
+        sides = [side for side in ("this", "against") if f"{latency[0].name}/{side}" in times]
+        for side in sides:
+            parts = [times[f"{bucket.name}/{side}"] for bucket in latency]
+            all_times[f"all/{side}"] = [sum(round_) for round_ in zip(*parts, strict=True)]
+        rows.insert(len(latency), ("all", sum(bucket.audio_seconds for bucket in latency), 1))
     return TimeRecord(
         upstream=upstream,
         against=against,

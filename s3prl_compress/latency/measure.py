@@ -79,11 +79,11 @@ def time_upstreams(
     """
     from ..encoder import describe, load_unless_loaded
 
-    _check(repeats, warmup, threads, dtype, batch_size)
+    check_numbers(repeats, warmup, threads, dtype, batch_size)
     device = pick_device(device)
     given = {"this": source} if against is None else {"this": source, "against": against}
     names = {"this": name, "against": against_name}
-    with _threads(threads), full_precision():
+    with torch_threads(threads), full_precision():
         loaded = {
             side: load_unless_loaded(what, device=device, normalize=normalize)
             for side, what in given.items()
@@ -165,7 +165,10 @@ def _peaks(
     return memory, counted
 
 
-def _check(repeats: int, warmup: int, threads: int | None, dtype: str, batch_size: int) -> None:
+def check_numbers(
+    repeats: int, warmup: int, threads: int | None, dtype: str, batch_size: int
+) -> None:
+    """Raise an `InputError` for a number that no measurement can have."""
     if repeats < FEWEST_REPEATS:
         raise InputError(f"repeats {repeats}: at least {FEWEST_REPEATS} are needed for an interval")
     if warmup < 0:
@@ -194,7 +197,8 @@ def _check_exported(
 
 
 @contextmanager
-def _threads(threads: int | None) -> Iterator[None]:
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """Let torch use this many CPU threads within the block; None: as many as before."""
     before = torch.get_num_threads()
     try:
         if threads is not None:

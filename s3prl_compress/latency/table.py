@@ -70,9 +70,10 @@ def _line(bucket: BucketTiming) -> list[str]:
     ]
     if bucket.speedup is not None and bucket.interval is not None:
         low, high = bucket.interval
+        slower = ", slower" if high < 1 else ""
         cells += [
             f"{bucket.against_seconds:.4g} s",
             f"{bucket.speedup:.3g} x",
-            f"{low:.3g} to {high:.3g}",
+            f"{low:.3g} to {high:.3g}{slower}",
         ]
     return cells

@@ -21,11 +21,12 @@ def verdict(row: Row) -> Verdict:
 
 
 def speedup_cell(speedup: float | None, low: float | None, high: float | None) -> Cell:
-    """Return a paired ratio above its interval."""
+    """Return a paired ratio above its interval, and say so if it is a loss of speed."""
     if speedup is None:
         return Cell()
+    slower = " slower" if high is not None and high < 1 else ""
     below = "" if low is None or high is None else f"{low:.2f} to {high:.2f}"
-    return Cell(f"{speedup:.2f}\N{MULTIPLICATION SIGN}", below, speedup)
+    return Cell(f"{speedup:.2f}\N{MULTIPLICATION SIGN}{slower}", below, speedup)
 
 
 def any_value(key: str) -> Callable[[Sequence[Entry]], bool]:

@@ -55,6 +55,7 @@ def merge(records: Sequence[ScoreRecord]) -> Row:
         score_high=high,
         cer=fmean(error_rates) if error_rates else None,
         edits=_edits(records),
+        runaways=first.runaways,
         seeds=", ".join(str(record.seed) for record in records if record.seed is not None),
         seed_count=len(records),
         seed_spread=spread,

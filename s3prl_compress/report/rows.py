@@ -179,6 +179,8 @@ class Row(Entry):
     edits: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     """Of recognised texts, by unit (`words`, `characters`): substitutions, deletions and insertions
     in percent of the truth, mean over the seeds. Empty where the records have none."""
+    runaways: int | None = None
+    """See `ScoreRecord.runaways`."""
     seeds: str
     """"0, 1, 2"; empty where nothing was drawn."""
     seed_count: int
@@ -262,6 +264,7 @@ class Row(Entry):
             "front": self.front,
             **self._edit_figures(),
             **self._companion_figures(),
+            "runaways": self.runaways,
         }
 
     def _edit_figures(self) -> dict[str, float | None]:

@@ -45,6 +45,8 @@ def _rtfx_column(bucket: str) -> Column[SpeedRow]:
     explanation = {
         "all": "over all utterances, one at a time",
         "batched": "all utterances in padded batches",
+        "encoder": "the encoder by itself, one window at a time",
+        "encoder, batched": "the encoder by itself, in batches",
     }.get(bucket, f"the {bucket} utterances, one at a time")
     return Column(
         f"rtfx_{bucket}",

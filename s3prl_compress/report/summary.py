@@ -31,6 +31,7 @@ def score_figures(record: ScoreRecord, path: Path) -> dict[str, Any]:
         "chance": record.chance,
         "other_metrics": record.other_metrics,
         "edits": {unit: asdict(counts) for unit, counts in record.edits.items()},
+        "runaways": record.runaways,
         "corpus": record.corpus.name,
         "folds": [fold.score for fold in record.folds],
         "learning_rate": record.learning_rate,

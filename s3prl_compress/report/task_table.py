@@ -35,6 +35,7 @@ TASK_TITLES = {
     "pr": "Phoneme recognition",
     "ic": "Intent classification",
     "ctc": "Recognition by the model's own CTC head (not a SUPERB task)",
+    "whisper": "Recognition by a Whisper model (not a SUPERB task)",
 }
 _RATE_CHOICES = {
     "dev sweep": "chosen on dev",
@@ -181,6 +182,12 @@ COLUMNS: tuple[Column[Row], ...] = (
     ),
     *TEXT_COLUMNS,
     *LANGUAGE_MODEL_COLUMNS,
+    Column(
+        "runaways",
+        "runaways",
+        "utterances in which the decoder reached the cap on new tokens or repeated itself",
+        shown=any_value("runaways"),
+    ),
     Column(
         "seeds",
         "seeds",

@@ -218,6 +218,10 @@ class ScoreRecord(_Record):
     edits: dict[str, EditCounts] = Field(default_factory=dict)
     """Of recognised texts: the errors by kind, in `words` and in `characters`. Empty for other
     tasks, and in records from before this field."""
+    runaways: int | None = None
+    """Of a decoder that may not stop: utterances in which it reached the cap on new tokens or
+    repeated itself; the file of predictions says which. None for other models, and in records from
+    before this field."""
     folds: tuple[FoldResult, ...] = ()
     """With cross-validation, one result per fold."""
     layer_weights: tuple[float, ...] = ()
@@ -245,7 +249,8 @@ class ScoreRecord(_Record):
     """Caveats for the reader, such as stand-ins for silence, deviations from s3prl or random
     weights."""
     predictions: str
-    """File name of the predictions beside this record: file, truth, predicted, speaker."""
+    """File name of the predictions beside this record: file, truth, predicted, speaker, and further
+    columns of some tasks, such as the texts before normalisation."""
     seconds: dict[str, float] = Field(default_factory=dict)
     """Wall time by stage. If seeds were trained together, this seed's own time and its share of the
     common time, so that the sum over their records is the time that passed."""

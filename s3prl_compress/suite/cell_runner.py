@@ -13,14 +13,14 @@ from filelock import FileLock
 
 from ..common.errors import InputError
 from ..common.validation import pick_device, use_threads
-from ..encoder import SpeechEncoder, fingerprint, load
+from ..encoder import SpeechEncoder, fingerprint, load_unless_loaded
 from ..encoder.adapter import UpstreamAdapter
-from ..encoder.cost import parameters
 from ..evaluation import record_path, score, score_seeds
 from ..latency import time_upstreams, write_time_record
 from ..tasks.registry import locate_corpus
 from .baselines import load_baseline
 from .cells import SuiteCell
+from .models import Model, kind_of_model
 from .plan import CellResult, SuitePlan
 from .suite_file import UpstreamEntry
 from .times import find_time_record
@@ -78,15 +78,11 @@ def _make(plan: SuitePlan, cell: SuiteCell) -> _Outcome:
         baseline, cached = load_baseline(entry, plan.upstreams)
         message = f"{baseline.facts.cost.parameters:,} parameters, s3prl's own {entry.s3prl}"
         return _outcome(cached, message, random_weights=False)
-    base = None if entry.base is None else _encoder(plan, entry.base)
-    encoder, cached = make_upstream(entry, base, plan.upstreams, pick_device(_device(plan)))
-    if isinstance(encoder, UpstreamAdapter):  # an exported model
-        described = encoder.describe(entry.name)
-        assert described.cost is not None
-        random_weights, count = described.random_weights, described.cost.parameters
-    else:
-        random_weights, count = encoder.provenance.random_weights, parameters(encoder)
-    message = f"{count:,} parameters"
+    base = None if entry.base is None else _model(plan, entry.base)
+    model, cached = make_upstream(entry, base, plan.upstreams, pick_device(_device(plan)))
+    kind = kind_of_model(model)
+    random_weights = kind.provenance(model).random_weights
+    message = f"{kind.parameters(model):,} parameters"
     if random_weights:
         message += ", random weights"
     return _outcome(cached, message, random_weights)
@@ -115,7 +111,8 @@ def _score(plan: SuitePlan, cells: Sequence[SuiteCell]) -> list[_Outcome]:
         options |= {"engine": cell.engine, "recipe": task.recipe, "padding": task.padding}
         records = score_seeds(_source(plan, entry), task.task, seeds=seeds, **options)
     else:  # no head is trained
-        options |= {"language_model": task.lm if cell.engine == "lm" else None}
+        language_model = task.lm if cell.engine == "lm" else None
+        options |= {"options": task.options, "language_model": language_model}
         records = [score(_source(plan, entry), task.task, **options)]
     outcomes = []
     for record in records:
@@ -130,8 +127,8 @@ def _time(plan: SuitePlan, cell: SuiteCell) -> _Outcome:
     timing = plan.suite.time
     assert timing is not None
     alone = timing.against in (None, cell.upstream)
-    this = _upstream_of(plan, cell.upstream)
-    against = None if alone else _upstream_of(plan, str(timing.against))
+    this = _encoder_of(plan, cell.upstream)
+    against = None if alone else _encoder_of(plan, str(timing.against))
     device = pick_device(_device(plan))
     record = find_time_record(
         plan.records,
@@ -180,10 +177,8 @@ def _entry(plan: SuitePlan, name: str) -> UpstreamEntry:
     return next(entry for entry in plan.suite.upstreams if entry.name == name)
 
 
-def _encoder(plan: SuitePlan, name: str) -> SpeechEncoder:
-    """Return an upstream that is to be compressed."""
-    entry = _entry(plan, name)
-    return load(upstream_source(entry, plan.upstreams), normalize=entry.normalize)
+def _model(plan: SuitePlan, name: str) -> Model:
+    return load_upstream(_entry(plan, name), plan.upstreams)
 
 
 def _source(plan: SuitePlan, entry: UpstreamEntry) -> str | UpstreamAdapter:
@@ -193,10 +188,10 @@ def _source(plan: SuitePlan, entry: UpstreamEntry) -> str | UpstreamAdapter:
     return upstream_source(entry, plan.upstreams)
 
 
-def _upstream_of(plan: SuitePlan, name: str) -> SpeechEncoder | UpstreamAdapter:
+def _encoder_of(plan: SuitePlan, name: str) -> SpeechEncoder | UpstreamAdapter:
+    """Return what is timed: an upstream, or the encoder of a Whisper model."""
     entry = _entry(plan, name)
-    source = _source(plan, entry)
-    return load_upstream(entry, plan.upstreams) if isinstance(source, str) else source
+    return load_unless_loaded(_source(plan, entry), normalize=entry.normalize)
 
 
 def _device(plan: SuitePlan) -> str | None:

@@ -100,6 +100,7 @@ def _check(suite: Suite, cells: Sequence[SuiteCell]) -> None:
     """Check methods, their settings and the tasks before any work starts."""
     from ..evaluation import load_settings
     from ..tasks.registry import find_task
+    from .models import kind_of_entry
     from .own_heads import check_own_heads
     from .upstreams import check_entry
 
@@ -107,7 +108,7 @@ def _check(suite: Suite, cells: Sequence[SuiteCell]) -> None:
     upstreams = {cell.upstream for cell in cells}
     for upstream in suite.upstreams:
         if upstream.name in upstreams:
-            check_entry(upstream)
+            check_entry(upstream, kind_of_entry(suite.upstreams, upstream.name))
     for entry in suite.tasks:
         for engine in entry.engines if find_task(entry.task).trains_head else ():
             load_settings(entry.task, entry.recipe, engine)

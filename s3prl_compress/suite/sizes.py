@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 from ..common.errors import InputError
-from ..encoder import EncoderShape, cost, is_checkpoint, load, named_shape, read_config
-from ..encoder.exported import exported_runtime, load_exported
+from ..encoder import is_checkpoint, named_shape, read_config
 from ..evaluation import Settings
 from ..methods import available
 from ..tasks.base.facts import CorpusFacts
 from ..tasks.base.task import Task
 from .baselines import baseline_info
+from .models import UpstreamSize, kind_of_source, size_of_shape
 from .plan import SuitePlan
 
 _ASSUMED = "hubert_base"
@@ -21,47 +21,23 @@ _CHARACTERS = 32
 """Approximate size of the speech recogniser's output layer."""
 
 
-@dataclass(frozen=True)
-class UpstreamSize:
-    """The properties of an upstream that determine time and disk space."""
-
-    states: int
-    """Number of hidden states: layers + 1."""
-    hidden: int
-    """Width of a hidden state."""
-    macs_32: int
-    """Multiply-adds over the SUPERB leaderboard's 32 utterances."""
-    bytes: int
-    """Size of the checkpoint."""
-    learned: bool = False
-    """Whether making the upstream involves training."""
-
-
 def upstream_size(plan: SuitePlan, name: str) -> UpstreamSize:
     """Return an upstream's size; one that does not exist yet has the size of its base."""
     entry = next(entry for entry in plan.suite.upstreams if entry.name == name)
     if entry.random is not None:
-        return _size(named_shape(entry.random.shape))
+        return size_of_shape(named_shape(entry.random.shape))
     if entry.base is not None:
         made = plan.upstreams / name
         info = available().get(str(entry.method))
         learned = info is not None and "work" in info.config.model_fields
-        size = _size(read_config(made).shape) if is_checkpoint(made) else None
-        size = size or upstream_size(plan, entry.base)
-        return UpstreamSize(size.states, size.hidden, size.macs_32, size.bytes, learned)
+        size = _size_of(str(made)) if made.is_dir() else None
+        return replace(size or upstream_size(plan, entry.base), learned=learned)
     if entry.source is None:
         facts = baseline_info(entry, plan.upstreams)
         if facts is None:
-            return _size(named_shape(_ASSUMED))
+            return size_of_shape(named_shape(_ASSUMED))
         return UpstreamSize(facts.states, facts.hidden, facts.cost.macs_32, facts.cost.bytes)
-    if is_checkpoint(entry.source):
-        return _size(read_config(entry.source).shape)
-    try:
-        if exported_runtime(entry.source) is not None:
-            return _size(load_exported(entry.source).shape)
-        return _size(load(entry.source).shape)
-    except InputError:
-        return _size(named_shape(_ASSUMED))
+    return _size_of(entry.source) or size_of_shape(named_shape(_ASSUMED))
 
 
 def feature_bytes(
@@ -107,6 +83,12 @@ def checkpoint_bytes(size: UpstreamSize) -> int:
     return size.bytes
 
 
-def _size(shape: EncoderShape) -> UpstreamSize:
-    counted = cost(shape)
-    return UpstreamSize(shape.states, shape.hidden, counted.macs_32, counted.bytes)
+def _size_of(source: str) -> UpstreamSize | None:
+    """Return the size of a model that exists; None if it cannot be read."""
+    try:
+        if is_checkpoint(source):
+            return size_of_shape(read_config(source).shape)
+        kind = kind_of_source(source)
+        return kind.size(kind.load(source, None))
+    except InputError:
+        return None

@@ -75,8 +75,8 @@ class TaskEntry(_Section):
     task: str
     """Name of a task, see `s3prl-compress ls tasks`."""
     data: str
-    """Corpus folder, csv table for `prepare`, or `demo`. For a task that trains no head (ctc): one
-    test set."""
+    """Corpus folder, csv table for `prepare`, or `demo`. For a task that trains no head (ctc,
+    whisper): one test set."""
     recipe: str = "smoke"
     """Settings of the heads: smoke, official, or a YAML file relative to the suite's folder."""
     engines: tuple[Engine, ...] = Field(default=("onepass",), min_length=1)
@@ -85,6 +85,8 @@ class TaskEntry(_Section):
     """How shorter utterances in a batch are padded; overrides the recipe."""
     seeds: tuple[int, ...] = ()
     """Random seeds of the heads; overrides the suite's."""
+    options: dict[str, Any] = {}
+    """For a task that trains no head: its own options, such as the language of whisper."""
     upstreams: tuple[str, ...] = ()
     """Names of the upstreams to score; empty: all of the suite's."""
     lm: LanguageModelOptions | None = None

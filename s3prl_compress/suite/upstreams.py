@@ -10,24 +10,20 @@ from typing import Any
 
 from ..common.errors import InputError
 from ..common.files import write_atomically
-from ..encoder import (
-    SpeechEncoder,
-    fingerprint,
-    load,
-    load_unless_loaded,
-    named_shape,
-    random_encoder,
-    save,
-)
-from ..encoder.adapter import UpstreamAdapter
+from ..encoder import named_shape, random_encoder
 from ..encoder.serialization import STORED_TYPES
-from ..methods import available, check_settings, compress
+from ..methods import available
 from ..version import __version__
+from .models import ENCODERS, Model, ModelKind, kind_of_model, kind_of_source
 from .suite_file import UpstreamEntry
 
 
-def check_entry(entry: UpstreamEntry) -> None:
+def check_entry(entry: UpstreamEntry, kind: ModelKind[Any]) -> None:
     """Check an entry as far as possible without loading or making anything.
+
+    Args:
+        entry: the suite's description of the upstream.
+        kind: of the model that it describes.
 
     Raises:
         InputError: an unknown shape or method, or an invalid setting; the message names the entry.
@@ -36,23 +32,23 @@ def check_entry(entry: UpstreamEntry) -> None:
         if entry.random is not None:
             named_shape(entry.random.shape)
         if entry.method is not None:
-            check_settings(entry.method, entry.settings)
+            kind.check_settings(entry.method, entry.settings)
     except InputError as error:
         raise InputError(f"upstream {entry.name}: {error}") from error
 
 
 def make_upstream(
-    entry: UpstreamEntry, base: SpeechEncoder | None, folder: Path, device: str
-) -> tuple[SpeechEncoder | UpstreamAdapter, bool]:
-    """Return an entry's encoder on the CPU, and whether it was cached.
+    entry: UpstreamEntry, base: Model | None, folder: Path, device: str
+) -> tuple[Model, bool]:
+    """Return an entry's model on the CPU, and whether it was cached.
 
-    A random or compressed encoder is stored in `folder/<name>`, with a description of how it was
+    A random or compressed model is stored in `folder/<name>`, with a description of how it was
     made in `<name>.json` beside it. It is made again if the base, the method, its version, its
     settings or the package's version have changed.
 
     Args:
         entry: the suite's description of the upstream.
-        base: the encoder to compress; None if the entry has no base.
+        base: the model to compress; None if the entry has no base.
         folder: cache folder of all upstreams of the suite.
         device: torch device on which a method computes.
 
@@ -61,20 +57,21 @@ def make_upstream(
     """
     if entry.source is not None:
         return load_upstream(entry, folder), False
-    spec = upstream_spec(entry, None if base is None else fingerprint(base))
+    kind = ENCODERS if base is None else kind_of_model(base)
+    spec = upstream_spec(entry, None if base is None else kind.fingerprint(base), kind)
     checkpoint, card = folder / entry.name, folder / f"{entry.name}.json"
     cached = _load_cached(checkpoint, card, spec)
     if cached is not None:
         return cached, True
-    encoder = _make(entry, base, folder, device)
+    model = _make(entry, base, folder, device)
     # A card must never describe another checkpoint: it goes first and comes back last.
     card.unlink(missing_ok=True)
-    save(encoder, checkpoint, dtype=STORED_TYPES[entry.stored_as])
+    kind.save(model, checkpoint, STORED_TYPES[entry.stored_as])
     if entry.stored_as != "float32":
-        encoder = load(checkpoint)  # rounded, as every later cell will load it
-    text = json.dumps({"recipe": spec, "sha256": fingerprint(encoder)}, indent=2)
+        model = kind.load(str(checkpoint), None)  # rounded, as every later cell will load it
+    text = json.dumps({"recipe": spec, "sha256": kind.fingerprint(model)}, indent=2)
     write_atomically(card, text + "\n")
-    return encoder, False
+    return model, False
 
 
 def upstream_source(entry: UpstreamEntry, folder: Path) -> str:
@@ -82,12 +79,16 @@ def upstream_source(entry: UpstreamEntry, folder: Path) -> str:
     return entry.source if entry.source is not None else str(folder / entry.name)
 
 
-def load_upstream(entry: UpstreamEntry, folder: Path) -> SpeechEncoder | UpstreamAdapter:
-    """Load the upstream of an entry that names a source, or that has been made already."""
-    return load_unless_loaded(upstream_source(entry, folder), normalize=entry.normalize)
+def load_upstream(entry: UpstreamEntry, folder: Path) -> Model:
+    """Load the model of an entry that names a source, or that has been made already."""
+    source = upstream_source(entry, folder)
+    model: Model = kind_of_source(source).load(source, entry.normalize)
+    return model
 
 
-def upstream_spec(entry: UpstreamEntry, base: str | None) -> dict[str, Any]:
+def upstream_spec(
+    entry: UpstreamEntry, base: str | None, kind: ModelKind[Any] = ENCODERS
+) -> dict[str, Any]:
     """Return everything that determines the weights of an upstream, ready for JSON.
 
     Audio and teachers are identified by their content, not by their path, so that a folder made on
@@ -95,7 +96,8 @@ def upstream_spec(entry: UpstreamEntry, base: str | None) -> dict[str, Any]:
 
     Args:
         entry: the suite's description of a random or compressed upstream.
-        base: fingerprint of the encoder that it is made from.
+        base: fingerprint of the model that it is made from.
+        kind: of the model.
 
     Raises:
         InputError: the method or a setting cannot be used.
@@ -106,8 +108,8 @@ def upstream_spec(entry: UpstreamEntry, base: str | None) -> dict[str, Any]:
     assert entry.method is not None  # `UpstreamEntry` allows no other case
     if entry.stored_as != "float32":
         spec["stored_as"] = entry.stored_as
-    settings = check_settings(entry.method, entry.settings).recorded()
-    version = available()[entry.method].version
+    settings = kind.check_settings(entry.method, entry.settings).recorded()
+    version = kind.method_version(entry.method)
     if version > 1:  # omitted at 1, so that upstreams made before methods had versions stay valid
         spec["method_version"] = version
     return spec | {"base": base, "method": entry.method, "settings": settings}
@@ -125,9 +127,7 @@ def same_spec(written: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
     return written == spec
 
 
-def _make(
-    entry: UpstreamEntry, base: SpeechEncoder | None, folder: Path, device: str
-) -> SpeechEncoder:
+def _make(entry: UpstreamEntry, base: Model | None, folder: Path, device: str) -> Model:
     if entry.random is not None:
         return random_encoder(named_shape(entry.random.shape), entry.random.seed).eval()
     assert base is not None  # `UpstreamEntry` allows no other case
@@ -135,18 +135,21 @@ def _make(
     settings, work = dict(entry.settings), folder / f"{entry.name}.work"
     if entry.method in available() and "work" in available()[entry.method].config.model_fields:
         settings.setdefault("work", work)  # an interrupted training resumes from here
-    smaller = compress(base.to(device), entry.method, **settings)
+    kind = kind_of_model(base)
+    smaller = kind.compress(base.to(device), entry.method, settings)
     shutil.rmtree(work, ignore_errors=True)
-    return smaller.to("cpu").eval()
+    made: Model = kind.ready(smaller)
+    return made
 
 
-def _load_cached(checkpoint: Path, card: Path, spec: dict[str, Any]) -> SpeechEncoder | None:
-    """Return the stored encoder if it was made to this specification and is unchanged."""
+def _load_cached(checkpoint: Path, card: Path, spec: dict[str, Any]) -> Model | None:
+    """Return the stored model if it was made to this specification and is unchanged."""
     try:
         stored = json.loads(card.read_text(encoding="utf-8"))
         if not same_spec(stored["recipe"], spec):
             return None
-        encoder = load(checkpoint)
+        kind = kind_of_source(checkpoint)
+        model: Model = kind.load(str(checkpoint), None)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return encoder if fingerprint(encoder) == stored["sha256"] else None
+    return model if kind.fingerprint(model) == stored["sha256"] else None

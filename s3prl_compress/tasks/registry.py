@@ -30,6 +30,7 @@ _BUILT_IN = (
     "pr",
     "ic",
     "ctc",
+    "whisper",
 )
 """Folders beside this file; the package of each holds its `TASK`."""
 

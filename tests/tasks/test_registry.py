@@ -95,7 +95,7 @@ def test_a_suite_takes_it(
 
 def test_every_built_in_task_is_complete() -> None:
     tasks = available_tasks()
-    assert list(tasks) == ["ks", "sid", "er", "asr", "pr", "ic", "ctc"]
+    assert list(tasks) == ["ks", "sid", "er", "asr", "pr", "ic", "ctc", "whisper"]
     for name, task in tasks.items():
         assert task.name == name
         assert task is find_task(name)
@@ -129,7 +129,7 @@ def test_a_broken_package_does_not_take_ours_down(
 ) -> None:
     install(monkeypatch, name, value)
     with pytest.warns(UserWarning, match=f"task {name} of {value} is left out: .*{message}"):
-        assert set(available_tasks()) == {"ks", "sid", "er", "asr", "pr", "ic", "ctc"}
+        assert set(available_tasks()) == {"ks", "sid", "er", "asr", "pr", "ic", "ctc", "whisper"}
     assert find_task("ks").title == "Keyword spotting"
     if name != "ks":
         with pytest.raises(InputError, match=f"task {name}: not known .it failed to load: ") as why:
@@ -150,4 +150,5 @@ def test_an_unknown_task_lists_those_that_there_are(
 ) -> None:
     assert main(["prepare", "dance", "table.csv", "--output", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    assert error == "error: task dance: not known; give one of asr, ctc, er, ic, ks, pr, sid\n"
+    names = "asr, ctc, er, ic, ks, pr, sid, whisper"
+    assert error == f"error: task dance: not known; give one of {names}\n"

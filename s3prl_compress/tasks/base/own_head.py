@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...common.errors import InputError
-from ...results.records import Engine, LanguageModelRecord
+from ...common.model_errors import first_mistake
+from ...results.records import Engine, LanguageModelRecord, Upstream
 
 if TYPE_CHECKING:
-    from ...encoder import SpeechEncoder
-    from ...encoder.adapter import UpstreamAdapter
-    from ...encoder.exported import ExportedEncoder
     from .corpus import Corpus
+
+ModelT = TypeVar("ModelT")
 
 LM_LEXICON, NO_LEXICON = "lm", "none"
 """Values of `LanguageModelOptions.lexicon` that are no file."""
+
+
+class UnsuitableModelError(InputError):
+    """A model that is intact, but lacks the output layer that a task needs."""
+
+
+class TaskOptions(BaseModel):
+    """Base of the options that a task which trains no head may have.
+
+    Each is a typed field with a default and a docstring, which is its help on the command line.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class LanguageModelOptions(BaseModel):
@@ -46,20 +59,26 @@ class LanguageModelOptions(BaseModel):
 
 
 @dataclass(frozen=True)
-class OwnHeadResult:
-    """The predictions for a test set."""
+class Recognition:
+    """The result of recognising a test set; all sequences are in the order of its utterances."""
 
-    predictions: list[str]
-    """In the order of `Corpus.test_items`."""
+    truth: Sequence[str]
+    """Transcripts, in the form in which they are scored."""
+    predicted: Sequence[str]
+    """Recognised texts, in the same form."""
+    further: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Further columns of the file of predictions, by their names."""
+    runaways: int | None = None
+    """See `ScoreRecord.runaways`."""
     language_model: LanguageModelRecord | None = None
     """How a language model was used; None without one."""
     notes: tuple[str, ...] = ()
-    """Notes for readers of the score, one sentence each."""
+    """Notes on the score of this model and test set, one sentence each."""
 
 
 @dataclass(frozen=True)
-class OwnHead(ABC):
-    """Predictions of models that were fine-tuned for a task, before and after compression."""
+class OwnHead(ABC, Generic[ModelT]):
+    """Predictions of models that need no training for a task, before and after compression."""
 
     engine: Engine
     """Name of the engine in records."""
@@ -72,28 +91,72 @@ class OwnHead(ABC):
     made_by: tuple[str, ...]
     """Names of the compression methods that give a model this layer. All others keep one."""
 
-    @abstractmethod
-    def check(self, encoder: SpeechEncoder | UpstreamAdapter, name: str) -> None:
-        """Raise an `InputError` that calls the model `name` if it has no such layer."""
+    @property
+    def options(self) -> type[TaskOptions]:
+        """The class of the task's options; without any by default."""
+        return TaskOptions
+
+    def with_options(self, given: Mapping[str, Any], where: str) -> OwnHead[ModelT]:
+        """Return this head with some options other than their defaults.
+
+        Args:
+            given: options by name; values may be texts as typed by the user.
+            where: start of the error message.
+
+        Raises:
+            InputError: there is no such option, or a value is not allowed.
+        """
+        try:
+            options = self.options.model_validate(dict(given))
+        except ValidationError as error:
+            known = list(self.options.model_fields)
+            if not known:
+                names = ", ".join(given)
+                raise InputError(f"{where}: takes no {names}; leave that out") from error
+            reason = first_mistake(error, lambda location: known, "option")
+            raise InputError(f"{where}: {reason}") from error
+        return self._configured(options)
+
+    def _configured(self, options: TaskOptions) -> OwnHead[ModelT]:
+        """Return this head with validated options."""
+        return self
 
     @abstractmethod
-    def predict(
-        self, encoder: SpeechEncoder | ExportedEncoder, corpus: Corpus, device: str, work: Path
-    ) -> OwnHeadResult:
-        """Return the prediction for every test utterance.
+    def load(
+        self,
+        source: str | Path | ModelT,
+        *,
+        device: str | None = None,
+        normalize: bool | None = None,
+    ) -> ModelT:
+        """Load a model, unless it is loaded already, and check that it can be scored.
+
+        Args:
+            source: a folder, a file, a hub id, or a model.
+            device: torch device for the weights; None: the CPU.
+            normalize: whether waveforms are normalised; overrides the checkpoint.
+
+        Raises:
+            UnsuitableModelError: the model lacks the output layer.
+            InputError: the model cannot be loaded, or cannot be scored with these options.
+        """
+
+    @abstractmethod
+    def describe(self, model: ModelT, name: str, source: str | None) -> Upstream:
+        """Return a model's entry in a record; `source` is where it was loaded from, if known."""
+
+    @abstractmethod
+    def recognise(self, model: ModelT, corpus: Corpus, device: str, work: Path) -> Recognition:
+        """Recognise every test utterance, in the order of `Corpus.test_items`.
 
         `work` is a folder for files that later calls can use again.
         """
 
-    def check_corpus(self, encoder: SpeechEncoder | ExportedEncoder, corpus: Corpus) -> None:
-        """Raise an `InputError` if the layer cannot give the labels of this test set."""
+    def check_corpus(self, model: ModelT, corpus: Corpus) -> None:
+        """Raise an `InputError` if the model cannot give the labels of this test set."""
         return None
 
-    def notes(self, encoder: SpeechEncoder | ExportedEncoder, corpus: Corpus) -> tuple[str, ...]:
-        """Return notes on the score of this model and test set, one sentence each."""
-        return ()
-
-    def with_language_model(self, options: LanguageModelOptions, corpus: Corpus) -> OwnHead:
+    def with_language_model(self, options: LanguageModelOptions, corpus: Corpus) -> OwnHead[ModelT]:
         """Return a head that decodes a test set with a language model, under its own engine name.
 
         Raises:

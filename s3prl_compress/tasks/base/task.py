@@ -7,7 +7,7 @@ the user's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from importlib import resources
 from pathlib import Path
@@ -99,10 +99,14 @@ class Task:
         """Whether a head is trained: then there are engines, recipes and seeds."""
         return not self.own_head
 
-    def load_own_head(self) -> OwnHead:
-        """Return the `OwnHead` of a task that trains none."""
-        head: OwnHead = resolve_name(self.own_head)
-        return head
+    def load_own_head(self, options: Mapping[str, Any] | None = None) -> OwnHead[Any]:
+        """Return the `OwnHead` of a task that trains none, with options of the task.
+
+        Raises:
+            InputError: the task has no such option, or a value is not allowed.
+        """
+        head: OwnHead[Any] = resolve_name(self.own_head)
+        return head.with_options(options, f"task {self.name}") if options else head
 
     def load_settings(self, recipe: str | Path, engine: Engine) -> tuple[Settings, str]:
         """Return the settings of a recipe for an engine, and the recipe's name in records.

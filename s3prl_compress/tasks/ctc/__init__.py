@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..base.prepare_transcripts import demo_transcripts
 from ..base.task import Task
-from .corpus import open_test_set, test_sets
+from ..base.test_set import open_test_set, test_sets
 
 TASK = Task(
     name="ctc",

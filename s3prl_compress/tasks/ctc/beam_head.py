@@ -13,17 +13,14 @@ from tqdm import tqdm
 
 from ...common.errors import InputError
 from ...common.extras import require_extra
-from ...encoder import SpeechEncoder
-from ...encoder.adapter import UpstreamAdapter
-from ...encoder.exported import ExportedEncoder
 from ...results.records import CorpusRecord, DecodingWeights, LanguageModelRecord
 from ...statistics import find_metric
 from ..base.corpus import Corpus
-from ..base.own_head import LM_LEXICON, NO_LEXICON, LanguageModelOptions, OwnHead, OwnHeadResult
+from ..base.own_head import LM_LEXICON, NO_LEXICON, LanguageModelOptions, Recognition
+from ..base.test_set import TranscribedTestSet, open_dev_set
 from .beam_search import THRESHOLD, CharacterSearch, Search, WordSearch
-from .corpus import TranscribedTestSet, open_dev_set
-from .emissions import EMISSIONS_FOLDER, cached_emissions, ctc_head
-from .greedy import short_utterances
+from .decoder import CTCDecoder, notes_on
+from .emissions import EMISSIONS_FOLDER, CTCModel, cached_emissions, ctc_head
 from .language_model import LanguageModel, open_language_model
 from .lexicon import LexiconFile, read_lexicon, spell
 
@@ -35,42 +32,37 @@ WORD_SCORES = (-2.0, -1.0, 0.0, 1.0, 2.0)
 
 
 @dataclass(frozen=True)
-class BeamHead(OwnHead):
+class BeamHead(CTCDecoder):
     """A CTC head whose frames are searched for the best text under a language model."""
 
-    model: LanguageModel = field(kw_only=True)
+    language_model: LanguageModel = field(kw_only=True)
     lexicon: LexiconFile | str = field(kw_only=True)
     """A file, or one of `LM_LEXICON` and `NO_LEXICON`."""
-    options: LanguageModelOptions = field(kw_only=True)
+    decoding: LanguageModelOptions = field(kw_only=True)
     dev: TranscribedTestSet | None = field(kw_only=True)
     """Where the weights are tuned; None if both are given."""
 
-    def check(self, encoder: SpeechEncoder | UpstreamAdapter, name: str) -> None:
-        """Raise an `InputError` if the model has no CTC head, or one of another vocabulary."""
-        self._search(encoder, name)
+    def check_corpus(self, model: CTCModel, corpus: Corpus) -> None:
+        """Raise an `InputError` if the head's vocabulary is not that of transcripts and words."""
+        super().check_corpus(model, corpus)
+        self._search(model)
 
-    def predict(
-        self,
-        encoder: SpeechEncoder | ExportedEncoder,
-        corpus: Corpus,
-        device: str,
-        work: Path,
-    ) -> OwnHeadResult:
+    def recognise(self, model: CTCModel, corpus: Corpus, device: str, work: Path) -> Recognition:
         """Tune the weights on dev unless they are given, and return the transcripts of test."""
         assert isinstance(corpus, TranscribedTestSet)
-        search, words = self._search(encoder, "the encoder")
+        search, words = self._search(model)
 
         def transcripts(speech: TranscribedTestSet) -> Callable[[float, float], Iterable[str]]:
             folder = work / EMISSIONS_FOLDER
-            frames = cached_emissions(encoder, speech.speech.audio, device, folder)
+            frames = cached_emissions(model, speech.speech.audio, device, folder)
             values = frames.log_probabilities()
             return lambda weight, word_score: search.texts(values, weight, word_score)
 
         grid: tuple[DecodingWeights, ...] = ()
         if self.dev is None:
-            assert self.options.weight is not None
-            assert self.options.word_score is not None
-            weight, word_score = self.options.weight, self.options.word_score
+            assert self.decoding.weight is not None
+            assert self.decoding.word_score is not None
+            weight, word_score = self.decoding.weight, self.decoding.word_score
         else:
             truth = [item.label for item in self.dev.test_items()]
             grid = _tried(transcripts(self.dev), truth, self._candidates())
@@ -84,35 +76,33 @@ class BeamHead(OwnHead):
             file=sys.stderr,
         )
         used = LanguageModelRecord(
-            name=self.model.path.name,
-            sha256=self.model.sha256,
-            order=self.model.order,
+            name=self.language_model.path.name,
+            sha256=self.language_model.sha256,
+            order=self.language_model.order,
             lexicon=self.lexicon if isinstance(self.lexicon, str) else self.lexicon.path.name,
             words=words,
-            beam=self.options.beam,
+            beam=self.decoding.beam,
             weight=weight,
             word_score=word_score,
             dev=None if self.dev is None else _dev_record(self.dev),
             grid=grid,
         )
-        return OwnHeadResult(list(bar), used, self._notes(used, search, corpus))
+        return Recognition(
+            [item.label for item in corpus.test_items()],
+            list(bar),
+            language_model=used,
+            notes=(*notes_on(model, corpus), *self._notes(used, search, corpus)),
+        )
 
-    def notes(self, encoder: SpeechEncoder | ExportedEncoder, corpus: Corpus) -> tuple[str, ...]:
-        """Say how many utterances are too short for the encoder."""
-        return short_utterances(encoder, corpus)
-
-    def _search(self, encoder: SpeechEncoder | UpstreamAdapter, name: str) -> tuple[Search, int]:
+    def _search(self, model: CTCModel) -> tuple[Search, int]:
         """Return the search for a model's symbols, and the number of words that it can write."""
-        head = ctc_head(encoder, name)
-        try:
-            return _make_search(
-                self.model, self.lexicon, head.vocabulary, head.blank, self.options.beam
-            )
-        except InputError as error:
-            raise InputError(f"{error} (CTC head of {name})") from error
+        head = ctc_head(model, "the encoder")
+        return _make_search(
+            self.language_model, self.lexicon, head.vocabulary, head.blank, self.decoding.beam
+        )
 
     def _candidates(self) -> list[tuple[float, float]]:
-        weight, word_score = self.options.weight, self.options.word_score
+        weight, word_score = self.decoding.weight, self.decoding.word_score
         return list(
             product(
                 WEIGHTS if weight is None else (weight,),
@@ -133,7 +123,7 @@ class BeamHead(OwnHead):
             ("weight", used.weight, WEIGHTS),
             ("word score", used.word_score, WORD_SCORES),
         ):
-            given = (self.options.weight, self.options.word_score)[name != "weight"] is not None
+            given = (self.decoding.weight, self.decoding.word_score)[name != "weight"] is not None
             if not given and chosen in (tried[0], tried[-1]):
                 notes.append(
                     f"The {name} of the language model, {chosen:g}, is at the edge of those tried."
@@ -180,9 +170,9 @@ def beam_head(options: LanguageModelOptions, corpus: TranscribedTestSet) -> Beam
         ),
         needs="CTC head",
         made_by=("ctc",),
-        model=model,
+        language_model=model,
         lexicon=lexicon,
-        options=options,
+        decoding=options,
         dev=dev,
     )
 

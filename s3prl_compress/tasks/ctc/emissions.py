@@ -23,6 +23,10 @@ from ...encoder.checkpoint import HeadConfig
 from ...encoder.exported import ExportedEncoder
 from ...probing.pooling import batches_by_length, ready
 from ..base.engine import ENGINE_VERSIONS
+from ..base.own_head import UnsuitableModelError
+
+CTCModel = SpeechEncoder | ExportedEncoder
+"""Models that can have a CTC head."""
 
 EMISSIONS_FOLDER = "emissions"
 """Folder of the cached values of CTC heads, below the folder of scratch files."""
@@ -52,21 +56,21 @@ def ctc_head(encoder: SpeechEncoder | UpstreamAdapter, name: str) -> CTCHead | H
     """Return the vocabulary and blank of an encoder's CTC head.
 
     Raises:
-        InputError: it has none; the message calls it `name`.
+        UnsuitableModelError: it has none; the message calls it `name`.
     """
     if isinstance(encoder, UpstreamAdapter) and not isinstance(encoder, ExportedEncoder):
-        raise InputError(f"{encoder.upstream}: an upstream of s3prl's own has no CTC head")
+        raise UnsuitableModelError(
+            f"{encoder.upstream}: an upstream of s3prl's own has no CTC head"
+        )
     if encoder.head is None:
-        raise InputError(
+        raise UnsuitableModelError(
             f"{name}: has no CTC head; fine-tune it first: s3prl-compress compress {name} "
             "--method ctc --audio TRANSCRIBED --output DIR"
         )
     return encoder.head
 
 
-def cached_emissions(
-    encoder: SpeechEncoder | ExportedEncoder, audio: AudioSet, device: str, folder: Path
-) -> Emissions:
+def cached_emissions(encoder: CTCModel, audio: AudioSet, device: str, folder: Path) -> Emissions:
     """Return the emissions of all utterances, from `folder` if they were computed before.
 
     They are known by the encoder's fingerprint and the recordings' names and contents, so that
@@ -79,11 +83,7 @@ def cached_emissions(
     identity = json.dumps(
         {
             "version": ENGINE_VERSIONS["greedy"],
-            "encoder": (
-                encoder.fingerprint()
-                if isinstance(encoder, ExportedEncoder)
-                else fingerprint(encoder)
-            ),
+            "encoder": fingerprint(encoder),
             "audio": audio.fingerprint(),
         },
         sort_keys=True,
@@ -99,9 +99,7 @@ def cached_emissions(
     return emissions
 
 
-def compute_emissions(
-    encoder: SpeechEncoder | ExportedEncoder, audio: AudioSet, device: str = "cpu"
-) -> Emissions:
+def compute_emissions(encoder: CTCModel, audio: AudioSet, device: str = "cpu") -> Emissions:
     """Run the encoder and its CTC head on all utterances.
 
     Utterances of similar lengths are batched, with independent padding: no value depends on what
@@ -138,9 +136,7 @@ def compute_emissions(
     return Emissions(torch.cat(found), tuple(map(len, found)))
 
 
-def _symbol_scores(
-    encoder: SpeechEncoder | ExportedEncoder, waveforms: list[Tensor]
-) -> tuple[Tensor, Tensor]:
+def _symbol_scores(encoder: CTCModel, waveforms: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Return scores of the symbols that rank them, [batch, frames, symbols], and the frames."""
     if isinstance(encoder, ExportedEncoder):
         return encoder.log_probs(waveforms)

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...audio import AudioSet
-from ...encoder import CTCHead, SpeechEncoder
-from ...encoder.adapter import UpstreamAdapter
+from ...encoder import CTCHead
 from ...encoder.checkpoint import HeadConfig
-from ...encoder.ctc_text import check_vocabulary, decode, plain_text
-from ...encoder.exported import ExportedEncoder
+from ...encoder.ctc_text import decode, plain_text
 from ..base.corpus import Corpus
-from ..base.own_head import LanguageModelOptions, OwnHead, OwnHeadResult
-from .corpus import TranscribedTestSet
+from ..base.own_head import LanguageModelOptions, Recognition
+from ..base.test_set import TranscribedTestSet
+from .decoder import CTCDecoder, notes_on
 from .emissions import (
     EMISSIONS_FOLDER,
+    CTCModel,
     Emissions,
     cached_emissions,
     compute_emissions,
@@ -26,35 +26,16 @@ if TYPE_CHECKING:
     from .beam_head import BeamHead
 
 
-class GreedyHead(OwnHead):
+class GreedyHead(CTCDecoder):
     """A CTC head whose best path is merged and stripped of blanks."""
 
-    def check(self, encoder: SpeechEncoder | UpstreamAdapter, name: str) -> None:
-        """Raise an `InputError` that calls the model `name` if it has no CTC head."""
-        ctc_head(encoder, name)
-
-    def predict(
-        self,
-        encoder: SpeechEncoder | ExportedEncoder,
-        corpus: Corpus,
-        device: str,
-        work: Path,
-    ) -> OwnHeadResult:
-        """Return the transcript of every test utterance, in upper case."""
+    def recognise(self, model: CTCModel, corpus: Corpus, device: str, work: Path) -> Recognition:
+        """Return transcripts in upper case; utterances that are too short have empty ones."""
         assert isinstance(corpus, TranscribedTestSet)
-        audio = corpus.speech.audio
-        emissions = cached_emissions(encoder, audio, device, work / EMISSIONS_FOLDER)
-        return OwnHeadResult(best_paths(emissions, ctc_head(encoder, "the encoder")))
-
-    def check_corpus(self, encoder: SpeechEncoder | ExportedEncoder, corpus: Corpus) -> None:
-        """Raise an `InputError` if the head's vocabulary is not one for the transcripts."""
-        assert isinstance(corpus, TranscribedTestSet)
-        head = ctc_head(encoder, "the encoder")
-        check_vocabulary(corpus.speech.texts, head.vocabulary, str(corpus.root))
-
-    def notes(self, encoder: SpeechEncoder | ExportedEncoder, corpus: Corpus) -> tuple[str, ...]:
-        """Say how many utterances are too short for the encoder."""
-        return short_utterances(encoder, corpus)
+        emissions = cached_emissions(model, corpus.speech.audio, device, work / EMISSIONS_FOLDER)
+        texts = best_paths(emissions, ctc_head(model, "the encoder"))
+        truth = [item.label for item in corpus.test_items()]
+        return Recognition(truth, texts, notes=notes_on(model, corpus))
 
     def with_language_model(self, options: LanguageModelOptions, corpus: Corpus) -> BeamHead:
         """Return the same task with beam search and a language model."""
@@ -64,25 +45,7 @@ class GreedyHead(OwnHead):
         return beam_head(options, corpus)
 
 
-def short_utterances(encoder: SpeechEncoder | ExportedEncoder, corpus: Corpus) -> tuple[str, ...]:
-    """Return a note on the utterances that are too short for the encoder; none if there are none.
-
-    `corpus` is a `TranscribedTestSet`.
-    """
-    assert isinstance(corpus, TranscribedTestSet)
-    lengths = corpus.speech.audio.lengths
-    short = sum(length < encoder.shape.minimum_samples for length in lengths)
-    if not short:
-        return ()
-    return (
-        f"{short} of {len(lengths)} utterances are too short for the encoder: all their words "
-        "count as errors.",
-    )
-
-
-def recognise(
-    encoder: SpeechEncoder | ExportedEncoder, audio: AudioSet, device: str = "cpu"
-) -> list[str]:
+def recognise(encoder: CTCModel, audio: AudioSet, device: str = "cpu") -> list[str]:
     """Return the text of the best path through each utterance, in upper case.
 
     It is empty for an utterance that is too short for the encoder to make a frame of.

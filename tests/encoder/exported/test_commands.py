@@ -7,15 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from s3prl_compress.cli import app as cli
-from s3prl_compress.encoder import load, save
+from s3prl_compress.common.errors import InputError
+from s3prl_compress.encoder import cost, load, save
 from s3prl_compress.encoder.exported import ExportedEncoder, load_exported
 from s3prl_compress.encoder.exporters import ExportOptions, find_export_target
 from s3prl_compress.evaluation import score, score_seeds
 from s3prl_compress.latency import time_upstreams
 from s3prl_compress.report.leaderboard import leaderboard
 from s3prl_compress.results.records import ScoreRecord, TimeRecord, read_records
+from s3prl_compress.suite.models import kind_of_model
 from s3prl_compress.suite.suite_file import UpstreamEntry
 from s3prl_compress.suite.upstreams import load_upstream, make_upstream
 
@@ -159,6 +162,36 @@ def test_a_suite_takes_it_as_a_source(file: Path, tmp_path: Path) -> None:
     again = load_upstream(entry, tmp_path)
     assert isinstance(again, ExportedEncoder)
     assert again.fingerprint() == upstream.fingerprint()
+    kind = kind_of_model(upstream)
+    assert kind.parameters(upstream) == cost(upstream.config.shape).parameters
+    assert kind.size(upstream).states == len(upstream.config.shape.layers) + 1
+    smaller = {"name": "smaller", "from": "int8", "method": "magnitude"}
+    with pytest.raises(InputError, match="which can be scored, timed and inspected only"):
+        make_upstream(UpstreamEntry.model_validate(smaller), upstream, tmp_path, "cpu")
+
+
+def test_a_suite_scores_its_ctc_head(
+    file: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_letters(tmp_path / "letters")
+    content = {
+        "output": str(tmp_path / "out"),
+        "upstreams": [
+            {"name": "tuned", "source": str(folder)},
+            {"name": "int8", "source": str(file)},
+        ],
+        "tasks": [{"task": "ctc", "data": str(tmp_path / "letters/test-clean")}],
+        "device": "cpu",
+        "threads": 1,
+    }
+    path = tmp_path / "suite.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert cli.main(["run", str(path)]) == 0
+    assert "4 of 4 cells complete, 0 of them from earlier runs" in capsys.readouterr().out
+    assert cli.main(["run", str(path), "--dry-run"]) == 0
+    assert "2 2" in " ".join(capsys.readouterr().out.split())
+    found = [one for _, one in read_records(tmp_path / "out/records")]
+    assert sorted(one.upstream.name for one in found) == ["int8", "tuned"]
 
 
 @pytest.mark.s3prl

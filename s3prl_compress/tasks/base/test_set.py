@@ -12,13 +12,16 @@ from ...audio.table import find_table
 from ...common.errors import InputError
 from ...encoder.ctc_text import plain_text
 from ...results.records import CorpusRecord
-from ..base.card import read_card
-from ..base.corpus import CARD_FILE, Corpus, Item, Split
+from .card import read_card
+from .corpus import CARD_FILE, Corpus, Item, Split
 
 
 @dataclass(frozen=True)
 class TranscribedTestSet(Corpus):
-    """Utterances with their transcripts, in upper case; there is a test split only."""
+    """Utterances with their transcripts, in upper case; there is a test split only.
+
+    `speech` has the transcripts as they were written.
+    """
 
     speech: TranscribedAudio
     source: Path
