@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from ...common.errors import InputError
 from ...common.extras import Extra, require_extra
 from .config import KEY, TITLES, ExportedType, Runtime
+
+if TYPE_CHECKING:
+    import openvino
 
 Outputs = dict[str, NDArray[Any]]
 
@@ -67,6 +71,19 @@ class OnnxSession(Session):
         return dict(zip(names, values, strict=True))
 
 
+@cache
+def openvino_core() -> openvino.Core:
+    """Return the process's only `openvino.Core`, which lives as long as the process.
+
+    Each one gives its thread a stack for signal handlers, and frees it. Where two of them end in
+    the order in which they began (OpenVINO 2026.4), the thread is left with freed memory, and the
+    next signal that is handled, such as the end of a child process, kills the process.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 class OpenVINOSession(Session):
     """A folder with an OpenVINO model. It is compiled on first use, for the type that it asks for.
 
@@ -74,10 +91,8 @@ class OpenVINOSession(Session):
     """
 
     def __init__(self, folder: Path, threads: int) -> None:
-        import openvino
-
         self._folder, self._threads = folder, threads
-        self._core = openvino.Core()
+        self._core = openvino_core()
         self._request: Any = None
         try:
             self._model = self._core.read_model(folder / OPENVINO_MODEL)

@@ -11,7 +11,7 @@ from ...common.files import folder_atomically
 from ...common.validation import check_folder_output
 from ..exported.config import KEY, ExportedConfig
 from ..exported.graph import EncoderGraph
-from ..exported.runtimes import OPENVINO_MODEL
+from ..exported.runtimes import OPENVINO_MODEL, openvino_core
 from ..model import SpeechEncoder
 from .onnx import clean, onnx_model
 from .runtime import RuntimeTarget, Save
@@ -67,7 +67,7 @@ class OpenVINOTarget(RuntimeTarget):
             path = Path(folder) / "model.onnx"
             path.write_bytes(clean(onnx_model(graph)).SerializeToString())
             # Not `convert_model`, which reports its use over the network.
-            model = openvino.Core().read_model(path)
+            model = openvino_core().read_model(path)
 
         def save(folder: Path, config: ExportedConfig) -> None:
             model.set_rt_info(config.model_dump_json(), [KEY])

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import load, load_unless_loaded
+from s3prl_compress.encoder.exported.runtimes import openvino_core
 from s3prl_compress.encoder.exporters import find_export_target
 
 from .models import odd_encoder, tuned_encoder
 from .test_exported import assert_equal_states, exported_as
 
-openvino = pytest.importorskip("openvino", reason="the extra openvino is not installed")
+pytest.importorskip("openvino", reason="the extra openvino is not installed")
+
+TWO_MODELS = """
+import gc, signal, subprocess, sys
+from pathlib import Path
+from s3prl_compress.encoder.exported.runtimes import OpenVINOSession
+
+sessions = [OpenVINOSession(Path(sys.argv[1]), 1) for _ in range(2)]
+for session in sessions:
+    session.compile("float32")
+del session
+while sessions:
+    del sessions[0]
+    gc.collect()
+signal.signal(signal.SIGCHLD, lambda *_: None)
+subprocess.run([sys.executable, "-c", ""], check=True)
+"""
 
 
 def test_every_shape_gives_its_states(tmp_path: Path) -> None:
@@ -27,7 +46,7 @@ def test_every_shape_gives_its_states(tmp_path: Path) -> None:
 
 
 def test_bfloat16_is_measured_and_smaller(tmp_path: Path) -> None:
-    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" not in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU has no bfloat16 instructions")
     encoder = tuned_encoder()
     full = exported_as("openvino", encoder, tmp_path / "full")
@@ -37,6 +56,11 @@ def test_bfloat16_is_measured_and_smaller(tmp_path: Path) -> None:
     assert full.config.error.mean < 1e-4 < half.config.error.mean < 0.05
     sizes = [(one.path / "model.bin").stat().st_size for one in (half, full)]
     assert sizes[0] < 0.6 * sizes[1]
+
+
+def test_signals_arrive_after_models_are_gone(tmp_path: Path) -> None:
+    exported = exported_as("openvino", tuned_encoder(), tmp_path / "model")
+    subprocess.run([sys.executable, "-c", TWO_MODELS, str(exported.path)], check=True)
 
 
 def test_other_folders_are_not_replaced(tmp_path: Path) -> None:
