@@ -52,7 +52,7 @@ PAIRS = (
     ("rank{}.audio", "rank{}"),
     ("fold{}.ctc", "channels{}.ctc"),
     ("fold{}.ctc.80", "channels{}.ctc.80"),
-    ("fold{}.ctc.765", "channels{}.ctc.765"),
+    ("fold{}.ctc.1530", "channels{}.ctc.1530"),
     ("pinch{}.neuron", "channels{}.ctc"),
     ("pinch{}.weight", "weights{}.ctc"),
     ("structured{}.ctc", "channels{}.distill.ctc"),
@@ -70,7 +70,7 @@ class Name:
     tuned: bool
     """Whether it was fine-tuned after compression."""
     updates: int | None
-    """Number of updates, if it was fine-tuned for more or fewer than one pass."""
+    """Number of updates, if it was fine-tuned for more or fewer than 255 updates."""
     seed: int
 
     @classmethod
