@@ -31,6 +31,8 @@ from s3prl_compress.results.records import ScoreRecord, read_records
 from s3prl_compress.statistics import difference, estimate, find_metric, holm
 from s3prl_compress.suite.run import run_suite
 
+UPDATES = 255
+"""Updates of CTC fine-tuning of rows whose names give no other number."""
 SUITE = Path(__file__).parent.parent / "recipes" / "ctc_demo.yaml"
 DENSE = "hubert_demo_ctc"
 TITLES = {
@@ -39,6 +41,8 @@ TITLES = {
     "weights": "weight magnitude",
     "rank": "low rank",
     "rank.audio": "low rank, weighted by activations",
+    "rank.uniform": "low rank, equal ranks",
+    "rank.uniform.audio": "low rank, equal ranks, weighted",
     "layers": "whole layers",
     "pinch.neuron": "self-pinching, neurons",
     "pinch.weight": "self-pinching, weights",
@@ -46,10 +50,21 @@ TITLES = {
     "prune_rank": "pruning + low rank, then CTC",
     "channels.distill": "channel magnitude, distilled, then CTC",
 }
-UNTRAINED = ("fold", "channels", "weights", "rank", "rank.audio", "layers")
+UNTRAINED = (
+    "fold",
+    "channels",
+    "weights",
+    "rank",
+    "rank.audio",
+    "rank.uniform",
+    "rank.uniform.audio",
+    "layers",
+)
 PAIRS = (
     ("fold{}", "channels{}"),
     ("rank{}.audio", "rank{}"),
+    ("rank{}.uniform.audio", "rank{}.uniform"),
+    ("rank{}.uniform.audio", "rank{}"),
     ("fold{}.ctc", "channels{}.ctc"),
     ("fold{}.ctc.80", "channels{}.ctc.80"),
     ("fold{}.ctc.1530", "channels{}.ctc.1530"),
@@ -70,7 +85,7 @@ class Name:
     tuned: bool
     """Whether it was fine-tuned after compression."""
     updates: int | None
-    """Number of updates, if it was fine-tuned for more or fewer than 255 updates."""
+    """Number of updates, if it was fine-tuned for more or fewer than `UPDATES`."""
     seed: int
 
     @classmethod
@@ -180,14 +195,14 @@ def pairs(rows: Mapping[str, Predictions]) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame, path: Path) -> None:
-    """Plot the character error rate by size, before and after training."""
-    figure = Figure(figsize=(11.5, 5.0), layout="constrained")
+    """Plot the character error rate by size, before and after training, and by updates."""
+    figure = Figure(figsize=(15.5, 5.0), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, 2)
+    axes = figure.subplots(1, 3)
     dense = float(frame.loc[frame["upstream"] == DENSE, "cer"].iloc[0])
     trained = frame["tuned"] | ~frame["method"].isin((*UNTRAINED, "dense"))
     full = frame["updates"].isna()
-    for axis, here in zip(axes, (frame[~trained], frame[trained & full]), strict=True):
+    for axis, here in zip(axes[:2], (frame[~trained], frame[trained & full]), strict=True):
         for number, (method, title) in enumerate(TITLES.items()):
             own = here[here["method"] == method]
             if own.empty:
@@ -196,14 +211,30 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
             means = own.groupby("size")["cer"].mean()
             axis.plot(means.index, means, ls="-", lw=1.4, ms=5, label=title, **look)
             axis.scatter(own["size"], own["cer"], s=12, alpha=0.5, **look)
-        axis.axhline(dense, color="#6e7781", lw=1, ls="--", label="dense, as it is")
         axis.set_xlabel("parameters removed, percent")
+    counts = [0, 80, UPDATES, 1530]
+    for number, (method, title) in enumerate(TITLES.items()):
+        own = frame[(frame["method"] == method) & (frame["size"] == 50)]
+        own = own.assign(count=own["updates"].fillna(UPDATES).where(own["tuned"], 0))
+        if method not in UNTRAINED or own["count"].nunique() < 3:
+            continue
+        look = {"color": f"C{number % 10}", "marker": "osD^vPX*ph<"[number]}
+        means = own.groupby("count")["cer"].mean()
+        places = [counts.index(int(count)) for count in means.index]
+        axes[2].plot(places, means, ls="-", lw=1.4, ms=5, label=f"{title}, 50 %", **look)
+        places = [counts.index(int(count)) for count in own["count"]]
+        axes[2].scatter(places, own["cer"], s=12, alpha=0.5, **look)
+    axes[2].set_xticks(range(len(counts)), [str(count) for count in counts])
+    axes[2].set_xlabel("updates of fine-tuning")
+    for axis in axes:
+        axis.axhline(dense, color="#6e7781", lw=1, ls="--", label="dense, as it is")
         axis.grid(alpha=0.3)
         for side in ("top", "right"):
             axis.spines[side].set_visible(False)
         axis.legend(frameon=False, fontsize=8)
     axes[0].set_title("without training", fontsize=10)
     axes[1].set_title("after training; small marks: each training seed", fontsize=10)
+    axes[2].set_title("how the gap closes", fontsize=10)
     axes[0].set_ylabel("character error rate, percent")
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
