@@ -50,6 +50,8 @@ TITLES = {
     "prune_rank": "pruning + low rank, then CTC",
     "channels.distill": "channel magnitude, distilled, then CTC",
 }
+MARKERS = "osD^vPX*ph<>8"
+"""One for each of `TITLES`."""
 UNTRAINED = (
     "fold",
     "channels",
@@ -207,7 +209,7 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
             own = here[here["method"] == method]
             if own.empty:
                 continue
-            look: dict[str, Any] = {"color": f"C{number % 10}", "marker": "osD^vPX*ph<"[number]}
+            look: dict[str, Any] = {"color": f"C{number % 10}", "marker": MARKERS[number]}
             means = own.groupby("size")["cer"].mean()
             axis.plot(means.index, means, ls="-", lw=1.4, ms=5, label=title, **look)
             axis.scatter(own["size"], own["cer"], s=12, alpha=0.5, **look)
@@ -218,7 +220,7 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
         own = own.assign(count=own["updates"].fillna(UPDATES).where(own["tuned"], 0))
         if method not in UNTRAINED or own["count"].nunique() < 3:
             continue
-        look = {"color": f"C{number % 10}", "marker": "osD^vPX*ph<"[number]}
+        look = {"color": f"C{number % 10}", "marker": MARKERS[number]}
         means = own.groupby("count")["cer"].mean()
         places = [counts.index(int(count)) for count in means.index]
         axes[2].plot(places, means, ls="-", lw=1.4, ms=5, label=f"{title}, 50 %", **look)
