@@ -21,11 +21,16 @@ _CLASSES = {
     "AutoModel": "CompressedSpeechModel",
     "AutoModelForCTC": "CompressedSpeechForCTC",
 }
-_MODELING = f'''"""Loads this folder in transformers (`trust_remote_code=True`); needs s3prl_compress."""
+_MODELING = '''\
+"""Loads this folder in transformers (`trust_remote_code=True`); needs s3prl_compress."""
 
-from s3prl_compress.transformers_bridge import {", ".join(sorted(_CLASSES.values()))}
+from s3prl_compress.transformers_bridge import (
+    CompressedSpeechConfig,
+    CompressedSpeechForCTC,
+    CompressedSpeechModel,
+)
 
-__all__ = {sorted(_CLASSES.values())!r}
+__all__ = ["CompressedSpeechConfig", "CompressedSpeechForCTC", "CompressedSpeechModel"]
 '''
 
 

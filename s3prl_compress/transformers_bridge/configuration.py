@@ -9,7 +9,7 @@ from transformers import PretrainedConfig
 from ..encoder.companions import MODEL_TYPE
 
 
-class CompressedSpeechConfig(PretrainedConfig):  # type: ignore[misc]
+class CompressedSpeechConfig(PretrainedConfig):
     """All keys of a checkpoint folder's config.json, as attributes."""
 
     model_type = MODEL_TYPE

@@ -26,7 +26,7 @@ from ..encoder.head import CTCHead
 from ..encoder.shape import EncoderShape
 from .configuration import CompressedSpeechConfig
 
-ModelT = TypeVar("ModelT", bound="CompressedSpeechModel")
+ModelT = TypeVar("ModelT", bound="CompressedSpeechPreTrainedModel")
 
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 _WITHOUT_EFFECT = frozenset(
@@ -48,11 +48,11 @@ _WITHOUT_EFFECT = frozenset(
 """Arguments of transformers' `from_pretrained` that have nothing to change here."""
 
 
-class CompressedSpeechModel(PreTrainedModel):  # type: ignore[misc]
-    """An encoder of this package, for `AutoModel`.
+class CompressedSpeechPreTrainedModel(PreTrainedModel):
+    """Reading and writing of an encoder of this package, and its forward pass.
 
     Utterances are padded as by `load`'s default: the hidden states of an utterance do not depend
-    on its batch. There are no attention weights in the output.
+    on its batch.
 
     Args:
         config: of a checkpoint folder.
@@ -74,7 +74,7 @@ class CompressedSpeechModel(PreTrainedModel):  # type: ignore[misc]
         """Leave the weights as they are: `post_init` would draw new ones."""
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # type: ignore[override]  # fewer arguments than transformers'
         cls: type[ModelT],
         pretrained_model_name_or_path: str | os.PathLike[str],
         *args: Any,
@@ -115,7 +115,7 @@ class CompressedSpeechModel(PreTrainedModel):  # type: ignore[misc]
                 setattr(config, name, value)
             elif name not in _WITHOUT_EFFECT and value is not None:
                 raise TypeError(f"{cls.__name__}.from_pretrained: {name} is not supported")
-        model = cls(config, load(folder))
+        model: Any = cls(config, load(folder))
         asked = torch_dtype if dtype is None else dtype
         if isinstance(asked, str) and asked != "auto":
             asked = getattr(torch, asked)
@@ -124,7 +124,8 @@ class CompressedSpeechModel(PreTrainedModel):  # type: ignore[misc]
         if device_map is not None:
             model = model.to(_device(device_map))
         nothing: dict[str, list[str]] = {
-            name: [] for name in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
+            name: []
+            for name in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
         }
         return (model.eval(), nothing) if output_loading_info else model.eval()
 
@@ -149,7 +150,30 @@ class CompressedSpeechModel(PreTrainedModel):  # type: ignore[misc]
         if push_to_hub:
             raise TypeError("push_to_hub: not supported; save the model, and upload the folder")
         half = self.encoder.dtype in (torch.float16, torch.bfloat16)
-        save(self.encoder, save_directory, dtype=torch.float16 if half else torch.float32)
+        save(self.encoder, Path(save_directory), dtype=torch.float16 if half else torch.float32)
+
+    def encode(
+        self, input_values: Tensor, attention_mask: Tensor | None
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return the hidden states of a batch, and the number of frames of each utterance."""
+        lengths: Sequence[int] = [input_values.shape[1]] * len(input_values)
+        if attention_mask is not None:
+            lengths = attention_mask.long().sum(-1).tolist()
+        waveforms = [row[:length] for row, length in zip(input_values, lengths, strict=True)]
+        states, frames = self.encoder(waveforms)
+        return states, frames
+
+    def _wants_states(self, asked: bool | None) -> bool:
+        return bool(self.config.output_hidden_states if asked is None else asked)
+
+    def _get_feat_extract_output_lengths(self, input_lengths: Tensor) -> Tensor:
+        """Return the number of frames of utterances of so many samples (transformers' name)."""
+        frames = [self.encoder.shape.frames(int(length)) for length in input_lengths.flatten()]
+        return torch.tensor(frames, device=input_lengths.device).view(input_lengths.shape)
+
+
+class CompressedSpeechModel(CompressedSpeechPreTrainedModel):
+    """An encoder, for `AutoModel`. There are no attention weights in its output."""
 
     def forward(
         self,
@@ -177,27 +201,8 @@ class CompressedSpeechModel(PreTrainedModel):  # type: ignore[misc]
         output = BaseModelOutput(last_hidden_state=states[-1], hidden_states=hidden)
         return output.to_tuple() if return_dict is False else output
 
-    def encode(
-        self, input_values: Tensor, attention_mask: Tensor | None
-    ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return the hidden states of a batch, and the number of frames of each utterance."""
-        lengths: Sequence[int] = [input_values.shape[1]] * len(input_values)
-        if attention_mask is not None:
-            lengths = attention_mask.long().sum(-1).tolist()
-        waveforms = [row[:length] for row, length in zip(input_values, lengths, strict=True)]
-        states, frames = self.encoder(waveforms)
-        return states, frames
 
-    def _wants_states(self, asked: bool | None) -> bool:
-        return bool(self.config.output_hidden_states if asked is None else asked)
-
-    def _get_feat_extract_output_lengths(self, input_lengths: Tensor) -> Tensor:
-        """Return the number of frames of utterances of so many samples (transformers' name)."""
-        frames = [self.encoder.shape.frames(int(length)) for length in input_lengths.flatten()]
-        return torch.tensor(frames, device=input_lengths.device).view(input_lengths.shape)
-
-
-class CompressedSpeechForCTC(CompressedSpeechModel):
+class CompressedSpeechForCTC(CompressedSpeechPreTrainedModel):
     """An encoder with its CTC head, for `AutoModelForCTC` and recognition pipelines.
 
     Raises:
