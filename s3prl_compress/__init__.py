@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .s3prl_bridge.torchaudio_stand_in import ensure_torchaudio_on_import
+from .transformers_bridge.registration import register_on_import
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ __all__ = ["__version__", "compress", "load", "register", "save", "score", "scor
 # It must run before anything imports transformers, which imports torchaudio. It imports neither, so
 # that `import s3prl_compress` is quick.
 ensure_torchaudio_on_import()
+# transformers' AutoModel then loads checkpoint folders; nothing is imported here either.
+register_on_import()
 
 _HOMES = {
     "load": "encoder",

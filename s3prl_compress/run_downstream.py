@@ -5,7 +5,8 @@
         -o "config.downstream_expert.datarc.speech_commands_root=DIR,,\
 config.downstream_expert.datarc.speech_commands_test_root=DIR"
 
-`-u hubert_demo` needs no `-k`. The flags are those of `s3prl.run_downstream`, with three additions:
+`-u hubert_demo` needs no `-k`, and `-u out/fold10` or `-u OWNER/NAME` stands for `-u compressed -k`
+with that folder or model. The flags are those of `s3prl.run_downstream`, with three additions:
 
 - `-g` accepts the kind of padding by name (`independent` or `fairseq`).
 - Without `-c`, the downstreams `speech_commands`, `voxceleb1`, `emotion` and `asr` use SUPERB's
@@ -75,6 +76,11 @@ def _completed(given: list[str], scratch: Path) -> list[str]:
     flags = _read(given)
     if flags is None:
         return given  # s3prl's parser prints its usage or an error
+    from .s3prl_bridge.registration import is_source
+
+    if flags.upstream and not flags.upstream_ckpt and is_source(flags.upstream):
+        flags.upstream, flags.upstream_ckpt = "compressed", flags.upstream
+        given = [*given, "-u", "compressed", "-k", flags.upstream_ckpt]
     _check_upstream(flags)
     _check_downstream(flags)
     extra = _device(flags) + _absolute(flags)

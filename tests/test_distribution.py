@@ -19,7 +19,7 @@ PACKAGES = {
     "recipes": "s3prl_compress/recipes",
 }
 """Where the wheel has the files of these folders."""
-MEGABYTES = 20
+MEGABYTES = 30
 """The wheel is smaller than this; almost all of it is the demo corpus and the demo's weights."""
 
 SMOKE = """

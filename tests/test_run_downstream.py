@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from s3prl_compress.encoder import NAMED_SHAPES, random_encoder, save
-from s3prl_compress.run_downstream import main
+from s3prl_compress.run_downstream import _completed, main
 from s3prl_compress.s3prl_bridge.compat import apply_patches
 from s3prl_compress.tasks.registry import open_corpus
 from s3prl_compress.tasks.sid.corpus import SpeakerCorpus
@@ -241,6 +241,13 @@ def test_the_bundled_upstream_from_the_command_line(
     done = _python(["-c", code], tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "test at step 4" in (tmp_path / "experiment" / "log.log").read_text()
+
+
+def test_a_folder_stands_for_an_upstream(tiny_corpus: Path, tmp_path: Path) -> None:
+    folder = str(save(random_encoder(NAMED_SHAPES["hubert_tiny"]), tmp_path / "tiny"))
+    given = ["-m", "train", "-d", "speech_commands", "-p", "x", "-o", _override(tiny_corpus)]
+    completed = _completed([*given, "-u", folder], tmp_path)
+    assert completed[len(given) + 2 :][:4] == ["-u", "compressed", "-k", folder]
 
 
 def test_a_wrong_flag_gives_s3prls_own_usage(tmp_path: Path, run: Run) -> None:

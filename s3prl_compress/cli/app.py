@@ -13,6 +13,7 @@ from .language_model import ngram
 from .listing import ls
 from .pretrain import pretrain
 from .program import Command
+from .publishing import card, push
 
 COMMANDS: dict[str, Command] = {
     "ls": Command(ls, ("ls methods", "ls methods clustering", "ls tasks --json")),
@@ -87,6 +88,14 @@ COMMANDS: dict[str, Command] = {
         ),
     ),
     "report": Command(report, ("report results/",)),
+    "card": Command(card, ("card out/fold10 --records results/ --name OWNER/NAME",)),
+    "push": Command(
+        push,
+        (
+            "push out/fold10 OWNER/NAME --dry-run out/to_upload",
+            "push out/fold10 OWNER/NAME --public",
+        ),
+    ),
 }
 
 

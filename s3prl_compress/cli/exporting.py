@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import math
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from ..audio import open_audio
 from ..common.command_result import CommandResult
 from ..common.errors import InputError
 from ..common.extras import require_extra
 from ..encoder import SpeechEncoder
 from ..encoder.exported import StateError
 from ..encoder.exported.runtimes import EXTRAS
-from ..encoder.exporters import ERROR_LIMIT, ExportOptions, ExportTarget, Speech
+from ..encoder.exporters import ERROR_LIMIT, ExportOptions, ExportTarget
 from ..encoder.exporters.runtime import RuntimeTarget
-from ..methods.calibration_audio import waveforms
-
-MEASURED_SECONDS = 30.0
-"""Amount of speech on which an exported model is compared with its encoder."""
-_FEWEST_SAMPLES = 8_000
-"""Half a second: of shorter pieces, the mean over time is most of a state."""
+from ..methods.calibration_audio import export_speech
 
 
 def check_measurement(target: ExportTarget, **given: Any) -> None:
@@ -55,23 +48,9 @@ def export_options(
         dtype=dtype,
         dense=dense,
         states=states or "all",
-        speech=_speech(encoder, audio) if target.measures else None,
+        speech=export_speech(encoder, audio) if target.measures else None,
         error_limit=ERROR_LIMIT if error_limit is None else error_limit,
     )
-
-
-def _speech(encoder: SpeechEncoder, audio: str | None) -> Speech:
-    packaged = resources.files("s3prl_compress.recipes") / "demo_corpus" / "asr"
-    source = Path(str(packaged)) if audio is None else Path(audio)
-    name = "the packaged demo corpus" if audio is None else source.resolve().name
-    fewest = max(_FEWEST_SAMPLES, encoder.shape.minimum_samples)
-    chosen = waveforms(
-        open_audio(source, minimum_samples=fewest),
-        seconds=MEASURED_SECONDS,
-        minimum_samples=fewest,
-        seed=0,
-    )
-    return Speech(list(chosen), name)
 
 
 def export_result(

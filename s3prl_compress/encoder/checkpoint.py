@@ -1,13 +1,14 @@
 """The checkpoint folder: `config.json` and `model.safetensors`, read strictly, written atomically.
 
-It never contains a pickle. The same folder can be uploaded to a model hub unchanged.
+It never contains a pickle. The same folder can be uploaded to a model hub unchanged, and loads in
+transformers (see `companions`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -22,6 +23,7 @@ from ..common.files import folder_atomically
 from ..common.model_errors import first_mistake
 from ..common.validation import check_folder_output
 from .adapter import UpstreamAdapter
+from .companions import TRANSFORMERS_KEYS, companion_files, transformers_keys
 from .head import CTCHead
 from .layers import DerivedBuffers
 from .linear import SharedLinear, SparseLinear, unpack_bits
@@ -45,12 +47,13 @@ class HeadConfig(BaseModel):
 
 
 class CheckpointConfig(BaseModel):
-    """The content of `config.json`."""
+    """The content of `config.json`, without transformers' keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["s3prl_compress.encoder"] = FORMAT
-    format_version: Literal[1] = 1
+    format_version: Literal[1, 2] = 2
+    """Since version 2 the file has transformers' keys, too."""
     shape: EncoderShape
     normalize: bool
     """Normalise each waveform to zero mean and unit variance first."""
@@ -84,7 +87,13 @@ def save_folder(
         stored_as=stored_type(dtype),
     )
     check_weights(encoder, f"{folder}: not written")
-    return write_folder(folder, config, stored_tensors(encoder.state_dict(), dtype))
+    return write_folder(
+        folder,
+        config,
+        stored_tensors(encoder.state_dict(), dtype),
+        companion_files(encoder),
+        transformers_keys(encoder, config.stored_as),
+    )
 
 
 def write_folder(
@@ -92,6 +101,7 @@ def write_folder(
     config: BaseModel,
     tensors: Mapping[str, Tensor],
     files: Mapping[str, bytes] | None = None,
+    keys: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write `config.json`, `model.safetensors` and further files atomically.
 
@@ -100,11 +110,11 @@ def write_folder(
         config: content of `config.json`.
         tensors: on the CPU and contiguous.
         files: content of further files by name.
+        keys: further keys of `config.json`.
     """
+    whole = {**(keys or {}), **config.model_dump(mode="json")}
     with folder_atomically(folder) as temporary:
-        (temporary / CONFIG_FILE).write_text(
-            json.dumps(config.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8"
-        )
+        (temporary / CONFIG_FILE).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
         save_file(dict(tensors), temporary / WEIGHTS_FILE, metadata={"format": "pt"})
         for name, content in (files or {}).items():
             (temporary / name).write_bytes(content)
@@ -157,14 +167,16 @@ def read_config(folder: str | Path) -> CheckpointConfig:
     Raises:
         InputError: it is missing, of another program, or does not describe an encoder.
     """
-    return read_config_as(CheckpointConfig, FORMAT, folder)
+    return read_config_as(CheckpointConfig, FORMAT, folder, versions=(1, 2))
 
 
 Config = TypeVar("Config", bound=BaseModel)
 
 
-def read_config_as(kind: type[Config], format: str, folder: str | Path) -> Config:
-    """Read and check a `config.json` of version 1 of a format of this package.
+def read_config_as(
+    kind: type[Config], format: str, folder: str | Path, versions: Sequence[int] = (1,)
+) -> Config:
+    """Read and check a `config.json` of a format of this package, without transformers' keys.
 
     Raises:
         InputError: it is missing, of another program or format, or invalid.
@@ -180,13 +192,15 @@ def read_config_as(kind: type[Config], format: str, folder: str | Path) -> Confi
         raise InputError(
             f"{path}: not a checkpoint of s3prl_compress (its format is not {format!r})"
         )
-    if data.get("format_version") != 1:
+    if data.get("format_version") not in versions:
         raise InputError(
             f"{path}: format version {data.get('format_version')!r}, but this version of "
-            "s3prl_compress reads only version 1; update it"
+            f"s3prl_compress reads only version {' and '.join(map(str, versions))}; update it"
         )
     try:
-        return kind.model_validate(data)
+        return kind.model_validate(
+            {key: value for key, value in data.items() if key not in TRANSFORMERS_KEYS}
+        )
     except ValidationError as error:
         raise InputError(f"{path}: {first_mistake(error)}") from error
 

@@ -1,8 +1,12 @@
-"""Calibration speech: a few minutes of a set of recordings, and the settings that name it."""
+"""Calibration speech: a few minutes of a set of recordings, and the settings that name it.
+
+Also the speech on which an exported model is compared with its encoder.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,13 @@ from torch import Tensor
 from ..audio import SAMPLING_RATE, AudioSet, open_audio
 from ..common.errors import InputError
 from ..common.method_config import MethodConfig
+from ..encoder import SpeechEncoder
+from ..encoder.exporters import Speech
+
+EXPORT_SECONDS = 30.0
+"""Amount of speech on which an exported model is compared with its encoder."""
+_FEWEST_SAMPLES = 8_000
+"""Half a second: of shorter pieces, the mean over time is most of a state."""
 
 
 class CalibratedConfig(MethodConfig):
@@ -57,3 +68,26 @@ def waveforms(
                 return
     if not given:
         raise InputError(f"{audio.root}: no file in it is as long as {minimum_samples} samples")
+
+
+def export_speech(encoder: SpeechEncoder, audio: str | Path | None = None) -> Speech:
+    """Return the speech on which an encoder's export is compared with it.
+
+    Args:
+        encoder: the encoder, whose shortest input counts.
+        audio: a folder or csv table of recordings; None: speech of the packaged demo corpus.
+
+    Raises:
+        InputError: there are no recordings of half a second or more.
+    """
+    packaged = resources.files("s3prl_compress.recipes") / "demo_corpus" / "asr"
+    source = Path(str(packaged)) if audio is None else Path(audio)
+    name = "the packaged demo corpus" if audio is None else source.resolve().name
+    fewest = max(_FEWEST_SAMPLES, encoder.shape.minimum_samples)
+    chosen = waveforms(
+        open_audio(source, minimum_samples=fewest),
+        seconds=EXPORT_SECONDS,
+        minimum_samples=fewest,
+        seed=0,
+    )
+    return Speech(list(chosen), name)

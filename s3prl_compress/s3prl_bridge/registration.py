@@ -3,7 +3,8 @@
 s3prl has no plug-in point, but every way to an upstream reads `s3prl.hub`'s attributes:
 `s3prl.hub.compressed(...)`, `S3PRLUpstream("compressed", path_or_url=...)`,
 `S3PRLUpstream.available_names()`, and `Runner` with `-u compressed -k FOLDER`; or with
-`hubert_demo` and no checkpoint.
+`hubert_demo` and no checkpoint. A checkpoint folder or a hub id can also take the place of the
+name: `S3PRLUpstream("out/fold10")`.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 from ..encoder.bundled import BUNDLED
+from ..encoder.checkpoint import is_checkpoint
+from ..encoder.importers.hub import is_hub_id
 from .compat import apply_patches
 
 
@@ -39,6 +43,7 @@ def register() -> None:
             raise RuntimeError(f"s3prl has an upstream called {name} of its own; not replaced")
         setattr(hub, name, _entry(name))
     _list_without_checkpoint(hub)
+    hub.__dict__["__getattr__"] = _source_as_entry
 
 
 def _list_without_checkpoint(hub: ModuleType) -> None:
@@ -69,6 +74,23 @@ def register_alone() -> None:
     hub = ModuleType("s3prl.hub", "s3prl's hub, with the upstream of this run only.")
     sys.modules["s3prl.hub"] = hub
     hub.__dict__["compressed"] = _entry("compressed")
+
+
+def _source_as_entry(name: str) -> Callable[..., Any]:
+    """Return the entry of an upstream whose name is a checkpoint folder or a hub id.
+
+    Python asks here for what `s3prl.hub` does not have.
+    """
+    if not is_source(name):
+        raise AttributeError(
+            f"s3prl has no upstream called {name!r}, and it is no checkpoint folder"
+        )
+    return partial(_entry("compressed"), name)
+
+
+def is_source(name: str) -> bool:
+    """Say whether an upstream's name is a checkpoint folder or a hub id."""
+    return is_checkpoint(name) or is_hub_id(name)
 
 
 def _entry(name: str) -> Callable[..., Any]:

@@ -120,9 +120,9 @@ class SuiteStatus:
         assert cell.task is not None
         entry = self._plan.suite.tasks[cell.task]
         settings, _ = load_settings(entry.task, entry.recipe, engine)
-        third_party = self._entries[cell.upstream].s3prl is not None
-        padding = "fairseq" if third_party else entry.padding or settings.padding
-        if exported_runtime(self._entries[cell.upstream].source or "") is not None:
+        upstream = self._entries[cell.upstream]
+        padding = "fairseq" if upstream.s3prl is not None else entry.padding or settings.padding
+        if upstream.export is not None or exported_runtime(upstream.source or "") is not None:
             padding = "independent"
         return settings.model_copy(update={"padding": padding})
 

@@ -30,6 +30,17 @@ class RandomUpstream(_Section):
     """Random seed of the weights."""
 
 
+class ExportEntry(_Section):
+    """An upstream in the form that another runtime runs, as by `s3prl-compress export`."""
+
+    format: Literal["onnx", "openvino"]
+    """The runtime's format."""
+    dtype: str = "float32"
+    """Number format of its arithmetic: float32, int8 (onnx) or bfloat16 (openvino)."""
+    error_limit: float | None = Field(default=None, gt=0)
+    """Largest relative error of the hidden states with which it is written; by default 0.05."""
+
+
 class UpstreamEntry(_Section):
     """One upstream: exactly one of `source`, `random`, `from` and `s3prl`."""
 
@@ -41,13 +52,15 @@ class UpstreamEntry(_Section):
     """Whether waveforms are normalised; overrides the checkpoint. Only with `source`."""
     random: RandomUpstream | None = None
     base: str | None = Field(default=None, alias="from")
-    """`from`: name of an earlier entry, which `method` compresses."""
+    """`from`: name of an earlier entry, which `method` compresses or `export` writes."""
     method: str | None = None
     """Name of a method, see `s3prl-compress ls methods`."""
     settings: dict[str, Any] = {}
     """Settings of the method."""
     stored_as: Literal["float32", "float16"] = "float32"
     """Number format of the stored weights; float16 halves the file size."""
+    export: ExportEntry | None = None
+    """Another form of the entry named by `from`, which is scored and timed on its runtime."""
     s3prl: str | None = None
     """Name of one of s3prl's own upstreams ("fbank", "hubert_local"): a third-party baseline."""
     checkpoint: str | None = None
@@ -58,8 +71,11 @@ class UpstreamEntry(_Section):
         origins = (self.source, self.random, self.base, self.s3prl)
         if sum(origin is not None for origin in origins) != 1:
             raise ValueError("give exactly one of source, random, from and s3prl")
-        if (self.method is not None) != (self.base is not None):
-            raise ValueError("from and method need each other: give both or neither")
+        made = (self.method is not None) + (self.export is not None)
+        if made != (self.base is not None):
+            raise ValueError("from needs either method or export, and they need from")
+        if self.export is not None and self.stored_as != "float32":
+            raise ValueError("stored_as: an exported upstream's number format is export.dtype")
         if self.settings and self.method is None:
             raise ValueError("settings are those of a method: give from and method too")
         if self.normalize is not None and self.source is None:
@@ -164,6 +180,7 @@ class Suite(_Section):
     def _names_fit(self) -> Suite:
         known: list[str] = []
         third_party: list[str] = []
+        exported: list[str] = []
         for entry in self.upstreams:
             if entry.name in known:
                 raise ValueError(f"upstreams: the name {entry.name} is used twice")
@@ -176,8 +193,15 @@ class Suite(_Section):
                     f"upstreams: {entry.name}: from: {entry.base} is s3prl's own upstream, which "
                     "cannot be compressed; give its weights as source instead"
                 )
+            if entry.base in exported:
+                raise ValueError(
+                    f"upstreams: {entry.name}: from: {entry.base} is exported, so that it cannot "
+                    "be changed; name the upstream that it was made from"
+                )
             if entry.s3prl is not None:
                 third_party.append(entry.name)
+            if entry.export is not None:
+                exported.append(entry.name)
             known.append(entry.name)
         for task in self.tasks:
             for name in task.upstreams:
@@ -242,6 +266,8 @@ def _keys_beside(location: Location) -> list[str]:
     model: type[BaseModel] = models.get(str(location[0]), Suite) if len(location) > 1 else Suite
     if "random" in location[:-1]:
         model = RandomUpstream
+    if "export" in location[:-1]:
+        model = ExportEntry
     if "lm" in location[:-1]:
         model = LanguageModelOptions
     return [field.alias or name for name, field in model.model_fields.items()]

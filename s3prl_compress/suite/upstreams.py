@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import InputError
+from ..common.extras import require_extra
 from ..common.files import write_atomically
-from ..encoder import named_shape, random_encoder
+from ..encoder import SpeechEncoder, named_shape, random_encoder
+from ..encoder.exported.runtimes import EXTRAS
+from ..encoder.exporters import ERROR_LIMIT, ExportOptions, find_export_target
+from ..encoder.exporters.runtime import RuntimeTarget
 from ..encoder.serialization import STORED_TYPES
 from ..methods import available
+from ..methods.calibration_audio import export_speech
 from ..version import __version__
 from .models import ENCODERS, Model, ModelKind, kind_of_model, kind_of_source
-from .suite_file import UpstreamEntry
+from .suite_file import ExportEntry, UpstreamEntry
 
 
 def check_entry(entry: UpstreamEntry, kind: ModelKind[Any]) -> None:
@@ -26,13 +31,16 @@ def check_entry(entry: UpstreamEntry, kind: ModelKind[Any]) -> None:
         kind: of the model that it describes.
 
     Raises:
-        InputError: an unknown shape or method, or an invalid setting; the message names the entry.
+        InputError: an unknown shape, method or number format, an invalid setting, or a runtime
+            that is not installed; the message names the entry.
     """
     try:
         if entry.random is not None:
             named_shape(entry.random.shape)
         if entry.method is not None:
             kind.check_settings(entry.method, entry.settings)
+        if entry.export is not None:
+            _check_export(entry.export, kind)
     except InputError as error:
         raise InputError(f"upstream {entry.name}: {error}") from error
 
@@ -42,9 +50,10 @@ def make_upstream(
 ) -> tuple[Model, bool]:
     """Return an entry's model on the CPU, and whether it was cached.
 
-    A random or compressed model is stored in `folder/<name>`, with a description of how it was
-    made in `<name>.json` beside it. It is made again if the base, the method, its version, its
-    settings or the package's version have changed.
+    A random or compressed model is stored in `folder/<name>`, an exported one also in
+    `folder/<name>.onnx`, with a description of how it was made in `<name>.json` beside it. It is
+    made again if the base, the method, its version, its settings, the package's version or an
+    exported model's runtime have changed.
 
     Args:
         entry: the suite's description of the upstream.
@@ -59,14 +68,18 @@ def make_upstream(
         return load_upstream(entry, folder), False
     kind = ENCODERS if base is None else kind_of_model(base)
     spec = upstream_spec(entry, None if base is None else kind.fingerprint(base), kind)
-    checkpoint, card = folder / entry.name, folder / f"{entry.name}.json"
+    checkpoint, card = Path(upstream_source(entry, folder)), folder / f"{entry.name}.json"
     cached = _load_cached(checkpoint, card, spec)
     if cached is not None:
         return cached, True
-    model = _make(entry, base, folder, device)
     # A card must never describe another checkpoint: it goes first and comes back last.
-    card.unlink(missing_ok=True)
-    kind.save(model, checkpoint, STORED_TYPES[entry.stored_as])
+    if entry.export is not None:
+        card.unlink(missing_ok=True)
+        model = _export(entry.export, base, checkpoint)
+    else:
+        model = _make(entry, base, folder, device)
+        card.unlink(missing_ok=True)
+        kind.save(model, checkpoint, STORED_TYPES[entry.stored_as])
     if entry.stored_as != "float32":
         model = kind.load(str(checkpoint), None)  # rounded, as every later cell will load it
     text = json.dumps({"recipe": spec, "sha256": kind.fingerprint(model)}, indent=2)
@@ -75,8 +88,11 @@ def make_upstream(
 
 
 def upstream_source(entry: UpstreamEntry, folder: Path) -> str:
-    """Return the source or checkpoint folder from which `load` reads an upstream."""
-    return entry.source if entry.source is not None else str(folder / entry.name)
+    """Return the source, checkpoint folder or exported file from which an upstream is loaded."""
+    if entry.source is not None:
+        return entry.source
+    suffix = ".onnx" if entry.export is not None and entry.export.format == "onnx" else ""
+    return str(folder / f"{entry.name}{suffix}")
 
 
 def load_upstream(entry: UpstreamEntry, folder: Path) -> Model:
@@ -95,7 +111,7 @@ def upstream_spec(
     one machine is valid on another.
 
     Args:
-        entry: the suite's description of a random or compressed upstream.
+        entry: the suite's description of a random, compressed or exported upstream.
         base: fingerprint of the model that it is made from.
         kind: of the model.
 
@@ -105,6 +121,8 @@ def upstream_spec(
     spec: dict[str, Any] = {"version": __version__}
     if entry.random is not None:
         return spec | {"random": entry.random.model_dump()}
+    if entry.export is not None:
+        return spec | {"base": base, "export": entry.export.model_dump()}
     assert entry.method is not None  # `UpstreamEntry` allows no other case
     if entry.stored_as != "float32":
         spec["stored_as"] = entry.stored_as
@@ -140,6 +158,29 @@ def _make(entry: UpstreamEntry, base: Model | None, folder: Path, device: str) -
     shutil.rmtree(work, ignore_errors=True)
     made: Model = kind.ready(smaller)
     return made
+
+
+def _check_export(export: ExportEntry, kind: ModelKind[Any]) -> None:
+    if kind is not ENCODERS:
+        raise InputError(
+            "export: writes encoders only; write Whisper's by `s3prl-compress export --format "
+            "checkpoint`, and give that folder as source"
+        )
+    target = find_export_target(export.format)
+    target.check_dtype(export.dtype)
+    assert isinstance(target, RuntimeTarget)  # as all formats that the suite's file allows
+    require_extra(EXTRAS[target.runtime], f"export to {export.format}")
+
+
+def _export(export: ExportEntry, base: Model | None, output: Path) -> Model:
+    """Write the base for another runtime, and return the exported model."""
+    if not isinstance(base, SpeechEncoder):
+        raise InputError("export: only encoders with weights can be exported")
+    limit = ERROR_LIMIT if export.error_limit is None else export.error_limit
+    options = ExportOptions(dtype=export.dtype, speech=export_speech(base), error_limit=limit)
+    find_export_target(export.format).write(base, output, options)
+    model: Model = ENCODERS.load(str(output), None)
+    return model
 
 
 def _load_cached(checkpoint: Path, card: Path, spec: dict[str, Any]) -> Model | None:

@@ -66,6 +66,10 @@ def test_everything_comes_back(tmp_path: Path) -> None:
         "config.json",
         "model",
         "model.safetensors",
+        "modeling_s3prl_compress.py",
+        "preprocessor_config.json",
+        "tokenizer_config.json",
+        "vocab.json",
     ]
     again = load(folder)
     assert again.shape == encoder.shape

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 
@@ -38,6 +39,26 @@ def test_s3prl_finds_the_upstream_everywhere(tmp_path: Path) -> None:
     assert features.shape == (2, 50, 32)
     assert counts.tolist() == [22, 50]
     assert torch.allclose(features[0, :22], alone[0], atol=1e-4 * float(alone.abs().max()))
+
+
+def test_a_folder_or_a_hub_id_stands_for_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3prl_compress.register()
+    from s3prl import hub
+    from s3prl.nn import S3PRLUpstream
+
+    folder = save(random_encoder(NAMED_SHAPES["hubert_tiny"]), tmp_path / "tiny")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(folder))
+    waves, lengths = torch.randn(1, 8000), torch.tensor([8000])
+    with torch.no_grad():
+        expected, _ = S3PRLUpstream("compressed", path_or_url=str(folder))(waves, lengths)
+        for name in (str(folder), "someone/tiny"):
+            states, _ = S3PRLUpstream(name)(waves, lengths)
+            for own, other in zip(expected, states, strict=True):
+                assert torch.equal(own, other)
+    with pytest.raises(AttributeError, match="no upstream called 'nothing'"):
+        _ = hub.nothing
 
 
 def test_a_name_of_s3prl_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,10 +21,10 @@ from ...common.errors import InputError
 from ...common.files import folder_atomically
 from ...common.validation import check_folder_output
 from ..checkpoint import CONFIG_FILE, WEIGHTS_FILE, check_weights, fingerprint
-from ..ctc_text import SPACE
+from ..companions import as_json, preprocessor_config, tokenizer_files
 from ..filling import added_zeros, can_be_filled, dense_ffn, dense_form, fill_with_zeros
 from ..linear import LowRankLinear, SharedLinear, SparseLinear, dense_bias, dense_weight
-from ..model import SAMPLING_RATE, TRANSFORMERS_EPS, SpeechEncoder
+from ..model import TRANSFORMERS_EPS, SpeechEncoder
 from ..provenance import EXPORT_MARK
 from ..serialization import STORED_TYPES, stored_tensors, stored_type
 from ..shape import LINEARS, EncoderShape
@@ -66,17 +66,10 @@ def export_transformers(
     config = _config(encoder) | {"dtype": stored_type(dtype)}
     files = {CONFIG_FILE: config, "preprocessor_config.json": _preprocessor(encoder)}
     if head is not None:
-        files["vocab.json"] = {symbol: number for number, symbol in enumerate(head.vocabulary)}
-        # Otherwise transformers uses "<pad>" as the blank, whatever the vocabulary is.
-        files["tokenizer_config.json"] = {
-            "tokenizer_class": "Wav2Vec2CTCTokenizer",
-            "pad_token": head.vocabulary[head.blank],
-            "word_delimiter_token": SPACE,
-        }
+        files |= tokenizer_files(head.vocabulary, head.blank)
     with folder_atomically(folder) as temporary:
         for name, content in files.items():
-            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-            (temporary / name).write_text(text, encoding="utf-8")
+            (temporary / name).write_bytes(as_json(content))
         save_file(tensors, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
     return folder
 
@@ -234,16 +227,9 @@ def _config(encoder: SpeechEncoder) -> dict[str, Any]:
 
 
 def _preprocessor(encoder: SpeechEncoder) -> dict[str, Any]:
-    return {
-        "feature_extractor_type": "Wav2Vec2FeatureExtractor",
-        "do_normalize": encoder.normalize,
-        "feature_size": 1,
-        "padding_side": "right",
-        "padding_value": 0.0,
-        # Published models with a GroupNorm were trained without a mask, the others with one.
-        "return_attention_mask": encoder.shape.conv_norm == "layer",
-        "sampling_rate": SAMPLING_RATE,
-    }
+    # Published models with a GroupNorm were trained without a mask, the others with one.
+    with_mask = encoder.shape.conv_norm == "layer"
+    return preprocessor_config(do_normalize=encoder.normalize, with_mask=with_mask)
 
 
 class TransformersTarget(ExportTarget):

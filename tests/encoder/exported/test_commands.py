@@ -12,7 +12,7 @@ import yaml
 from s3prl_compress.cli import app as cli
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import cost, load, save
-from s3prl_compress.encoder.exported import ExportedEncoder, load_exported
+from s3prl_compress.encoder.exported import ExportedEncoder, exported_runtime, load_exported
 from s3prl_compress.encoder.exporters import ExportOptions, find_export_target
 from s3prl_compress.evaluation import score, score_seeds
 from s3prl_compress.latency import time_upstreams
@@ -192,6 +192,63 @@ def test_a_suite_scores_its_ctc_head(
     assert "2 2" in " ".join(capsys.readouterr().out.split())
     found = [one for _, one in read_records(tmp_path / "out/records")]
     assert sorted(one.upstream.name for one in found) == ["int8", "tuned"]
+
+
+def _suite(folder: Path, output: Path, **export: object) -> Path:
+    letters = output.parent / "letters"
+    if not letters.exists():
+        write_letters(letters)
+    content = {
+        "output": str(output),
+        "upstreams": [
+            {"name": "tuned", "source": str(folder)},
+            {"name": "deployed", "from": "tuned", "export": export},
+        ],
+        "tasks": [{"task": "ctc", "data": str(letters / "test-clean")}],
+        "time": {"against": "tuned", "repeats": 3, "warmup": 0, "utterances_per_bucket": 1},
+        "device": "cpu",
+        "threads": 1,
+    }
+    path = output.parent / "suite.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def test_a_suite_exports_an_upstream(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = _suite(folder, tmp_path / "out", format="onnx", dtype="int8", error_limit=1)
+    assert cli.main(["run", str(suite)]) == 0
+    assert "5 of 5 cells complete, 0 of them from earlier runs" in capsys.readouterr().out
+    assert exported_runtime(tmp_path / "out" / "upstreams" / "deployed.onnx") == "onnxruntime"
+    records = [one for _, one in read_records(tmp_path / "out" / "records")]
+    deployed = [one.upstream for one in records if one.upstream.name == "deployed"]
+    assert len(deployed) == 2
+    for upstream in deployed:
+        assert upstream.runtime is not None
+        assert (upstream.runtime.name, upstream.runtime.dtype) == ("onnxruntime", "int8")
+        assert upstream.runtime.state_error is not None
+    assert cli.main(["run", str(suite)]) == 0
+    assert "5 of 5 cells complete, 4 of them from earlier runs" in capsys.readouterr().out
+    assert cli.main(["run", str(suite), "--dry-run"]) == 0
+    assert "5 cells, 5 of them complete" in capsys.readouterr().out
+
+
+def test_a_suite_says_what_cannot_be_exported(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = _suite(folder, tmp_path / "out", format="onnx", dtype="bfloat16")
+    assert cli.main(["run", str(suite)]) == 2
+    expected = "upstream deployed: dtype bfloat16: ONNX Runtime has no such arithmetic"
+    assert expected in capsys.readouterr().err
+    content = yaml.safe_load(suite.read_text())
+    content["upstreams"].append({"name": "more", "from": "deployed", "method": "magnitude"})
+    suite.write_text(yaml.safe_dump(content))
+    assert cli.main(["run", str(suite)]) == 2
+    assert (
+        "more: from: deployed is exported, so that it cannot be changed" in capsys.readouterr().err
+    )
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.s3prl
