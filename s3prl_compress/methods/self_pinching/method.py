@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -27,6 +28,9 @@ from ...training.finetuning import TranscribedConfig, finetune, texts_fingerprin
 from ...training.regularisation import SETTINGS
 from ..registry import register
 from .thresholded import DensityPenalty, ThresholdedEncoder, ThresholdedUnits, ThresholdedWeights
+
+_SHORT = 0.02
+"""Largest part of the parameters that the cut at the end may remove without a note."""
 
 
 class SelfPinchingConfig(TranscribedConfig, FinalDistillationConfig):
@@ -119,11 +123,28 @@ def self_pinching(encoder: SpeechEncoder, config: SelfPinchingConfig) -> SpeechE
         distance = build_distillation_loss(encoder, encoder.shape, config)
     train = partial(_train, encoder, config, distance)
     train(student, student.encoder, config.stage("pinch", (rule,)), penalty)
+    _say_if_short(student, config)
     pruned = student.pruned(config.sparsity)
     final = config.final_stage()
     if final is not None:
         train(pruned, pruned, final, None)
     return pruned.requires_grad_(True).eval()
+
+
+def _say_if_short(student: ThresholdedEncoder, config: SelfPinchingConfig) -> None:
+    """Print a note if much of the target is left to the cut at the end, which no training follows.
+
+    Such a model can be far worse than one that is pruned by magnitude and then trained.
+    """
+    reached = student.reached
+    if reached is None or config.sparsity - reached <= _SHORT:
+        return
+    print(
+        f"note: self_pinching: the thresholds have reached a sparsity of {reached:.3f}; the rest, "
+        f"up to {config.sparsity:g}, is cut without training. Give a larger eta than "
+        f"{config.eta:g}, or more steps",
+        file=sys.stderr,
+    )
 
 
 def _student(encoder: SpeechEncoder, config: SelfPinchingConfig) -> ThresholdedEncoder:

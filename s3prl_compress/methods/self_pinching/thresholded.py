@@ -63,6 +63,11 @@ class ThresholdedEncoder(ParametrizedEncoder):
         assert self._density is not None
         return self._density
 
+    @property
+    def reached(self) -> float | None:
+        """The fraction of parameters that the last forward pass masked; None before the first."""
+        return None if self._density is None else 1 - float(self._density)
+
     @abstractmethod
     def pruned(self, sparsity: float) -> SpeechEncoder:
         """Return the encoder without the weights or units that are below their thresholds.

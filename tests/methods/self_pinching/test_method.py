@@ -64,6 +64,14 @@ def test_units_go_and_the_encoder_is_smaller(letters: Path, family: str) -> None
     assert all(parameter.requires_grad for parameter in result.parameters())
 
 
+def test_a_cut_without_training_is_said(letters: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    encoder = small_encoder()
+    pinched(encoder, letters, sparsity=0.4, steps=2, eta=1e-3)
+    assert "the rest, up to 0.4, is cut without training" in capsys.readouterr().err
+    pinched(encoder, letters, sparsity=0.02, steps=2)
+    assert "is cut without training" not in capsys.readouterr().err
+
+
 def test_only_the_named_units(letters: Path) -> None:
     encoder = small_encoder()
     result = pinched(encoder, letters, sparsity=0.04, units="ffn", steps=2)
