@@ -202,9 +202,10 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 3)
     dense = float(frame.loc[frame["upstream"] == DENSE, "cer"].iloc[0])
-    trained = frame["tuned"] | ~frame["method"].isin((*UNTRAINED, "dense"))
+    plain = ~frame["tuned"] & frame["method"].isin(UNTRAINED)
+    recognised = frame["tuned"] | frame["method"].str.startswith("pinch")
     full = frame["updates"].isna()
-    for axis, here in zip(axes[:2], (frame[~trained], frame[trained & full]), strict=True):
+    for axis, here in zip(axes[:2], (frame[plain], frame[recognised & full]), strict=True):
         for number, (method, title) in enumerate(TITLES.items()):
             own = here[here["method"] == method]
             if own.empty:
@@ -235,7 +236,7 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
             axis.spines[side].set_visible(False)
         axis.legend(frameon=False, fontsize=8)
     axes[0].set_title("without training", fontsize=10)
-    axes[1].set_title("after training; small marks: each training seed", fontsize=10)
+    axes[1].set_title("after CTC training; small marks: each training seed", fontsize=10)
     axes[2].set_title("how the gap closes", fontsize=10)
     axes[0].set_ylabel("character error rate, percent")
     buffer = BytesIO()
