@@ -73,7 +73,9 @@ class UpstreamEntry(_Section):
             raise ValueError("give exactly one of source, random, from and s3prl")
         made = (self.method is not None) + (self.export is not None)
         if made != (self.base is not None):
-            raise ValueError("from needs either method or export, and they need from")
+            raise ValueError(
+                "from and method, or from and export, need each other: give both or neither"
+            )
         if self.export is not None and self.stored_as != "float32":
             raise ValueError("stored_as: an exported upstream's number format is export.dtype")
         if self.settings and self.method is None:

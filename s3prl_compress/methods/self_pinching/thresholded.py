@@ -66,7 +66,7 @@ class ThresholdedEncoder(ParametrizedEncoder):
     @property
     def reached(self) -> float | None:
         """The fraction of parameters that the last forward pass masked; None before the first."""
-        return None if self._density is None else 1 - float(self._density)
+        return None if self._density is None else 1 - self._density.item()
 
     @abstractmethod
     def pruned(self, sparsity: float) -> SpeechEncoder:
