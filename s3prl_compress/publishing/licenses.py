@@ -17,7 +17,10 @@ class License:
     """What a user of the weights has to know, a sentence."""
 
 
-_WAVLM = "Its licence asks that derived weights be shared under the same one."
+_WAVLM = (
+    "The base's model card links to this licence, which asks that derived weights be shared under "
+    "it; the repository of WavLM's code says MIT (microsoft/unilm, issue 1757)."
+)
 _BASES = {
     "facebook/hubert-": License("apache-2.0"),
     "facebook/mms-": License("cc-by-nc-4.0", "Commercial use is not allowed."),
