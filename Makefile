@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo test lint docs dist install
 
-# Compress, score, time and report, offline, in a few minutes; writes out/demo/leaderboard.html.
+# Compress, score, time and report, offline, in about ten minutes; writes out/demo/leaderboard.html.
 demo: .venv/.installed
 	$(BIN)/s3prl-compress run recipes/demo.yaml
 
