@@ -5,9 +5,12 @@ They compute the same functions, and are chosen in training only.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 STORED_SCORES = 1 << 24
 """Largest number of attention scores that are stored for the backward pass of one layer."""
@@ -66,15 +69,51 @@ def spectral_conv(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) 
     Returns:
         [batch, out, time + 2 padding - kernel + 1], in float32.
     """
-    outputs, width, kernel = weight.shape
-    batch, channels, time = x.shape
-    groups, padded = channels // width, time + 2 * padding
-    length = -(-padded // 64) * 64  # any at least `padded`; those with small factors are fast
     with torch.autocast(x.device.type, enabled=False):
-        signal = torch.fft.rfft(F.pad(x.float(), (padding, padding)), n=length)
-        filters = torch.fft.rfft(weight.float(), n=length).conj()  # a correlation, not reversed
-        signal = signal.view(batch, groups, width, -1).permute(3, 1, 0, 2)
-        filters = filters.view(groups, outputs // groups, width, -1).permute(3, 0, 2, 1)
-        product = (signal @ filters).permute(2, 1, 3, 0).reshape(batch, outputs, -1)
-        y = torch.fft.irfft(product, n=length)[..., : padded - kernel + 1]
+        y = _SpectralConv.apply(x.float(), weight.float(), padding)
         return y if bias is None else y + bias[:, None]
+
+
+class _SpectralConv(torch.autograd.Function):
+    """The convolution without its bias.
+
+    All gradients are correlations, too. torch's own backward pass of `rfft` would fill up the
+    spectra and transform complex numbers.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, padding: int) -> Tensor:
+        outputs, width, kernel = weight.shape
+        padded = x.shape[-1] + 2 * padding
+        # Any length from `padded` up will do; those with small factors are fast.
+        ctx.length, ctx.padding, ctx.kernel = -(-padded // 64) * 64, padding, kernel
+        ctx.time, ctx.groups = x.shape[-1], x.shape[1] // width
+        signal = _spectra(F.pad(x, (padding, padding)), ctx.length, ctx.groups)
+        filters = torch.fft.rfft(weight, n=ctx.length).conj()  # a correlation, not reversed
+        filters = filters.unflatten(0, (ctx.groups, -1)).permute(3, 0, 2, 1)
+        ctx.save_for_backward(signal, filters)
+        return _waveform(signal @ filters, ctx.length)[..., : padded - kernel + 1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        signal, filters = ctx.saved_tensors
+        gradient = _spectra(gradients[0], ctx.length, ctx.groups)
+        x = weight = None
+        if ctx.needs_input_grad[0]:
+            padded = _waveform(gradient @ filters.mH, ctx.length)
+            x = padded[..., ctx.padding : ctx.padding + ctx.time]
+        if ctx.needs_input_grad[1]:
+            product = (gradient.mH @ signal).permute(1, 2, 3, 0)  # [groups, out, in, frequencies]
+            weight = torch.fft.irfft(product, n=ctx.length)[..., : ctx.kernel].flatten(0, 1)
+        return x, weight, None
+
+
+def _spectra(x: Tensor, length: int, groups: int) -> Tensor:
+    """Transform [batch, channels, time] to [frequencies, groups, batch, channels / groups]."""
+    return torch.fft.rfft(x, n=length).unflatten(1, (groups, -1)).permute(3, 1, 0, 2)
+
+
+def _waveform(spectra: Tensor, length: int) -> Tensor:
+    """Transform [frequencies, groups, batch, channels / groups] to [batch, channels, length]."""
+    return torch.fft.irfft(spectra.permute(2, 1, 3, 0).flatten(1, 2), n=length)
