@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from s3prl_compress.common.files import write_atomically
-from s3prl_compress.results.records import environment
+from s3prl_compress.results.environment import environment
 
 
 def write_result(output: Path | None, figures: Any, device: str = "cpu") -> None:

@@ -81,7 +81,7 @@ def run_recipe(recipe: Recipe, audio: AudioSet, folder: Path, device: str) -> di
     """
     from ..encoder import fingerprint, save
     from ..pretraining import IterationRun, draw_curves
-    from ..results.records import environment
+    from ..results.environment import environment
     from ..training.processes import rank_and_world_size
 
     if rank_and_world_size()[1] > 1:

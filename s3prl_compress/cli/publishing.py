@@ -60,7 +60,7 @@ def push(
         publishing.copy_files(files, Path(dry_run))
         text = f"nothing was uploaded; {len(files)} files would be: {dry_run}"
         return CommandResult(data | {"output": dry_run}, text, notes)
-    done = publishing.push(Path(folder), name, public=public)
+    done = publishing.push(files, name, public=public)
     data |= {"address": done.address, "revision": done.revision}
     text = f"uploaded: {done.address}, revision {done.revision}"
     load = f's3prl_compress.load("{name}", revision="{done.revision}")'

@@ -37,15 +37,13 @@ __all__ = ["CompressedSpeechConfig", "CompressedSpeechForCTC", "CompressedSpeech
 def transformers_keys(encoder: SpeechEncoder, stored_as: str) -> dict[str, Any]:
     """Return what transformers reads in `config.json`, beside the checkpoint's own keys."""
     shape, head = encoder.shape, encoder.head
-    kinds = ["AutoModel"] if head is None else ["AutoModelForCTC"]
+    kinds = ["AutoConfig", "AutoModel"]
+    if head is not None:
+        kinds.append("AutoModelForCTC")
     keys: dict[str, Any] = {
         "model_type": MODEL_TYPE,
-        "architectures": [_CLASSES[kind] for kind in kinds],
-        "auto_map": {
-            kind: f"{_MODULE}.{name}"
-            for kind, name in _CLASSES.items()
-            if head is not None or kind != "AutoModelForCTC"
-        },
+        "architectures": [_CLASSES[kinds[-1]]],
+        "auto_map": {kind: f"{_MODULE}.{_CLASSES[kind]}" for kind in kinds},
         "dtype": stored_as,
         "hidden_size": shape.hidden,
         "num_hidden_layers": shape.states - 1,

@@ -83,7 +83,7 @@ class _SpectralConv(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, padding: int) -> Tensor:
-        outputs, width, kernel = weight.shape
+        _, width, kernel = weight.shape
         padded = x.shape[-1] + 2 * padding
         # Any length from `padded` up will do; those with small factors are fast.
         ctx.length, ctx.padding, ctx.kernel = -(-padded // 64) * 64, padding, kernel

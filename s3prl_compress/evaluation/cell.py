@@ -1,22 +1,25 @@
-"""A cell's file stem, whether it is finished, and its record."""
+"""A cell's file stem, whether it is finished, its record, its lock and its scratch folder."""
 
 from __future__ import annotations
 
 import csv
 import io
+import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ..common.errors import InputError
-from ..common.files import write_atomically
+from ..common.files import locked, write_atomically
 from ..encoder import SpeechEncoder, normalization_note
 from ..encoder.exported import ExportedEncoder
 from ..report.notes import NOT_TUNED
 from ..results import records
+from ..results.environment import environment
 from ..results.records import ScoreRecord, Upstream
 from ..statistics import find_metric
 from ..tasks.base.corpus import Corpus
-from ..tasks.base.engine import ENGINE_VERSIONS, EngineResult, Job
+from ..tasks.base.engine import ENGINE_VERSIONS, WORK_FOLDER, EngineResult, Job
 from ..tasks.base.task import Settings, Task
 from .identity import cell_identity, stem_of
 from .rates import ChosenRate, choice_of
@@ -124,7 +127,7 @@ def make_record(
         predictions=f"{stem}.csv",
         seconds={**result.seconds, "total": total_seconds},
         seeds_together=seeds_together,
-        environment=records.environment(job.device),
+        environment=environment(job.device),
     )
 
 
@@ -202,3 +205,17 @@ def _csv(rows: Sequence[tuple[str, ...]], further: tuple[str, ...]) -> str:
     writer.writerow(("file", "truth", "predicted", "speaker", *further))
     writer.writerows(rows)
     return text.getvalue()
+
+
+def cell_lock(output: Path, stem: str) -> AbstractContextManager[None]:
+    """Hold a cell, so that no other process scores it meanwhile; see `files.locked`."""
+    return locked(output / WORK_FOLDER / f"{stem}.lock", f"scoring the same cell, {stem}")
+
+
+def work_folder(output: Path, stem: str, *, empty: bool) -> Path:
+    """Return the scratch folder of a cell; `empty`: an engine must not find its own work there."""
+    work = output / WORK_FOLDER / stem
+    if empty:
+        shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True, exist_ok=True)
+    return work

@@ -15,6 +15,7 @@ from ..common.files import locked
 from ..common.precision import full_precision
 from ..common.validation import pick_device
 from ..results import records
+from ..results.environment import environment
 from ..results.records import ScoreRecord, Upstream
 from ..statistics import find_metric
 from ..tasks.base.corpus import Corpus
@@ -206,7 +207,7 @@ def _record(
         notes=_notes(upstream, head, corpus, result),
         predictions=f"{stem}.csv",
         seconds={"recognition": seconds},
-        environment=records.environment(device),
+        environment=environment(device),
     )
 
 

@@ -7,7 +7,6 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from torch import nn
 
 from ..common.errors import InputError
 from ..common.extras import require_extra
-from ..common.files import locked
 from ..common.precision import full_precision
 from ..common.validation import pick_device
 from ..encoder import (
@@ -33,11 +31,19 @@ from ..encoder.exported import exported_runtime
 from ..probing.hidden_states import check_first_state
 from ..results.records import Engine, Padding, ScoreRecord, Upstream
 from ..tasks.base.corpus import Corpus
-from ..tasks.base.engine import WORK_FOLDER, EngineResult, Job, RunJob
+from ..tasks.base.engine import EngineResult, Job, RunJob
 from ..tasks.base.own_head import LanguageModelOptions
 from ..tasks.base.task import Settings, Task
 from ..tasks.registry import find_task, locate_corpus, open_corpus
-from .cell import cell_stem, finished_record, make_record, record_path, write_cell
+from .cell import (
+    cell_lock,
+    cell_stem,
+    finished_record,
+    make_record,
+    record_path,
+    work_folder,
+    write_cell,
+)
 from .own_head import check_no_options, no_language_model, nothing_to_train, score_own_head
 from .rates import ChosenRate, onepass_scores, rates_by_onepass, read_scores
 
@@ -344,20 +350,6 @@ def write_result(
     write_cell(record, result, order.corpus, order.output)
     shutil.rmtree(job.work / "upstream", ignore_errors=True)
     return record
-
-
-def cell_lock(output: Path, stem: str) -> AbstractContextManager[None]:
-    """Hold a cell, so that no other process scores it meanwhile; see `files.locked`."""
-    return locked(output / WORK_FOLDER / f"{stem}.lock", f"scoring the same cell, {stem}")
-
-
-def work_folder(output: Path, stem: str, *, empty: bool) -> Path:
-    """Return the scratch folder of a cell; `empty`: an engine must not find its own work there."""
-    work = output / WORK_FOLDER / stem
-    if empty:
-        shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True, exist_ok=True)
-    return work
 
 
 def _padding(

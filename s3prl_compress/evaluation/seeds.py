@@ -15,8 +15,8 @@ from ..encoder.adapter import UpstreamAdapter
 from ..results.records import Engine, Padding, ScoreRecord
 from ..tasks.registry import find_task
 from . import onepass
-from .cell import finished_record
-from .score import Order, cell_lock, make_job, open_order, score_order, work_folder, write_result
+from .cell import cell_lock, finished_record, work_folder
+from .score import Order, make_job, open_order, score_order, write_result
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 _MOST = 1000

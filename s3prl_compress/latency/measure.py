@@ -17,7 +17,8 @@ from ..common.validation import pick_device
 from ..encoder.adapter import UpstreamAdapter
 from ..encoder.exported import ExportedEncoder
 from ..encoder.inference import inference_copy
-from ..results.records import TimeRecord, environment, write_record
+from ..results.environment import environment
+from ..results.records import TimeRecord, write_record
 from .assemble import make_record
 from .loop import Forward, interleaved, one_pass
 from .memory import peak_memory

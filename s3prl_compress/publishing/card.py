@@ -18,6 +18,9 @@ from .names import check_name
 
 CARD_FILE = "README.md"
 
+_RECOGNITION = "automatic-speech-recognition"
+"""The hub's name of the task."""
+
 _METRICS = {"WER": "wer", "CER": "cer", "PER": "per", "accuracy": "accuracy"}
 """The hub's names of metrics."""
 
@@ -136,17 +139,14 @@ def _metadata(encoder: SpeechEncoder, rows: Sequence[Row], repository: str, term
     return str(data.to_yaml())
 
 
-_RECOGNITION = "automatic-speech-recognition"
-
-
 def _summary(encoder: SpeechEncoder, terms: License) -> str:
     history = encoder.provenance
     revision = f", revision `{history.base_revision}`" if history.base_revision else ""
-    made = f"made smaller by {' and '.join(_methods(encoder))}" if history.steps else "as it is"
+    made = f"after {' and '.join(_methods(encoder))}" if history.steps else "as it is"
     kind = "speech encoder" if encoder.head is None else "speech recogniser (CTC)"
     lines = [
-        f"A {kind}: `{history.base}`{revision}, {made} with s3prl_compress. All figures below are "
-        "from records that this package wrote when it measured them.",
+        f"A {kind}: `{history.base}`{revision}, {made} with s3prl_compress. All scores and "
+        "speeds below are from records that this package wrote when it measured them.",
         f"Licence: {terms.identifier}. {terms.remark}".strip(),
     ]
     if history.random_weights:
@@ -207,8 +207,9 @@ def _speed(times: Sequence[TimeRecord]) -> str:
     if not times:
         return ""
     lines = [
-        "| machine | threads | number format | RTFx | speed-up, 95 % interval | against | date |",
-        "|---|---:|---|---:|---:|---|---|",
+        "| machine | threads | batch | number format | RTFx | speed-up, 95 % interval | against | "
+        "date |",
+        "|---|---:|---:|---|---:|---:|---|---|",
     ]
     for record in times:
         where = record.environment
@@ -219,12 +220,12 @@ def _speed(times: Sequence[TimeRecord]) -> str:
             if overall.interval is not None:
                 gain += f", {overall.interval[0]:.2f} to {overall.interval[1]:.2f}"
         lines.append(
-            f"| {where.machine}, {where.device} | {where.threads} | {record.dtype} | "
-            f"{overall.rtfx:.3g} | {gain} | {other} | {where.date[:10]} |"
+            f"| {where.machine}, {where.device} | {where.threads} | {overall.batch_size} | "
+            f"{record.dtype} | {overall.rtfx:.3g} | {gain} | {other} | {where.date[:10]} |"
         )
     return (
-        "## Speed\n\n" + "\n".join(lines) + "\n\nRTFx is seconds of audio per second of computing, "
-        "batch 1. Speed-ups are medians of paired ratios of one run.\n"
+        "## Speed\n\n" + "\n".join(lines) + "\n\nRTFx is seconds of audio per second of "
+        "computing. Speed-ups are medians of paired ratios of one run.\n"
     )
 
 
@@ -243,7 +244,7 @@ def _use(encoder: SpeechEncoder, repository: str) -> str:
     auto = "AutoModel" if encoder.head is None else "AutoModelForCTC"
     return f"""## Use
 
-With [s3prl_compress](https://pypi.org/project/s3prl-compress/) installed:
+With s3prl_compress installed:
 
 ```python
 import torch
@@ -263,7 +264,7 @@ from s3prl.nn import S3PRLUpstream
 upstream = S3PRLUpstream("{repository}")
 ```
 
-In transformers, also without the import of s3prl_compress, by `trust_remote_code=True`:
+In transformers, after `import s3prl_compress`, or with `trust_remote_code=True`:
 
 ```python
 from transformers import {auto}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def files_to_push(folder: Path) -> tuple[list[Path], list[str]]:
     return files, [path.name for path in every if path not in files]
 
 
-def copy_files(files: list[Path], output: Path) -> None:
+def copy_files(files: Sequence[Path], output: Path) -> None:
     """Write what would be uploaded into a new or empty folder.
 
     Raises:
@@ -73,27 +74,26 @@ def copy_files(files: list[Path], output: Path) -> None:
             shutil.copy2(path, temporary / path.name)
 
 
-def push(folder: Path, repository: str, *, public: bool = False) -> Pushed:
+def push(files: Sequence[Path], repository: str, *, public: bool = False) -> Pushed:
     """Upload a checkpoint folder as one commit.
 
     Args:
-        folder: see `files_to_push`.
+        files: those of the folder, from `files_to_push`.
         repository: hub id, "owner/name"; it is created if there is none.
         public: whether a new repository is public.
 
     Raises:
-        InputError: the folder cannot be published, or the hub refuses.
+        InputError: the hub refuses, or cannot be reached.
     """
     import huggingface_hub
 
     check_name(repository)
-    files, _ = files_to_push(folder)
     hub = huggingface_hub.HfApi()
     try:
         hub.create_repo(repository, private=not public, exist_ok=True)
         commit = hub.upload_folder(
             repo_id=repository,
-            folder_path=folder,
+            folder_path=files[0].parent,
             allow_patterns=[path.name for path in files],
             commit_message="Upload by s3prl_compress",
         )

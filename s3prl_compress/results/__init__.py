@@ -1,4 +1,5 @@
 """Result records: their schema, reading, writing, predictions.
 
-All modules are public and are imported by name: `records`, `predictions` and `versions`.
+All modules are public and are imported by name: `environment`, `records`,
+`predictions` and `versions`.
 """

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
-import os
-import platform
-import shlex
-import sys
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -16,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ..common.errors import InputError
 from ..common.files import write_atomically
-from ..common.git import git_state
 from ..common.model_errors import first_mistake
 from ..statistics import EditCounts
 
@@ -311,30 +304,6 @@ class TimeRecord(_Record):
 Record = ScoreRecord | TimeRecord
 
 
-def environment(device: str) -> Environment:
-    """Describe the machine, the packages and the project's commit, for a record."""
-    import torch
-
-    from ..common.linear_kernels import linear_kernels
-    from ..common.precision import uses_tf32
-
-    names = ("torch", "torchaudio", "s3prl", "transformers", "numpy", "s3prl_compress")
-    commit, dirty = git_state()
-    return Environment(
-        machine=(torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()),
-        device=device,
-        threads=torch.get_num_threads(),
-        python=platform.python_version(),
-        packages={name: _version(name) for name in names},
-        git_commit=commit,
-        git_dirty=dirty,
-        date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        tf32=uses_tf32() if device.startswith("cuda") else None,
-        linears=linear_kernels() if device == "cpu" else None,
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv[0] else "",
-    )
-
-
 def write_record(record: Record, folder: Path, stem: str) -> Path:
     """Write `<stem>.json` into `folder`, whole or not at all, and return its path."""
     path = folder / f"{stem}.json"
@@ -386,19 +355,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ValueError):
         return first_mistake(error)
     return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            model = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        model = platform.processor() or platform.machine()
-    return f"{model}, {os.cpu_count()} cores"

@@ -36,7 +36,8 @@ class ExportEntry(_Section):
     format: Literal["onnx", "openvino"]
     """The runtime's format."""
     dtype: str = "float32"
-    """Number format of its arithmetic: float32, int8 (onnx) or bfloat16 (openvino)."""
+    """Number format of its arithmetic: float32 or int8, and with openvino also bfloat16 or
+    int8_bfloat16."""
     error_limit: float | None = Field(default=None, gt=0)
     """Largest relative error of the hidden states with which it is written; by default 0.05."""
 
@@ -71,8 +72,8 @@ class UpstreamEntry(_Section):
         origins = (self.source, self.random, self.base, self.s3prl)
         if sum(origin is not None for origin in origins) != 1:
             raise ValueError("give exactly one of source, random, from and s3prl")
-        made = (self.method is not None) + (self.export is not None)
-        if made != (self.base is not None):
+        ways = [way for way in (self.method, self.export) if way is not None]
+        if len(ways) != (0 if self.base is None else 1):
             raise ValueError(
                 "from and method, or from and export, need each other: give both or neither"
             )

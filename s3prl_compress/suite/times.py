@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from ..common.errors import InputError
-from ..results.records import TimeRecord, environment, read_record
+from ..results.environment import environment
+from ..results.records import TimeRecord, read_record
 from .suite_file import TimeEntry
 
 

@@ -39,7 +39,6 @@ _WITHOUT_EFFECT = frozenset(
         "code_revision",
         "low_cpu_mem_usage",
         "name_or_path",
-        "subfolder",
         "trust_remote_code",
         "use_safetensors",
         "weights_only",
@@ -61,7 +60,6 @@ class CompressedSpeechPreTrainedModel(PreTrainedModel):
 
     config_class = CompressedSpeechConfig
     main_input_name = "input_values"
-    _supports_sdpa = True
 
     def __init__(
         self, config: CompressedSpeechConfig, encoder: SpeechEncoder | None = None
@@ -113,7 +111,7 @@ class CompressedSpeechPreTrainedModel(PreTrainedModel):
         for name, value in kwargs.items():
             if hasattr(config, name):
                 setattr(config, name, value)
-            elif name not in _WITHOUT_EFFECT and value is not None:
+            elif name not in _WITHOUT_EFFECT and value not in (None, ""):
                 raise TypeError(f"{cls.__name__}.from_pretrained: {name} is not supported")
         model: Any = cls(config, load(folder))
         asked = torch_dtype if dtype is None else dtype

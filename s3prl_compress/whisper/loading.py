@@ -9,6 +9,7 @@ import torch
 
 from ..common.errors import InputError
 from ..common.files import sha256
+from ..encoder.bundled import BUNDLED
 from ..encoder.checkpoint import checkpoint_format
 from ..encoder.importers.hub import download, is_hub_id
 from ..encoder.importers.reading import read_json, read_pickle
@@ -44,6 +45,8 @@ def load(
     """
     name, path, commit = str(source), Path(source), None
     if not path.exists():
+        if name in BUNDLED:
+            raise InputError(f"{name}: not a Whisper model; accepted are {ACCEPTED}")
         if not is_hub_id(name):
             raise InputError(f"{name}: no such file or folder; accepted are {ACCEPTED}")
         path, commit = download(name, revision, KEPT_FILES)

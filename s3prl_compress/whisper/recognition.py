@@ -207,22 +207,31 @@ class Recogniser:
         """Put the model on the device, in eval mode and with our settings; restore it at the end.
 
         transformers takes what is missing in a given generation config from that of the model, so
-        ours has to stand in its place. It warns in every window of settings that it sets itself.
+        ours has to stand in its place.
         """
         model, home = self.whisper.model, self.whisper.device
         before, training = model.generation_config, model.training
-        verbosity = logging.get_verbosity()
         try:
-            logging.set_verbosity_error()
             model.generation_config = self._generation
             self.whisper.to(device)
             model.eval()
-            yield
+            with without_warnings():
+                yield
         finally:
             model.generation_config = before
             self.whisper.to(home)
             model.train(training)
-            logging.set_verbosity(verbosity)
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Silence transformers, whose `generate` warns of settings that it sets itself."""
+    verbosity = logging.get_verbosity()
+    try:
+        logging.set_verbosity_error()
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def compression_ratio(text: str) -> float:

@@ -18,11 +18,12 @@ from ..latency.loop import Forward, interleaved, one_pass
 from ..latency.measure import DType, check_numbers, torch_threads
 from ..latency.memory import peak_memory
 from ..latency.plan import Bucket
-from ..results.records import TimeRecord, environment
+from ..results.environment import environment
+from ..results.records import TimeRecord
 from .cost import describe, window_samples
 from .loading import load
 from .model import Whisper
-from .recognition import decoder_prompt
+from .recognition import decoder_prompt, without_warnings
 from .tokenizer import feature_extractor
 
 NEW_TOKENS = 64
@@ -71,7 +72,7 @@ def time_whisper(
     device = pick_device(device)
     given = {"this": source} if against is None else {"this": source, "against": against}
     names = {"this": name, "against": against_name}
-    with torch_threads(threads), full_precision():
+    with torch_threads(threads), full_precision(), without_warnings():
         loaded = {
             side: what if isinstance(what, Whisper) else load(what) for side, what in given.items()
         }

@@ -14,7 +14,7 @@ from s3prl_compress.encoder import NAMED_SHAPES, random_encoder
 from s3prl_compress.evaluation import onepass, score
 from s3prl_compress.latency import measure as timing
 from s3prl_compress.latency import time_upstreams
-from s3prl_compress.results.records import environment
+from s3prl_compress.results.environment import environment
 from s3prl_compress.s3prl_bridge import child
 from s3prl_compress.tasks.base.engine import EngineResult, Job
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from s3prl_compress.common.errors import InputError
-from s3prl_compress.results.records import ScoreRecord, environment, read_record, read_records
+from s3prl_compress.results.environment import environment
+from s3prl_compress.results.records import ScoreRecord, read_record, read_records
 
 from ..support.made_up import a_board, score, upstream, write_all
 

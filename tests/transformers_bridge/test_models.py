@@ -18,6 +18,8 @@ from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import SpeechEncoder, fingerprint, load, random_encoder, save
 from s3prl_compress.encoder.ctc_text import decode
 from s3prl_compress.encoder.exporters.transformers import export_transformers
+from s3prl_compress.encoder.named_shapes import whisper_shape
+from s3prl_compress.encoder.shape import dense_layer
 from s3prl_compress.training.ctc import add_head
 from s3prl_compress.transformers_bridge import CompressedSpeechForCTC, CompressedSpeechModel
 
@@ -201,3 +203,10 @@ def test_what_is_not_supported_says_so(tmp_path: Path) -> None:
         model(**a_batch(), output_attentions=True)
     assert len(model(**a_batch()).hidden_states) == 3
     assert len(model(**a_batch(), return_dict=False)) == 2
+
+
+def test_whispers_encoder_loads_equal(tmp_path: Path) -> None:
+    shape = whisper_shape(hidden=48, heads=4, layers=[dense_layer(4, 12, 80)] * 2)
+    encoder = random_encoder(shape)
+    folder = save(encoder, tmp_path / "model")
+    assert_equal_states(AutoModel.from_pretrained(folder), encoder)

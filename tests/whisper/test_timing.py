@@ -17,7 +17,8 @@ from s3prl_compress.latency import time_table
 from s3prl_compress.latency.assemble import make_record
 from s3prl_compress.latency.plan import Bucket
 from s3prl_compress.report import report
-from s3prl_compress.results.records import TimeRecord, environment
+from s3prl_compress.results.environment import environment
+from s3prl_compress.results.records import TimeRecord
 from s3prl_compress.whisper import Whisper, compress, load, time_whisper
 from s3prl_compress.whisper.cost import describe, encoder_macs
 
