@@ -154,7 +154,7 @@ def export(
     format: str,
     output: str,
     dense: bool = False,
-    dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
+    dtype: Literal["float32", "float16", "bfloat16", "int8", "int8_bfloat16"] = "float32",
     states: Literal["all", "last"] | None = None,
     audio: str | None = None,
     error_limit: float | None = None,
@@ -164,25 +164,30 @@ def export(
 ) -> CommandResult:
     """Write an encoder in another format, such as a transformers folder or an ONNX file.
 
-    A model for a runtime (onnx, openvino) is run on speech before it is written: the error of its
+    A model for a runtime is run on speech before it is written: the error of its
     hidden states against PyTorch in float32 is printed and stored, and a model above the limit is
-    not written. `score` and `time` take such a model in place of a checkpoint.
+    not written. `score` and `time` take such a model in place of a checkpoint, except one for
+    sherpa-onnx.
 
-    Of a Whisper model, the encoder is written, as a checkpoint that all commands take.
+    Of a Whisper model, the encoder is written, as a checkpoint that all commands take; with
+    ctranslate2 the whole model, for CTranslate2 and faster-whisper, with the error of the encoder's
+    output and of the first token's logits.
 
     Args:
         model: checkpoint folder, transformers folder, s3prl-converted .pt file, hub id, Whisper
             model, or hubert_demo
-        format: name of a format, see `ls formats`: onnx or openvino, for these runtimes;
-            transformers, which transformers reads without this package; or checkpoint, this
-            package's own, which can hold any encoder
-        output: folder to write, or for onnx a file ending in .onnx; an earlier export of the same
+        format: name of a format, see `ls formats`: onnx, openvino or sherpa-onnx, for these
+            runtimes; ctranslate2, for whole Whisper models; transformers, which transformers reads
+            without this package; or checkpoint, this package's own, which can hold any encoder
+        output: folder to write, or with onnx a file ending in .onnx; an earlier export of the same
             format is replaced
         dense: with transformers, write low-rank, shared and sparse linear layers as dense ones, and
-            fill pruned heads and FFN units with zeros
+            fill pruned heads and FFN units with zeros; with ctranslate2, write low-rank ones as
+            dense ones
         dtype: number format: float32 or float16 of the stored weights of a checkpoint or
-            transformers folder; of the arithmetic float32 or int8 with onnx, float32 or bfloat16
-            with openvino
+            transformers folder; of the arithmetic float32 or int8 with onnx and sherpa-onnx, and
+            with openvino also bfloat16 or int8_bfloat16 (int8 for the layers' products, bfloat16
+            for the rest); any but the last with ctranslate2
         states: hidden states that a model for a runtime returns, all (the default) or the last one
         audio: folder or csv table of speech on which a model for a runtime is measured; by default
             the generated speech that is part of this package
@@ -197,9 +202,23 @@ def export(
     use_threads(threads)
     from ..encoder import load
     from ..encoder.exporters import find_export_target
-    from .exporting import check_measurement, export_options, export_result
+    from ..whisper.ctranslate2 import FORMAT
+    from .exporting import check_measurement, export_options, export_result, export_whisper
 
-    path, target = Path(output), find_export_target(format)
+    path = Path(output)
+    if format == FORMAT:
+        return export_whisper(
+            model,
+            path,
+            dtype=dtype,
+            dense=dense,
+            audio=audio,
+            error_limit=error_limit,
+            states=states,
+            normalize=normalize,
+            pad=pad,
+        )
+    target = find_export_target(format)
     target.check_dtype(dtype)
     check_measurement(target, states=states, audio=audio, error_limit=error_limit)
     target.check_output(path)

@@ -24,12 +24,9 @@ def check_measurement(target: ExportTarget, **given: Any) -> None:
         InputError: an option has no meaning for this target or is out of range, or a package is
             missing.
     """
-    named = [key.replace("_", "-") for key, value in given.items() if value is not None]
-    if named and not target.measures:
-        raise InputError(f"format {target.name}: takes no --{', --'.join(named)}; leave that out")
-    limit = given["error_limit"]
-    if limit is not None and not (math.isfinite(limit) and limit > 0):
-        raise InputError(f"error-limit {limit:g}: must be above 0")
+    if not target.measures:
+        _check_options(target.name, **given)
+    _limit(given["error_limit"])
     if isinstance(target, RuntimeTarget):
         require_extra(EXTRAS[target.runtime], f"format {target.name}")
 
@@ -44,12 +41,15 @@ def export_options(
     error_limit: float | None,
 ) -> ExportOptions:
     """Return the options of an export, with the speech on which it is measured."""
+    speech = None
+    if target.measures:
+        speech = export_speech(audio, minimum_samples=encoder.shape.minimum_samples)
     return ExportOptions(
         dtype=dtype,
         dense=dense,
         states=states or "all",
-        speech=export_speech(encoder, audio) if target.measures else None,
-        error_limit=ERROR_LIMIT if error_limit is None else error_limit,
+        speech=speech,
+        error_limit=_limit(error_limit),
     )
 
 
@@ -62,23 +62,106 @@ def export_result(
     error: StateError | None,
 ) -> CommandResult:
     """Return what `export` prints: size, error, notes and the next step."""
-    files = output.iterdir() if output.is_dir() else (output,)
-    size = sum(path.stat().st_size for path in files)
-    notes = target.notes(encoder)
-    data: dict[str, Any] = {
-        "output": str(output),
-        "format": target.name,
-        "dtype": dtype,
-        "bytes": size,
-        "notes": list(notes),
-    }
-    text = f"{model} as {target.name}, {dtype}, {size:,} bytes: {output}"
+    data, text = _written(model, target.name, output, dtype, error)
     if error is not None:
-        data["state_error"] = error.model_dump(mode="json")
         text += (
             f"\nrelative error of the hidden states: {error.mean:.2g} "
             f"(worst state {max(error.states):.2g}, last {error.states[-1]:.2g}; limit "
             f"{error.limit:g}), on {error.audio}"
         )
+    data["notes"] = list(notes := target.notes(encoder))
     lines = (*(f"note: {note}" for note in notes), target.next_step(encoder, output))
     return CommandResult(data, text, lines)
+
+
+def export_whisper(
+    model: str,
+    output: Path,
+    *,
+    dtype: str,
+    dense: bool,
+    audio: str | None,
+    error_limit: float | None,
+    **without_meaning: Any,
+) -> CommandResult:
+    """Write a whole Whisper model for CTranslate2, and return what `export` prints.
+
+    Args:
+        model: a source that `whisper.load` accepts.
+        output: folder to write.
+        dtype: see `export_ctranslate2`, as for `dense`.
+        dense: see there.
+        audio: see `export_speech`.
+        error_limit: largest error with which the model is written; None: the default.
+        without_meaning: options of other formats, all of which must be None.
+
+    Raises:
+        InputError: an option has no meaning here, or the model cannot be read or written.
+    """
+    from ..whisper import load
+    from ..whisper.ctranslate2 import (
+        FORMAT,
+        check_ctranslate2_output,
+        export_ctranslate2,
+        padded_share,
+    )
+
+    _check_options(FORMAT, **without_meaning)
+    limit = _limit(error_limit)
+    check_ctranslate2_output(output, dtype)
+    whisper = load(model)
+    error = export_ctranslate2(
+        whisper,
+        output,
+        dtype=dtype,
+        dense=dense,
+        speech=export_speech(audio),
+        error_limit=limit,
+        name=model,
+    )
+    data, text = _written(model, FORMAT, output, dtype, error)
+    encoder, logits = error.states
+    text += (
+        f"\nrelative error of the encoder's output {encoder:.2g}, of the first token's logits "
+        f"{logits:.2g} (limit of the mean {limit:g}), on {error.audio}"
+    )
+    lines = [f"next: faster_whisper.WhisperModel({str(output)!r}, device='cpu')"]
+    if padding := padded_share(whisper):
+        note = (
+            f"{padding:.0%} of the attention weights are zeros: CTranslate2 has heads of one size, "
+            "and as many in all layers"
+        )
+        lines.insert(0, f"note: {note}")
+        data["notes"] = [note]
+    return CommandResult(data, text, tuple(lines))
+
+
+def _check_options(name: str, **given: Any) -> None:
+    """Refuse the options of other formats."""
+    named = [key.replace("_", "-") for key, value in given.items() if value is not None]
+    if named:
+        raise InputError(f"format {name}: takes no --{', --'.join(named)}; leave that out")
+
+
+def _limit(given: float | None) -> float:
+    if given is not None and not (math.isfinite(given) and given > 0):
+        raise InputError(f"error-limit {given:g}: must be above 0")
+    return ERROR_LIMIT if given is None else given
+
+
+def _written(
+    model: str, name: str, output: Path, dtype: str, error: StateError | None
+) -> tuple[dict[str, Any], str]:
+    """Return the facts of what was written, and the line that says so."""
+    files = output.iterdir() if output.is_dir() else (output,)
+    size = sum(path.stat().st_size for path in files)
+    data: dict[str, Any] = {
+        "output": str(output),
+        "format": name,
+        "dtype": dtype,
+        "bytes": size,
+        "notes": [],
+    }
+    if error is not None:
+        data["state_error"] = error.model_dump(mode="json")
+    return data, f"{model} as {name}, {dtype}, {size:,} bytes: {output}"

@@ -140,8 +140,9 @@ def list_recipes(name: str | None, verbose: bool) -> CommandResult:
 def list_formats(name: str | None, verbose: bool) -> CommandResult:
     """List the formats that `export` can write."""
     from ..encoder.exporters import export_targets
+    from ..whisper.ctranslate2 import FORMAT, SUMMARY
 
-    known = {key: target.summary for key, target in export_targets().items()}
+    known = {key: target.summary for key, target in export_targets().items()} | {FORMAT: SUMMARY}
     chosen = known if name is None else {name: _chosen(name, known, "format")}
     data = {"formats": [{"name": key, "what": text} for key, text in chosen.items()]}
     return CommandResult(data, table(chosen.items(), ("format", "description")))

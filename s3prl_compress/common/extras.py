@@ -11,7 +11,7 @@ from typing import Literal
 
 from .errors import InputError
 
-Extra = Literal["train", "report", "cluster", "whisper", "lm", "onnx", "openvino"]
+Extra = Literal["train", "report", "cluster", "whisper", "lm", "onnx", "openvino", "ctranslate2"]
 
 MODULES: dict[Extra, tuple[str, ...]] = {
     "train": ("accelerate", "matplotlib", "tensorboardX"),
@@ -20,7 +20,8 @@ MODULES: dict[Extra, tuple[str, ...]] = {
     "whisper": ("whisper_normalizer",),
     "lm": ("flashlight", "kenlm"),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
-    "openvino": ("onnx", "onnxscript", "openvino"),
+    "openvino": ("onnx", "onnxscript", "openvino", "nncf"),
+    "ctranslate2": ("ctranslate2",),
 }
 """Modules that each extra provides; setup.cfg has the same list."""
 

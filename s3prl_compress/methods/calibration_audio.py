@@ -16,7 +16,6 @@ from torch import Tensor
 from ..audio import SAMPLING_RATE, AudioSet, open_audio
 from ..common.errors import InputError
 from ..common.method_config import MethodConfig
-from ..encoder import SpeechEncoder
 from ..encoder.exporters import Speech
 
 EXPORT_SECONDS = 30.0
@@ -70,12 +69,12 @@ def waveforms(
         raise InputError(f"{audio.root}: no file in it is as long as {minimum_samples} samples")
 
 
-def export_speech(encoder: SpeechEncoder, audio: str | Path | None = None) -> Speech:
-    """Return the speech on which an encoder's export is compared with it.
+def export_speech(audio: str | Path | None = None, *, minimum_samples: int = 0) -> Speech:
+    """Return the speech on which the export of a model is compared with it.
 
     Args:
-        encoder: the encoder, whose shortest input counts.
         audio: a folder or csv table of recordings; None: speech of the packaged demo corpus.
+        minimum_samples: of the shortest input that the model takes.
 
     Raises:
         InputError: there are no recordings of half a second or more.
@@ -83,7 +82,7 @@ def export_speech(encoder: SpeechEncoder, audio: str | Path | None = None) -> Sp
     packaged = resources.files("s3prl_compress.recipes") / "demo_corpus" / "asr"
     source = Path(str(packaged)) if audio is None else Path(audio)
     name = "the packaged demo corpus" if audio is None else source.resolve().name
-    fewest = max(_FEWEST_SAMPLES, encoder.shape.minimum_samples)
+    fewest = max(_FEWEST_SAMPLES, minimum_samples)
     chosen = waveforms(
         open_audio(source, minimum_samples=fewest),
         seconds=EXPORT_SECONDS,

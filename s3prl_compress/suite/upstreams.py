@@ -177,7 +177,8 @@ def _export(export: ExportEntry, base: Model | None, output: Path) -> Model:
     if not isinstance(base, SpeechEncoder):
         raise InputError("export: only encoders with weights can be exported")
     limit = ERROR_LIMIT if export.error_limit is None else export.error_limit
-    options = ExportOptions(dtype=export.dtype, speech=export_speech(base), error_limit=limit)
+    speech = export_speech(minimum_samples=base.shape.minimum_samples)
+    options = ExportOptions(dtype=export.dtype, speech=speech, error_limit=limit)
     find_export_target(export.format).write(base, output, options)
     model: Model = ENCODERS.load(str(output), None)
     return model

@@ -21,7 +21,7 @@ KEY = "s3prl_compress"
 EXPORTED_FORMAT: Literal["s3prl_compress.exported"] = "s3prl_compress.exported"
 
 Runtime = Literal["onnxruntime", "openvino"]
-ExportedType = Literal["float32", "bfloat16", "int8"]
+ExportedType = Literal["float32", "bfloat16", "int8", "int8_bfloat16"]
 
 TITLES: dict[Runtime, str] = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 """Names of the runtimes in words."""
@@ -58,7 +58,7 @@ class ExportedConfig(BaseModel):
     runtime: Runtime
     dtype: ExportedType
     """Number format of the arithmetic. int8: of the Transformer layers' products with weights,
-    float32 elsewhere."""
+    float32 or bfloat16 elsewhere."""
     states: Literal["all", "last"]
     """Which hidden states the model returns."""
     shape: EncoderShape

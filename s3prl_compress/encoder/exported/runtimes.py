@@ -112,16 +112,16 @@ class OpenVINOSession(Session):
             InputError: the CPU has no bfloat16 arithmetic; OpenVINO would use float32 silently.
         """
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if dtype == "bfloat16" and "BF16" not in capabilities:
+        reduced = dtype.endswith("bfloat16")
+        if reduced and "BF16" not in capabilities:
             raise InputError(
                 f"{self._folder}: computes in bfloat16, for which this CPU has no instructions; "
-                "export the model as float32"
+                "export the model as float32 or int8"
             )
-        precision = {"float32": "f32", "bfloat16": "bf16"}[dtype]
         settings = {
             "INFERENCE_NUM_THREADS": self._threads,
             "NUM_STREAMS": 1,
-            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_PRECISION_HINT": "bf16" if reduced else "f32",
         }
         compiled = self._core.compile_model(self._model, "CPU", settings)
         self._request = compiled.create_infer_request()

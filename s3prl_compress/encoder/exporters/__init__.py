@@ -35,5 +35,5 @@ def find_export_target(name: str) -> ExportTarget:
     """
     targets = export_targets()
     if name not in targets:
-        raise InputError(f"no export format {name!r}; there are: {', '.join(targets)}")
+        raise InputError(f"no export format {name!r}; `s3prl-compress ls formats` lists them")
     return targets[name]

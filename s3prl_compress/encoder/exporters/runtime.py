@@ -54,10 +54,11 @@ class RuntimeTarget(ExportTarget):
         save = self.convert(encoder, options)
         with self.temporary(output) as temporary:
             save(temporary, config)
-            if options.speech is None:
+            speech = self.measured_on(options)
+            if speech is None:
                 return None
             exported = ExportedEncoder(temporary, self.runtime)
-            error = state_error(encoder, exported, options.speech, options.error_limit)
+            error = state_error(encoder, exported, speech, options.error_limit)
             if not error.mean <= options.error_limit:
                 raise InputError(
                     f"{output}: not written: in {options.dtype} the hidden states have a relative "
@@ -67,6 +68,10 @@ class RuntimeTarget(ExportTarget):
                 )
             save(temporary, config.model_copy(update={"error": error}))
         return error
+
+    def measured_on(self, options: ExportOptions) -> Speech | None:
+        """Return the speech on which the model is measured; None: it is not measured."""
+        return options.speech
 
     def next_step(self, encoder: SpeechEncoder, output: Path) -> str:
         """See `ExportTarget.next_step`."""

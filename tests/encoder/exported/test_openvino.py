@@ -11,7 +11,7 @@ import pytest
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import load, load_unless_loaded
 from s3prl_compress.encoder.exported.runtimes import openvino_core
-from s3prl_compress.encoder.exporters import find_export_target
+from s3prl_compress.encoder.exporters import ExportOptions, find_export_target
 
 from .models import odd_encoder, tuned_encoder
 from .test_exported import assert_equal_states, exported_as
@@ -56,6 +56,27 @@ def test_bfloat16_is_measured_and_smaller(tmp_path: Path) -> None:
     assert full.config.error.mean < 1e-4 < half.config.error.mean < 0.05
     sizes = [(one.path / "model.bin").stat().st_size for one in (half, full)]
     assert sizes[0] < 0.6 * sizes[1]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int8_bfloat16"])
+def test_8_bits_are_for_the_products_of_layers(dtype: str, tmp_path: Path) -> None:
+    if "BF16" not in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU has no bfloat16 instructions")
+    encoder = tuned_encoder()
+    full = exported_as("openvino", encoder, tmp_path / "full")
+    exported = exported_as("openvino", encoder, tmp_path / "out", dtype=dtype, error_limit=0.2)
+    assert exported.config.error is not None
+    assert 1e-3 < exported.config.error.mean < 0.1
+    # Scales were found on the other half.
+    assert full.config.error is not None
+    assert 0 < exported.config.error.utterances < full.config.error.utterances
+    model = openvino_core().read_model(exported.path / "model.xml")
+    constants = [op for op in model.get_ops() if op.get_type_name() == "Constant"]
+    small = [op for op in constants if op.get_element_type().get_type_name() == "i8"]
+    layers = encoder.shape.layers
+    assert len(small) == sum(2 + 4 * bool(layer.heads) for layer in layers)
+    with pytest.raises(InputError, match=f"dtype {dtype}: needs speech"):
+        find_export_target("openvino").write(encoder, tmp_path / "none", ExportOptions(dtype=dtype))
 
 
 def test_signals_arrive_after_models_are_gone(tmp_path: Path) -> None:
