@@ -11,7 +11,9 @@ from typing import Literal
 
 from .errors import InputError
 
-Extra = Literal["train", "report", "cluster", "whisper", "lm", "onnx", "openvino", "ctranslate2"]
+Extra = Literal[
+    "train", "report", "cluster", "whisper", "lm", "onnx", "openvino", "ctranslate2", "maeb"
+]
 
 MODULES: dict[Extra, tuple[str, ...]] = {
     "train": ("accelerate", "matplotlib", "tensorboardX"),
@@ -22,6 +24,7 @@ MODULES: dict[Extra, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "openvino": ("onnx", "onnxscript", "openvino", "nncf"),
     "ctranslate2": ("ctranslate2",),
+    "maeb": ("mteb",),
 }
 """Modules that each extra provides; setup.cfg has the same list."""
 
