@@ -6,8 +6,8 @@ Runs the suite `recipes/ctc_demo.yaml` (complete cells in the output folder are 
 `--only` limits it as that of `run` does) and writes `ctc_demo.csv`, `ctc_demo_pairs.csv` and
 `ctc_demo.png` to `--results`. The first has a line per row: character and word error rates with
 their standard errors over speakers, errors by kind, and the matched-pairs test against dense on
-character errors, corrected for all rows. The second compares rows of equal size with each other,
-one line for each training seed.
+character errors, corrected for all rows. The second compares rows in pairs, one line for each
+training seed.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ UNTRAINED = (
     "rank.uniform.audio",
     "layers",
 )
+TUNED_LONGER = ("fold{}", "channels{}", "weights{}", "rank{}", "rank{}.audio", "layers{}")
 PAIRS = (
     ("fold{}", "channels{}"),
     ("rank{}.audio", "rank{}"),
@@ -74,8 +75,11 @@ PAIRS = (
     ("pinch{}.weight", "weights{}.ctc"),
     ("structured{}.ctc", "channels{}.distill.ctc"),
     ("prune_rank{}.ctc", "channels{}.distill.ctc"),
+    ("rank{}.audio.ctc.1530", "rank{}.ctc.1530"),
+    *((f"{method}.ctc.1530", f"{DENSE}.ctc.1530") for method in TUNED_LONGER),
 )
-"""A row and the one that it is expected to beat, at each size at which both are there."""
+"""A row and the one with which it is compared, at each size at which both are there: the one that
+it is expected to beat, or after three passes the dense model that was fine-tuned as long."""
 
 
 @dataclass(frozen=True)
