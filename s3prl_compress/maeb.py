@@ -18,18 +18,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from mteb.models import ModelMeta
-from mteb.models.abs_encoder import AbsEncoder
-from mteb.models.modality_collators import AudioCollator
-from mteb.similarity_functions import ScoringFunction
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from .common.errors import InputError
+from .common.extras import require_extra
 from .common.validation import pick_device
 from .encoder import SAMPLING_RATE, SpeechEncoder, cost, fingerprint, load
 from .encoder.inference import inference_copy
 from .version import __version__
+
+require_extra("maeb", __name__)
+
+from mteb.models import ModelMeta  # noqa: E402
+from mteb.models.abs_encoder import AbsEncoder  # noqa: E402
+from mteb.models.modality_collators import AudioCollator  # noqa: E402
+from mteb.similarity_functions import ScoringFunction  # noqa: E402
 
 __all__ = ["MeanEmbedding", "mteb_model"]
 

@@ -103,7 +103,7 @@ def test_a_feature_names_the_extra_that_it_needs(tmp_path: Path) -> None:
             "install with: pip install 's3prl_compress[onnx]'\n"
         ),
         "export hubert_demo --format openvino --output out": (
-            "error: format openvino needs onnx, onnxscript, openvino; "
+            "error: format openvino needs onnx, onnxscript, openvino, nncf; "
             "install with: pip install 's3prl_compress[openvino]'\n"
         ),
         "report out": f"error: report {report}",

@@ -7,8 +7,8 @@
     save(smaller, "out/w10")
     tokens = load("out/w10").model.generate(input_features)
 
-The names below are the public face, with these modules: `cost`, `normalization`, `recognition`
-and `shape`.
+The names below are the public face, with these modules: `cost`, `ctranslate2`, `normalization`,
+`recognition` and `shape`.
 """
 
 from ..encoder.importers.whisper_source import is_whisper
