@@ -169,18 +169,18 @@ def export(
     not written. `score` and `time` take such a model in place of a checkpoint, except one for
     sherpa-onnx.
 
-    Of a Whisper model, the encoder is written, as a checkpoint that all commands take; with
-    ctranslate2 the whole model, for CTranslate2 and faster-whisper, with the error of the encoder's
-    output and of the first token's logits.
+    Of a Whisper model, checkpoint writes the encoder, which all commands take; onnx, openvino and
+    ctranslate2 write encoder and decoder into a folder, with the error of the encoder's output and
+    of the first token's logits.
 
     Args:
         model: checkpoint folder, transformers folder, s3prl-converted .pt file, hub id, Whisper
             model, or hubert_demo
         format: name of a format, see `ls formats`: onnx, openvino or sherpa-onnx, for these
-            runtimes; ctranslate2, for whole Whisper models; transformers, which transformers reads
+            runtimes; ctranslate2, for Whisper models; transformers, which transformers reads
             without this package; or checkpoint, this package's own, which can hold any encoder
-        output: folder to write, or with onnx a file ending in .onnx; an earlier export of the same
-            format is replaced
+        output: folder to write, or with onnx a file ending in .onnx, except of a Whisper model; an
+            earlier export of the same format is replaced
         dense: with transformers, write low-rank, shared and sparse linear layers as dense ones, and
             fill pruned heads and FFN units with zeros; with ctranslate2, write low-rank ones as
             dense ones
@@ -202,12 +202,18 @@ def export(
     use_threads(threads)
     from ..encoder import load
     from ..encoder.exporters import find_export_target
-    from ..whisper.ctranslate2 import FORMAT
-    from .exporting import check_measurement, export_options, export_result, export_whisper
+    from .exporting import (
+        check_measurement,
+        export_options,
+        export_result,
+        export_whisper,
+        whisper_target,
+    )
 
     path = Path(output)
-    if format == FORMAT:
+    if (whole := whisper_target(model, format)) is not None:
         return export_whisper(
+            whole,
             model,
             path,
             dtype=dtype,

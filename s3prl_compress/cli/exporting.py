@@ -12,9 +12,12 @@ from ..common.extras import require_extra
 from ..encoder import SpeechEncoder
 from ..encoder.exported import StateError
 from ..encoder.exported.runtimes import EXTRAS
-from ..encoder.exporters import ERROR_LIMIT, ExportOptions, ExportTarget
+from ..encoder.exporters import ERROR_LIMIT, ExportOptions, ExportTarget, export_targets
 from ..encoder.exporters.runtime import RuntimeTarget
 from ..methods.calibration_audio import export_speech
+from ..whisper import is_whisper
+from ..whisper import load as load_whisper
+from ..whisper.exporters import WhisperTarget, whisper_targets
 
 
 def check_measurement(target: ExportTarget, **given: Any) -> None:
@@ -74,7 +77,19 @@ def export_result(
     return CommandResult(data, text, lines)
 
 
+def whisper_target(model: str, format: str) -> WhisperTarget | None:
+    """Return the format of whole Whisper models in which a model is to be written.
+
+    None where the format is one of encoders: it takes the encoder of a Whisper model, too.
+    """
+    target = whisper_targets().get(format)
+    if target is not None and format in export_targets() and not is_whisper(model):
+        return None
+    return target
+
+
 def export_whisper(
+    target: WhisperTarget,
     model: str,
     output: Path,
     *,
@@ -84,12 +99,13 @@ def export_whisper(
     error_limit: float | None,
     **without_meaning: Any,
 ) -> CommandResult:
-    """Write a whole Whisper model for CTranslate2, and return what `export` prints.
+    """Write a whole Whisper model, and return what `export` prints.
 
     Args:
+        target: the format.
         model: a source that `whisper.load` accepts.
         output: folder to write.
-        dtype: see `export_ctranslate2`, as for `dense`.
+        dtype: see `WhisperTarget.write`, as for `dense`.
         dense: see there.
         audio: see `export_speech`.
         error_limit: largest error with which the model is written; None: the default.
@@ -98,19 +114,11 @@ def export_whisper(
     Raises:
         InputError: an option has no meaning here, or the model cannot be read or written.
     """
-    from ..whisper import load
-    from ..whisper.ctranslate2 import (
-        FORMAT,
-        check_ctranslate2_output,
-        export_ctranslate2,
-        padded_share,
-    )
-
-    _check_options(FORMAT, **without_meaning)
+    _check_options(f"{target.name}, of Whisper models", **without_meaning)
     limit = _limit(error_limit)
-    check_ctranslate2_output(output, dtype)
-    whisper = load(model)
-    error = export_ctranslate2(
+    target.check(output, dtype)
+    whisper = load_whisper(model)
+    error = target.write(
         whisper,
         output,
         dtype=dtype,
@@ -119,21 +127,15 @@ def export_whisper(
         error_limit=limit,
         name=model,
     )
-    data, text = _written(model, FORMAT, output, dtype, error)
+    data, text = _written(model, target.name, output, dtype, error)
     encoder, logits = error.states
     text += (
         f"\nrelative error of the encoder's output {encoder:.2g}, of the first token's logits "
         f"{logits:.2g} (limit of the mean {limit:g}), on {error.audio}"
     )
-    lines = [f"next: faster_whisper.WhisperModel({str(output)!r}, device='cpu')"]
-    if padding := padded_share(whisper):
-        note = (
-            f"{padding:.0%} of the attention weights are zeros: CTranslate2 has heads of one size, "
-            "and as many in all layers"
-        )
-        lines.insert(0, f"note: {note}")
-        data["notes"] = [note]
-    return CommandResult(data, text, tuple(lines))
+    data["notes"] = list(notes := target.notes(whisper))
+    lines = (*(f"note: {note}" for note in notes), target.next_step(output))
+    return CommandResult(data, text, lines)
 
 
 def _check_options(name: str, **given: Any) -> None:

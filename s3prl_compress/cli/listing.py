@@ -140,12 +140,15 @@ def list_recipes(name: str | None, verbose: bool) -> CommandResult:
 def list_formats(name: str | None, verbose: bool) -> CommandResult:
     """List the formats that `export` can write."""
     from ..encoder.exporters import export_targets
-    from ..whisper.ctranslate2 import FORMAT, SUMMARY
+    from ..whisper.exporters import whisper_targets
 
-    known = {key: target.summary for key, target in export_targets().items()} | {FORMAT: SUMMARY}
+    known = {key: [target.summary] for key, target in export_targets().items()}
+    for key, whole in whisper_targets().items():
+        known.setdefault(key, []).append(whole.summary)
     chosen = known if name is None else {name: _chosen(name, known, "format")}
-    data = {"formats": [{"name": key, "what": text} for key, text in chosen.items()]}
-    return CommandResult(data, table(chosen.items(), ("format", "description")))
+    lines = [(key, text) for key, texts in chosen.items() for text in texts]
+    data = {"formats": [{"name": key, "what": text} for key, text in lines]}
+    return CommandResult(data, table(lines, ("format", "description")))
 
 
 LISTINGS: dict[str, Listing] = {

@@ -7,7 +7,7 @@
     save(smaller, "out/w10")
     tokens = load("out/w10").model.generate(input_features)
 
-The names below are the public face, with these modules: `cost`, `ctranslate2`, `normalization`,
+The names below are the public face, with these modules: `cost`, `exporters`, `normalization`,
 `recognition` and `shape`.
 """
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from ...common.errors import InputError
 from ...common.files import file_atomically
@@ -25,11 +26,9 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 SUFFIX = ".onnx"
-_LARGEST = 2**31 - 1
+LARGEST = 2**31 - 1
 """Bytes of a protocol buffer, and so of a single ONNX file."""
 _EXAMPLE_FRAMES = 9
-_LAYERS = "'transformer.layers."
-"""Part of the scope of nodes that belong to a Transformer layer."""
 _WEIGHTS_OF_PRODUCTS = ("MatMul", "Gemm")
 
 
@@ -40,7 +39,7 @@ def onnx_model(graph: EncoderGraph) -> ModelProto:
         InputError: the model is too large for one file.
     """
     size = sum(parameter.numel() * 4 for parameter in graph.parameters())
-    if size > _LARGEST:
+    if size > LARGEST:
         raise InputError(
             f"export: {size / 2**30:.1f} GiB of weights; an ONNX file holds at most 2 GiB"
         )
@@ -50,17 +49,36 @@ def onnx_model(graph: EncoderGraph) -> ModelProto:
     example = (torch.zeros(2, samples), torch.tensor([samples, samples - stride]))
     batch = torch.export.Dim("batch")
     sizes = ({0: batch, 1: torch.export.Dim("samples", min=fewest)}, {0: batch})
+    return converted(graph, example, sizes, INPUTS, graph.outputs)
+
+
+def converted(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    sizes: tuple[Any, ...],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+) -> ModelProto:
+    """Return a module as an ONNX model.
+
+    Args:
+        module: the module.
+        example: its inputs; a batch of one would be taken for a constant.
+        sizes: the sizes that may vary, one for each input, as in `torch.export`.
+        inputs: names of the inputs.
+        outputs: names of the outputs.
+    """
     with _quiet(), torch.no_grad():
-        program = torch.export.export(graph.eval(), example, dynamic_shapes=sizes, strict=False)
-        converted = torch.onnx.export(
+        program = torch.export.export(module.eval(), example, dynamic_shapes=sizes, strict=False)
+        exported = torch.onnx.export(
             program,
-            input_names=list(INPUTS),
-            output_names=list(graph.outputs),
+            input_names=list(inputs),
+            output_names=list(outputs),
             dynamo=True,
             verbose=False,
         )
-    assert converted is not None
-    model: ModelProto = converted.model_proto
+    assert exported is not None
+    model: ModelProto = exported.model_proto
     _fold_transposes(model)
     return model
 
@@ -74,19 +92,19 @@ def clean(model: ModelProto) -> ModelProto:
     return model
 
 
-def products_of_layers(model: ModelProto) -> list[NodeProto]:
-    """Return the products of the Transformer's layers with weights."""
+def products_of_layers(model: ModelProto, layers: str = "transformer.layers") -> list[NodeProto]:
+    """Return the products with weights of the Transformer's layers, which are in `layers`."""
     weights = {tensor.name for tensor in model.graph.initializer}
     return [
         node
         for node in model.graph.node
         if node.op_type in _WEIGHTS_OF_PRODUCTS
         and node.input[1] in weights
-        and any(_LAYERS in entry.value for entry in node.metadata_props)
+        and any(f"'{layers}." in entry.value for entry in node.metadata_props)
     ]
 
 
-def quantized(model: ModelProto) -> ModelProto:
+def quantized(model: ModelProto, layers: str = "transformer.layers") -> ModelProto:
     """Return a model whose Transformer layers multiply weights and activations in 8 bits.
 
     Every column of a weight has a scale of its own; the scale of the activations is found in each
@@ -96,7 +114,7 @@ def quantized(model: ModelProto) -> ModelProto:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    names = [node.name for node in products_of_layers(model) if node.op_type == "MatMul"]
+    names = [node.name for node in products_of_layers(model, layers) if node.op_type == "MatMul"]
     if not names:
         return model
     with tempfile.TemporaryDirectory() as folder, _quiet():

@@ -8,10 +8,8 @@ stored, because it stays that of the original head size.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,124 +17,80 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..common.errors import InputError
-from ..common.extras import require_extra
-from ..common.files import folder_atomically
-from ..common.validation import check_folder_output
-from ..encoder.exported import StateError
-from ..encoder.exporters import Speech
-from ..encoder.linear import (
+from ...common.errors import InputError
+from ...encoder.linear import (
     Linear,
     LowRankLinear,
     dense_bias,
     dense_weight,
     optional_bias,
 )
-from ..encoder.model import SAMPLING_RATE
-from ..encoder.shape import LayerShape
-from .cost import window_samples
-from .model import Whisper
-from .recognition import decoder_prompt
-from .tokenizer import feature_extractor, load_tokenizer
+from ...encoder.shape import LayerShape
+from ..model import Whisper
+from ..tokenizer import load_tokenizer
+from .target import Array, Run, WhisperTarget
 
 if TYPE_CHECKING:
-    from ctranslate2.models import Whisper as Runtime
     from ctranslate2.specs.attention_spec import MultiHeadAttentionSpec
 
-FORMAT = "ctranslate2"
-DTYPES = ("float32", "float16", "bfloat16", "int8")
-SUMMARY = "folder for CTranslate2 and faster-whisper (model.bin, config.json): whole Whisper models"
-FACTS_FILE = "s3prl_compress.json"
-"""History, number format and measured error, beside the files of CTranslate2."""
 
-_TEXT_FILES = ("tokenizer.json", "preprocessor_config.json")
-"""Kept files that faster-whisper reads."""
+class CTranslate2Target(WhisperTarget):
+    """A folder with `model.bin`. CTranslate2 computes in its number format where the machine can,
+    and else in float32."""
 
+    name = "ctranslate2"
+    summary = "folder for CTranslate2 and faster-whisper: whole Whisper models of any shape"
+    dtypes = ("float32", "float16", "bfloat16", "int8")
+    extra = "ctranslate2"
+    packages = ("ctranslate2",)
 
-def check_ctranslate2_output(output: Path, dtype: str) -> None:
-    """Check, before any work, what can be checked without the model.
+    def convert(self, whisper: Whisper, folder: Path, dtype: str, dense: bool, name: str) -> Run:
+        """See `WhisperTarget.convert`."""
+        import ctranslate2
 
-    Raises:
-        InputError: CTranslate2 is missing, there is no such number format, or the folder holds
-            something else than an earlier export.
-    """
-    require_extra("ctranslate2", f"format {FORMAT}")
-    if dtype not in DTYPES:
-        raise InputError(f"dtype {dtype}: {FORMAT} is written as {' or '.join(DTYPES)}")
-    check_folder_output(output)
-    if output.is_dir() and any(output.iterdir()) and not (output / FACTS_FILE).is_file():
-        raise InputError(f"{output}: exists and is not an earlier export; choose another name")
-
-
-def export_ctranslate2(
-    whisper: Whisper,
-    output: Path,
-    *,
-    dtype: str,
-    dense: bool,
-    speech: Speech,
-    error_limit: float,
-    name: str = "the model",
-) -> StateError:
-    """Write a Whisper model for CTranslate2, completely or not at all; return the measured error.
-
-    Args:
-        whisper: the model, with a tokenizer.
-        output: a new or empty folder, or an earlier export.
-        dtype: number format of the weights, one of `DTYPES`. CTranslate2 computes in it where the
-            machine can, and else in float32.
-        dense: write low-rank linears as dense ones.
-        speech: recordings on which the written model is compared with PyTorch in float32.
-        error_limit: largest mean error with which it is written.
-        name: of the model, for messages.
-
-    Returns:
-        The error of the encoder's output, and that of the logits of the first token, on one window
-        of the speech.
-
-    Raises:
-        InputError: the model has no tokenizer, or what CTranslate2 does not have; the error is
-            above the limit.
-    """
-    check_ctranslate2_output(output, dtype)
-    import ctranslate2
-
-    level = ctranslate2.get_log_level()
-    spec = _specification(whisper, dense, name)
-    spec.register_vocabulary(_tokens(whisper, name))
-    spec.validate()
-    spec.optimize(quantization=dtype)
-    extractor = cast(Any, feature_extractor(whisper, name))
-    with folder_atomically(output) as temporary:
-        spec.save(str(temporary))
-        for file in _TEXT_FILES:
-            if file in whisper.files:
-                (temporary / file).write_bytes(whisper.files[file])
-        if _TEXT_FILES[1] not in whisper.files:
-            extractor.save_pretrained(temporary)
+        spec = _specification(whisper, dense, name)
+        spec.register_vocabulary(_tokens(whisper, name))
+        spec.validate()
+        spec.optimize(quantization=dtype)
+        spec.save(str(folder))
+        level = ctranslate2.get_log_level()
         ctranslate2.set_log_level(logging.ERROR)  # it would say in which format it computes here
         try:
-            runtime = ctranslate2.models.Whisper(str(temporary), device="cpu")
+            runtime = ctranslate2.models.Whisper(str(folder), device="cpu")
         finally:
             ctranslate2.set_log_level(level)
-        error = _error(whisper, runtime, extractor, speech, error_limit, name)
-        if not error.mean <= error_limit:
-            raise InputError(
-                f"{output}: not written: in {dtype}, encoder and logits have a relative error of "
-                f"{error.mean:.3g}, above the limit of {error_limit:g} ({error.audio}); use "
-                "another --dtype, or raise --error-limit"
+
+        def run(features: Array, prompt: Sequence[int]) -> tuple[Array, Array]:
+            encoded = runtime.encode(ctranslate2.StorageView.from_array(features), to_cpu=True)
+            written = runtime.generate(
+                encoded,
+                [[*prompt]],
+                beam_size=1,
+                max_length=len(prompt) + 1,
+                suppress_blank=False,
+                suppress_tokens=[],
+                return_logits_vocab=True,
             )
-        facts = {
-            "dtype": dtype,
-            "error": error.model_dump(mode="json"),
-            "provenance": whisper.provenance.model_dump(mode="json"),
-            "packages": {
-                package: metadata.version(package)
-                for package in ("ctranslate2", "torch", "s3prl_compress")
-            },
-        }
-        (temporary / FACTS_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    return error
+            return np.array(encoded), np.array(written[0].logits[0][0])
+
+        return run
+
+    def notes(self, whisper: Whisper) -> tuple[str, ...]:
+        """See `WhisperTarget.notes`."""
+        share = padded_share(whisper)
+        if not share:
+            return ()
+        return (
+            f"{share:.0%} of the attention weights are zeros: CTranslate2 has heads of one size, "
+            "and as many in all layers",
+        )
+
+    def next_step(self, output: Path) -> str:
+        """See `WhisperTarget.next_step`."""
+        return f"next: faster_whisper.WhisperModel({str(output)!r}, device='cpu')"
+
+
+TARGET: WhisperTarget = CTranslate2Target()
 
 
 def padded_share(whisper: Whisper) -> float:
@@ -297,65 +251,3 @@ def _tokens(whisper: Whisper, name: str) -> list[str]:
         tokens.get(number, f"<|{(number - first) * 0.02:.2f}|>")
         for number in range(whisper.shape.vocabulary)
     ]
-
-
-@torch.no_grad()
-def _error(
-    whisper: Whisper, runtime: Runtime, extractor: Any, speech: Speech, limit: float, name: str
-) -> StateError:
-    """Compare encoder and logits with PyTorch's on one window of speech."""
-    from ctranslate2 import StorageView
-
-    window = window_samples(whisper.shape)
-    wave = torch.cat([*speech.waveforms])[:window]
-    features = extractor(
-        wave.numpy(), sampling_rate=SAMPLING_RATE, max_length=window, return_tensors="pt"
-    )["input_features"]
-    model = cast(Any, whisper.model)
-    prompt = _prompt(whisper, name)
-    theirs = model.model.encoder(features.to(whisper.device))
-    decoded = model(
-        encoder_outputs=theirs, decoder_input_ids=torch.tensor([prompt], device=whisper.device)
-    )
-    encoded = runtime.encode(StorageView.from_array(features.numpy()), to_cpu=True)
-    written = runtime.generate(
-        encoded,
-        [prompt],
-        beam_size=1,
-        max_length=len(prompt) + 1,
-        suppress_blank=False,
-        suppress_tokens=[],
-        return_logits_vocab=True,
-    )
-    logits = np.array(written[0].logits[0][0])
-    pairs = (
-        (theirs.last_hidden_state[0].cpu(), torch.from_numpy(np.array(encoded))[0]),
-        (decoded.logits[0, -1, :, None].cpu(), torch.from_numpy(logits)[:, None]),
-    )
-    errors = [_relative(x.double(), y.double()) for x, y in pairs]
-    seconds = len(wave) / SAMPLING_RATE
-    return StateError(
-        mean=sum(errors) / len(errors),
-        states=tuple(errors),
-        limit=limit,
-        audio=f"{seconds:.0f} s of {speech.source}",
-        utterances=1,
-        seconds=seconds,
-    )
-
-
-def _relative(x: Tensor, y: Tensor) -> float:
-    """Return `|x - y| / |x|`, both less their mean over rows."""
-    x, y = x - x.mean(0), y - y.mean(0)
-    return float((x - y).norm() / x.norm())
-
-
-def _prompt(whisper: Whisper, name: str) -> list[int]:
-    """Return the first tokens: the start, language and task if there are any, no time stamps."""
-    generation: Any = whisper.model.generation_config
-    asked = decoder_prompt(whisper, None, name)
-    prompt = [generation.decoder_start_token_id]
-    if "language" in asked:
-        prompt.append(generation.lang_to_id[f"<|{asked['language']}|>"])
-        prompt.append(generation.task_to_id[asked["task"]])
-    return [*prompt, generation.no_timestamps_token_id]
