@@ -43,7 +43,8 @@ def check_space(path: Path, needed: int, utterances: int) -> None:
         raise InputError(
             f"{path.parent}: the frames of {utterances} utterances need {needed / 1e9:.1f} GB, "
             f"{free / 1e9:.1f} GB are free; give another folder for features, remove files of "
-            "finished upstreams there (*.frames), or use the engine s3prl, which stores nothing"
+            "finished upstreams there (*.frames), or set frames: streamed in the recipe, which "
+            "stores nothing"
         )
 
 

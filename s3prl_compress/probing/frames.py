@@ -1,20 +1,25 @@
-"""The frames of all hidden states on disk, for recognition: computed once, then memory-mapped.
+"""The frames of all hidden states, for recognition: on disk, or computed again in every step.
 
-About 1 MB per second of audio at base size (13 layers of 768 float16 numbers, 50 times a second),
-so LibriSpeech's train-clean-100, dev-clean and test-clean take some 400 GB: the space needed is
-derived from the lengths and compared with the free space before anything is computed.
+On disk they are computed once, then memory-mapped. They take about 1 MB per second of audio at base
+size (13 layers of 768 float16 numbers, 50 times a second), so LibriSpeech's train-clean-100,
+dev-clean and test-clean take some 400 GB: the space needed is derived from the lengths and compared
+with the free space before anything is computed. Where it is short, frames are streamed instead.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -28,6 +33,7 @@ from ..encoder.frames import superb_frame_counts, superb_frames
 from ..encoder.inference import inference_copy
 from ..results.records import Padding
 from ..tasks.base.corpus import SPLITS, Item, Split
+from ..tasks.base.task import FrameSource
 from ..tasks.base.transcripts import TranscribedCorpus
 from .frame_file import FrameWriter, check_space, open_frames
 from .pooling import batches_by_length, ready
@@ -56,33 +62,86 @@ class FramePlan:
         return [0, *accumulate(self.counts)][:-1]
 
 
-@dataclass(frozen=True)
-class Frames:
-    """Every hidden state's frames of many utterances, mapped from one file."""
+@dataclass(frozen=True, kw_only=True)
+class Frames(ABC):
+    """Every hidden state's frames of many utterances."""
 
-    values: np.ndarray
-    """All numbers in a row, float16: utterance after utterance, [layers + 1, frames, width]."""
     plan: FramePlan
     layers: int
     """Hidden states per utterance, L + 1 of the encoder."""
     width: int
-    reused: bool
-    """True: they were already on disk."""
     first_state: int = 0
     """The first hidden state that is read."""
+    streamed: ClassVar[bool] = False
+    """Whether reading them means to compute them."""
 
     @property
     def states(self) -> int:
         """Number of hidden states that are read of each utterance."""
         return self.layers - self.first_state
 
-    def read(self, row: int) -> Tensor:
-        """Return one utterance's frames: [states, frames, width], float16."""
+    @abstractmethod
+    def read(self, rows: Sequence[int]) -> list[Tensor]:
+        """Return the frames of utterances: [states, frames, width] each, float16."""
+
+    def ready(self) -> AbstractContextManager[None]:
+        """Return a context in which they can be read."""
+        return nullcontext()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFrames(Frames):
+    """Frames that are mapped from one file."""
+
+    values: np.ndarray
+    """All numbers in a row, float16: utterance after utterance, [layers + 1, frames, width]."""
+    reused: bool
+    """True: they were already on disk."""
+
+    def read(self, rows: Sequence[int]) -> list[Tensor]:
+        """See `Frames.read`."""
+        return [self._read(row) for row in rows]
+
+    def _read(self, row: int) -> Tensor:
         count = self.plan.counts[row]
         start = self.plan.starts[row] * self.layers * self.width
         skipped, size = (number * count * self.width for number in (self.first_state, self.layers))
         part = np.array(self.values[start + skipped : start + size])
         return torch.from_numpy(part.reshape(self.states, count, self.width))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamedFrames(Frames):
+    """Frames that the frozen encoder computes whenever they are read, within `ready`."""
+
+    encoder: SpeechEncoder | ExportedEncoder
+    corpus: TranscribedCorpus
+    padding: Padding
+    device: str
+    samples_per_batch: int
+    """Samples of audio, padding included, in one forward pass."""
+    streamed: ClassVar[bool] = True
+    _lock: Lock = field(default_factory=Lock, repr=False)
+    """Not every runtime can compute for two threads: the next batch is read during evaluations."""
+
+    def read(self, rows: Sequence[int]) -> list[Tensor]:
+        """See `Frames.read`.
+
+        Raises:
+            InputError: a recording cannot be read, or its hidden states are of no use.
+        """
+        found: dict[int, Tensor] = {}
+        samples = [self.encoder.shape.samples_computed(self.plan.samples[row]) for row in rows]
+        with self._lock, torch.no_grad():
+            for batch in batches_by_length(samples, self.samples_per_batch):
+                own = [rows[place] for place in batch]
+                frames = _encoded(self.encoder, self.corpus, self.plan, own, self.device)
+                found |= zip(batch, frames, strict=True)
+        return [found[place][self.first_state :] for place in range(len(rows))]
+
+    def ready(self) -> AbstractContextManager[None]:
+        """See `Frames.ready`."""
+        return ready(self.encoder, self.padding, self.device)
 
 
 def plan_frames(corpus: TranscribedCorpus, shape: EncoderShape, padding: Padding) -> FramePlan:
@@ -126,12 +185,23 @@ def load_frames(
     cache: Path,
     device: str = "cpu",
     seconds_per_batch: float = 16.0,
-) -> Frames:
+    how: FrameSource = "stored",
+) -> StoredFrames | StreamedFrames:
     """Return the frames of a corpus, from `cache` where they are there already.
 
     The key is what decides the values, as for `load_features`. Two files per key, `<key>.frames`
     and `<key>.json`; the index is written last, so frames without one are incomplete. A killed
     process is resumed; of two that need the same frames, one computes them and the other waits.
+
+    Args:
+        encoder: the frozen upstream.
+        corpus: the utterances.
+        padding: of shorter utterances in a batch.
+        cache: folder of stored frames.
+        device: where the encoder computes.
+        seconds_per_batch: of audio in one forward pass, padding included.
+        how: "streamed": nothing is stored, and the encoder computes frames whenever they are read;
+            "auto": that, if there is too little space for them.
 
     Raises:
         InputError: too little space, or hidden states that are of no use.
@@ -151,11 +221,32 @@ def load_frames(
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
     path = cache / f"{key}.frames"
     cache.mkdir(parents=True, exist_ok=True)
+
+    def streamed() -> StreamedFrames:
+        return StreamedFrames(
+            plan=plan,
+            layers=states,
+            width=width,
+            encoder=inference_copy(encoder, device),
+            corpus=corpus,
+            padding=padding,
+            device=device,
+            samples_per_batch=_limit(seconds_per_batch, padding),
+        )
+
+    if how == "streamed":
+        return streamed()
     with locked(path.with_suffix(".lock"), f"computing the same frames ({path})"):
         values = open_frames(path, identity)
         reused = values is not None
         if values is None:
-            check_space(path, bytes_of_frames(plan, encoder.shape), len(plan.items))
+            try:
+                check_space(path, bytes_of_frames(plan, encoder.shape), len(plan.items))
+            except InputError as error:
+                if how == "stored":
+                    raise
+                print(f"{error}. For now, they are computed in every step", file=sys.stderr)
+                return streamed()
             writer = FrameWriter(
                 path, identity | {"seconds_per_batch": seconds_per_batch}, plan.starts
             )
@@ -164,7 +255,7 @@ def load_frames(
             values = open_frames(path, identity)
     if values is None:
         raise InputError(f"{path}: cannot be read back; is the file in use?")
-    return Frames(values, plan, states, width, reused)
+    return StoredFrames(plan=plan, layers=states, width=width, values=values, reused=reused)
 
 
 def layer_frames(
@@ -197,7 +288,7 @@ def _encode(
     seconds_per_batch: float,
 ) -> None:
     """Send every utterance through the upstream that `writer` does not have yet."""
-    limit = int(seconds_per_batch * SAMPLING_RATE) if padding == "independent" else 0
+    limit = _limit(seconds_per_batch, padding)
     bar = tqdm(
         total=len(plan.items), desc="upstream", unit="utterance", initial=writer.done, leave=False
     )
@@ -209,14 +300,40 @@ def _encode(
             seen += len(rows)
             if seen <= skipped:
                 continue
-            waves = [corpus.read(plan.items[row].path).to(device) for row in rows]
-            for row, frames in zip(rows, layer_frames(encoder, waves), strict=True):
-                if not frames.isfinite().all():
-                    writer.discard()
-                    raise InputError(
-                        f"{plan.items[row].path}: the encoder's hidden states of it are not "
-                        "finite or beyond float16; score this encoder with the engine s3prl"
-                    )
+            try:
+                encoded = _encoded(encoder, corpus, plan, rows, device)
+            except InputError:
+                writer.discard()
+                raise
+            for row, frames in zip(rows, encoded, strict=True):
                 writer.put(row, frames)
             bar.update(len(rows))
             writer.mark()
+
+
+def _encoded(
+    encoder: SpeechEncoder | ExportedEncoder,
+    corpus: TranscribedCorpus,
+    plan: FramePlan,
+    rows: Sequence[int],
+    device: str,
+) -> list[Tensor]:
+    """Return `layer_frames` of the utterances in `rows`, which go through the upstream together.
+
+    Raises:
+        InputError: they are not finite.
+    """
+    waves = [corpus.read(plan.items[row].path).to(device) for row in rows]
+    encoded = layer_frames(encoder, waves)
+    for row, frames in zip(rows, encoded, strict=True):
+        if not frames.isfinite().all():
+            raise InputError(
+                f"{plan.items[row].path}: the encoder's hidden states of it are not finite or "
+                "beyond float16; score this encoder with the engine s3prl"
+            )
+    return encoded
+
+
+def _limit(seconds_per_batch: float, padding: Padding) -> int:
+    """Return the samples of a batch; with fairseq's padding each utterance goes alone."""
+    return int(seconds_per_batch * SAMPLING_RATE) if padding == "independent" else 0

@@ -52,6 +52,21 @@ class RecognitionSpec:
     """Dev's error rate, in percent, from which on s3prl keeps no head."""
 
 
+@dataclass(frozen=True)
+class _Lane:
+    """A head in training."""
+
+    number: int
+    """Of its learning rate."""
+    rate: float
+    head: FrameHead
+    optimizer: torch.optim.Optimizer
+    facts: dict[str, Any]
+    """What is known at the last look: `step`, `dev` and `best_step`; and `run`, its identity."""
+    state: Path
+    """Folder of its saved state."""
+
+
 class Training:
     """The sweep over learning rates, with its state in the job's work folder."""
 
@@ -78,9 +93,14 @@ class Training:
         self._last_step = looks * job.settings.eval_step  # what comes after it is never kept
 
     def sweep(self) -> tuple[RateResult, ...]:
-        """Train a head per learning rate; resume where an earlier process stopped."""
-        rates = self._job.settings.learning_rates
-        return tuple(self._train(number, rate) for number, rate in enumerate(rates))
+        """Train a head per learning rate; resume where an earlier process stopped.
+
+        Streamed frames are computed once for all heads. Stored ones cost nothing to read again, and
+        one head after the other takes less memory.
+        """
+        numbers = range(len(self._job.settings.learning_rates))
+        together = [numbers] if self._frames.streamed else [[number] for number in numbers]
+        return tuple(result for group in together for result in self._train(group))
 
     def best_head(self, number: int, best: RateResult) -> FrameHead:
         """Return the head of a learning rate as it was when it was best on dev."""
@@ -92,9 +112,40 @@ class Training:
         """Remove the saved state once the cell has its result."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _train(self, number: int, rate: float) -> RateResult:
+    def _train(self, numbers: Sequence[int]) -> list[RateResult]:
+        """Train the heads of some learning rates on the same frames, in step."""
+        settings, last = self._job.settings, self._last_step
+        lanes = [self._lane(number) for number in numbers]
+        done = min(lane.facts["step"] for lane in lanes)
+        steps, title = range(done + 1, last + 1), self._title(lanes)
+        bar = tqdm(steps, title, initial=done, total=last, leave=False, delay=1)
+        for step, batches in zip(bar, self._read_on(done + 1), strict=False):
+            # A process that was killed while it saved left some heads a look behind the others.
+            behind = [lane for lane in lanes if lane.facts["step"] < step]
+            for lane in behind:
+                with seeded(self._job.device, self._job.seed, 1, step):
+                    update(lane.head, lane.optimizer, batches, settings.gradient_clipping)
+            if step % settings.eval_step == 0:
+                self._look(behind, step)
+        return [
+            RateResult(
+                learning_rate=lane.rate,
+                dev_score=lane.facts["dev"],
+                best_step=lane.facts["best_step"],
+            )
+            for lane in lanes
+        ]
+
+    def _title(self, lanes: Sequence[_Lane]) -> str:
+        count = len(self._job.settings.learning_rates)
+        if len(lanes) > 1:
+            return f"{count} heads"
+        return f"head {lanes[0].number + 1} of {count} (rate {lanes[0].rate:g})"
+
+    def _lane(self, number: int) -> _Lane:
+        """Return a head at the start of its training, or as it was saved last."""
         settings = self._job.settings
-        state = self._folder / f"{number}.state"
+        rate, state = settings.learning_rates[number], self._folder / f"{number}.state"
         head = self._new_head()
         optimizer = torch.optim.Adam(head.parameters(), lr=rate)
         facts = read_facts(state)
@@ -103,36 +154,35 @@ class Training:
             facts = {"run": run, "step": 0, "dev": None, "best_step": 0}
         elif facts["step"] < self._last_step:
             load_state(state, head, optimizer)
-        steps = range(facts["step"] + 1, self._last_step + 1)
-        name = f"head {number + 1} of {len(settings.learning_rates)} (rate {rate:g})"
-        bar = tqdm(steps, name, initial=facts["step"], total=self._last_step, leave=False, delay=1)
-        for step, batches in zip(bar, self._read_on(facts["step"] + 1), strict=False):
-            with seeded(self._job.device, self._job.seed, 1, step):
-                update(head, optimizer, batches, settings.gradient_clipping)
-            if step % settings.eval_step == 0:
-                self._look(head, number, step, facts)
-                save_state(state, head, optimizer, facts)
-        return RateResult(learning_rate=rate, dev_score=facts["dev"], best_step=facts["best_step"])
+        return _Lane(number, rate, head, optimizer, facts, state)
 
-    def _look(self, head: FrameHead, number: int, step: int, facts: dict[str, Any]) -> None:
-        """Evaluate on dev, and keep the head if it is better than all before.
+    def _look(self, lanes: Sequence[_Lane], step: int) -> None:
+        """Evaluate heads on dev, keep each that is better than all before, and save them all."""
+        rows = self._frames.plan.rows["dev"]
+        truth = [self._frames.plan.items[row].label for row in rows]
+        texts = recognise([lane.head for lane in lanes], self._frames, rows)
+        for lane, predicted in zip(lanes, texts, strict=True):
+            self._keep_better(lane, step, self._recognition.error_rate(truth, predicted))
+            save_state(lane.state, lane.head, lane.optimizer, lane.facts)
+
+    def _keep_better(self, lane: _Lane, step: int, score: float) -> None:
+        """Keep a head if it is better than all before.
 
         Where s3prl keeps none before the error rate is below `Recognition.none_kept`, its engine
         here takes the newest head, and so does this one.
         """
-        rows = self._frames.plan.rows["dev"]
-        truth = [self._frames.plan.items[row].label for row in rows]
-        score = self._recognition.error_rate(truth, recognise(head, self._frames, rows))
-        none_kept = self._recognition.none_kept
+        facts, none_kept = lane.facts, self._recognition.none_kept
         facts["step"] = step
         if facts["dev"] is not None and facts["dev"] < none_kept and score >= facts["dev"]:
             return
         # The file comes before the state that names it; an older one goes with the next.
-        for old in self._folder.glob(f"{number}.best-*"):
-            if old != self._best_file(number, facts["best_step"]):
+        for old in self._folder.glob(f"{lane.number}.best-*"):
+            if old != self._best_file(lane.number, facts["best_step"]):
                 old.unlink()
-        weights = {name: tensor.cpu().contiguous() for name, tensor in head.state_dict().items()}
-        write_atomically(self._best_file(number, step), save(weights))
+        weights = {
+            name: tensor.cpu().contiguous() for name, tensor in lane.head.state_dict().items()
+        }
+        write_atomically(self._best_file(lane.number, step), save(weights))
         facts |= {"dev": min(score, none_kept), "best_step": step}
 
     def _best_file(self, number: int, step: int) -> Path:
@@ -159,7 +209,7 @@ class Training:
         start = self._frames.plan.rows["train"].start
         return [
             (
-                [self._frames.read(start + index) for index in self._batches[number]],
+                self._frames.read([start + index for index in self._batches[number]]),
                 [self._targets[index] for index in self._batches[number]],
             )
             for number in numbers
@@ -184,17 +234,19 @@ def update(
     optimizer.zero_grad()
 
 
-def recognise(head: FrameHead, frames: Frames, rows: range) -> list[str]:
-    """Return the texts of the utterances in `rows`, in their order."""
-    head.eval()
-    device = head.layer_weights.device
-    texts: dict[int, str] = {}
+def recognise(heads: Sequence[FrameHead], frames: Frames, rows: range) -> list[list[str]]:
+    """Return the texts of the utterances in `rows`, in their order, for each of the heads."""
+    found: list[dict[int, str]] = [{} for _ in heads]
+    for head in heads:
+        head.eval()
     counts = [frames.plan.counts[row] for row in rows]
     with torch.no_grad():
         for batch in batches_by_length(counts, _FRAMES_AT_ONCE):
-            states = [frames.read(rows[index]).to(device) for index in batch]
-            texts |= zip(batch, head.texts(states), strict=True)
-    return [texts[index] for index in range(len(rows))]
+            states = frames.read([rows[index] for index in batch])
+            for head, texts in zip(heads, found, strict=True):
+                device = head.layer_weights.device
+                texts |= zip(batch, head.texts([own.to(device) for own in states]), strict=True)
+    return [[texts[index] for index in range(len(rows))] for texts in found]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from ..encoder import SpeechEncoder
 from ..encoder.exported import ExportedEncoder
 from ..tasks.base.engine import EngineResult, Job
 from ..tasks.base.transcripts import TranscribedCorpus
-from .frames import Frames, load_frames
+from .frames import Frames, StreamedFrames, load_frames
 from .hidden_states import layer_weights
 from .recogniser_training import RecognitionSpec, Training, recognise
 from .training import padding_notes
@@ -36,11 +36,15 @@ def recognition_results(
         cache=jobs[0].features_folder,
         device=jobs[0].device,
         seconds_per_batch=jobs[0].settings.seconds_per_batch,
+        how=jobs[0].settings.frames,
     )
     frames = replace(frames, first_state=jobs[0].settings.first_state)
-    extracted = 0.0 if frames.reused else time.perf_counter() - started
-    for job in jobs:
-        yield _train_and_test(job, frames, recognition, notes, extracted / len(jobs))
+    extracted = time.perf_counter() - started
+    if isinstance(frames, StreamedFrames) or frames.reused:
+        extracted = 0.0
+    with frames.ready():
+        for job in jobs:
+            yield _train_and_test(job, frames, recognition, notes, extracted / len(jobs))
 
 
 def _train_and_test(
@@ -52,7 +56,7 @@ def _train_and_test(
     trained = time.perf_counter()
     chosen = min(rates, key=lambda rate: rate.dev_score)  # the first one where two tie
     head = training.best_head(rates.index(chosen), chosen)
-    texts = recognise(head, frames, frames.plan.rows["test"])
+    (texts,) = recognise([head], frames, frames.plan.rows["test"])
     training.forget()
     return EngineResult(
         predictions=[
@@ -65,7 +69,9 @@ def _train_and_test(
         layer_weights=layer_weights([head.layer_weights], job.settings.first_state),
         approximate=job.padding != "independent",
         notes=(
-            "Frames of all layers are stored in float16.",
+            "Frames of all layers are computed in every step, and rounded to float16."
+            if frames.streamed
+            else "Frames of all layers are stored in float16.",
             *notes(training.left_out),
             *_device_notes(job.device),
             *padding_notes(job),

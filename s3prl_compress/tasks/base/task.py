@@ -29,6 +29,9 @@ SHIPPED = ("smoke", "official")
 """Names of the recipes that every task provides."""
 
 
+FrameSource = Literal["auto", "stored", "streamed"]
+"""Where heads get frames from: the disk, or the encoder; `auto`: the disk if they fit on it."""
+
 UTTERANCE_HEAD = (
     "softmax-weighted sum of all hidden states, linear to 256, mean over frames, linear to the "
     "classes; no non-linearity"
@@ -210,6 +213,10 @@ class Settings(BaseModel):
     seconds_per_batch: float = Field(default=16.0, gt=0)
     """onepass: seconds of audio, padding included, in one forward pass of the upstream. Changes
     results by rounding only."""
+    frames: FrameSource = "auto"
+    """onepass, ASR and PR: `stored` computes the frames of all utterances once and keeps them on
+    disk; `streamed` computes them again in every step, for all learning rates together; `auto`
+    streams them if there is too little space. Changes results by rounding only."""
 
     @model_validator(mode="after")
     def _usable(self) -> Settings:
@@ -230,7 +237,7 @@ class Settings(BaseModel):
         These are the protocol, the same for all upstreams: which learning rate `rate_from` leads to
         is not among them (see `cell.cell_stem`).
         """
-        values = self.model_dump(mode="json", exclude={"seconds_per_batch"})
+        values = self.model_dump(mode="json", exclude={"seconds_per_batch", "frames"})
         if self.rate_from is None:  # as in records from before this setting
             del values["rate_from"]
         if self.first_state == 0:  # likewise

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -107,6 +109,71 @@ def test_a_killed_cell_ends_where_an_undisturbed_one_does(
     assert given.rates == result.rates
     assert not given.resumed
     assert len(steps) < 2 * 120 + 2 * 21  # what was saved is not done again
+
+
+@pytest.fixture(scope="module", name="alone")
+def _alone(job: Job) -> Job:
+    """A short run in which every utterance goes through the encoder alone."""
+    settings = SETTINGS.model_copy(
+        update={"total_steps": 40, "learning_rates": (1e-2, 1e-3, 1e-5), "seconds_per_batch": 0.01}
+    )
+    return replace(job, settings=settings, work=job.work.parent / "alone")
+
+
+def as_streamed(job: Job, folder: Path, how: str = "streamed") -> Job:
+    settings = job.settings.model_copy(update={"frames": how})
+    return replace(job, settings=settings, work=folder / "cell", cache=folder / "features")
+
+
+@pytest.fixture(scope="module")
+def stored(alone: Job) -> EngineResult:
+    return run(alone)
+
+
+def test_streamed_frames_give_the_same_result(
+    stored: EngineResult, alone: Job, tmp_path: Path
+) -> None:
+    streamed = run(as_streamed(alone, tmp_path))
+    assert streamed.predictions == stored.predictions
+    assert streamed.rates == stored.rates
+    # Another thread computes them, so the last bit of a float16 number may differ.
+    assert streamed.layer_weights == pytest.approx(stored.layer_weights, abs=1e-4)
+    assert any("computed in every step" in note for note in streamed.notes)
+    assert not list(tmp_path.rglob("*.frames"))
+    assert alone.settings.identity() == as_streamed(alone, tmp_path).settings.identity()
+
+
+def test_frames_are_streamed_where_they_do_not_fit(
+    stored: EngineResult,
+    alone: Job,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1))
+    with pytest.raises(InputError, match="set frames: streamed in the recipe"):
+        run(as_streamed(alone, tmp_path, "stored"))
+    assert run(as_streamed(alone, tmp_path, "auto")).rates == stored.rates
+    assert "computed in every step" in capsys.readouterr().err
+
+
+def test_heads_in_step_are_resumed_where_each_of_them_was(
+    stored: EngineResult, alone: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = recogniser_training.save_state
+    saved: list[Path] = []
+
+    def dying(folder: Path, *arguments: Any) -> None:
+        saved.append(folder)
+        if len(saved) == 5:  # at the second look, one head is saved, and two are not
+            raise KeyboardInterrupt
+        original(folder, *arguments)
+
+    monkeypatch.setattr(recogniser_training, "save_state", dying)
+    streamed = as_streamed(alone, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run(streamed)
+    assert run(streamed).rates == stored.rates
 
 
 def test_seeds_differ_and_repeat(job: Job, tmp_path: Path) -> None:
