@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +15,7 @@ from tqdm import tqdm
 
 from ..common.errors import InputError
 from ..common.faults import Faults
-from ..common.files import sha256
+from ..common.file_hashes import file_hashes
 from .listing import list_audio, tell
 from .reading import FULL_SCALE, SAMPLING_RATE, read_audio, read_header, to_int16
 
@@ -135,22 +132,13 @@ class AudioSet:
     def contents(self) -> tuple[str, ...]:
         """Return the SHA-256 of every file's bytes, in hexadecimal digits.
 
-        All files are read, at up to some 60 GB per minute. A file that was hashed before in this
-        process is not read again unless its size or modification time has changed.
+        Files are read at up to some 60 GB per minute. The hashes of many files are remembered; see
+        `common.file_hashes`.
 
         Raises:
             InputError: a file cannot be read.
         """
-        paths = [self.root / name for name in self.files]
-        with (
-            ThreadPool(_THREADS) as pool,
-            tqdm(total=len(paths), desc="hashing audio", unit="file", delay=2, leave=False) as bar,
-        ):
-            hashes = []
-            for content in pool.imap(_content, paths, chunksize=16):
-                hashes.append(content)
-                bar.update()
-        return tuple(hashes)
+        return tuple(file_hashes(self.root, self.files, "hashing audio"))
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of names, lengths and contents; see `contents`."""
@@ -212,16 +200,3 @@ def open_files(
 
 def _decode(path: Path, start: int, samples: int) -> NDArray[np.int16]:
     return to_int16(read_audio(path, start, samples))
-
-
-def _content(path: Path) -> str:
-    try:
-        facts = path.stat()
-        return _hash(os.path.abspath(path), facts.st_size, facts.st_mtime_ns)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-@cache
-def _hash(path: str, size: int, changed: int) -> str:
-    return sha256(Path(path))

@@ -11,6 +11,7 @@ from typing import Literal
 
 from ..common.command_result import CommandResult
 from ..common.extras import require_extra
+from ..common.file_hashes import read_all_files
 from ..common.validation import check_folder_output, pick_device, use_threads
 
 
@@ -64,6 +65,7 @@ def score(
     beam: int | None = None,
     device: str | None = None,
     threads: int | None = None,
+    verify: bool = False,
     **options: str,
 ) -> CommandResult:
     """Score an encoder on a downstream task and write a result record.
@@ -107,9 +109,12 @@ def score(
         device: torch device to compute on, such as cpu or cuda; by default cuda if it is available,
             otherwise cpu
         threads: number of CPU threads; by default torch's own choice
+        verify: read all files of a large corpus, also those that look unchanged since the last time
     """
     use_threads(threads)
     chosen_device, folder = pick_device(device), check_folder_output(output)
+    if verify:
+        read_all_files()
     from .scoring import language_model_options, score_and_summarize
 
     language_model = language_model_options(
@@ -230,6 +235,7 @@ def run(
     only: str | None = None,
     dry_run: bool = False,
     cluster: str | None = None,
+    verify: bool = False,
 ) -> CommandResult:
     """Run a suite: a grid of upstreams x tasks x engines x seeds, with timing and a report.
 
@@ -248,7 +254,10 @@ def run(
             or kind (upstream, score, time)
         dry_run: list the cells with an estimate of time and disk space, and run nothing
         cluster: slurm, to run the cells as jobs with the resources in the suite's section cluster
+        verify: read all files of large corpora, also those that look unchanged since the last time
     """
+    if verify:
+        read_all_files()
     from ..suite import run_suite
 
     return run_suite(

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from ...audio.clips import read_samples
 from ...audio.table import Split
-from ...common.errors import InputError
 from ...common.faults import Faults
+from ...common.file_hashes import file_hashes
 from ...results import records
 
 CARD_FILE = "corpus.json"
@@ -122,7 +122,8 @@ class Corpus(ABC):
     def fingerprint(self) -> str:
         """Return a sha256 over the sorted relative paths and contents' hashes of all used files.
 
-        The classes belong to it too. Files are read once per object; nothing is stored on disk.
+        The classes belong to it too. The hashes of a large corpus are remembered; see
+        `common.file_hashes`.
         """
         return self._fingerprint
 
@@ -154,10 +155,10 @@ class Corpus(ABC):
 
     @cached_property
     def _fingerprint(self) -> str:
-        files = {self.relative(path): path for path in self.used_files()}
+        files = sorted({self.relative(path) for path in self.used_files()})
+        hashes = file_hashes(self.root, files, "fingerprint of the corpus")
         digest = hashlib.sha256(json.dumps(self.classes).encode())
-        for relative in progress(sorted(files), "fingerprint of the corpus"):
-            content = hashlib.sha256(_bytes(files[relative])).hexdigest()
+        for relative, content in zip(files, hashes, strict=True):
             digest.update(f"{relative}\0{content}\n".encode())
         return digest.hexdigest()
 
@@ -184,10 +185,3 @@ def folders(root: Path) -> list[Path]:
 def progress(values: Sequence[Value], description: str) -> Iterator[Value]:
     """Show a progress bar on stderr, after two seconds."""
     return iter(tqdm(values, desc=description, delay=2, leave=False, unit="file"))
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
