@@ -62,7 +62,9 @@ class OpenVINOTarget(RuntimeTarget):
         """
         import openvino
 
-        reduced = options.dtype.endswith("bfloat16")
+        small, reduced = options.dtype.startswith("int8"), options.dtype.endswith("bfloat16")
+        if small and options.speech is None:
+            raise InputError(f"dtype {options.dtype}: needs speech, to find scales on")
         graph = EncoderGraph(
             encoder,
             last_only=options.states == "last",
@@ -75,9 +77,7 @@ class OpenVINOTarget(RuntimeTarget):
             path.write_bytes(clean(converted).SerializeToString())
             # Not `convert_model`, which reports its use over the network.
             model = openvino_core().read_model(path)
-        if options.dtype.startswith("int8"):
-            if options.speech is None:
-                raise InputError(f"dtype {options.dtype}: needs speech, to find scales on")
+        if small and products and options.speech is not None:
             model = quantized(model, products, _halves(options.speech)[0])
 
         def save(folder: Path, config: ExportedConfig) -> None:

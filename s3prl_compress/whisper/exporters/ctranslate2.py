@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 
 
 class CTranslate2Target(WhisperTarget):
-    """A folder with `model.bin`. CTranslate2 computes in its number format where the machine can,
-    and else in float32."""
+    """A folder with `model.bin`; computed in its number format where the machine can."""
 
     name = "ctranslate2"
     summary = "folder for CTranslate2 and faster-whisper: whole Whisper models of any shape"
@@ -81,7 +80,7 @@ class CTranslate2Target(WhisperTarget):
         if not share:
             return ()
         return (
-            f"{share:.0%} of the attention weights are zeros: CTranslate2 has heads of one size, "
+            f"{share:.1%} of the attention weights are zeros: CTranslate2 has heads of one size, "
             "and as many in all layers",
         )
 

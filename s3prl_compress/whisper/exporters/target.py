@@ -201,4 +201,5 @@ def _prompt(whisper: Whisper, name: str) -> list[int]:
     if "language" in asked:
         prompt.append(generation.lang_to_id[f"<|{asked['language']}|>"])
         prompt.append(generation.task_to_id[asked["task"]])
-    return [*prompt, generation.no_timestamps_token_id]
+    mark = getattr(generation, "no_timestamps_token_id", None)
+    return prompt if mark is None else [*prompt, mark]
