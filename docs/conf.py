@@ -34,7 +34,8 @@ maximum_signature_line_length = 88
 nitpicky = True
 # Types of other projects: their documentation is not linked, since the build is offline.
 nitpick_ignore_regex = [
-    ("py:.*", r"(annotated_types|collections|mteb|numpy|pathlib|pydantic|torch|transformers|types)\..*"),
+    ("py:.*", r"(annotated_types|collections|mteb|numpy|pathlib)\..*"),
+    ("py:.*", r"(pydantic|torch|transformers|types)\..*"),
     ("py:.*", r"Path|Literal|Annotated|SerializeAsAny|Tensor|tuple\[\w+"),
     # Names of types that stand for others, and internal classes in signatures.
     ("py:.*", r"DType|Engine|ExportedType|Extra|Family|Numbers|Padding|Sparsity"),
