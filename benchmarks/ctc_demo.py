@@ -216,7 +216,8 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
                 continue
             look: dict[str, Any] = {"color": f"C{number % 10}", "marker": MARKERS[number]}
             means = own.groupby("size")["cer"].mean()
-            axis.plot(means.index, means, ls="-", lw=1.4, ms=5, label=title, **look)
+            style = "-" if number < 10 else "--"  # there are ten colours
+            axis.plot(means.index, means, ls=style, lw=1.4, ms=5, label=title, **look)
             axis.scatter(own["size"], own["cer"], s=12, alpha=0.5, **look)
         axis.set_xlabel("parameters removed, percent")
     counts = [0, 80, UPDATES, 1530]
