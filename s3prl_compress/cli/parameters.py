@@ -27,6 +27,13 @@ class _Text(click.ParamType[str]):
         return value
 
 
+class _Choice(click.Choice[str]):
+    """A choice whose help shows the values as they are, while "-" is accepted for "_"."""
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return f"[{'|'.join(self.choices)}]"
+
+
 class _YesNo(click.ParamType[bool]):
     """A boolean with a value, for options that have a default of their own if they are omitted."""
 
@@ -98,6 +105,6 @@ def _click_type(annotation: Any) -> click.ParamType[Any]:
         return _TYPES[annotation]
     arguments = typing.get_args(annotation)
     if typing.get_origin(annotation) is typing.Literal:
-        return click.Choice(arguments)
+        return _Choice(arguments)
     (some,) = (part for part in arguments if part is not types.NoneType)
     return _click_type(some)
