@@ -241,7 +241,9 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
             axis.spines[side].set_visible(False)
         axis.legend(frameon=False, fontsize=8)
     axes[0].set_title("without training", fontsize=10)
-    axes[1].set_title("after CTC training; small marks: each training seed", fontsize=10)
+    axes[1].set_title(
+        f"after {UPDATES} updates of CTC; small marks: each training seed", fontsize=10
+    )
     axes[2].set_title("how the gap closes", fontsize=10)
     axes[0].set_ylabel("character error rate, percent")
     buffer = BytesIO()
