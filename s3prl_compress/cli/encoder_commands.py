@@ -164,9 +164,9 @@ def export(
 ) -> CommandResult:
     """Write an encoder in another format, such as a transformers folder or an ONNX file.
 
-    A model for a runtime is run on speech before it is written: the error of its
-    hidden states against PyTorch in float32 is printed and stored, and a model above the limit is
-    not written. `score` and `time` take such a model in place of a checkpoint, except one for
+    A model for a runtime is run on speech before it is written: the error of its hidden states
+    against PyTorch in float32 is printed and stored, and a model above the limit is not written.
+    `score` and `time` take such a model in place of a checkpoint, except one for
     sherpa-onnx.
 
     Of a Whisper model, checkpoint writes the encoder, which all commands take; onnx, openvino and

@@ -109,7 +109,7 @@ def score(
         device: torch device to compute on, such as cpu or cuda; by default cuda if it is available,
             otherwise cpu
         threads: number of CPU threads; by default torch's own choice
-        verify: read all files of a large corpus, also those that look unchanged since the last time
+        verify: read all files of a large corpus, even those that look unchanged
     """
     use_threads(threads)
     chosen_device, folder = pick_device(device), check_folder_output(output)
@@ -254,7 +254,7 @@ def run(
             or kind (upstream, score, time)
         dry_run: list the cells with an estimate of time and disk space, and run nothing
         cluster: slurm, to run the cells as jobs with the resources in the suite's section cluster
-        verify: read all files of large corpora, also those that look unchanged since the last time
+        verify: read all files of large corpora, even those that look unchanged
     """
     if verify:
         read_all_files()

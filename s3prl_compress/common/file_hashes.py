@@ -1,9 +1,9 @@
 """SHA-256 of many files, remembered for as long as the files are unchanged.
 
 Every score names the content of its corpus. Reading 150,000 recordings again for each of them takes
-minutes, so hashes are kept in the user's cache folder, with size, time of modification and inode of
-the file. A random sample of the files that look unchanged is read nevertheless; if one of them has
-another content, all are read.
+minutes, so hashes are kept in the user's cache folder, with the file's size, modification time and
+inode. A random sample of the files that look unchanged is read nevertheless; if the content of one
+of them has changed, all are read.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from .files import sha256, write_atomically
 VERIFY = "S3PRL_COMPRESS_VERIFY"
 """Environment variable: with the value 1, all files are read."""
 FEWEST = 1000
-"""Files from which on hashes are remembered; fewer are read each time."""
+"""Number of files from which hashes are remembered; fewer are read each time."""
 SAMPLE = 100
-"""Files that look unchanged and are read nevertheless."""
+"""Number of files that look unchanged and are read nevertheless."""
 RECENT = 2.0
-"""Seconds: a file that was written later than so long before it was read may be written again
-without another time of modification, so its hash is not remembered."""
+"""Seconds. A file that was modified this recently may be modified again without a new modification
+time, so its hash is not remembered."""
 _THREADS = 8
 
 Entry = tuple[int, int, int, str]
@@ -39,7 +39,7 @@ Entry = tuple[int, int, int, str]
 
 
 def read_all_files() -> None:
-    """Let this process and those that it starts read all files, whatever is remembered of them."""
+    """Make this process and its children read all files, whatever is remembered of them."""
     os.environ[VERIFY] = "1"
 
 
@@ -66,8 +66,8 @@ def file_hashes(root: Path, files: Sequence[str], description: str) -> list[str]
     ]
     if changed:
         print(
-            f"{root / changed[0]}: its content has changed, but not its size and its time of "
-            "modification; all files are read again",
+            f"{root / changed[0]}: its content has changed, but not its size or modification "
+            "time; all files are read again",
             file=sys.stderr,
         )
         same = []
@@ -116,7 +116,7 @@ def _store(root: Path) -> Path:
 
 
 def _load(store: Path) -> dict[str, Entry]:
-    """Return what is known; nothing if the file is not there, or damaged."""
+    """Return the remembered hashes; none if the store is missing or damaged."""
     try:
         digest, text = store.read_text(encoding="utf-8").split("\n", 1)
         if hashlib.sha256(text.encode()).hexdigest() != digest:

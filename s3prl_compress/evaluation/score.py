@@ -332,7 +332,6 @@ def write_result(
     seeds_together: int = 1,
 ) -> ScoreRecord:
     """Write the record of a job's result, and remove the engine's copy of the encoder."""
-    settings = order.settings(engine)
     _, recipe_name = order.task.load_settings(order.recipe, engine)
     record = make_record(
         job,
@@ -341,7 +340,7 @@ def write_result(
         order.task,
         engine,
         recipe_name,
-        settings,
+        order.settings(engine),
         rate,
         job.work.name,
         seconds,

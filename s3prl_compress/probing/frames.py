@@ -245,7 +245,7 @@ def load_frames(
             except InputError as error:
                 if how == "stored":
                     raise
-                print(f"{error}. For now, they are computed in every step", file=sys.stderr)
+                print(f"{error}. They are now computed in every step instead", file=sys.stderr)
                 return streamed()
             writer = FrameWriter(
                 path, identity | {"seconds_per_batch": seconds_per_batch}, plan.starts

@@ -53,8 +53,8 @@ class RecognitionSpec:
 
 
 @dataclass(frozen=True)
-class _Lane:
-    """A head in training."""
+class _Candidate:
+    """A head in training at one of the learning rates."""
 
     number: int
     """Of its learning rate."""
@@ -115,34 +115,34 @@ class Training:
     def _train(self, numbers: Sequence[int]) -> list[RateResult]:
         """Train the heads of some learning rates on the same frames, in step."""
         settings, last = self._job.settings, self._last_step
-        lanes = [self._lane(number) for number in numbers]
-        done = min(lane.facts["step"] for lane in lanes)
-        steps, title = range(done + 1, last + 1), self._title(lanes)
+        candidates = [self._candidate(number) for number in numbers]
+        done = min(candidate.facts["step"] for candidate in candidates)
+        steps, title = range(done + 1, last + 1), self._title(candidates)
         bar = tqdm(steps, title, initial=done, total=last, leave=False, delay=1)
         for step, batches in zip(bar, self._read_on(done + 1), strict=False):
             # A process that was killed while it saved left some heads a look behind the others.
-            behind = [lane for lane in lanes if lane.facts["step"] < step]
-            for lane in behind:
+            behind = [candidate for candidate in candidates if candidate.facts["step"] < step]
+            for candidate in behind:
                 with seeded(self._job.device, self._job.seed, 1, step):
-                    update(lane.head, lane.optimizer, batches, settings.gradient_clipping)
+                    update(candidate.head, candidate.optimizer, batches, settings.gradient_clipping)
             if step % settings.eval_step == 0:
                 self._look(behind, step)
         return [
             RateResult(
-                learning_rate=lane.rate,
-                dev_score=lane.facts["dev"],
-                best_step=lane.facts["best_step"],
+                learning_rate=candidate.rate,
+                dev_score=candidate.facts["dev"],
+                best_step=candidate.facts["best_step"],
             )
-            for lane in lanes
+            for candidate in candidates
         ]
 
-    def _title(self, lanes: Sequence[_Lane]) -> str:
+    def _title(self, candidates: Sequence[_Candidate]) -> str:
         count = len(self._job.settings.learning_rates)
-        if len(lanes) > 1:
+        if len(candidates) > 1:
             return f"{count} heads"
-        return f"head {lanes[0].number + 1} of {count} (rate {lanes[0].rate:g})"
+        return f"head {candidates[0].number + 1} of {count} (rate {candidates[0].rate:g})"
 
-    def _lane(self, number: int) -> _Lane:
+    def _candidate(self, number: int) -> _Candidate:
         """Return a head at the start of its training, or as it was saved last."""
         settings = self._job.settings
         rate, state = settings.learning_rates[number], self._folder / f"{number}.state"
@@ -154,35 +154,35 @@ class Training:
             facts = {"run": run, "step": 0, "dev": None, "best_step": 0}
         elif facts["step"] < self._last_step:
             load_state(state, head, optimizer)
-        return _Lane(number, rate, head, optimizer, facts, state)
+        return _Candidate(number, rate, head, optimizer, facts, state)
 
-    def _look(self, lanes: Sequence[_Lane], step: int) -> None:
+    def _look(self, candidates: Sequence[_Candidate], step: int) -> None:
         """Evaluate heads on dev, keep each that is better than all before, and save them all."""
         rows = self._frames.plan.rows["dev"]
         truth = [self._frames.plan.items[row].label for row in rows]
-        texts = recognise([lane.head for lane in lanes], self._frames, rows)
-        for lane, predicted in zip(lanes, texts, strict=True):
-            self._keep_better(lane, step, self._recognition.error_rate(truth, predicted))
-            save_state(lane.state, lane.head, lane.optimizer, lane.facts)
+        texts = recognise([candidate.head for candidate in candidates], self._frames, rows)
+        for candidate, predicted in zip(candidates, texts, strict=True):
+            self._keep_better(candidate, step, self._recognition.error_rate(truth, predicted))
+            save_state(candidate.state, candidate.head, candidate.optimizer, candidate.facts)
 
-    def _keep_better(self, lane: _Lane, step: int, score: float) -> None:
+    def _keep_better(self, candidate: _Candidate, step: int, score: float) -> None:
         """Keep a head if it is better than all before.
 
         Where s3prl keeps none before the error rate is below `Recognition.none_kept`, its engine
         here takes the newest head, and so does this one.
         """
-        facts, none_kept = lane.facts, self._recognition.none_kept
+        facts, none_kept = candidate.facts, self._recognition.none_kept
         facts["step"] = step
         if facts["dev"] is not None and facts["dev"] < none_kept and score >= facts["dev"]:
             return
         # The file comes before the state that names it; an older one goes with the next.
-        for old in self._folder.glob(f"{lane.number}.best-*"):
-            if old != self._best_file(lane.number, facts["best_step"]):
+        for old in self._folder.glob(f"{candidate.number}.best-*"):
+            if old != self._best_file(candidate.number, facts["best_step"]):
                 old.unlink()
         weights = {
-            name: tensor.cpu().contiguous() for name, tensor in lane.head.state_dict().items()
+            name: tensor.cpu().contiguous() for name, tensor in candidate.head.state_dict().items()
         }
-        write_atomically(self._best_file(lane.number, step), save(weights))
+        write_atomically(self._best_file(candidate.number, step), save(weights))
         facts |= {"dev": min(score, none_kept), "best_step": step}
 
     def _best_file(self, number: int, step: int) -> Path:

@@ -84,6 +84,11 @@ def openvino_core() -> openvino.Core:
     return openvino.Core()
 
 
+def has_bfloat16() -> bool:
+    """Return whether OpenVINO can compute in bfloat16 on this CPU."""
+    return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 class OpenVINOSession(Session):
     """A folder with an OpenVINO model. It is compiled on first use, for the type that it asks for.
 
@@ -111,9 +116,8 @@ class OpenVINOSession(Session):
         Raises:
             InputError: the CPU has no bfloat16 arithmetic; OpenVINO would use float32 silently.
         """
-        capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         reduced = dtype.endswith("bfloat16")
-        if reduced and "BF16" not in capabilities:
+        if reduced and not has_bfloat16():
             raise InputError(
                 f"{self._folder}: computes in bfloat16, for which this CPU has no instructions; "
                 "export the model as float32 or int8"

@@ -49,10 +49,10 @@ def onnx_model(graph: EncoderGraph) -> ModelProto:
     example = (torch.zeros(2, samples), torch.tensor([samples, samples - stride]))
     batch = torch.export.Dim("batch")
     sizes = ({0: batch, 1: torch.export.Dim("samples", min=fewest)}, {0: batch})
-    return converted(graph, example, sizes, INPUTS, graph.outputs)
+    return module_to_onnx(graph, example, sizes, INPUTS, graph.outputs)
 
 
-def converted(
+def module_to_onnx(
     module: nn.Module,
     example: tuple[Tensor, ...],
     sizes: tuple[Any, ...],

@@ -126,6 +126,11 @@ def _errors(encoder: SpeechEncoder, exported: ExportedEncoder, wave: Tensor) -> 
     theirs: Sequence[Tensor] = exported([wave])[0]
     ours = encoder([wave])[0][-len(theirs) :]
     for x, y in zip(ours, theirs, strict=True):
-        x, y = (state[0].cpu().double() for state in (x, y))
-        x, y = x - x.mean(0), y - y.mean(0)
-        yield float((x - y).norm() / x.norm())
+        yield relative_error(x[0], y[0])
+
+
+def relative_error(x: Tensor, y: Tensor) -> float:
+    """Return `|x - y| / |x|`, both less their mean over the first dimension."""
+    x, y = (one.cpu().double() for one in (x, y))
+    x, y = x - x.mean(0), y - y.mean(0)
+    return float((x - y).norm() / x.norm())

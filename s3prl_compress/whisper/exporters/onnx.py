@@ -66,7 +66,8 @@ class OnnxTarget(WhisperTarget):
 
     def next_step(self, output: Path) -> str:
         """See `WhisperTarget.next_step`."""
-        return f"next: onnxruntime.InferenceSession({str(output / ENCODER)!r} + '.onnx')"
+        encoder = output / f"{ENCODER}.onnx"
+        return f"next: onnxruntime.InferenceSession({str(encoder)!r})"
 
 
 TARGET: WhisperTarget = OnnxTarget()
@@ -84,13 +85,13 @@ def whisper_models(whisper: Whisper) -> Mapping[str, tuple[ModelProto, str]]:
     length = torch.export.Dim("tokens", max=shape.text_positions)
     return {
         ENCODER: (
-            encoder_onnx.converted(
+            encoder_onnx.module_to_onnx(
                 _Encoder(model), (features,), ({0: batch},), [FEATURES], [STATES]
             ),
             "encoder.layers",
         ),
         DECODER: (
-            encoder_onnx.converted(
+            encoder_onnx.module_to_onnx(
                 _Decoder(model),
                 (tokens, states),
                 ({0: batch, 1: length}, {0: batch}),

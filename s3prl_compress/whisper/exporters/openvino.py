@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ...common.errors import InputError
-from ...encoder.exported.runtimes import openvino_core
+from ...encoder.exported.runtimes import has_bfloat16, openvino_core
 from ...encoder.exporters.onnx import clean
 from ..model import Whisper
 from . import onnx
@@ -33,7 +33,7 @@ class OpenVINOTarget(WhisperTarget):
         import openvino
 
         reduced, core = dtype == "bfloat16", openvino_core()
-        if reduced and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        if reduced and not has_bfloat16():
             raise InputError(
                 "dtype bfloat16: this CPU has no instructions for it, so the model could not be "
                 "measured; give float32"
@@ -59,7 +59,8 @@ class OpenVINOTarget(WhisperTarget):
 
     def next_step(self, output: Path) -> str:
         """See `WhisperTarget.next_step`."""
-        return f"next: openvino.Core().read_model({str(output)!r} + '/openvino_encoder_model.xml')"
+        encoder = output / f"openvino_{onnx.ENCODER}.xml"
+        return f"next: openvino.Core().read_model({str(encoder)!r})"
 
 
 TARGET: WhisperTarget = OpenVINOTarget()

@@ -12,7 +12,6 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ...common.errors import InputError
 from ...common.extras import Extra, require_extra
@@ -20,6 +19,7 @@ from ...common.files import folder_atomically
 from ...common.validation import check_folder_output
 from ...encoder.exported import StateError
 from ...encoder.exporters import Speech
+from ...encoder.exporters.runtime import relative_error
 from ...encoder.model import SAMPLING_RATE
 from ..cost import window_samples
 from ..model import Whisper
@@ -172,8 +172,8 @@ def _error(whisper: Whisper, run: Run, speech: Speech, limit: float, name: str) 
     logits = model(encoder_outputs=states, decoder_input_ids=tokens).logits[0, -1]
     own_states, own_logits = run(features.numpy(), prompt)
     errors = (
-        _relative(states.last_hidden_state[0], torch.from_numpy(own_states)[0]),
-        _relative(logits, torch.from_numpy(own_logits)),
+        relative_error(states.last_hidden_state[0], torch.from_numpy(own_states)[0]),
+        relative_error(logits, torch.from_numpy(own_logits)),
     )
     seconds = len(wave) / SAMPLING_RATE
     return StateError(
@@ -184,13 +184,6 @@ def _error(whisper: Whisper, run: Run, speech: Speech, limit: float, name: str) 
         utterances=1,
         seconds=seconds,
     )
-
-
-def _relative(x: Tensor, y: Tensor) -> float:
-    """Return `|x - y| / |x|`, both less their mean over the first dimension."""
-    x, y = (one.double().cpu() for one in (x, y))
-    x, y = x - x.mean(0), y - y.mean(0)
-    return float((x - y).norm() / x.norm())
 
 
 def _prompt(whisper: Whisper, name: str) -> list[int]:
