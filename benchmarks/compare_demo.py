@@ -31,6 +31,7 @@ from tqdm import tqdm
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.common.files import write_atomically
 from s3prl_compress.encoder import load
+from s3prl_compress.encoder.loading import load_unless_loaded
 from s3prl_compress.suite.run import run_suite
 
 SUITE = Path(__file__).parent.parent / "recipes" / "compare_demo.yaml"
@@ -60,6 +61,11 @@ TITLES = {
     "pinch.neuron": "self-pinching, neurons",
     "pinch.weight": "self-pinching, weights",
 }
+DEPLOYED = {
+    "onnx_int8": "ONNX Runtime, int8",
+    "openvino_bfloat16": "OpenVINO, bfloat16",
+}
+"""Runtimes of exported rows: `fold50.onnx_int8` is `fold50` on ONNX Runtime."""
 PAIRS = (
     ("structured{}", "channels{}.distill"),
     ("structured{}", "dphubert{}"),
@@ -84,7 +90,8 @@ def state_errors(
     wanted, there = states_of(dense, tested), states_of(dense, fitting)
     plain, after = {}, {}
     for name in tqdm(names, desc="state errors", unit="row"):
-        encoder = load(upstreams / name).eval()
+        path = upstreams / name
+        encoder = load_unless_loaded(path if path.exists() else upstreams / f"{name}.onnx").eval()
         found = states_of(encoder, tested)
         plain[name] = relative_errors(wanted, found).mean(1)
         found = mapped(found, states_of(encoder, fitting), there)
@@ -97,8 +104,9 @@ def merged(board: pd.DataFrame, plain: Errors, after: Errors) -> pd.DataFrame:
     lines = []
     for name, own in board.groupby("upstream", sort=False):
         first = own.iloc[0]
-        method, size = method_and_size(str(name))
+        method, size, runtime = method_size_and_runtime(str(name))
         line: dict[str, Any] = {"upstream": name, "method": method, "size": size}
+        line["runtime"] = runtime
         for key in ("parameters", "nonzero_parameters", "macs_32", "bytes"):
             line[key] = int(first[key])
         scores = own.set_index("corpus")
@@ -117,10 +125,18 @@ def merged(board: pd.DataFrame, plain: Errors, after: Errors) -> pd.DataFrame:
     return pd.DataFrame(lines).sort_values(["size", "mapped_error"])
 
 
-def method_and_size(name: str) -> tuple[str, int]:
-    """Split "fold50.distill" into "fold.distill" and 50; the size of dense is 0."""
-    size = re.search(r"\d+", name)
-    return (name, 0) if size is None else (name.replace(size[0], "", 1), int(size[0]))
+def method_size_and_runtime(name: str) -> tuple[str, int, str]:
+    """Split "fold50.distill.onnx_int8" into "fold.distill", 50 and "onnx_int8".
+
+    The size of dense is 0, and the runtime of rows that are not exported is "torch".
+    """
+    row, _, runtime = name.rpartition(".")
+    if runtime not in DEPLOYED:
+        row, runtime = name, "torch"
+    size = re.search(r"\d+", row)
+    return (
+        (row, 0, runtime) if size is None else (row.replace(size[0], "", 1), int(size[0]), runtime)
+    )
 
 
 SCORE_FIGURES = (
@@ -176,7 +192,8 @@ def pairs(errors: Errors, title: str) -> str:
 
 
 def draw(frame: pd.DataFrame, path: Path) -> None:
-    """Plot each row's state error after a linear map, and its differences from dense."""
+    """Plot the state errors of rows in PyTorch, after a linear map, and differences from dense."""
+    frame = frame[frame["runtime"] == "torch"]
     order = frame[frame["size"] == max(SIZES)].sort_values("mapped_error", ascending=False)
     methods = list(order["method"])
     figure = Figure(figsize=(11.5, 6.5), layout="constrained")
@@ -211,11 +228,15 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
 
 
 def draw_costs(frame: pd.DataFrame, path: Path) -> None:
-    """Plot the state error after a linear map against the speed-up and against the file size."""
+    """Plot the state error after a linear map against the speed-up and against the file size.
+
+    Deployed rows are those of one method, from dense to the smallest.
+    """
     figure = Figure(figsize=(11.5, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 2, sharey=True)
-    ordered = frame.fillna({"speedup": 1.0}).sort_values("size")  # dense over itself: 1
+    frame = frame.fillna({"speedup": 1.0}).sort_values("size")  # dense over itself: 1
+    ordered = frame[frame["runtime"] == "torch"]
     for number, method in enumerate(TITLES):
         for name, style in (
             (method, "--" if method in UNTRAINED else "-"),
@@ -228,6 +249,12 @@ def draw_costs(frame: pd.DataFrame, path: Path) -> None:
             look |= {"ls": style, "lw": 1.4, "ms": 5}
             axes[0].plot(rows["speedup"], rows["mapped_error"], label=shown(name), **look)
             axes[1].plot(rows["bytes"] / 1e6, rows["mapped_error"], **look)
+    for marker, (runtime, title) in zip("*h", DEPLOYED.items(), strict=True):
+        rows = frame[frame["runtime"] == runtime]
+        method = shown(str(rows["method"].iloc[-1]))
+        look = {"color": "black", "marker": marker, "ls": ":", "lw": 1.4, "ms": 8}
+        axes[0].plot(rows["speedup"], rows["mapped_error"], label=f"{method}, {title}", **look)
+        axes[1].plot(rows["bytes"] / 1e6, rows["mapped_error"], **look)
     axes[0].set_xlabel("measured speed-up over dense")
     axes[1].set_xlabel("file, MB")
     axes[1].invert_xaxis()
@@ -235,7 +262,7 @@ def draw_costs(frame: pd.DataFrame, path: Path) -> None:
     axes[0].set_ylim(bottom=0)
     for axis in axes:
         tidy(axis, "both")
-    marks = "Marks: 0, 50, 70 % removed\nDashed: without training"
+    marks = "Marks: 0, 50, 70 % removed\nDashed: without training\nDotted: as deployed"
     figure.legend(loc="outside right center", frameon=False, fontsize=9, title=marks)
     save_figure(figure, path)
 

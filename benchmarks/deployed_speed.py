@@ -47,7 +47,7 @@ def exported(encoder: SpeechEncoder, folder: Path, noise: torch.Tensor) -> dict[
         path = folder / f"{format}.{dtype}{suffix}"
         # Noise is enough here: speed does not depend on the scales that are found on it.
         speech = Speech([noise[: 2 * 16_000]], "noise") if dtype.startswith("int8") else None
-        options = ExportOptions(dtype=dtype, states="last", speech=speech, error_limit=float("inf"))
+        options = ExportOptions(dtype=dtype, states="last", speech=speech, error_limit=100.0)
         target.write(encoder, path, options)
         sides[f"pruned, {format} {dtype}"] = load_exported(path)
         print(f"written: {path.name}", flush=True)

@@ -2,8 +2,8 @@
 
     python benchmarks/encoder_speed.py --output out/encoder_speed.json
 
-All models take turns in one run on 10 s of noise. A ratio is the median over pairs, with a
-bootstrap interval.
+All models take turns in one run on 10 s of noise. Ours are those that are timed everywhere: linears
+packed for oneDNN where that is faster. A ratio is the median over pairs, with a bootstrap interval.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from common import write_result
 
 import s3prl_compress  # noqa: F401  (before transformers: torchaudio's stand-in)
 from s3prl_compress.encoder import NAMED_SHAPES, macs, random_encoder
+from s3prl_compress.encoder.inference import inference_copy
 from s3prl_compress.latency.loop import Forward, interleaved
 from s3prl_compress.latency.plan import Bucket
 from s3prl_compress.latency.ratios import interquartile_range, median, paired_ratio
@@ -56,8 +57,8 @@ def main() -> None:
     pruned = random_encoder(NAMED_SHAPES["hubert_base_pruned"]).eval().to(arguments.device)
     sides: dict[str, Forward] = {
         "transformers": transformers_model(dense.state_dict(), arguments.device),
-        "dense": dense,
-        "pruned": pruned,
+        "dense": inference_copy(dense, arguments.device),
+        "pruned": inference_copy(pruned, arguments.device),
     }
     samples = [SECONDS * 16_000]
     fewer = macs(dense.shape, samples) / macs(pruned.shape, samples)
@@ -80,7 +81,8 @@ def main() -> None:
                 f"(interquartile range {interquartile_range(values):.3f} s)"
             )
         for this, against, wanted in (
-            ("dense", "transformers", "at least 0.98"),
+            ("dense", "transformers", "at least 1.5 where packing pays, 0.98 elsewhere"),
+            ("pruned", "transformers", "at least 3 where packing pays"),
             ("pruned", "dense", "at least 2.1, the aim is 2.4"),
         ):
             pair = paired_ratio(taken[this], taken[against])
