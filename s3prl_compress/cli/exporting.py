@@ -69,8 +69,8 @@ def export_result(
     if error is not None:
         text += (
             f"\nrelative error of the hidden states: {error.mean:.2g} "
-            f"(worst state {max(error.states):.2g}, last {error.states[-1]:.2g}; limit "
-            f"{error.limit:g}), on {error.audio}"
+            f"(worst utterance {error.worst:.2g}, worst state {max(error.states):.2g}, last "
+            f"{error.states[-1]:.2g}; limit {error.limit:g}), on {error.audio}"
         )
     data["notes"] = list(notes := target.notes(encoder))
     lines = (*(f"note: {note}" for note in notes), target.next_step(encoder, output))

@@ -40,6 +40,8 @@ class StateError(BaseModel):
     """Over all exported states and utterances."""
     states: tuple[float, ...]
     """Of every exported state, mean over utterances."""
+    worst: float | None = None
+    """Of the worst utterance, mean over states; None in files from before it was measured."""
     limit: float
     """Largest mean with which the model was to be written."""
     audio: str

@@ -114,6 +114,7 @@ def state_error(
     return StateError(
         mean=float(errors.mean()),
         states=tuple(errors.mean(0).tolist()),
+        worst=float(errors.mean(1).max()),
         limit=limit,
         audio=f"{len(rows)} utterances, {seconds:.0f} s, of {speech.source}",
         utterances=len(rows),

@@ -176,9 +176,11 @@ def _error(whisper: Whisper, run: Run, speech: Speech, limit: float, name: str) 
         relative_error(logits, torch.from_numpy(own_logits)),
     )
     seconds = len(wave) / SAMPLING_RATE
+    mean = sum(errors) / len(errors)
     return StateError(
-        mean=sum(errors) / len(errors),
+        mean=mean,
         states=errors,
+        worst=mean,  # there is but one utterance
         limit=limit,
         audio=f"{seconds:.0f} s of {speech.source}",
         utterances=1,

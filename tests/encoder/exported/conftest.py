@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 
 import pytest
@@ -19,7 +20,10 @@ def _converted_once() -> Iterator[None]:
     def converted_before(graph: EncoderGraph) -> object:
         from onnx import ModelProto
 
-        key = f"{graph.shape.model_dump_json()} {graph.outputs}"
+        weights = hashlib.sha256()
+        for tensor in graph.state_dict().values():
+            weights.update(tensor.numpy().tobytes())
+        key = f"{graph.shape.model_dump_json()} {graph.outputs} {weights.hexdigest()}"
         if key not in converted:
             converted[key] = convert(graph).SerializeToString()
         model = ModelProto()

@@ -60,6 +60,14 @@ def odd_encoder() -> SpeechEncoder:
     return encoder
 
 
+def group_normed_encoder() -> SpeechEncoder:
+    """A HuBERT of the base kind, whose first convolution has a GroupNorm."""
+    shape = _shape("hubert", False, small_shape("hubert", False).layers)
+    encoder = random_encoder(shape).eval()
+    baselines.randomise(encoder)
+    return encoder
+
+
 def tuned_encoder() -> SpeechEncoder:
     """A wav2vec2 of the large kind, which normalises its input and has a CTC head."""
     shape = _shape("wav2vec2", True, small_shape("wav2vec2", True).layers)
