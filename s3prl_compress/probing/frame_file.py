@@ -44,7 +44,7 @@ class FrameFile:
         frame = self._layers * self._width
         stored = self._values[first * frame : last * frame]
         if row not in self._checked:
-            if zlib.crc32(stored) != self._index["crc32"][row]:
+            if zlib.crc32(stored.data) != self._index["crc32"][row]:
                 return None
             self._checked.add(row)
         return stored.reshape(self._layers, last - first, self._width)

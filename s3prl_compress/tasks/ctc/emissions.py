@@ -166,6 +166,6 @@ def _read(path: Path, identity: str) -> Emissions | None:
 
 def _facts(identity: str, logits: Tensor, frames: Tensor) -> dict[str, str]:
     """Return the metadata of a file of emissions."""
-    digest = hashlib.sha256(logits.numpy().ravel())
-    digest.update(frames.numpy())
+    digest = hashlib.sha256(logits.numpy().ravel().data)
+    digest.update(frames.numpy().data)
     return {"identity": identity, "sha256": digest.hexdigest()}
