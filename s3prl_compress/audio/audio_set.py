@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -191,7 +192,7 @@ def open_files(
         try:
             lengths.append(read_header(root / name).length)
         except InputError:
-            missing = not (root / name).exists()
+            missing = not os.path.exists(root / name)  # also of names that are too long
             faults.add("missing file" if missing else "unreadable file", name)
     faults.raise_if_any(str(source), "replace them, or list only the others in a metadata.csv")
     audio = AudioSet(root, tuple(names), tuple(lengths))

@@ -39,6 +39,13 @@ FULL_SCALE = 32768
 _LOUDEST = 16.0
 """Times full scale. A float file above this (24 dB) holds unscaled integers, not loud speech."""
 
+_RATES = range(1_000, 768_001)
+"""Sampling rates that are read. At a rate from a damaged header, the resampling filter or the
+result would exhaust the memory."""
+
+_BLOCK = 1 << 22
+"""Number of samples that are decoded at once. Headers can claim far more than files hold."""
+
 _EXACT_SEEK = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 """Prefixes of the subtypes in which seeking is exact; FLAC's is PCM. In other codecs, samples after
 a seek differ slightly (Opus) or, near the end, are from another position (Vorbis)."""
@@ -129,6 +136,11 @@ def _header(file: soundfile.SoundFile) -> Header:
 def _opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
     try:
         with soundfile.SoundFile(path) as file:
+            if file.samplerate not in _RATES:
+                raise InputError(
+                    f"{path}: sampled at {file.samplerate} Hz, which is not from {_RATES[0]} to "
+                    f"{_RATES[-1]}; repair or convert it"
+                )
             yield file
     except InputError:
         raise
@@ -142,8 +154,7 @@ def _decode(file: soundfile.SoundFile, path: str | Path, start: int, frames: int
     skipped = 0 if file.subtype.startswith(_EXACT_SEEK) else start
     if start and not skipped:
         file.seek(start)
-    mono: Samples = file.read(skipped + frames, dtype="float64", always_2d=True).mean(axis=1)
-    mono = mono[skipped:]
+    mono = _mono(file, skipped + frames)[skipped:]
     check_finite(mono, path, file.samplerate, start)
     peak = np.abs(mono).max(initial=0.0)
     if peak > _LOUDEST:
@@ -152,6 +163,19 @@ def _decode(file: soundfile.SoundFile, path: str | Path, start: int, frames: int
             "integers: divide them by their own full scale"
         )
     return mono
+
+
+def _mono(file: soundfile.SoundFile, frames: int) -> Samples:
+    """Return the next frames as mono; fewer if the file ends earlier."""
+    block = max(1, _BLOCK // file.channels)
+    parts = [np.zeros(0)]
+    while frames > 0:
+        part = file.read(min(frames, block), dtype="float64", always_2d=True)
+        if not len(part):
+            break
+        parts.append(part.mean(axis=1))
+        frames -= len(part)
+    return np.concatenate(parts)
 
 
 def _resampled(file: soundfile.SoundFile, path: str | Path, start: int, samples: int) -> Samples:

@@ -46,8 +46,8 @@ class TableRow:
 
 def find_table(source: Path) -> Path | None:
     """Return `source` if it is a file, or its `metadata.csv` if there is one, or else None."""
-    table = source / "metadata.csv" if source.is_dir() else source
-    return table if table.is_file() else None
+    table = source / "metadata.csv" if os.path.isdir(source) else source
+    return table if os.path.isfile(table) else None
 
 
 def read_rows(table: Path, columns: Sequence[str], faults: Faults) -> list[TableRow]:

@@ -1,6 +1,6 @@
 """Shared utilities: user-facing errors, atomic writes, YAML, output and device checks.
 
 All modules are public and are imported by name: `after_import`, `command_result`, `errors`,
-`extras`, `faults`, `file_hashes`, `files`, `git`, `linear_kernels`, `method_config`,
+`extras`, `faults`, `file_hashes`, `files`, `git`, `json_text`, `linear_kernels`, `method_config`,
 `model_errors`, `precision`, `validation` and `yaml_files`.
 """

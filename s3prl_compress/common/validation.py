@@ -6,6 +6,9 @@ from pathlib import Path
 
 from .errors import InputError
 
+MAX_THREADS = 1024
+"""Most CPU threads that can be asked for; torch aborts where the system cannot start so many."""
+
 
 def check_folder_output(folder: str | Path) -> Path:
     """Return the folder if it exists or can be created.
@@ -45,10 +48,10 @@ def check_threads(threads: int | None) -> int | None:
     """Return the number of CPU threads if it is valid; None stands for torch's default.
 
     Raises:
-        InputError: it is below 1.
+        InputError: it is below 1 or above `MAX_THREADS`.
     """
-    if threads is not None and threads < 1:
-        raise InputError(f"threads {threads}: must be at least 1")
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
+        raise InputError(f"threads {threads}: must be from 1 to {MAX_THREADS}")
     return threads
 
 
@@ -56,7 +59,7 @@ def use_threads(threads: int | None) -> None:
     """Set torch's number of CPU threads for the rest of the process, unless it is None.
 
     Raises:
-        InputError: it is below 1.
+        InputError: as for `check_threads`.
     """
     if threads is None:
         return

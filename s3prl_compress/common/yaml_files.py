@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import resources
@@ -17,6 +18,9 @@ from .model_errors import Location, first_mistake
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_MOST_VALUES, _DEEPEST, _LARGEST = 100_000, 50, 2**63
+"""Bounds of a file's content. A few lines of aliases can stand for billions of values."""
+
 
 def find_packaged(name: str, what: str, folder: str = "recipes") -> Path:
     """Return the path of a YAML file of the user or of the package.
@@ -30,14 +34,14 @@ def find_packaged(name: str, what: str, folder: str = "recipes") -> Path:
         InputError: there is no such file.
     """
     path = Path(name)
-    if path.is_file():
+    if os.path.isfile(path):  # pathlib raises for names that are too long
         return path
     packaged = Path(str(resources.files("s3prl_compress.recipes"))).joinpath(
         *Path(folder).parts[1:]
     )
     if path.suffix == "" or path.parent == Path(folder):
         candidate = packaged / f"{path.stem}.yaml"
-        if candidate.is_file():
+        if os.path.isfile(candidate):
             return candidate
     known = ", ".join(sorted(file.stem for file in packaged.glob("*.yaml")))
     raise InputError(f"{name}: no such file, and no packaged {what}; there are: {known}")
@@ -51,7 +55,7 @@ def read_text(path: Path, give: str = "a YAML file") -> str:
     """
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path with NUL
         reason = getattr(error, "strerror", None) or "not a text file"
         raise InputError(f"{path}: cannot be read ({reason}); give {give}") from error
 
@@ -60,11 +64,14 @@ def parse(text: str, where: str | Path) -> Any:
     """Parse YAML text; `where` is the name of its file, for the error message.
 
     Raises:
-        InputError: it is not YAML.
+        InputError: it is not YAML, or is too large or too deeply nested.
     """
     try:
         return copy.deepcopy(_parsed(text))
-    except yaml.YAMLError as error:
+    except RecursionError as error:
+        raise InputError(f"{where}: nested too deeply; correct it") from error
+    # PyYAML lets through what Python's constructors of numbers and dates raise.
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise InputError(
             f"{where}: not YAML ({' '.join(str(error).split())}); correct it"
         ) from error
@@ -72,7 +79,25 @@ def parse(text: str, where: str | Path) -> Any:
 
 @lru_cache(maxsize=64)  # PyYAML takes 30 ms for a recipe, which every cell of a suite reads
 def _parsed(text: str) -> Any:
-    return yaml.safe_load(text)
+    content = yaml.safe_load(text)
+    _check_bounds(content)
+    return content
+
+
+def _check_bounds(content: Any) -> None:
+    """Raise `ValueError` for too many values, with aliases counted as often as they are used."""
+    waiting = [(content, 0)]
+    seen = 0
+    while waiting:
+        value, depth = waiting.pop()
+        if isinstance(value, int) and abs(value) >= _LARGEST:
+            raise ValueError("a whole number beyond 64 bits")
+        if isinstance(value, dict | list | set | tuple):
+            seen += len(value)
+            inner = [*value, *value.values()] if isinstance(value, dict) else value
+            waiting += [(own, depth + 1) for own in inner]
+        if seen > _MOST_VALUES or depth > _DEEPEST:
+            raise ValueError(f"above {_MOST_VALUES} values, or {_DEEPEST} levels of nesting")
 
 
 def validated(

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..common.errors import InputError
 from ..common.files import folder_atomically
+from ..common.json_text import parse_json
 from ..common.model_errors import first_mistake
 from ..common.validation import check_folder_output
 from .adapter import UpstreamAdapter
@@ -44,6 +45,14 @@ class HeadConfig(BaseModel):
 
     vocabulary: tuple[str, ...]
     blank: int
+
+    @model_validator(mode="after")
+    def _blank_is_a_symbol(self) -> HeadConfig:
+        if not 0 <= self.blank < len(self.vocabulary):
+            raise ValueError(
+                f"blank {self.blank} is outside the vocabulary of {len(self.vocabulary)}"
+            )
+        return self
 
 
 class CheckpointConfig(BaseModel):
@@ -154,7 +163,7 @@ def is_checkpoint(folder: str | Path) -> bool:
 def checkpoint_format(folder: str | Path) -> str | None:
     """Return the format that a folder's `config.json` names, if it is one of this package."""
     try:
-        config = json.loads((Path(folder) / CONFIG_FILE).read_text(encoding="utf-8"))
+        config = parse_json((Path(folder) / CONFIG_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     name = config.get("format") if isinstance(config, dict) else None
@@ -183,7 +192,7 @@ def read_config_as(
     """
     path = Path(folder) / CONFIG_FILE
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        data: Any = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:

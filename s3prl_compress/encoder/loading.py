@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -55,7 +56,7 @@ def load(
         raise InputError(f"padding {padding!r}: choose one of {', '.join(PADDINGS)}")
     if pad not in (None, *PADS):
         raise InputError(f"pad {pad!r}: choose one of {', '.join(PADS)}")
-    if str(source) in BUNDLED and not Path(source).exists():
+    if str(source) in BUNDLED and not os.path.exists(source):
         source = bundled_folder(str(source))
     refuse_exported(source)
     if is_checkpoint(source):

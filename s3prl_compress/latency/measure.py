@@ -13,7 +13,7 @@ import torch
 
 from ..common.errors import InputError
 from ..common.precision import full_precision
-from ..common.validation import pick_device
+from ..common.validation import check_threads, pick_device
 from ..encoder.adapter import UpstreamAdapter
 from ..encoder.exported import ExportedEncoder
 from ..encoder.inference import inference_copy
@@ -174,8 +174,7 @@ def check_numbers(
         raise InputError(f"repeats {repeats}: at least {FEWEST_REPEATS} are needed for an interval")
     if warmup < 0:
         raise InputError(f"warmup {warmup}: must not be negative")
-    if threads is not None and threads < 1:
-        raise InputError(f"threads {threads}: must be at least 1")
+    check_threads(threads)
     if dtype not in ("float32", "bfloat16"):
         raise InputError(f"dtype {dtype}: must be float32 or bfloat16")
     if batch_size < 1:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from torch import Tensor, from_numpy
 
 from ..common.errors import InputError
-from ..common.files import file_atomically, locked, write_atomically
+from ..common.files import file_atomically, locked, sha256, write_atomically
 from ..results.records import Padding
 from ..tasks.base.corpus import Corpus
 from ..tasks.base.engine import Job
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ..encoder import SpeechEncoder
     from ..encoder.adapter import UpstreamAdapter
 
-FEATURES_VERSION = 3
+FEATURES_VERSION = 4
 """Part of the key: raised whenever the same key would give other features."""
 
 
@@ -73,8 +74,9 @@ def load_features(
     corpus fingerprint, the clips, version of this module. Device and batch size change them by
     rounding only and do not belong to it: with TensorFloat-32 off (see `precision`), a GPU computes
     in full float32 as a CPU does. Two files per key, `<key>.npy` and `<key>.json`; the index is
-    written last, so features without one are incomplete and are computed again. Of two processes
-    that need the same features, one computes them and the other waits.
+    written last, so features without one are incomplete and are computed again. So are features
+    whose SHA-256 is not that in the index, after one line that says so. Of two processes that need
+    the same features, one computes them and the other waits.
     """
     from ..encoder import fingerprint
 
@@ -101,17 +103,22 @@ def load_features(
 
 
 def _open(path: Path, identity: dict[str, Any]) -> Tensor | None:
-    """Map the features of `identity`; return None if they are missing or incomplete."""
+    """Map the features of `identity`; return None if they are missing, incomplete or damaged."""
+    index = path.with_suffix(".json")
+    if not index.is_file():
+        return None
     try:
-        if json.loads(path.with_suffix(".json").read_text("utf-8")) != identity:
-            return None
-        # Copy on write: torch asks for writable memory; nothing is ever written to the file.
-        values = np.load(path, mmap_mode="c", allow_pickle=False)
+        if json.loads(index.read_text("utf-8")) == _index(path, identity):
+            # Copy on write: torch asks for writable memory; nothing is ever written to the file.
+            return from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
     except (OSError, ValueError):
-        return None
-    if list(values.shape) != identity["shape"] or values.dtype != np.float32:
-        return None
-    return from_numpy(np.asarray(values))
+        pass
+    print(f"{path}: damaged (not what its index says); computed again", file=sys.stderr)
+    return None
+
+
+def _index(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    return {"identity": identity, "sha256": sha256(path)}
 
 
 def _write(
@@ -143,4 +150,5 @@ def _write(
             seconds_per_batch=seconds_per_batch,
         )
         values.flush()
-    write_atomically(path.with_suffix(".json"), json.dumps(identity, indent=2) + "\n")
+    index = json.dumps(_index(path, identity), indent=2)
+    write_atomically(path.with_suffix(".json"), index + "\n")

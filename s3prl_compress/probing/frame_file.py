@@ -1,11 +1,18 @@
-"""A file of frames: written in any order, resumed after a kill, checked against free space."""
+"""A file of frames: written in any order, resumed after a kill, checked against free space.
+
+Its index has a CRC-32 of each utterance, which is compared when the utterance is first read. To
+check the whole file when it is opened would mean to read up to 400 GB for nothing else.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
+import sys
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,17 +28,52 @@ _SECONDS_BETWEEN_MARKS = 30.0
 """Seconds of work that a killed process can lose."""
 
 
-def open_frames(path: Path, identity: dict[str, Any]) -> np.ndarray | None:
+class FrameFile:
+    """The frames of all utterances, mapped from a complete file."""
+
+    def __init__(self, path: Path, index: dict[str, Any], starts: Sequence[int]) -> None:
+        self._path, self._index = path, index
+        self._layers, frames, self._width = index["identity"]["shape"]
+        self._bounds = [*starts, frames]
+        self._values = np.memmap(path, dtype=np.float16, mode="r")
+        self._checked: set[int] = set()
+
+    def read(self, row: int) -> np.ndarray | None:
+        """Return an utterance, [layers + 1, frames, width]; None if its checksum is wrong."""
+        first, last = self._bounds[row], self._bounds[row + 1]
+        frame = self._layers * self._width
+        stored = self._values[first * frame : last * frame]
+        if row not in self._checked:
+            if zlib.crc32(stored.data) != self._index["crc32"][row]:
+                return None
+            self._checked.add(row)
+        return stored.reshape(self._layers, last - first, self._width)
+
+    def replace(self, row: int, frames: Tensor) -> None:
+        """Write a damaged utterance again, [layers + 1, frames, width]."""
+        data = frames.contiguous().numpy().tobytes()
+        with _one_line(self._path):
+            with self._path.open("r+b") as file:
+                file.seek(self._bounds[row] * self._layers * self._width * 2)
+                file.write(data)
+            self._index["crc32"][row] = zlib.crc32(data)
+            _write_index(self._path, self._index)
+
+
+def open_frames(path: Path, identity: dict[str, Any], starts: Sequence[int]) -> FrameFile | None:
     """Map the frames of `identity`, or return None where they are not there or not whole."""
-    size = int(np.prod(identity["shape"]))
-    try:
-        if json.loads(path.with_suffix(".json").read_text("utf-8")) != identity:
-            return None
-        if path.stat().st_size != 2 * size:
-            return None
-        return np.memmap(path, dtype=np.float16, mode="r", shape=(size,))
-    except (OSError, ValueError):
+    place = path.with_suffix(".json")
+    if not place.is_file():
         return None
+    try:
+        index = json.loads(place.read_text("utf-8"))
+        whole = path.stat().st_size == 2 * math.prod(identity["shape"])
+        if index["identity"] == identity and len(index["crc32"]) == len(starts) and whole:
+            return FrameFile(path, index, starts)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    print(f"{path}: damaged (not what its index says); computed again", file=sys.stderr)
+    return None
 
 
 def check_space(path: Path, needed: int, utterances: int) -> None:
@@ -57,8 +99,8 @@ class FrameWriter:
         self._identity = identity
         path.with_suffix(".json").unlink(missing_ok=True)
         path.unlink(missing_ok=True)
-        self.done = self._read_mark()
-        """Utterances that were put there before, in the order of writing."""
+        self.done, self._checksums = self._read_mark()
+        """Utterances that were put there before, in the order of writing; checksums by row."""
         self._file = open(self._partial, "r+b" if self.done else "w+b")  # noqa: SIM115
         self._marked_at = time.monotonic()
         layers, _, width = identity["shape"]
@@ -66,9 +108,11 @@ class FrameWriter:
 
     def put(self, row: int, frames: Tensor) -> None:
         """Write one utterance, [layers + 1, frames, width]."""
-        with self._one_line():
+        data = frames.contiguous().numpy().tobytes()
+        self._checksums[row] = zlib.crc32(data)
+        with _one_line(self._path):
             self._file.seek(self._starts[row] * self._frame_bytes)
-            self._file.write(frames.contiguous().numpy().tobytes())
+            self._file.write(data)
         self.done += 1
 
     def mark(self) -> None:
@@ -76,7 +120,8 @@ class FrameWriter:
         if time.monotonic() - self._marked_at < _SECONDS_BETWEEN_MARKS:
             return
         self._sync()
-        write_atomically(self._mark, json.dumps({**self._identity, "done": self.done}))
+        mark = {"identity": self._identity, "done": self.done, "crc32": self._checksums}
+        write_atomically(self._mark, json.dumps(mark))
         self._marked_at = time.monotonic()
 
     def discard(self) -> None:
@@ -91,28 +136,34 @@ class FrameWriter:
         self._file.close()
         os.replace(self._partial, self._path)
         self._mark.unlink(missing_ok=True)
-        write_atomically(self._path.with_suffix(".json"), json.dumps(identity, indent=2) + "\n")
+        _write_index(self._path, {"identity": identity, "crc32": self._checksums})
 
     def _sync(self) -> None:
-        with self._one_line():
+        with _one_line(self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
 
-    @contextmanager
-    def _one_line(self) -> Iterator[None]:
-        """Turn what the system says about writing, a full disk above all, into an `InputError`."""
-        try:
-            yield
-        except OSError as error:
-            raise InputError(
-                f"{self._path}: {error.strerror}; make room there and start again: it resumes "
-                "where it stopped"
-            ) from error
-
-    def _read_mark(self) -> int:
+    def _read_mark(self) -> tuple[int, list[int]]:
         try:
             mark = json.loads(self._mark.read_text("utf-8"))
-        except (OSError, ValueError):
-            return 0
-        same = {**mark, "done": 0} == {**self._identity, "done": 0} and self._partial.is_file()
-        return int(mark["done"]) if same else 0
+            if mark["identity"] == self._identity and self._partial.is_file():
+                return int(mark["done"]), list(mark["crc32"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        return 0, [0] * len(self._starts)
+
+
+def _write_index(path: Path, index: dict[str, Any]) -> None:
+    write_atomically(path.with_suffix(".json"), json.dumps(index) + "\n")
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Turn what the system says about writing, a full disk above all, into an `InputError`."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{path}: {error.strerror}; make room there and start again: it resumes where it "
+            "stopped"
+        ) from error

@@ -12,7 +12,7 @@ import hashlib
 import json
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +21,6 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -35,14 +34,14 @@ from ..results.records import Padding
 from ..tasks.base.corpus import SPLITS, Item, Split
 from ..tasks.base.task import FrameSource
 from ..tasks.base.transcripts import TranscribedCorpus
-from .frame_file import FrameWriter, check_space, open_frames
+from .frame_file import FrameFile, FrameWriter, check_space, open_frames
 from .pooling import batches_by_length, ready
 
 if TYPE_CHECKING:
     from ..encoder import EncoderShape, SpeechEncoder
     from ..encoder.exported import ExportedEncoder
 
-FRAMES_VERSION = 2
+FRAMES_VERSION = 3
 """Part of the key: raised whenever the same key would give other frames."""
 
 
@@ -93,21 +92,37 @@ class Frames(ABC):
 class StoredFrames(Frames):
     """Frames that are mapped from one file."""
 
-    values: np.ndarray
-    """All numbers in a row, float16: utterance after utterance, [layers + 1, frames, width]."""
+    file: FrameFile
+    compute: Callable[[], StreamedFrames]
+    """Opens the same frames as computed by the encoder, to replace damaged ones."""
     reused: bool
     """True: they were already on disk."""
 
     def read(self, rows: Sequence[int]) -> list[Tensor]:
-        """See `Frames.read`."""
+        """See `Frames.read`.
+
+        Raises:
+            InputError: damaged frames cannot be computed or written again.
+        """
         return [self._read(row) for row in rows]
 
     def _read(self, row: int) -> Tensor:
-        count = self.plan.counts[row]
-        start = self.plan.starts[row] * self.layers * self.width
-        skipped, size = (number * count * self.width for number in (self.first_state, self.layers))
-        part = np.array(self.values[start + skipped : start + size])
-        return torch.from_numpy(part.reshape(self.states, count, self.width))
+        stored = self.file.read(row)
+        if stored is None:
+            return self._computed_again(row)[self.first_state :]
+        return torch.from_numpy(stored[self.first_state :].copy())
+
+    def _computed_again(self, row: int) -> Tensor:
+        name = self.plan.items[row].relative
+        print(
+            f"the stored frames of {name} are damaged (wrong checksum) and are computed again",
+            file=sys.stderr,
+        )
+        source = self.compute()
+        with source.ready():
+            (frames,) = source.read([row])
+        self.file.replace(row, frames)
+        return frames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,8 +205,9 @@ def load_frames(
     """Return the frames of a corpus, from `cache` where they are there already.
 
     The key is what decides the values, as for `load_features`. Two files per key, `<key>.frames`
-    and `<key>.json`; the index is written last, so frames without one are incomplete. A killed
-    process is resumed; of two that need the same frames, one computes them and the other waits.
+    and `<key>.json`; the index is written last, so frames without one are incomplete. Utterances
+    whose checksum is not that of the index are computed again when they are read. A killed process
+    is resumed; of two that need the same frames, one computes them and the other waits.
 
     Args:
         encoder: the frozen upstream.
@@ -237,9 +253,9 @@ def load_frames(
     if how == "streamed":
         return streamed()
     with locked(path.with_suffix(".lock"), f"computing the same frames ({path})"):
-        values = open_frames(path, identity)
-        reused = values is not None
-        if values is None:
+        file = open_frames(path, identity, plan.starts)
+        reused = file is not None
+        if file is None:
             try:
                 check_space(path, bytes_of_frames(plan, encoder.shape), len(plan.items))
             except InputError as error:
@@ -252,10 +268,12 @@ def load_frames(
             )
             _encode(encoder, corpus, plan, writer, padding, device, seconds_per_batch)
             writer.finish(identity)
-            values = open_frames(path, identity)
-    if values is None:
+            file = open_frames(path, identity, plan.starts)
+    if file is None:
         raise InputError(f"{path}: cannot be read back; is the file in use?")
-    return StoredFrames(plan=plan, layers=states, width=width, values=values, reused=reused)
+    return StoredFrames(
+        plan=plan, layers=states, width=width, file=file, compute=streamed, reused=reused
+    )
 
 
 def layer_frames(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def corpus_fingerprint(entry: TaskEntry, below: Path) -> str | None:
 
 def _corpus(entry: TaskEntry, below: Path) -> Corpus | None:
     folder = corpus_folder(entry.task, entry.data, below)
-    return open_corpus(folder, entry.task) if folder.exists() else None
+    return open_corpus(folder, entry.task) if os.path.exists(folder) else None
 
 
 def _mean_seconds(paths: Sequence[Path]) -> float:

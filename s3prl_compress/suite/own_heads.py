@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from ..common.errors import InputError
@@ -91,7 +91,7 @@ def _check_language_model(
     task: TaskEntry, options: LanguageModelOptions, head: OwnHead[Any]
 ) -> None:
     """Check its files and its dev set, if the corpus does not have to be made first."""
-    if Path(task.data).exists():
+    if os.path.exists(task.data):
         try:
             head.with_language_model(options, open_corpus(task.data, task.task))
         except InputError as error:

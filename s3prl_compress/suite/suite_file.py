@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..common.errors import InputError
+from ..common.validation import MAX_THREADS
 from ..common.yaml_files import Location, find_packaged, parse, read_text, validated
 from ..results.records import Engine, Padding
 from ..tasks.base.own_head import LanguageModelOptions
@@ -45,7 +46,7 @@ class ExportEntry(_Section):
 class UpstreamEntry(_Section):
     """One upstream: exactly one of `source`, `random`, `from` and `s3prl`."""
 
-    name: str = Field(pattern=r"^[\w.+-]+$")
+    name: str = Field(pattern=r"^[\w.+-]+$", max_length=100)
     """Name in tables and of the folder below the output."""
     source: str | None = None
     """Checkpoint folder, transformers folder, s3prl-converted .pt file, or hub id."""
@@ -117,7 +118,7 @@ class TimeEntry(_Section):
 
     against: str | None = None
     """Name of the upstream that the others are compared with."""
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=MAX_THREADS)
     """Number of CPU threads."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of weights and waveforms."""
@@ -174,7 +175,7 @@ class Suite(_Section):
     """Timing; none if left out."""
     device: str | None = None
     """torch device; by default CUDA if it is available, otherwise the CPU."""
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=MAX_THREADS)
     """Number of CPU threads."""
     cluster: ClusterEntry = ClusterEntry()
     """Resources of jobs; used with `--cluster` only."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import soundfile
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
+from s3prl_compress.audio import reading
 from s3prl_compress.audio.audio_set import open_audio
 from s3prl_compress.audio.clips import read_samples
 from s3prl_compress.audio.reading import read_audio, read_header, to_int16
@@ -129,3 +132,43 @@ def test_files_that_are_no_audio_are_named(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=f"{name}: cannot be read as audio") as caught:
             read_audio(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rate", [1, 999, 768_001, 2**31 - 1])
+def test_rates_of_damaged_headers_are_named(tmp_path: Path, rate: int) -> None:
+    path = write(tmp_path / "a", "PCM_16", 16_000)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, 24, rate)
+    path.write_bytes(data)
+    for read in (read_audio, read_header):
+        with pytest.raises(InputError, match=rf"a\.wav: sampled at {rate} Hz, which is not from"):
+            read(path)
+
+
+def test_a_length_that_lies_takes_no_memory(tmp_path: Path) -> None:
+    path = write(tmp_path / "a", "FLAC", 16_000)
+    data = bytearray(path.read_bytes())
+    data[21] |= 0x0F  # STREAMINFO's number of samples: 36 bits that end at byte 26
+    path.write_bytes(data)
+    assert read_header(path).frames > 2**35
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"a\.flac: cannot be read as audio"):
+            read_audio(path)
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_many_blocks_are_read_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a", "PCM_16", 44_100, channels=2)
+    whole = read_audio(path)
+    monkeypatch.setattr(reading, "_BLOCK", 1000)
+    np.testing.assert_array_equal(read_audio(path), whole)
+
+
+def test_names_that_cannot_be_those_of_files_are_missing_files(tmp_path: Path) -> None:
+    write(tmp_path / "a", "PCM_16", 16_000)
+    (tmp_path / "metadata.csv").write_text(f"file\na.wav\n{'x' * 300}.wav\n")
+    with pytest.raises(InputError, match=r"missing file: 1 \(x"):
+        open_audio(tmp_path)

@@ -26,6 +26,7 @@ from s3prl_compress.encoder import (
     random_encoder,
     save,
 )
+from s3prl_compress.encoder.checkpoint import read_config
 from s3prl_compress.encoder.linear import SharedLinear, SparseLinear
 from s3prl_compress.methods import compress
 
@@ -163,6 +164,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda f: edit_config(f, lambda c: c["shape"].update(hidden=0)),
         "shape.hidden",
     ),
+    "a blank outside the vocabulary": (
+        lambda f: edit_config(f, lambda c: c.update(head={"vocabulary": ["a"], "blank": 7})),
+        "blank 7 is outside the vocabulary of 1",
+    ),
     "a later format": (lambda f: edit_config(f, lambda c: c.update(format_version=9)), "version 9"),
     "an unknown key": (lambda f: edit_config(f, lambda c: c.update(extra=1)), "extra"),
     "an assignment out of range": (
@@ -189,6 +194,19 @@ def test_damage_is_one_line_that_names_the_culprit(damage: str, tmp_path: Path) 
         load(folder)
     assert "\n" not in str(caught.value)
     assert str(folder) in str(caught.value)
+
+
+def test_a_configuration_that_is_nested_too_deeply_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("[" * 100_000 + "]" * 100_000)
+    with pytest.raises(InputError, match=r"config\.json cannot be read as JSON: nested too deeply"):
+        load(tmp_path)
+    with pytest.raises(InputError, match=r"config\.json: not JSON \(nested too deeply\)"):
+        read_config(tmp_path)
+
+
+def test_a_name_that_cannot_be_that_of_a_file_is_one_line() -> None:
+    with pytest.raises(InputError, match="no such file or folder"):
+        load("x" * 5_000)
 
 
 def test_a_folder_of_something_else_is_named(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from s3prl_compress.tasks.ks.corpus import KeywordCorpus
 from s3prl_compress.tasks.ks.onepass import plan_clips
 from s3prl_compress.tasks.registry import open_corpus
 
+from ..support.damage import flip_bit
+
 
 @pytest.fixture(scope="module")
 def encoder() -> SpeechEncoder:
@@ -177,6 +179,29 @@ def test_features_that_are_not_whole_are_made_anew(
         features = made(encoder, corpus, tmp_path)
         assert not features.reused
         assert torch.equal(features.values, expected)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".json"])
+@pytest.mark.parametrize("place", [0.02, 0.5, 0.99])
+def test_a_flipped_bit_is_found_and_features_are_computed_again(
+    encoder: SpeechEncoder,
+    corpus: KeywordCorpus,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    suffix: str,
+    place: float,
+) -> None:
+    expected = made(encoder, corpus, tmp_path).values.clone()
+    (path,) = tmp_path.glob(f"*{suffix}")
+    flip_bit(path, place)
+    capsys.readouterr()
+    features = made(encoder, corpus, tmp_path)
+    assert not features.reused
+    assert torch.equal(features.values, expected)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "damaged" in line]
+    assert len(lines) == 1
+    assert "computed again" in lines[0]
+    assert made(encoder, corpus, tmp_path).reused
 
 
 def test_a_kill_leaves_nothing_that_looks_whole(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from s3prl_compress.results.records import Padding
 from s3prl_compress.tasks.base.corpus import Split
 from s3prl_compress.tasks.base.transcripts import TranscribedCorpus, open_transcripts
 
+from ..support.damage import flip_bit
 from ..support.small_corpora import write_transcripts
 
 Usage = namedtuple("Usage", "total used free")
@@ -85,6 +87,45 @@ def test_frames_are_made_once(
     assert not made(encoder, corpus, tmp_path).reused
     other = random_encoder(NAMED_SHAPES["hubert_tiny"], seed=1)
     assert not made(other, corpus, tmp_path).reused
+
+
+def test_a_damaged_utterance_is_found_on_reading_and_computed_again(
+    encoder: SpeechEncoder,
+    corpus: TranscribedCorpus,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first = made(encoder, corpus, tmp_path)
+    expected = [frames.clone() for frames in first.read(range(13))]
+    path = next(tmp_path.glob("*.frames"))
+    flip_bit(path, (first.plan.starts[5] + 1) / sum(first.plan.counts))
+    frames = replace(made(encoder, corpus, tmp_path), first_state=1)
+    assert frames.reused
+    capsys.readouterr()
+    for _ in range(2):  # the second time as it was stored again
+        for row, given in enumerate(frames.read(range(13))):
+            assert (given - expected[row][1:]).abs().max() < 1e-2
+    name = frames.plan.items[5].relative
+    assert capsys.readouterr().err.splitlines() == [
+        f"the stored frames of {name} are damaged (wrong checksum) and are computed again"
+    ]
+    again = made(encoder, corpus, tmp_path)
+    assert again.reused
+    assert (again.read([5])[0] - expected[5]).abs().max() < 1e-2
+    assert not capsys.readouterr().err
+
+
+def test_a_damaged_index_of_frames_is_found(
+    encoder: SpeechEncoder,
+    corpus: TranscribedCorpus,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made(encoder, corpus, tmp_path)
+    flip_bit(next(tmp_path.glob("*.json")), 0.1)
+    capsys.readouterr()
+    assert not made(encoder, corpus, tmp_path).reused
+    assert "damaged (not what its index says); computed again" in capsys.readouterr().err
 
 
 def test_making_frames_goes_on_where_it_was_killed(

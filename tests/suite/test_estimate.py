@@ -329,3 +329,10 @@ def test_a_cell_with_a_rate_by_one_pass_is_done_at_that_rate_only(
     cell = by_title(run_suite(path, dry_run=True).data)[title]
     assert not cell["done"]
     assert cell["basis"].endswith("one-pass first")
+
+
+def test_a_corpus_whose_name_cannot_be_that_of_a_file_is_unknown(
+    suite: Path, tmp_path: Path
+) -> None:
+    entry = read_suite(suite).tasks[0].model_copy(update={"data": "x" * 5_000})
+    assert not corpus_facts(entry, tmp_path).known

@@ -184,7 +184,7 @@ def test_what_to_look_at_next_is_there(tiny_corpus: Path, tmp_path: Path, in_pro
 
 def test_no_threads_are_refused(tiny_corpus: Path, tmp_path: Path) -> None:
     path = write(small(tiny_corpus, tmp_path / "out"), tmp_path)
-    with pytest.raises(InputError, match="threads 0: must be at least 1"):
+    with pytest.raises(InputError, match="threads 0: must be from 1"):
         run_suite(path, threads=0)
     assert not (tmp_path / "out").exists()
 

@@ -102,3 +102,9 @@ def test_environment_variables_are_filled_in(
     with pytest.raises(InputError, match="PLACE_OF_SPEECH is not set") as raised:
         read_suite(path)
     assert "\n" not in str(raised.value)
+
+
+def test_names_that_are_too_long_for_folders_are_refused() -> None:
+    assert entry(name="x" * 100).name == "x" * 100
+    with pytest.raises(ValueError, match="at most 100 characters"):
+        entry(name="x" * 101)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -203,11 +204,11 @@ class ExportedEncoder(UpstreamAdapter):
 def exported_runtime(source: str | Path) -> Runtime | None:
     """Return the runtime of an exported file or folder; None for all other sources."""
     path = Path(source)
-    if path.suffix == ".onnx" and path.is_file():
+    if path.suffix == ".onnx" and os.path.isfile(path):
         return "onnxruntime"
-    if path.is_dir() and (path / OPENVINO_MODEL).is_file():
+    if os.path.isfile(path / OPENVINO_MODEL):
         return "openvino"
-    if path.name == OPENVINO_MODEL and path.is_file():
+    if path.name == OPENVINO_MODEL and os.path.isfile(path):
         return "openvino"
     return None
 

@@ -12,6 +12,7 @@ The package comes with importers for
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ...common.errors import InputError
@@ -59,10 +60,12 @@ def import_checkpoint(
     """
     name, path = str(source), Path(source)
     commit = None
-    if not path.exists():
+    if not os.path.exists(path):  # pathlib raises for names that are too long
         if not is_hub_id(name):
             # Also for hub ids whose owner has the name of a folder here.
-            like_id = len(path.parts) == 2 and not path.is_absolute() and path.parent.exists()
+            like_id = (
+                len(path.parts) == 2 and not path.is_absolute() and os.path.exists(path.parent)
+            )
             why = f" in {path.parent}, so not looked up on the hub" if like_id else ""
             raise InputError(f"{name}: no such file or folder{why}; accepted are {accepted()}")
         path, commit = download(name, revision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ def is_hub_id(source: str) -> bool:
         _ID.fullmatch(source) is not None
         and not source.startswith(".")
         and _SUFFIX.search(source) is None
-        and not Path(source).parent.exists()
+        and not os.path.exists(Path(source).parent)
     )
 
 

@@ -64,6 +64,11 @@ def build_encoder(
     """
     if normalize is None:
         normalize = imported.normalize
+    if not isinstance(normalize, bool | int | None):
+        raise InputError(
+            f"{base}: {imported.normalize_key} is a {type(normalize).__name__}; it must be true or "
+            "false"
+        )
     if normalize is None:
         warnings.warn(
             f"{base} does not say whether waveforms are to be normalised (it has no "
@@ -73,7 +78,7 @@ def build_encoder(
         normalize = False
     with torch.device("meta"):
         encoder = SpeechEncoder(
-            imported.shape, normalize=normalize, normalize_eps=imported.normalize_eps
+            imported.shape, normalize=bool(normalize), normalize_eps=imported.normalize_eps
         )
     # It is not used in the forward pass, and not every format stores it.
     imported.tensors.setdefault(MASK_EMBEDDING, torch.zeros(imported.shape.hidden))
@@ -90,17 +95,30 @@ def build_encoder(
     return encoder
 
 
-def ctc_head(weight: Tensor, bias: Tensor, vocabulary: tuple[str, ...], blank: int) -> CTCHead:
+def ctc_head(
+    weight: Tensor, bias: Tensor, hidden: int, vocabulary: tuple[str, ...], blank: int, where: str
+) -> CTCHead:
     """Return a CTC head.
 
     Args:
         weight: [symbols, hidden].
         bias: [symbols].
+        hidden: width of the encoder.
         vocabulary: the symbols, in the order of the outputs.
         blank: index of the CTC blank.
+        where: of the tensors, for messages.
+
+    Raises:
+        InputError: a tensor has another shape.
     """
+    symbols = len(vocabulary)
+    if weight.shape != (symbols, hidden) or bias.shape != (symbols,):
+        raise InputError(
+            f"{where} has the shapes {list(weight.shape)} and {list(bias.shape)} where "
+            f"{[symbols, hidden]} and {[symbols]} are expected"
+        )
     with torch.device("meta"):
-        head = CTCHead(weight.shape[1], vocabulary, blank)
+        head = CTCHead(hidden, vocabulary, blank)
     head.load_state_dict(
         {"linear.weight": weight.float(), "linear.bias": bias.float()}, assign=True
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ...common.errors import InputError
+from ...common.json_text import parse_json
 
 CONVERTER = "python -m s3prl.upstream.hubert.convert FILE --output_dir DIR"
 """s3prl's converter of original fairseq files; for wav2vec2, replace `hubert` by `wav2vec2`."""
+
+
+_MOST_SETTINGS = 100_000
+"""Most values of a dictionary of settings, which a pickle may repeat without end."""
 
 
 def fairseq_refused(path: Path, reason: str) -> InputError:
@@ -65,9 +70,16 @@ def pickle_mentions(path: Path, text: bytes) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-            return any(text in archive.read(name) for name in pickles)
-    except (zipfile.BadZipFile, OSError):
+            return any(text in _beginning(archive, name) for name in pickles)
+    # zipfile lets through what damaged names, sizes and compressed data lead to.
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, zlib.error):
         return False
+
+
+def _beginning(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Return a part of an archive, up to the length of any real pickle of tensors."""
+    with archive.open(name) as part:
+        return part.read(1 << 26)
 
 
 def read_safetensors(path: Path, wanted: Callable[[str], bool] | None = None) -> dict[str, Tensor]:
@@ -94,7 +106,7 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: the file cannot be read, or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as JSON: {first_line(error)}") from error
     if not isinstance(content, dict):
@@ -113,10 +125,35 @@ def tensors_only(content: Any, where: str) -> dict[str, Tensor]:
     ):
         raise InputError(f"{where} is not a dictionary of tensors by name")
     for name, value in content.items():
+        if value.layout != torch.strided or value.device.type != "cpu":
+            raise InputError(f"{where}: tensor {name} is sparse or holds no numbers")
         # A pickled view can repeat one number a billion times; copying it would exhaust the memory.
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise InputError(f"{where}: tensor {name} claims more elements than are stored")
     return dict(content)
+
+
+def plain_settings(content: Any, where: str) -> dict[str, Any]:
+    """Return `content` as a dictionary of settings: numbers and texts, and lists of them.
+
+    Raises:
+        InputError: it is something else, or holds tensors, which behave like no number in
+            comparisons.
+    """
+    if not isinstance(content, dict):
+        raise InputError(f"{where} is a {type(content).__name__}, not a dictionary")
+    waiting = list(content.values())
+    for _ in range(_MOST_SETTINGS):
+        if not waiting:
+            return dict(content)
+        value = waiting.pop()
+        if isinstance(value, Tensor):
+            raise InputError(f"{where} holds a tensor where settings are expected")
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list | tuple):
+            waiting += value
+    raise InputError(f"{where} holds more than {_MOST_SETTINGS} values")
 
 
 def first_line(error: BaseException) -> str:

@@ -24,7 +24,7 @@ from ..shape import (
     dense_layer,
 )
 from .imported import ImportedCheckpoint, checked_head_size
-from .reading import fairseq_refused, tensors_only
+from .reading import fairseq_refused, plain_settings, tensors_only
 from .registry import Importer, Source, register_importer
 
 _log = logging.getLogger(__name__)
@@ -102,13 +102,17 @@ def read(source: Source) -> ImportedCheckpoint:
     """
     path, content = source.path, source.content
     if "model_weight" in content:
+        config = plain_settings(content["model_cfg"], f"{path}: its model_cfg")
+        weights = content["model_weight"]
         family: Family = "hubert" if _is_hubert(content) else "wav2vec2"
-        config, weights = dict(content["model_cfg"]), content["model_weight"]
-        normalize = dict(content.get("task_cfg") or {}).get("normalize")
+        task = content.get("task_cfg")
+        task = {} if task is None else plain_settings(task, f"{path}: its task_cfg")
+        normalize = task.get("normalize")
     elif _is_fairseq(content):
         raise fairseq_refused(path, "has the layout of fairseq's own checkpoints")
     else:
-        family, config, weights = "wavlm", dict(content["cfg"]), content["model"]
+        config = plain_settings(content["cfg"], f"{path}: its cfg")
+        family, weights = "wavlm", content["model"]
         normalize = config.get("normalize")
     tensors, dropped = {}, []
     for name, tensor in tensors_only(weights, f"{path}: its weights").items():
@@ -121,7 +125,7 @@ def read(source: Source) -> ImportedCheckpoint:
     return ImportedCheckpoint(
         shape=_shape(family, config, tensors, path),
         tensors=tensors,
-        normalize=bool(normalize) if normalize is not None else None,
+        normalize=normalize,
         files=(path,),
     )
 

@@ -34,7 +34,7 @@ from ..shape import (
     check_counts,
 )
 from .imported import ImportedCheckpoint, ctc_head
-from .reading import first_line, tensors_only
+from .reading import first_line, plain_settings, tensors_only
 from .registry import Importer, Source, register_importer
 
 _log = logging.getLogger(__name__)
@@ -63,8 +63,8 @@ def read(source: Source) -> ImportedCheckpoint:
         InputError: it does not describe a model of this format, or the model still has its gates.
     """
     path, content = source.path, source.content
-    config = content["config"]
-    if not isinstance(config, dict) or "encoder_embed_dim" not in config:
+    config = plain_settings(content["config"], f"{path}: its config")
+    if "encoder_embed_dim" not in config:
         raise InputError(
             f"{path}: its `config` does not hold the arguments of torchaudio's wav2vec2_model or "
             "wavlm_model"
@@ -84,7 +84,7 @@ def read(source: Source) -> ImportedCheckpoint:
         reason = first_mistake(error) if isinstance(error, ValueError) else first_line(error)
         raise InputError(f"{path}: its `config` describes no possible model: {reason}") from error
     mask = _feature_mask(tensors)
-    head = _head(tensors, content.get("labels"), path)
+    head = _head(tensors, shape.hidden, content.get("labels"), path)
     tensors = dict(pair for name in list(tensors) for pair in _rename(name, tensors.pop(name)))
     if mask is not None:
         shape = shape.model_copy(update={"feature_scale": True})
@@ -182,7 +182,7 @@ def _feature_mask(tensors: dict[str, Tensor]) -> Tensor | None:
     return None if mask is None or torch.equal(mask, torch.ones_like(mask)) else mask
 
 
-def _head(tensors: dict[str, Tensor], labels: Any, path: Path) -> CTCHead | None:
+def _head(tensors: dict[str, Tensor], hidden: int, labels: Any, path: Path) -> CTCHead | None:
     weight, bias = tensors.pop("aux.weight", None), tensors.pop("aux.bias", None)
     if weight is None or bias is None:
         return None
@@ -193,9 +193,11 @@ def _head(tensors: dict[str, Tensor], labels: Any, path: Path) -> CTCHead | None
             stacklevel=2,
         )
         return None
-    if len(labels) != len(bias):
-        raise InputError(f"{path}: {len(labels)} labels for a head of {len(bias)} outputs")
-    return ctc_head(weight, bias, tuple(labels), 0)
+    if not isinstance(labels, list | tuple) or not all(isinstance(own, str) for own in labels):
+        raise InputError(f"{path}: its labels are not a list of texts")
+    if len(labels) != bias.numel():
+        raise InputError(f"{path}: {len(labels)} labels for a head of {bias.numel()} outputs")
+    return ctc_head(weight, bias, hidden, tuple(labels), 0, f"{path}: aux")
 
 
 def _rename(name: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
@@ -207,7 +209,7 @@ def _rename(name: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
     name = re.sub(r"conv\.weight_v$", "conv.parametrizations.weight.original1", name)
     name = name.replace(".attention.attention.", ".attention.")
     packed = re.fullmatch(r"(.*\.attention\.)in_proj_(weight|bias)", name)
-    if packed:
+    if packed and tensor.ndim and len(tensor) % 3 == 0:  # others are refused by their name
         return [
             (f"{packed[1]}{letter}_proj.{packed[2]}", part)
             for letter, part in zip("qkv", tensor.chunk(3), strict=True)
@@ -222,7 +224,7 @@ def _complete(
     attention = f"encoder.layers.{index}.attention."
     if shape.relative_position is not None:
         gates = attention + "gru_rel_pos_const"
-        if gates in tensors and tensors[gates].shape[1] == shape.original_heads:
+        if gates in tensors and tensors[gates].shape[1:2] == (shape.original_heads,):
             tensors[gates] = tensors[gates][:, [head.original for head in layer.heads]]
         if index == 0 and not layer.heads:
             # DPHuBERT removes the table together with layer 0's attention, so that no layer has a

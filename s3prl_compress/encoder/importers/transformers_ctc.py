@@ -37,20 +37,15 @@ def read_head(
             f"{folder} has a CTC head but no vocab.json, so the head is not imported", stacklevel=2
         )
         return None
-    vocabulary = _vocabulary(folder, len(heads["bias"]))
+    vocabulary = _vocabulary(folder, heads["bias"].numel())
     blank = config.get("pad_token_id", 0)  # transformers' CTC blank
     if not isinstance(blank, int) or not 0 <= blank < len(vocabulary):
         raise InputError(
             f"{folder}/config.json: pad_token_id, the CTC blank, is {blank!r}; the vocabulary has "
             f"{len(vocabulary)} symbols"
         )
-    expected = (len(vocabulary), hidden)
-    if heads["weight"].shape != expected:
-        raise InputError(
-            f"{folder}: tensor lm_head.weight has shape {list(heads['weight'].shape)} where "
-            f"{list(expected)} is expected"
-        )
-    return ctc_head(heads["weight"], heads["bias"], vocabulary, blank)
+    where = f"{folder}: lm_head"
+    return ctc_head(heads["weight"], heads["bias"], hidden, vocabulary, blank, where)
 
 
 def _vocabulary(folder: Path, size: int) -> tuple[str, ...]:

@@ -179,8 +179,8 @@ def _transformers_shape(config: Mapping[str, Any], folder: Path) -> EncoderShape
 def _openai_shape(dims: Any, tensors: Mapping[str, Tensor], where: str) -> EncoderShape:
     sizes = _sizes(dims if isinstance(dims, dict) else {}, _OPENAI_SIZES, where)
     first = "encoder.blocks.0.mlp.0.weight"  # `dims` does not say how many FFN units there are
-    if first not in tensors:
-        raise InputError(f"{where}: the tensor {first} is missing")
+    if first not in tensors or tensors[first].ndim != 2:
+        raise InputError(f"{where}: the tensor {first} is missing, or is not a matrix")
     return _dense(where, sizes.pop("layers"), len(tensors[first]), **sizes)
 
 

@@ -5,6 +5,7 @@ It is kept apart from that package, which imports transformers.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,14 +28,14 @@ def is_whisper(source: str | Path) -> bool:
             hub id.
     """
     name, path = str(source), Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):
         if checkpoint_format(path) == WHISPER_FORMAT:
             return True
         try:
             return read_json(path / "config.json").get("model_type") == "whisper"
         except InputError:
             return False
-    if path.exists():
+    if os.path.exists(path):
         return path.suffix == ".pt" and pickle_mentions(path, b"n_audio_state")
     return is_hub_id(name) and read_model_type(name) == "whisper"
 

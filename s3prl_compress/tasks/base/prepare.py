@@ -52,7 +52,8 @@ def prepare_layout(
 
     `output` appears whole or not at all. One that was made from the same `table` and the same
     `sources` (files whose contents decide what comes out) is left as it is; any other content
-    there is an `InputError`.
+    there is an `InputError`, and so is what the system says about writing: a full disk, or a
+    speaker whose name is too long for a folder.
     """
     source = {"table": table.name, "sha256": source_hash(table, sources)}
     if (output / CARD_FILE).is_file():
@@ -73,16 +74,25 @@ def prepare_layout(
             "labels": dict(layout.labels),
         }
     )
-    with folder_atomically(output) as folder:
-        for path, target in layout.links.items():
-            (folder / path).symlink_to(target.resolve(), target_is_directory=True)
-        for recording, relative in tqdm(layout.recordings, desc=f"preparing {name}", unit="file"):
-            convert(recording, folder / relative)
-        for relative, text in layout.texts.items():
-            (folder / relative).parent.mkdir(parents=True, exist_ok=True)
-            (folder / relative).write_text(text, encoding="utf-8")
-        write_atomically(folder / CARD_FILE, card.model_dump_json(indent=2) + "\n")
+    try:
+        with folder_atomically(output) as folder:
+            _write(layout, folder, name)
+            write_atomically(folder / CARD_FILE, card.model_dump_json(indent=2) + "\n")
+    except OSError as error:
+        raise InputError(
+            f"{output}: cannot be written ({error.strerror}: {error.filename})"
+        ) from error
     return output
+
+
+def _write(layout: Layout, folder: Path, name: str) -> None:
+    for path, target in layout.links.items():
+        (folder / path).symlink_to(target.resolve(), target_is_directory=True)
+    for recording, relative in tqdm(layout.recordings, desc=f"preparing {name}", unit="file"):
+        convert(recording, folder / relative)
+    for relative, text in layout.texts.items():
+        (folder / relative).parent.mkdir(parents=True, exist_ok=True)
+        (folder / relative).write_text(text, encoding="utf-8")
 
 
 def check_output(output: Path) -> None:

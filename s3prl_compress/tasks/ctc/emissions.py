@@ -30,6 +30,8 @@ CTCModel = SpeechEncoder | ExportedEncoder
 
 EMISSIONS_FOLDER = "emissions"
 """Folder of the cached values of CTC heads, below the folder of scratch files."""
+EMISSIONS_VERSION = 2
+"""Part of the key: raised whenever files of the same key would differ in form."""
 _SECONDS_PER_BATCH = 16.0
 """Audio in one forward pass, padding included. It changes results by rounding only."""
 
@@ -75,7 +77,8 @@ def cached_emissions(encoder: CTCModel, audio: AudioSet, device: str, folder: Pa
 
     They are known by the encoder's fingerprint and the recordings' names and contents, so that
     decoding them again, with another language model, needs no forward pass. A file takes 4 bytes
-    for each symbol of each frame: 23 MB per hour of speech with 32 symbols.
+    for each symbol of each frame: 23 MB per hour of speech with 32 symbols. If its values are not
+    those of its checksum, they are computed again, after one line that says so.
 
     Raises:
         InputError: as for `compute_emissions`.
@@ -83,6 +86,7 @@ def cached_emissions(encoder: CTCModel, audio: AudioSet, device: str, folder: Pa
     identity = json.dumps(
         {
             "version": ENGINE_VERSIONS["greedy"],
+            "file_version": EMISSIONS_VERSION,
             "encoder": fingerprint(encoder),
             "audio": audio.fingerprint(),
         },
@@ -95,7 +99,7 @@ def cached_emissions(encoder: CTCModel, audio: AudioSet, device: str, folder: Pa
     emissions = compute_emissions(encoder, audio, device)
     tensors = {"logits": emissions.logits, "frames": torch.tensor(emissions.frames)}
     with file_atomically(path) as temporary:
-        save_file(tensors, temporary, metadata={"identity": identity})
+        save_file(tensors, temporary, metadata=_facts(identity, **tensors))
     return emissions
 
 
@@ -146,12 +150,22 @@ def _symbol_scores(encoder: CTCModel, waveforms: list[Tensor]) -> tuple[Tensor, 
 
 
 def _read(path: Path, identity: str) -> Emissions | None:
-    """Return cached emissions; None if there are none, or the file is not what it should be."""
+    """Return cached emissions; None if there are none, or they are damaged."""
+    if not path.is_file():
+        return None
     try:
         with safe_open(path, framework="pt") as file:
-            if (file.metadata() or {}).get("identity") != identity:
-                return None
-            frames = tuple(file.get_tensor("frames").tolist())
-            return Emissions(file.get_tensor("logits"), frames)
+            logits, frames = file.get_tensor("logits"), file.get_tensor("frames")
+            if file.metadata() == _facts(identity, logits, frames):
+                return Emissions(logits, tuple(frames.tolist()))
     except (OSError, SafetensorError):
-        return None
+        pass
+    print(f"{path}: damaged (wrong checksum); computed again", file=sys.stderr)
+    return None
+
+
+def _facts(identity: str, logits: Tensor, frames: Tensor) -> dict[str, str]:
+    """Return the metadata of a file of emissions."""
+    digest = hashlib.sha256(logits.numpy().ravel().data)
+    digest.update(frames.numpy().data)
+    return {"identity": identity, "sha256": digest.hexdigest()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 import types
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,41 @@ def test_other_things_say_what_was_found(tmp_path: Path) -> None:
     refused(text, ".txt", "accepted are")
     refused(tmp_path / "nothing.pt", "no such file or folder")
     refused("checkpoints/nothing.pt", "no such file or folder")
+
+
+def test_an_archive_with_a_damaged_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/ä.pkl", b"x")  # its name is marked as UTF-8
+    path.write_bytes(path.read_bytes().replace("ä".encode(), b"\xe5x"))
+    refused(path)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "words"),
+    [
+        (torch.ones(2, 2).to_sparse(), "sparse"),
+        (torch.ones(2, 2, device="meta"), "holds no numbers"),
+    ],
+)
+def test_tensors_without_a_storage_are_refused(
+    tensor: torch.Tensor, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({"model_cfg": {"label_rate": 50}, "model_weight": {"mask_emb": tensor}}, path)
+    refused(path, "mask_emb", words)
+
+
+@pytest.mark.parametrize("name", ["model_cfg", "task_cfg"])
+def test_settings_that_are_no_settings_are_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    endless: list[Any] = []
+    endless.append(endless)
+    for value, words in (
+        (torch.ones(2), "is a Tensor, not a dictionary"),
+        ([1], "is a list, not a dictionary"),
+        ({"encoder_layers": [torch.ones(1).expand(2**40)]}, "holds a tensor"),
+        ({"encoder_layers": endless}, "holds more than 100000 values"),
+    ):
+        torch.save({"model_cfg": {}, "model_weight": {}} | {name: value}, path)
+        refused(path, name, words)

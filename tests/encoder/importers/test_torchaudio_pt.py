@@ -108,6 +108,15 @@ def test_torchaudio_head_needs_labels(tmp_path: Path) -> None:
         assert load(path).head is None
     torch.save(content | {"labels": ["-", "a"]}, path)
     refused(path, "2 labels", "3 outputs")
+    for labels in (0.5, [1, 2, 3], "-ab"):
+        torch.save(content | {"labels": labels}, path)
+        refused(path, "its labels are not a list of texts")
+    state = model.state_dict() | {"aux.weight": torch.ones(3, 5)}
+    torch.save(content | {"state_dict": state, "labels": ["-", "a", "b"]}, path)
+    refused(path, "aux has the shapes [3, 5] and [3]", "[3, 48]")
+    torch.save({**content, "config": config | {"normalize_waveform": "x"}}, path)
+    with pytest.warns(UserWarning, match="not imported"):
+        refused(path, "normalize_waveform is a str")
     torch.save(content | {"labels": ["-", "a", "b"]}, path)
     encoder = load(path)
     assert encoder.head is not None

@@ -55,6 +55,24 @@ def test_a_table_becomes_librispeech_s_layout(tmp_path: Path, rows: list[dict[st
     assert corpus.name == tmp_path.name
 
 
+def test_a_speaker_whose_name_is_too_long_for_a_folder_is_one_line(
+    tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
+    rows[-1]["speaker"] = "x" * 300
+    with pytest.raises(InputError, match=r"out: cannot be written \(File name too long") as caught:
+        prepare_corpus("asr", write_table(tmp_path, rows), tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_whose_name_is_too_long_is_missing(
+    tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
+    rows[-1]["file"] = "x" * 300 + ".wav"
+    with pytest.raises(InputError, match=r"missing file: 1 \(x"):
+        prepare_corpus("asr", write_table(tmp_path, rows), tmp_path / "out")
+
+
 def test_a_name_that_two_files_have_is_given_to_neither(
     tmp_path: Path, rows: list[dict[str, Any]]
 ) -> None:

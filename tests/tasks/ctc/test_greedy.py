@@ -18,6 +18,7 @@ from s3prl_compress.tasks.ctc import emissions
 from s3prl_compress.tasks.ctc.greedy import recognise
 from s3prl_compress.training.ctc import add_head
 
+from ...support.damage import flip_bit
 from ...support.letters import write_letters
 
 
@@ -94,6 +95,27 @@ def test_a_batch_gives_what_each_utterance_gives_alone(
     assert recognise(model, audio) == together
     alone = [recognise(model, audio.subset([number]))[0] for number in range(len(audio.files))]
     assert alone == together
+
+
+def test_damaged_values_are_found_and_computed_again(
+    encoder: SpeechEncoder,
+    audio: AudioSet,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def cached() -> emissions.Emissions:
+        return emissions.cached_emissions(encoder, audio, "cpu", tmp_path)
+
+    expected = cached()
+    for place in (0.0, 0.01, 0.5, 0.999):
+        (path,) = tmp_path.glob("*.safetensors")
+        flip_bit(path, place)
+        capsys.readouterr()
+        for damaged in (True, False):
+            given = cached()
+            assert torch.equal(given.logits, expected.logits)
+            assert given.frames == expected.frames
+            assert (f"{path}: damaged" in capsys.readouterr().err) is damaged
 
 
 def test_padding_and_device_of_the_encoder_stay(encoder: SpeechEncoder, audio: AudioSet) -> None:
