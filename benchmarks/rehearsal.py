@@ -12,8 +12,8 @@ meanwhile. Printed are time, memory and disk of each stage, and the estimate of 
 of each class and split (VoxCeleb1: one of each speaker for training). On an encoder narrower than
 768, ASR trains a small recogniser in place of the official one.
 
-Then the time at HuBERT-base size on the official corpus is extrapolated: the speed of its forward
-pass and of its heads' updates are measured here, at the lengths and class numbers of the official
+Then the time at HuBERT-base size on the official corpus is extrapolated: the speed of the forward
+pass and of updates of the heads are measured here, at the lengths and class numbers of the official
 corpus, and multiplied; checking and fingerprint grow with the number of files.
 """
 
@@ -36,16 +36,15 @@ from common import write_result
 from rehearsal_base import Extrapolation, extrapolate
 from rehearsal_corpora import WRITERS, Rehearsed, write_corpus
 
+from s3prl_compress.common.file_hashes import FEWEST, RECENT
 from s3prl_compress.encoder import named_shape, random_encoder
 from s3prl_compress.evaluation import load_settings, open_corpus, score
-from s3prl_compress.suite.cells import cells_of
-from s3prl_compress.suite.estimate import estimate
-from s3prl_compress.suite.plan import SuitePlan
-from s3prl_compress.suite.suite_file import read_suite
 
 INTERVAL = 0.02
 """Seconds between two looks at the memory."""
 FEWEST_STEPS = 40
+BETWEEN_LOOKS = 20
+"""Fewest updates between two evaluations on dev, whose fixed costs do not shrink with the scale."""
 SMALL_RECOGNISER = {
     "project_dim": 128, "rnn_dim": 128, "rnn_layers": 1, "dropout": 0.2, "specaug": False
 }  # fmt: skip
@@ -77,13 +76,13 @@ class Stage:
 def recipe_of(task: str, scale: float, steps: int | None, hidden: int) -> dict[str, Any]:
     """Return a recipe that extends the official one, with a part of its updates."""
     official, _ = load_settings(task, "official", "onepass")
-    total = steps or max(FEWEST_STEPS, round(scale * official.total_steps))
+    total = max(FEWEST_STEPS, steps or round(scale * official.total_steps))
     looks = official.total_steps // official.eval_step
     recipe: dict[str, Any] = {
         "name": "rehearsal",
         "extends": "official",
         "total_steps": total,
-        "eval_step": max(1, total // looks),
+        "eval_step": max(BETWEEN_LOOKS, total // looks),
         "crops_per_file": max(4, round(scale * official.crops_per_file)),
     }
     if official.recognition is not None and hidden < 768:  # SpecAugment's masks assume 768
@@ -170,6 +169,12 @@ def memory_of(process: psutil.Process) -> tuple[int, int]:
 
 def dry_run(folder: Path, task: str, data: Path, encoder: str, threads: int) -> dict[str, Any]:
     """Return the estimate of `run SUITE --dry-run` for the cell, without any past record."""
+    # Here, since the process that scores imports this module, too, and does not need them.
+    from s3prl_compress.suite.cells import cells_of
+    from s3prl_compress.suite.estimate import estimate
+    from s3prl_compress.suite.plan import SuitePlan
+    from s3prl_compress.suite.suite_file import read_suite
+
     suite = {
         "output": str(folder / "suite"),
         "upstreams": [{"name": encoder, "random": {"shape": encoder}}],
@@ -207,6 +212,8 @@ def rehearse(
     os.environ["XDG_CACHE_HOME"] = str(folder / "hashes")
     recipe = recipe_of(task, scale, steps, named_shape(encoder).hidden)
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+    if corpus.written and corpus.files >= FEWEST:
+        time.sleep(RECENT)  # hashes of files that are newer than this are not remembered
     stages, (value, metric, seconds, settings) = watched((task, corpus.data, folder, encoder))
     kept = {
         "fingerprint, first": folder / "hashes",
@@ -254,11 +261,12 @@ def rehearse(
     }
 
 
-def print_extrapolation(task: str, found: Extrapolation) -> None:
+def print_extrapolation(task: str, base: str, found: Extrapolation) -> None:
     """Print the extrapolated stages with their shares."""
     print(
-        f"\nEXTRAPOLATED, not run: {task} at HuBERT-base size on {found.corpus}, forward "
-        f"{found.speed:.1f} s of audio per second:"
+        f"\nEXTRAPOLATED, not run: {task}, {base} on {found.corpus}; forward pass: "
+        f"{found.speed:.1f} s of audio per second, an update of all heads that train together: "
+        f"{1e3 * found.update_seconds:.1f} ms"
     )
     total = sum(found.seconds.values())
     for name, value in found.seconds.items():
@@ -284,7 +292,8 @@ def main() -> None:
         "--seconds", type=float, nargs=2, default=(0.3, 1.1), help="shortest and longest recording"
     )
     parser.add_argument("--steps", type=int, help="updates, in place of the scaled number")
-    parser.add_argument("--base-updates", type=int, default=100, help="measured at base size")
+    parser.add_argument("--base", default="hubert_base", help="shape to extrapolate to")
+    parser.add_argument("--updates", type=int, default=100, help="of its heads, to measure")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     if not 0 < arguments.scale <= 1:
@@ -310,10 +319,11 @@ def main() -> None:
         files=corpus.files,
         audio_seconds=corpus.seconds,
         stage_seconds=seconds,
-        updates=arguments.base_updates,
+        base=arguments.base,
+        updates=arguments.updates,
     )
-    print_extrapolation(arguments.task, found)
-    figures |= {"scale": arguments.scale, "extrapolated": asdict(found)}
+    print_extrapolation(arguments.task, arguments.base, found)
+    figures |= {"scale": arguments.scale, "base": arguments.base, "extrapolated": asdict(found)}
     write_result(folder / "figures.json", figures)
 
 

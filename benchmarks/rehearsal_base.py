@@ -20,7 +20,7 @@ from torch import Tensor
 
 from s3prl_compress.audio.clips import SAMPLING_RATE, read_samples
 from s3prl_compress.common.precision import full_precision
-from s3prl_compress.encoder import NAMED_SHAPES, EncoderShape, SpeechEncoder, random_encoder
+from s3prl_compress.encoder import EncoderShape, SpeechEncoder, named_shape, random_encoder
 from s3prl_compress.encoder.inference import inference_copy
 from s3prl_compress.evaluation import Settings, load_settings
 from s3prl_compress.latency.ratios import median
@@ -34,7 +34,6 @@ from s3prl_compress.tasks.base.facts import CorpusFacts
 from s3prl_compress.tasks.pr.phonemes import PHONEMES, phoneme_symbols
 from s3prl_compress.tasks.registry import find_task
 
-BASE = "hubert_base"
 FRAMES_PER_SECOND = 50
 INTENT_SLOTS = (6, 14, 4)
 FEATURE_ROWS = 2048
@@ -94,9 +93,10 @@ def extrapolate(
     files: int,
     audio_seconds: float,
     stage_seconds: dict[str, float],
+    base: str,
     updates: int,
 ) -> Extrapolation:
-    """Extrapolate a rehearsal to HuBERT-base on the official corpus.
+    """Extrapolate a rehearsal to an encoder of another shape on the official corpus.
 
     Args:
         task: its name.
@@ -104,6 +104,7 @@ def extrapolate(
         files: recordings of the rehearsal.
         audio_seconds: audio of the rehearsal.
         stage_seconds: times of the rehearsal's stages.
+        base: name of the shape.
         updates: of the heads, to measure.
     """
     declared, official = find_task(task), OFFICIAL[task]
@@ -111,7 +112,7 @@ def extrapolate(
     facts = declared.official
     assert facts is not None
     frames = declared.features == "frames"
-    shape, seconds = NAMED_SHAPES[BASE], 3600 * official.hours
+    shape, seconds = named_shape(base), 3600 * official.hours
     mean = seconds / official.files
     with full_precision(), torch.no_grad():
         encoder = inference_copy(random_encoder(shape).eval())

@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from s3prl_compress.common.file_hashes import RECENT
 from s3prl_compress.common.files import write_atomically
 from s3prl_compress.tasks.er.corpus import FOLDS
 from s3prl_compress.tasks.ic.corpus import COLUMNS, LISTS
@@ -254,9 +253,8 @@ def write_emotions(writer: Writer) -> None:
             writer.put(place, (label / len(ER_LABELS),), turn)
         for dialog, own in lines.items():
             place = f"Session{fold}/dialog/EmoEvaluation/{dialog}.txt"
-            writer.write(place, "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n")
-            with (writer.root / place).open("a", encoding="utf-8") as file:
-                file.writelines(own)
+            head = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
+            writer.write(place, head + "".join(own))
 
 
 def write_librispeech(writer: Writer) -> None:
@@ -354,7 +352,6 @@ def write_corpus(task: str, folder: Path, scale: float, seconds: tuple[float, fl
         WRITERS[task](writer)
         written = time.perf_counter() - started
         facts = {"files": writer.files, "audio": writer.seconds}
-        time.sleep(RECENT)  # hashes of files that are newer than this are not remembered
         write_atomically(marker, json.dumps(identity | facts) + "\n")
     started, data = time.perf_counter(), source
     if task in PREPARED:
