@@ -24,6 +24,7 @@ import multiprocessing
 import os
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -143,28 +144,30 @@ def watched(
         end = parts[-1].start
     stages += [Stage("loading, both checks", whole.start, end), *reversed(parts)]
     for stage in stages:
-        # A stage of a few milliseconds may lie between two looks.
-        own = [one for one in samples if stage.start - INTERVAL <= one[0] <= stage.end + INTERVAL]
-        stage.resident = max((one[1] for one in own), default=0)
-        stage.own = max((one[2] for one in own), default=0)
+        within = [one for one in samples if stage.start <= one[0] <= stage.end]
+        # A stage of a few milliseconds may lie between two looks: then the nearest one counts.
+        nearest = min(samples, key=lambda one: abs(one[0] - stage.end))
+        stage.resident = max(one[1] for one in (*within, nearest))
+        stage.own = max(one[2] for one in (*within, nearest))
     return stages, result
 
 
 def memory_of(process: psutil.Process) -> tuple[int, int]:
-    """Return the resident bytes of a process and its children, and those without mapped files."""
-    resident = own = 0
+    """Return the resident bytes of a process and its children, and those without mapped files.
+
+    Of children, only memory of their own counts: one that was just forked shares all of its
+    parent's.
+    """
     try:
-        family = [process, *process.children(recursive=True)]
+        found = process.memory_info()
+        children = process.children(recursive=True)
     except psutil.NoSuchProcess:
         return 0, 0
-    for member in family:
-        try:
-            found = member.memory_info()
-        except psutil.NoSuchProcess:
-            continue
-        resident += found.rss
-        own += found.rss - found.shared
-    return resident, own
+    unique = 0
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            unique += child.memory_full_info().uss
+    return found.rss + unique, found.rss - found.shared + unique
 
 
 def dry_run(folder: Path, task: str, data: Path, encoder: str, threads: int) -> dict[str, Any]:
