@@ -245,15 +245,15 @@ def rehearse(
         "at most 2048)"
     )
     measured = seconds["total"]
-    if estimated["seconds"] is not None:
-        print(
-            f"run --dry-run: {estimated['seconds']:.1f} s for features, heads and test, measured "
-            f"{measured:.1f} s: {estimated['seconds'] / measured:.2f} x (wanted: 0.5 to 2)"
-        )
+    print(
+        f"run --dry-run: {estimated['seconds']:.1f} s for features, heads and test, measured "
+        f"{measured:.1f} s: {estimated['seconds'] / measured:.2f} x (wanted: 0.5 to 2)"
+    )
     return {
-        "corpus": {
-            key: value for key, value in asdict(corpus).items() if key not in ("data", "source")
-        },
+        "files": corpus.files,
+        "audio_seconds": corpus.seconds,
+        "writing_seconds": corpus.written,
+        "prepare_seconds": corpus.prepared,
         "recipe": recipe,
         "score": value,
         "stages": [asdict(stage) | {"seconds": stage.seconds} for stage in stages],

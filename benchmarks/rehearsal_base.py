@@ -29,7 +29,9 @@ from s3prl_compress.probing.heads import ParallelHeads
 from s3prl_compress.probing.pooling import pool
 from s3prl_compress.probing.recogniser import FrameHead, LinearRecogniser, Recogniser
 from s3prl_compress.probing.recogniser_training import update
-from s3prl_compress.probing.training import predict
+from s3prl_compress.probing.training import accumulate, predict
+from s3prl_compress.probing.utterances import UtteranceClips, draw_batches
+from s3prl_compress.tasks.base.corpus import Item
 from s3prl_compress.tasks.base.facts import CorpusFacts
 from s3prl_compress.tasks.pr.phonemes import PHONEMES, phoneme_symbols
 from s3prl_compress.tasks.registry import find_task
@@ -235,11 +237,20 @@ def head_seconds(
     values = torch.randn(FEATURE_ROWS, shape.states, shape.hidden)
     labels = torch.stack([torch.randint(size, (FEATURE_ROWS,)) for size in slots], 1)
     labels = labels.squeeze(1) if len(slots) == 1 else labels
-    batch = settings.batch_size * settings.accumulation
+    items = [Item(Path(), "", str(row)) for row in range(FEATURE_ROWS)]
+    places = {item.relative: range(row, row + 1) for row, item in enumerate(items)}
+    drawn = draw_batches(
+        UtteranceClips([], {}, places, None),
+        items,
+        labels,
+        settings.batch_size,
+        torch.Generator().manual_seed(0),
+    )
+    batches = accumulate(drawn, settings.accumulation)
 
     def step() -> None:
-        rows = torch.randint(FEATURE_ROWS, (1, batch))
-        heads.update(values[rows], labels[rows])
+        rows, own, shares = (part.unsqueeze(0) for part in next(batches))
+        heads.update(values[rows], own, shares)
 
     one = timed(step, updates)
     row = timed(lambda: predict(heads, values, range(FEATURE_ROWS), slots), 3) / FEATURE_ROWS

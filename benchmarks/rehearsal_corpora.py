@@ -11,6 +11,7 @@ import csv
 import hashlib
 import io
 import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -49,36 +50,14 @@ MARKER = "complete.json"
 VERSION = 1
 """Part of the marker: raised whenever other files are written."""
 
-OTHER_WORDS = [
-    "bed",
-    "bird",
-    "cat",
-    "dog",
-    "eight",
-    "five",
-    "four",
-    "happy",
-    "house",
-    "marvin",
-    "nine",
-    "one",
-    "seven",
-    "sheila",
-    "six",
-    "three",
-    "tree",
-    "two",
-    "wow",
-    "zero",
-]
-BACKGROUND = [
-    "doing_the_dishes",
-    "dude_miaowing",
-    "exercise_bike",
-    "pink_noise",
-    "running_tap",
-    "white_noise",
-]
+OTHER_WORDS = (
+    *("bed", "bird", "cat", "dog", "eight", "five", "four", "happy", "house", "marvin"),
+    *("nine", "one", "seven", "sheila", "six", "three", "tree", "two", "wow", "zero"),
+)
+BACKGROUND = (
+    *("doing_the_dishes", "dude_miaowing", "exercise_bike"),
+    *("pink_noise", "running_tap", "white_noise"),
+)
 BACKGROUND_SECONDS = 10.0
 KS_FILES, KS_SPEAKERS, KS_TESTS = 64_727, 1_881, 3_081
 
@@ -342,11 +321,13 @@ class Rehearsed:
 
 def write_corpus(task: str, folder: Path, scale: float, seconds: tuple[float, float]) -> Rehearsed:
     """Write a task's corpus below a folder, unless it is complete there, and prepare it."""
-    source, marker = folder / "corpus", folder / MARKER
+    source, prepared_at, marker = folder / "corpus", folder / "prepared", folder / MARKER
     identity = {"version": VERSION, "task": task, "scale": scale, "seconds": list(seconds)}
     facts, written = _read_marker(marker, identity), 0.0
     if facts is None:
         marker.unlink(missing_ok=True)
+        for unfinished in (source, prepared_at):
+            shutil.rmtree(unfinished, ignore_errors=True)
         started = time.perf_counter()
         writer = Writer(source, scale, seconds)
         WRITERS[task](writer)
@@ -355,7 +336,7 @@ def write_corpus(task: str, folder: Path, scale: float, seconds: tuple[float, fl
         write_atomically(marker, json.dumps(identity | facts) + "\n")
     started, data = time.perf_counter(), source
     if task in PREPARED:
-        data = prepare_corpus(task, source, folder / "prepared")
+        data = prepare_corpus(task, source, prepared_at)
     prepared = time.perf_counter() - started if task in PREPARED else 0.0
     return Rehearsed(data, source, int(facts["files"]), facts["audio"], written, prepared)
 
