@@ -6,7 +6,8 @@ of thumb:
 
 - The forward pass takes 2 x multiply-adds / (speed of a matrix product on this machine, measured
   briefly, x `_SHARE_OF_PEAK`) seconds.
-- `onepass` sends every utterance through the upstream once, for all seeds and learning rates.
+- `onepass` sends every utterance through the upstream once, for all seeds and learning rates, and
+  takes `_SECONDS_PER_RECORDING` more for each.
 - `s3prl` sends all micro-batches through it for each learning rate, the dev set at every
   evaluation, and the test set once.
 - Heads: a few updates at the real size are measured, see `head_times`; the seeds of a one-pass
@@ -42,6 +43,9 @@ from .status import SuiteStatus
 Number = TypeVar("Number", int, float)
 _SHARE_OF_PEAK = 0.7
 """Speed of an encoder's forward pass relative to that of a matrix product. A rule of thumb."""
+_SECONDS_PER_RECORDING = 1e-3
+"""Reading a recording and writing its features. A rule of thumb, which counts where encoders are
+small and recordings short."""
 _BOARD_SECONDS = sum(LEADERBOARD_SAMPLES) / 16_000
 
 
@@ -140,6 +144,8 @@ class _Estimator:
         if audio is None or not corpus.known:
             return CellEstimate(cell, None, needed, "the corpus is not prepared yet")
         forward = 2 * size.macs_32 / _BOARD_SECONDS * audio / self._speed()
+        if onepass and makes_features:
+            forward += _SECONDS_PER_RECORDING * (corpus.clips or 0)
         heads = past.heads
         if heads is None:
             heads = head_seconds(

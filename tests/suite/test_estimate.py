@@ -246,11 +246,17 @@ def test_a_small_run_takes_about_what_was_estimated(
     operations = 2 * record.upstream.cost.macs_32 / (sum(LEADERBOARD_SAMPLES) / 16_000)
     speed = operations * corpus.all_seconds / record.seconds["features"]
     monkeypatch.setattr(estimate, "_speed", lambda device: speed)
-    cells = by_title(
-        run_suite(suite, output=suite.parent / "elsewhere", only=only, dry_run=True).data
-    )
-    assert cells[only]["basis"] == "rule of thumb"
-    assert 1 / 3 < cells[only]["seconds"] / record.seconds["total"] < 3
+    estimated = []
+    for per_recording in (0.0, 1.0):
+        monkeypatch.setattr(estimate, "_SECONDS_PER_RECORDING", per_recording)
+        cells = by_title(
+            run_suite(suite, output=suite.parent / "elsewhere", only=only, dry_run=True).data
+        )
+        assert cells[only]["basis"] == "rule of thumb"
+        estimated.append(cells[only]["seconds"])
+    assert 1 / 3 < estimated[0] / record.seconds["total"] < 3
+    assert corpus.clips is not None
+    assert estimated[1] - estimated[0] == pytest.approx(corpus.clips)
 
     # By its record: of another seed, heads alone; of a larger upstream, features in proportion.
     cells = by_title(run_suite(suite, dry_run=True).data)
