@@ -1,3 +1,3 @@
 """The package's version, in a module of its own so that building needs no dependency."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
