@@ -106,7 +106,7 @@ class EncoderGraph(nn.Module):
         for conv in self.shape.convs:
             counts = torch.div(counts - conv.kernel, conv.stride, rounding_mode="trunc") + 1
             frames.append(counts)
-        features = self.front_end.convolve(waveforms, frames[0])
+        features = self.front_end.convolve(waveforms, frames[0], low_precision=True)
         valid = torch.arange(features.shape[1], device=features.device) < counts[:, None]
         states = self.transformer(self.projection(features), valid)
         outputs = [*(states[-1:] if self.last_only else states), counts]

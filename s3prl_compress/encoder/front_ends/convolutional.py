@@ -165,16 +165,23 @@ class ConvolutionalFrontEnd(FrontEnd):
             valid = frames < torch.tensor(counts, device=batch.device)[:, None]
         return features, valid, counts
 
-    def convolve(self, waveforms: Tensor, first_frames: Tensor | None) -> Tensor:
-        """Map waveforms [batch, samples] to features [batch, frames, width].
+    def convolve(
+        self, waveforms: Tensor, first_frames: Tensor | None, *, low_precision: bool = False
+    ) -> Tensor:
+        """Map waveforms to features.
 
-        `first_frames` [batch] is the number of frames of the first convolution that belong to
-        each utterance. GroupNorm takes its statistics over those only, or over all frames if
-        `first_frames` is None.
+        Args:
+            waveforms: [batch, samples].
+            first_frames: number of frames of the first convolution that belong to each utterance,
+                [batch]. GroupNorm takes its statistics over those only; None: over all.
+            low_precision: see `group_normed_conv`.
+
+        Returns:
+            [batch, frames, width].
         """
         first, *others = self.conv_layers
         if self.group_norm:
-            x = gelu(group_normed_conv(waveforms, first, first_frames))
+            x = gelu(group_normed_conv(waveforms, first, first_frames, low_precision))
         else:
             x = first(waveforms.unsqueeze(1))
         for layer in others:
@@ -227,7 +234,9 @@ def _pad_to(waveform: Tensor, samples: int) -> Tensor:
     return F.pad(waveform, (0, max(samples - len(waveform), 0)))
 
 
-def group_normed_conv(waveforms: Tensor, layer: nn.Module, frames: Tensor | None) -> Tensor:
+def group_normed_conv(
+    waveforms: Tensor, layer: nn.Module, frames: Tensor | None, low_precision: bool = False
+) -> Tensor:
     """Convolve and normalise each channel over time, in one matrix product.
 
     With one input channel and a kernel of k samples, a channel's output is `w . window`. So its
@@ -235,15 +244,15 @@ def group_normed_conv(waveforms: Tensor, layer: nn.Module, frames: Tensor | None
     covariance of the windows. The norm can therefore be folded into the weights before the
     product, and the largest tensor of the whole model need not be read again for its statistics.
     They are computed in float64 (which autocast does not touch), because float32 is not precise
-    enough where `w` cancels most of the signal. Runtimes that ignore this and use bfloat16 get
-    enough of it from the discrete cosine transform of windows and weights: it changes no result,
-    but most of the cancellation is then within `w`, since neighbouring samples are alike and the
-    coefficients nearly uncorrelated. A bias of the convolution cancels in the norm.
+    enough where `w` cancels most of the signal. A bias of the convolution cancels in the norm.
 
     Args:
         waveforms: [batch, samples].
         layer: the first `ConvLayer`, with a GroupNorm of one group per channel.
         frames: number of frames that belong to each utterance, [batch]; None: all.
+        low_precision: for runtimes that compute even this in bfloat16. Windows and weights go
+            through a discrete cosine transform, whose coefficients are nearly uncorrelated in
+            speech, so that little cancels in `w S w`. In exact arithmetic it changes nothing.
 
     Returns:
         [batch, width, frames].
@@ -252,8 +261,12 @@ def group_normed_conv(waveforms: Tensor, layer: nn.Module, frames: Tensor | None
     assert isinstance(conv, nn.Conv1d)
     assert isinstance(norm, nn.GroupNorm)
     windows = waveforms.unfold(1, conv.kernel_size[0], conv.stride[0])  # [batch, frames, kernel]
-    cosines = _cosine_transform(conv.kernel_size[0], windows.device)
-    exact = windows.double() @ cosines
+    exact = windows.double()
+    weight = conv.weight.squeeze(1).double()  # [width, kernel]
+    filters = weight
+    if low_precision:
+        cosines = _cosine_transform(conv.kernel_size[0], windows.device)
+        exact, filters = exact @ cosines, weight @ cosines
     if frames is None:
         count = torch.full((len(windows),), windows.shape[1], device=windows.device)
     else:
@@ -263,11 +276,9 @@ def group_normed_conv(waveforms: Tensor, layer: nn.Module, frames: Tensor | None
     count = count.double().view(-1, 1, 1)
     mean = exact.sum(dim=1, keepdim=True) / count  # [batch, 1, kernel]
     covariance = exact.transpose(1, 2) @ exact / count - mean.transpose(1, 2) @ mean
-    weight = conv.weight.squeeze(1).double()  # [width, kernel]
-    spectrum = weight @ cosines
-    variance = ((spectrum @ covariance) * spectrum).sum(-1).clamp(min=0)  # [batch, width]
+    variance = ((filters @ covariance) * filters).sum(-1).clamp(min=0)  # [batch, width]
     scale = norm.weight * torch.rsqrt(variance + norm.eps)
-    shift = norm.bias - scale * (mean @ spectrum.t()).squeeze(1)
+    shift = norm.bias - scale * (mean @ filters.t()).squeeze(1)
     scaled_weight = (scale.unsqueeze(-1) * weight).to(windows.dtype)
     shift = shift.to(windows.dtype)
     return torch.baddbmm(shift.unsqueeze(-1), scaled_weight, windows.transpose(1, 2))
