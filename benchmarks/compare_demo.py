@@ -253,7 +253,7 @@ def draw_costs(frame: pd.DataFrame, path: Path) -> None:
         rows = frame[frame["runtime"] == runtime]
         method = shown(str(rows["method"].iloc[-1]))
         look = {"color": "black", "marker": marker, "ls": ":", "lw": 1.4, "ms": 8}
-        axes[0].plot(rows["speedup"], rows["mapped_error"], label=f"{method}, {title}", **look)
+        axes[0].plot(rows["speedup"], rows["mapped_error"], label=f"{method},\n{title}", **look)
         axes[1].plot(rows["bytes"] / 1e6, rows["mapped_error"], **look)
     axes[0].set_xlabel("measured speed-up over dense")
     axes[1].set_xlabel("file, MB")
