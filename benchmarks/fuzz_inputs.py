@@ -16,6 +16,7 @@ from shutil import copytree
 
 from fuzz_child import SECONDS, Outcome
 from fuzz_mutations import (
+    PICKLE_RAN,
     mutate_audio,
     mutate_json,
     mutate_pickle,
@@ -110,22 +111,26 @@ TARGETS: dict[str, Target] = {
     "audio table": Target(("asr",), ("metadata.csv",), mutate_table, _read_audio_table),
     "transcripts": Target(("librispeech",), ("*.txt",), mutate_text, _read_transcripts),
     "audio": Target(("wav", "float", "flac", "ogg"), ("*",), mutate_audio, _read_audio),
-    "pt": Target(("s3prl", "torchaudio"), ("model.pt",), mutate_pickle, _read_pt),
+    "pt": Target(("s3prl", "s3prl wavlm", "torchaudio"), ("model.pt",), mutate_pickle, _read_pt),
 }
 
 
 def read_input(target: str, originals: Path, folder: Path, seed: str) -> Outcome:
     """Write an input to `folder`, which is new, read it, and say what happened."""
     TARGETS[target].write(originals, folder, Random(seed))
+    PICKLE_RAN.unlink(missing_ok=True)
     started = time.perf_counter()
     kind, message = "accepted", ""
     try:
         TARGETS[target].read(folder)
     except InputError as error:
         kind, message = "refused", str(error)
-        if len(message.splitlines()) != 1:
-            kind = "several lines"
+        if not message.strip():
+            kind = "no message"
     except BaseException as error:  # whatever it is, users would see a traceback
         kind, message = type(error).__name__, traceback.format_exc()
     seconds = time.perf_counter() - started
+    if PICKLE_RAN.exists():
+        PICKLE_RAN.unlink()
+        kind = "ran a pickle"
     return Outcome("hang" if seconds > SECONDS else kind, message, seconds)

@@ -9,6 +9,7 @@ import os
 import pickle
 import re
 import struct
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -239,11 +240,15 @@ def mutate_safetensors(data: bytes, random: Random) -> bytes:
     return len(header).to_bytes(8, "little") + header + body
 
 
+PICKLE_RAN = Path(tempfile.gettempdir(), "s3prl_compress_fuzz_pickle_ran")
+"""Exists after the code in a pickle was run."""
+
+
 class _Call:
     """Pickled as a call of `os.system`, which must never be made."""
 
     def __reduce__(self) -> Any:
-        return os.system, ("touch /tmp/pickle_was_run",)
+        return os.system, (f"touch {PICKLE_RAN}",)
 
 
 def _odd_objects() -> tuple[Any, ...]:

@@ -6,15 +6,17 @@ import json
 import re
 from pathlib import Path
 from shutil import copytree
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import soundfile
 import torch
 import yaml
+from baselines import s3prl_file
 
-from s3prl_compress.encoder import SpeechEncoder, dense_shape, random_encoder, save
+from s3prl_compress.encoder import EncoderShape, SpeechEncoder, dense_shape, random_encoder, save
 from s3prl_compress.encoder.exporters.transformers import export_transformers
+from s3prl_compress.s3prl_bridge.compat import apply_patches
 from s3prl_compress.training.ctc import add_head
 
 RATE = 16_000
@@ -47,16 +49,20 @@ _COMPRESSION = {
 
 def write_originals(folder: Path) -> None:
     """Write a small valid input of every kind."""
-    encoder = _encoder()
+    apply_patches()
+    encoder = random_encoder(_shape("hubert"))
+    add_head(encoder, ["ab cd"], seed=0)
     save(encoder, folder / "ours2")
     config = json.loads((folder / "ours2" / "config.json").read_text())
     older = {name: config[name] for name in (*_FORMAT_1, "head", "provenance")}
     copytree(folder / "ours2", folder / "ours1")
     (folder / "ours1" / "config.json").write_text(json.dumps(older | {"format_version": 1}))
     export_transformers(encoder, folder / "transformers")
-    for name, content in (("s3prl", _s3prl(encoder)), ("torchaudio", _torchaudio(encoder))):
+    for name, shape in (("s3prl", encoder.shape), ("s3prl wavlm", _shape("wavlm"))):
         (folder / name).mkdir()
-        torch.save(content, folder / name / "model.pt")
+        s3prl_file(shape, folder / name / "model.pt")
+    (folder / "torchaudio").mkdir()
+    torch.save(_torchaudio(encoder), folder / "torchaudio" / "model.pt")
     for name, file, content in (
         ("suite", "suite.yaml", yaml.safe_dump(_SUITE)),
         ("task", "recipe.yaml", (RECIPES / "tasks" / "ks_small.yaml").read_text()),
@@ -69,9 +75,9 @@ def write_originals(folder: Path) -> None:
     _write_tables(folder)
 
 
-def _encoder() -> SpeechEncoder:
-    shape = dense_shape(
-        "hubert",
+def _shape(family: Literal["hubert", "wavlm"]) -> EncoderShape:
+    return dense_shape(
+        family,
         hidden=16,
         layers=2,
         heads=2,
@@ -80,54 +86,10 @@ def _encoder() -> SpeechEncoder:
         position_kernel=4,
         position_groups=2,
     )
-    encoder = random_encoder(shape)
-    add_head(encoder, ["ab cd"], seed=0)
-    return encoder
-
-
-def _s3prl(encoder: SpeechEncoder) -> dict[str, Any]:
-    """Return the content of a file of s3prl's converter, with fairseq's names."""
-    renamed = (
-        (r"^masked_spec_embed$", "mask_emb"),
-        (r"^feature_projection\.projection\.", "post_extract_proj."),
-        (r"^feature_projection\.", ""),
-        (r"^(feature_extractor\.conv_layers\.\d+)\.conv\.", r"\1.0."),
-        (r"^(feature_extractor\.conv_layers\.\d+)\.layer_norm\.", r"\1.2."),
-        (r"^encoder\.pos_conv_embed\.conv\.", "encoder.pos_conv.0."),
-        (r"parametrizations\.weight\.original0$", "weight_g"),
-        (r"parametrizations\.weight\.original1$", "weight_v"),
-        (r"^(encoder\.layers\.\d+)\.layer_norm\.", r"\1.self_attn_layer_norm."),
-        (r"\.attention\.", ".self_attn."),
-        (r"\.feed_forward\.intermediate_dense\.", ".fc1."),
-        (r"\.feed_forward\.output_dense\.", ".fc2."),
-    )
-    config = {
-        "label_rate": 50.0,
-        "extractor_mode": "default",
-        "encoder_layers": 2,
-        "encoder_embed_dim": 16,
-        "encoder_ffn_embed_dim": 8,
-        "encoder_attention_heads": 2,
-        "layer_norm_first": False,
-        "conv_feature_layers": "[(4,10,5)] + [(4,3,2)] * 4 + [(4,2,2)] * 2",
-        "conv_bias": False,
-        "conv_pos": 4,
-        "conv_pos_groups": 2,
-    }
-    return {
-        "task_cfg": {"normalize": False},
-        "model_cfg": config,
-        "model_weight": _state(encoder, renamed),
-        "dictionaries_symbols": [["a", "b"]],
-    }
 
 
 def _torchaudio(encoder: SpeechEncoder) -> dict[str, Any]:
     """Return the content of a file in torchaudio's format, as DPHuBERT writes it."""
-    renamed = (
-        (r"^encoder\.", "encoder.transformer."),
-        (r"^feature_projection\.", "encoder.feature_projection."),
-    )
     config = {
         "extractor_mode": "group_norm",
         "extractor_conv_layer_config": [[4, 10, 5]] + [[4, 3, 2]] * 4 + [[4, 2, 2]] * 2,
@@ -144,22 +106,13 @@ def _torchaudio(encoder: SpeechEncoder) -> dict[str, Any]:
         "encoder_layer_norm_first": False,
         "normalize_waveform": False,
     }
-    state = _state(encoder, renamed) | {
-        "aux.weight": torch.zeros(3, 16),
-        "aux.bias": torch.zeros(3),
-    }
-    return {"config": config, "state_dict": state, "labels": ["-", "a", "b"]}
-
-
-def _state(encoder: SpeechEncoder, renamed: tuple[tuple[str, str], ...]) -> dict[str, torch.Tensor]:
-    state = {}
+    state = {"aux.weight": torch.zeros(3, 16), "aux.bias": torch.zeros(3)}
     for name, tensor in encoder.state_dict().items():
-        if name.startswith("head."):
-            continue
-        for old, new in renamed:
-            name = re.sub(old, new, name)
-        state[name] = tensor.clone()
-    return state
+        renamed = re.sub(r"^encoder\.", "encoder.transformer.", name)
+        renamed = re.sub(r"^feature_projection\.", "encoder.feature_projection.", renamed)
+        if not name.startswith("head."):
+            state[renamed] = tensor
+    return {"config": config, "state_dict": state, "labels": ["-", "a", "b"]}
 
 
 def _tone(path: Path, number: int, *, seconds: float = 0.1, **options: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import pickle
 import shutil
 import sys
 import time
@@ -42,7 +43,26 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_originals_are_accepted(inputs: Any, originals: Path, tmp_path: Path) -> None:
     for name, target in inputs.TARGETS.items():
         for original in target.originals:
-            target.read(shutil.copytree(originals / original, tmp_path / f"{name} {original}"))
+            folder = shutil.copytree(originals / original, tmp_path / f"{name} {original}")
+            assert target.read(folder) is not None
+
+
+def test_code_in_a_pickle_that_runs_is_noticed(inputs: Any, tmp_path: Path) -> None:
+    mutations = importlib.import_module("fuzz_mutations")
+    (tmp_path / "original").mkdir()
+    (tmp_path / "original" / "model.pt").write_bytes(pickle.dumps(mutations._Call()))
+
+    def read(folder: Path) -> object:
+        return pickle.loads((folder / "model.pt").read_bytes())
+
+    target = inputs.Target(("original",), ("model.pt",), lambda data, random: data, read)
+    inputs.TARGETS["unsafe"] = target
+    try:
+        outcome = inputs.read_input("unsafe", tmp_path, tmp_path / "input", "0")
+    finally:
+        del inputs.TARGETS["unsafe"]
+    assert (outcome.kind, outcome.failed) == ("ran a pickle", True)
+    assert not inputs.PICKLE_RAN.exists()
 
 
 @pytest.mark.filterwarnings("ignore")
