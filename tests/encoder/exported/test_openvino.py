@@ -12,7 +12,7 @@ from scipy.signal import lfilter
 
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import load, load_unless_loaded
-from s3prl_compress.encoder.exported.runtimes import openvino_core
+from s3prl_compress.encoder.exported.runtimes import has_bfloat16, openvino_core
 from s3prl_compress.encoder.exporters import ExportOptions, Speech, find_export_target
 from s3prl_compress.encoder.exporters import openvino as openvino_exporter
 
@@ -20,6 +20,10 @@ from .models import group_normed_encoder, odd_encoder, tuned_encoder
 from .test_exported import assert_equal_states, exported_as
 
 pytest.importorskip("openvino", reason="the extra openvino is not installed")
+
+needs_bfloat16 = pytest.mark.skipif(
+    not has_bfloat16(), reason="this CPU has no bfloat16 instructions"
+)
 
 TWO_MODELS = """
 import gc, signal, subprocess, sys
@@ -48,9 +52,8 @@ def test_every_shape_gives_its_states(tmp_path: Path) -> None:
         load(exported.path)
 
 
+@needs_bfloat16
 def test_bfloat16_is_measured_and_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "BF16" not in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        pytest.skip("this CPU has no bfloat16 instructions")
     # In so small a model, merged groups of the position convolution outweigh everything else.
     monkeypatch.setattr(openvino_exporter, "_BFLOAT16_CHANNELS", 1)
     encoder = tuned_encoder()
@@ -63,9 +66,8 @@ def test_bfloat16_is_measured_and_smaller(tmp_path: Path, monkeypatch: pytest.Mo
     assert sizes[0] < 0.6 * sizes[1]
 
 
+@needs_bfloat16
 def test_bfloat16_keeps_filters_that_cancel_most_of_the_signal(tmp_path: Path) -> None:
-    if "BF16" not in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        pytest.skip("this CPU has no bfloat16 instructions")
     encoder = group_normed_encoder()
     conv = encoder.feature_extractor.conv_layers[0].conv
     difference = torch.tensor([-1.0, 1.0])
@@ -86,9 +88,8 @@ def test_bfloat16_keeps_filters_that_cancel_most_of_the_signal(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int8_bfloat16"])
+@needs_bfloat16
 def test_8_bits_are_for_the_products_of_layers(dtype: str, tmp_path: Path) -> None:
-    if "BF16" not in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        pytest.skip("this CPU has no bfloat16 instructions")
     encoder = tuned_encoder()
     full = exported_as("openvino", encoder, tmp_path / "full")
     exported = exported_as("openvino", encoder, tmp_path / "out", dtype=dtype, error_limit=0.2)
