@@ -33,6 +33,8 @@ from s3prl_compress.common.files import write_atomically
 from s3prl_compress.encoder import load
 from s3prl_compress.encoder.loading import load_unless_loaded
 from s3prl_compress.suite.run import run_suite
+from s3prl_compress.suite.suite_file import read_suite
+from s3prl_compress.suite.upstreams import upstream_source
 
 SUITE = Path(__file__).parent.parent / "recipes" / "compare_demo.yaml"
 DENSE = "hubert_demo"
@@ -82,16 +84,15 @@ Errors = dict[str, npt.NDArray[np.float64]]
 
 
 def state_errors(
-    upstreams: Path, names: list[str], speech: Path, fit: Path, seconds: float
+    sources: dict[str, str], speech: Path, fit: Path, seconds: float
 ) -> tuple[Errors, Errors]:
     """Return every row's state errors relative to dense: directly, and after a linear map."""
     dense = load(DENSE).eval()
     tested, fitting = heard(speech, seconds, dense), heard(fit, FIT_SECONDS, dense)
     wanted, there = states_of(dense, tested), states_of(dense, fitting)
     plain, after = {}, {}
-    for name in tqdm(names, desc="state errors", unit="row"):
-        path = upstreams / name
-        encoder = load_unless_loaded(path if path.exists() else upstreams / f"{name}.onnx").eval()
+    for name, source in tqdm(sources.items(), desc="state errors", unit="row"):
+        encoder = load_unless_loaded(source).eval()
         found = states_of(encoder, tested)
         plain[name] = relative_errors(wanted, found).mean(1)
         found = mapped(found, states_of(encoder, fitting), there)
@@ -306,11 +307,14 @@ def main() -> None:
         raise SystemExit(result.text)
     board = pd.read_csv(given.output / "leaderboard.csv")
     board = board[board["corpus"].isin(SETS)]
-    names = [name for name in board["upstream"].unique() if name != DENSE]
+    scored = {name for name in board["upstream"] if name != DENSE}
+    sources = {
+        entry.name: upstream_source(entry, given.output / "upstreams")
+        for entry in read_suite(SUITE).upstreams
+        if entry.name in scored
+    }
     audio = Path(os.environ["SPEECH_DATA"]) / "asr_minilibri" / "audio"
-    plain, after = state_errors(
-        given.output / "upstreams", names, audio / "test", audio / "train", given.seconds
-    )
+    plain, after = state_errors(sources, audio / "test", audio / "train", given.seconds)
     frame = merged(board, plain, after)
     given.results.mkdir(parents=True, exist_ok=True)
     write_atomically(given.results / "compare_demo.csv", frame.to_csv(index=False))
