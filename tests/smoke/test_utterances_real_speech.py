@@ -1,8 +1,8 @@
 """SID and ER on recordings of people, in one pass: true and shuffled labels.
 
-The upstream has random weights; random features carry enough to tell a few voices and emotions
-apart, which is all that a smoke test needs: that audio, labels and splits reach the heads as they
-should.
+ER's upstream has random weights; random features carry enough to tell a few emotions apart, which
+is all that a smoke test needs: that audio, labels and splits reach the heads as they should. SID's
+is the packaged one: its 45 utterances are too few for random features.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from s3prl_compress.encoder import NAMED_SHAPES, random_encoder
+from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, load, random_encoder
 from s3prl_compress.evaluation import score
 from s3prl_compress.results.records import ScoreRecord
 from s3prl_compress.tasks.registry import prepare_corpus
@@ -24,8 +24,6 @@ from .excess import excess, read_predictions
 pytestmark = pytest.mark.speech
 
 SETS = {"sid": "sid_arabic_sc", "er": "er_emodb"}
-SHAPES = {"sid": "hubert_small", "er": "hubert_tiny"}
-"""The smallest that random weights suffice for."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Cells:
 def cells(speech_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Cells]:
     found = {}
     for task, name in SETS.items():
-        encoder = random_encoder(NAMED_SHAPES[SHAPES[task]]).eval()
+        encoder = _upstream(task).eval()
         table = speech_data / name / "metadata.csv"
         if not table.is_file():
             pytest.skip(f"SPEECH_DATA has no {name}")
@@ -82,6 +80,12 @@ def test_at_chance_with_shuffled_labels(cells: dict[str, Cells], task: str) -> N
     else:  # every test clip has a label of its own drawing
         assert shuffled.score < shuffled.chance + 2 * shuffled.standard_error
     assert shuffled.score < true.score - 2 * true.standard_error
+
+
+def _upstream(task: str) -> SpeechEncoder:
+    if task == "sid":
+        return load("hubert_demo")
+    return random_encoder(NAMED_SHAPES["hubert_tiny"])
 
 
 def _shuffled(task: str, table: Path, output: Path) -> Path:
