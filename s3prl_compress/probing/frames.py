@@ -29,7 +29,7 @@ from ..audio.clips import SAMPLING_RATE
 from ..common.errors import InputError
 from ..common.files import locked
 from ..encoder.frames import superb_frame_counts, superb_frames
-from ..encoder.inference import inference_copy
+from ..encoder.inference import dense_copy, inference_copy
 from ..results.records import Padding
 from ..tasks.base.corpus import SPLITS, Item, Split
 from ..tasks.base.task import FrameSource
@@ -135,6 +135,8 @@ class StreamedFrames(Frames):
     device: str
     samples_per_batch: int
     """Samples of audio, padding included, in one forward pass."""
+    half: bool = False
+    """Compute in bfloat16."""
     streamed: ClassVar[bool] = True
     _lock: Lock = field(default_factory=Lock, repr=False)
     """Not every runtime can compute for two threads: the next batch is read during evaluations."""
@@ -150,7 +152,9 @@ class StreamedFrames(Frames):
         with self._lock, torch.no_grad():
             for batch in batches_by_length(samples, self.samples_per_batch):
                 own = [rows[place] for place in batch]
-                frames = _encoded(self.encoder, self.corpus, self.plan, own, self.device)
+                frames = _encoded(
+                    self.encoder, self.corpus, self.plan, own, self.device, half=self.half
+                )
                 found |= zip(batch, frames, strict=True)
         return [found[place][self.first_state :] for place in range(len(rows))]
 
@@ -201,6 +205,7 @@ def load_frames(
     device: str = "cpu",
     seconds_per_batch: float = 16.0,
     how: FrameSource = "stored",
+    half: bool = False,
 ) -> StoredFrames | StreamedFrames:
     """Return the frames of a corpus, from `cache` where they are there already.
 
@@ -218,12 +223,19 @@ def load_frames(
         seconds_per_batch: of audio in one forward pass, padding included.
         how: "streamed": nothing is stored, and the encoder computes frames whenever they are read;
             "auto": that, if there is too little space for them.
+        half: the encoder computes streamed frames in bfloat16; see `layer_frames`.
 
     Raises:
-        InputError: too little space, or hidden states that are of no use.
+        InputError: too little space, hidden states that are of no use, or bfloat16 for an exported
+            model.
     """
-    from ..encoder import fingerprint
+    from ..encoder import SpeechEncoder, fingerprint
 
+    if half and not isinstance(encoder, SpeechEncoder):
+        raise InputError(
+            "streamed_dtype bfloat16: this upstream is an exported model, which computes in the "
+            "number format of its file; leave out streamed_dtype"
+        )
     plan = plan_frames(corpus, encoder.shape, padding)
     states, width = encoder.shape.states, encoder.shape.hidden
     identity = {
@@ -239,14 +251,21 @@ def load_frames(
     cache.mkdir(parents=True, exist_ok=True)
 
     def streamed() -> StreamedFrames:
+        # Linears that are packed for float32 have no bfloat16.
+        frozen: SpeechEncoder | ExportedEncoder
+        if half and isinstance(encoder, SpeechEncoder):
+            frozen = dense_copy(encoder)
+        else:
+            frozen = inference_copy(encoder, device)
         return StreamedFrames(
             plan=plan,
             layers=states,
             width=width,
-            encoder=inference_copy(encoder, device),
+            encoder=frozen,
             corpus=corpus,
             padding=padding,
             device=device,
+            half=half,
             samples_per_batch=_limit(seconds_per_batch, padding),
         )
 
@@ -277,14 +296,16 @@ def load_frames(
 
 
 def layer_frames(
-    encoder: SpeechEncoder | ExportedEncoder, waveforms: Sequence[Tensor]
+    encoder: SpeechEncoder | ExportedEncoder, waveforms: Sequence[Tensor], *, half: bool = False
 ) -> list[Tensor]:
     """Return each utterance's hidden states, [layers + 1, frames, width] in float16.
 
-    The frames are those that s3prl's Featurizer takes; see `plan_frames`.
+    The frames are those that s3prl's Featurizer takes; see `plan_frames`. `half`: the encoder
+    computes in bfloat16, except for what torch's autocast keeps in float32.
     """
     lengths = [len(waveform) for waveform in waveforms]
-    states, frame_counts = encoder(list(waveforms))
+    with torch.autocast(waveforms[0].device.type, torch.bfloat16, enabled=half):
+        states, frame_counts = encoder(list(waveforms))
     if encoder.padding == "independent":
         states = tuple(superb_frames(states, frame_counts, lengths))
     elif len(waveforms) > 1:
@@ -335,6 +356,8 @@ def _encoded(
     plan: FramePlan,
     rows: Sequence[int],
     device: str,
+    *,
+    half: bool = False,
 ) -> list[Tensor]:
     """Return `layer_frames` of the utterances in `rows`, which go through the upstream together.
 
@@ -342,7 +365,7 @@ def _encoded(
         InputError: they are not finite.
     """
     waves = [corpus.read(plan.items[row].path).to(device) for row in rows]
-    encoded = layer_frames(encoder, waves)
+    encoded = layer_frames(encoder, waves, half=half)
     for row, frames in zip(rows, encoded, strict=True):
         if not frames.isfinite().all():
             raise InputError(

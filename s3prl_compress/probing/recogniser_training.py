@@ -1,4 +1,4 @@
-"""Training a CTC head on stored frames, one per learning rate; resumes after a kill."""
+"""Training CTC heads on frames, one per seed and learning rate; resumes after a kill."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ from .recogniser import FrameHead
 _FRAMES_AT_ONCE = 8192
 """Frames per forward pass in evaluations, padding included."""
 
+_SHARED_ORDER = 0
+"""Seed of the order of the batches that all seeds share."""
+
 Batch = tuple[list[Tensor], list[Tensor]]
 """Frames of each utterance, [layers, frames, width], and numbers of its symbols."""
 
@@ -54,8 +57,9 @@ class RecognitionSpec:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A head in training at one of the learning rates."""
+    """A head in training, of one seed and learning rate."""
 
+    job: Job
     number: int
     """Of its learning rate."""
     rate: float
@@ -66,56 +70,72 @@ class _Candidate:
     state: Path
     """Folder of its saved state."""
 
+    def best_file(self, step: int) -> Path:
+        """Return the file of its weights as they were at this step, the best one on dev."""
+        return self.state.with_name(f"{self.number}.best-{step}.safetensors")
+
 
 class Training:
-    """The sweep over learning rates, with its state in the job's work folder."""
+    """The sweep over learning rates, with its state in the jobs' work folders.
 
-    def __init__(self, job: Job, frames: Frames, recognition: RecognitionSpec) -> None:
-        self._job, self._frames, self._recognition = job, frames, recognition
+    Args:
+        jobs: they differ in nothing but the seed. All of them see the batches of the first one, so
+            several are given only where the settings share batches between seeds.
+        frames: of all utterances.
+        recognition: the task's own parts.
+    """
+
+    def __init__(self, jobs: Sequence[Job], frames: Frames, recognition: RecognitionSpec) -> None:
+        self._jobs, self._frames, self._recognition = jobs, frames, recognition
+        corpus, self._settings = jobs[0].corpus, jobs[0].settings
         rows = frames.plan.rows["train"]
-        encode = recognition.symbols(job.corpus).encode
+        encode = recognition.symbols(corpus).encode
         self._targets = [torch.tensor(encode(frames.plan.items[row].label)) for row in rows]
         batches = recognition.batches(
             [frames.plan.samples[row] for row in rows],
             [len(target) for target in self._targets],
-            job.settings.batch_size,
+            self._settings.batch_size,
         )
         if not batches:
             raise InputError(
-                f"{job.corpus.root}: {len(rows)} training utterances make no batch, since s3prl "
+                f"{corpus.root}: {len(rows)} training utterances make no batch, since s3prl "
                 "drops a last batch of one; add recordings, or set batch_size 1 in the recipe"
             )
-        self._batches = ShuffledBuckets(batches, job.seed)
+        self._batches = ShuffledBuckets(
+            batches, _SHARED_ORDER if self._settings.shared_batches else jobs[0].seed
+        )
         self.left_out = len(rows) - len({index for batch in batches for index in batch})
         """Training utterances that are in no batch."""
-        self._folder = job.work / "heads"
-        looks = job.settings.total_steps // job.settings.eval_step
-        self._last_step = looks * job.settings.eval_step  # what comes after it is never kept
+        looks = self._settings.total_steps // self._settings.eval_step
+        self._last_step = looks * self._settings.eval_step  # what comes after it is never kept
 
-    def sweep(self) -> tuple[RateResult, ...]:
-        """Train a head per learning rate; resume where an earlier process stopped.
+    def sweep(self) -> list[tuple[RateResult, ...]]:
+        """Train a head per seed and learning rate, and return the results of each job.
 
-        Streamed frames are computed once for all heads. Stored ones cost nothing to read again, and
-        one head after the other takes less memory.
+        Resumes where an earlier process stopped. Streamed frames are computed once for all heads.
+        Stored ones cost nothing to read again, and one head after the other takes less memory.
         """
-        numbers = range(len(self._job.settings.learning_rates))
-        together = [numbers] if self._frames.streamed else [[number] for number in numbers]
-        return tuple(result for group in together for result in self._train(group))
+        numbers = range(len(self._settings.learning_rates))
+        heads = [(job, number) for job in self._jobs for number in numbers]
+        together = [heads] if self._frames.streamed else [[head] for head in heads]
+        results = [result for group in together for result in self._train(group)]
+        return list(zip(*[iter(results)] * len(numbers), strict=True))
 
-    def best_head(self, number: int, best: RateResult) -> FrameHead:
-        """Return the head of a learning rate as it was when it was best on dev."""
-        head = self._new_head()
-        head.load_state_dict(load_file(self._best_file(number, best.best_step)))
-        return head
+    def best_head(self, job: Job, number: int, best: RateResult) -> FrameHead:
+        """Return the head of a job and a learning rate as it was when it was best on dev."""
+        candidate = self._candidate(job, number)
+        candidate.head.load_state_dict(load_file(candidate.best_file(best.best_step)))
+        return candidate.head
 
     def forget(self) -> None:
-        """Remove the saved state once the cell has its result."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Remove the saved state once the cells have their results."""
+        for job in self._jobs:
+            shutil.rmtree(_folder(job), ignore_errors=True)
 
-    def _train(self, numbers: Sequence[int]) -> list[RateResult]:
-        """Train the heads of some learning rates on the same frames, in step."""
-        settings, last = self._job.settings, self._last_step
-        candidates = [self._candidate(number) for number in numbers]
+    def _train(self, heads: Sequence[tuple[Job, int]]) -> list[RateResult]:
+        """Train heads on the same frames, in step."""
+        settings, last = self._settings, self._last_step
+        candidates = [self._candidate(job, number) for job, number in heads]
         done = min(candidate.facts["step"] for candidate in candidates)
         steps, title = range(done + 1, last + 1), self._title(candidates)
         bar = tqdm(steps, title, initial=done, total=last, leave=False, delay=1)
@@ -123,7 +143,7 @@ class Training:
             # A process that was killed while it saved left some heads a look behind the others.
             behind = [candidate for candidate in candidates if candidate.facts["step"] < step]
             for candidate in behind:
-                with seeded(self._job.device, self._job.seed, 1, step):
+                with seeded(candidate.job.device, candidate.job.seed, 1, step):
                     update(candidate.head, candidate.optimizer, batches, settings.gradient_clipping)
             if step % settings.eval_step == 0:
                 self._look(behind, step)
@@ -137,24 +157,23 @@ class Training:
         ]
 
     def _title(self, candidates: Sequence[_Candidate]) -> str:
-        count = len(self._job.settings.learning_rates)
         if len(candidates) > 1:
-            return f"{count} heads"
+            return f"{len(candidates)} heads"
+        count = len(self._settings.learning_rates)
         return f"head {candidates[0].number + 1} of {count} (rate {candidates[0].rate:g})"
 
-    def _candidate(self, number: int) -> _Candidate:
+    def _candidate(self, job: Job, number: int) -> _Candidate:
         """Return a head at the start of its training, or as it was saved last."""
-        settings = self._job.settings
-        rate, state = settings.learning_rates[number], self._folder / f"{number}.state"
-        head = self._new_head()
+        rate, state = self._settings.learning_rates[number], _folder(job) / f"{number}.state"
+        head = self._new_head(job)
         optimizer = torch.optim.Adam(head.parameters(), lr=rate)
         facts = read_facts(state)
-        run = {"settings": settings.identity(), "seed": self._job.seed, "rate": rate}
+        run = {"settings": self._settings.identity(), "seed": job.seed, "rate": rate}
         if facts is None or facts["run"] != run:
             facts = {"run": run, "step": 0, "dev": None, "best_step": 0}
         elif facts["step"] < self._last_step:
             load_state(state, head, optimizer)
-        return _Candidate(number, rate, head, optimizer, facts, state)
+        return _Candidate(job, number, rate, head, optimizer, facts, state)
 
     def _look(self, candidates: Sequence[_Candidate], step: int) -> None:
         """Evaluate heads on dev, keep each that is better than all before, and save them all."""
@@ -176,23 +195,20 @@ class Training:
         if facts["dev"] is not None and facts["dev"] < none_kept and score >= facts["dev"]:
             return
         # The file comes before the state that names it; an older one goes with the next.
-        for old in self._folder.glob(f"{candidate.number}.best-*"):
-            if old != self._best_file(candidate.number, facts["best_step"]):
+        for old in candidate.state.parent.glob(f"{candidate.number}.best-*"):
+            if old != candidate.best_file(facts["best_step"]):
                 old.unlink()
         weights = {
             name: tensor.cpu().contiguous() for name, tensor in candidate.head.state_dict().items()
         }
-        write_atomically(self._best_file(candidate.number, step), save(weights))
+        write_atomically(candidate.best_file(step), save(weights))
         facts |= {"dev": min(score, none_kept), "best_step": step}
 
-    def _best_file(self, number: int, step: int) -> Path:
-        return self._folder / f"{number}.best-{step}.safetensors"
-
-    def _new_head(self) -> FrameHead:
+    def _new_head(self, job: Job) -> FrameHead:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._job.seed)
-            head = self._recognition.head(self._job, self._frames)
-        return head.to(self._job.device)
+            torch.manual_seed(job.seed)
+            head = self._recognition.head(job, self._frames)
+        return head.to(job.device)
 
     def _read_on(self, step: int) -> Iterator[list[Batch]]:
         """Yield what this step and all later ones train on; the next one is read meanwhile."""
@@ -204,7 +220,7 @@ class Training:
                 yield batches
 
     def _read(self, step: int) -> list[Batch]:
-        accumulation = self._job.settings.accumulation
+        accumulation = self._settings.accumulation
         numbers = range((step - 1) * accumulation, step * accumulation)
         start = self._frames.plan.rows["train"].start
         return [
@@ -214,6 +230,10 @@ class Training:
             )
             for number in numbers
         ]
+
+
+def _folder(job: Job) -> Path:
+    return job.work / "heads"
 
 
 def update(

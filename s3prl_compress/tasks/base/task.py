@@ -217,6 +217,13 @@ class Settings(BaseModel):
     """onepass, ASR and PR: `stored` computes the frames of all utterances once and keeps them on
     disk; `streamed` computes them again in every step, for all learning rates together; `auto`
     streams them if there is too little space. Changes results by rounding only."""
+    streamed_dtype: Literal["float32", "bfloat16"] = "float32"
+    """onepass, ASR and PR: number format in which the upstream computes streamed frames. bfloat16
+    needs `frames: streamed`, and is faster on GPUs and CPUs that have it."""
+    shared_batches: bool = False
+    """onepass, ASR and PR: all seeds train on the same batches in the same order, so that streamed
+    frames are computed once for all of them. The seed then decides the initial weights, dropout
+    and SpecAugment, but not the order."""
 
     @model_validator(mode="after")
     def _usable(self) -> Settings:
@@ -224,6 +231,8 @@ class Settings(BaseModel):
             raise ValueError("learning_rates must be above 0")
         if len(set(self.learning_rates)) != len(self.learning_rates):
             raise ValueError("learning_rates holds one rate twice")
+        if self.streamed_dtype == "bfloat16" and self.frames != "streamed":
+            raise ValueError("streamed_dtype bfloat16 needs frames: streamed")
         if self.eval_step > self.total_steps:
             raise ValueError(
                 f"eval_step {self.eval_step} is more than total_steps {self.total_steps}: "
@@ -240,8 +249,10 @@ class Settings(BaseModel):
         values = self.model_dump(mode="json", exclude={"seconds_per_batch", "frames"})
         if self.rate_from is None:  # as in records from before this setting
             del values["rate_from"]
-        if self.first_state == 0:  # likewise
-            del values["first_state"]
+        defaults = {"first_state": 0, "streamed_dtype": "float32", "shared_batches": False}
+        for name, default in defaults.items():  # likewise
+            if values[name] == default:
+                del values[name]
         return values
 
 

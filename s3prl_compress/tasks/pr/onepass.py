@@ -10,7 +10,8 @@ Different, and said in every record where it matters:
 - The order of the batches follows from the seed and the number of the step, so that a run that
   was killed ends where an undisturbed one does.
 - Heads of several learning rates are trained one after the other, each from the same weights and
-  on the same batches. So are several seeds: they share the stored frames, no more.
+  on the same batches. So are several seeds: they share the stored frames, no more. Where frames
+  are streamed, all learning rates train in step, and with `shared_batches` all seeds, too.
 """
 
 from __future__ import annotations

@@ -1,20 +1,24 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
+from torch import Tensor
 
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, random_encoder
-from s3prl_compress.evaluation.onepass import run
+from s3prl_compress.evaluation.onepass import run, run_seeds
 from s3prl_compress.evaluation.score import score
 from s3prl_compress.probing import recogniser_training
-from s3prl_compress.probing.frames import load_frames
+from s3prl_compress.probing.frames import StreamedFrames, load_frames
 from s3prl_compress.probing.recogniser_training import Training
 from s3prl_compress.statistics import metrics
 from s3prl_compress.tasks.asr import TASK
@@ -23,6 +27,7 @@ from s3prl_compress.tasks.base.engine import EngineResult, Job
 from s3prl_compress.tasks.base.task import RecognitionHead, Settings
 from s3prl_compress.tasks.base.transcripts import TranscribedCorpus, open_transcripts
 
+from ...encoder.exported.test_exported import exported_as
 from ...support.small_corpora import write_transcripts
 
 TEXTS = ("A", "BE", "CAN'T")
@@ -176,6 +181,98 @@ def test_heads_in_step_are_resumed_where_each_of_them_was(
     assert run(streamed).rates == stored.rates
 
 
+def test_seeds_share_one_pass_of_streamed_frames(
+    alone: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = alone.settings.model_copy(update={"shared_batches": True})
+    jobs = [
+        replace(alone, settings=settings, seed=seed, work=tmp_path / f"{seed}") for seed in (0, 1)
+    ]
+    stored = list(run_seeds(jobs))
+    assert stored[0].layer_weights != pytest.approx(stored[1].layer_weights, abs=1e-2)
+    read: list[int] = []
+    original = StreamedFrames.read
+
+    def counting(frames: StreamedFrames, rows: Sequence[int]) -> list[Tensor]:
+        read.extend(rows)
+        return original(frames, rows)
+
+    monkeypatch.setattr(StreamedFrames, "read", counting)
+    passes = []
+    for number, group in enumerate((jobs, jobs[:1])):
+        folder = tmp_path / f"streamed{number}"
+        streamed = [as_streamed(job, folder / str(job.seed)) for job in group]
+        read.clear()
+        for given, wanted in zip(run_seeds(streamed), stored, strict=False):
+            assert given.rates == wanted.rates
+            assert given.layer_weights == pytest.approx(wanted.layer_weights, abs=1e-4)
+            assert any("same batches" in note for note in given.notes)
+        passes.append(len(read))
+    assert passes[0] == passes[1]
+    assert alone.settings.identity() != settings.identity()
+
+
+def test_the_order_of_batches_is_the_seeds_own_unless_they_share_it(alone: Job) -> None:
+    assert isinstance(alone.encoder, SpeechEncoder)
+    assert isinstance(alone.corpus, TranscribedCorpus)
+    assert alone.cache is not None
+    frames = load_frames(
+        alone.encoder, alone.corpus, padding="independent", cache=alone.cache, how="streamed"
+    )
+    for shared in (False, True):
+        settings = alone.settings.model_copy(update={"shared_batches": shared})
+        orders = [
+            [
+                Training(
+                    [replace(alone, settings=settings, seed=seed)], frames, RECOGNITION
+                )._batches[n]
+                for n in range(12)
+            ]
+            for seed in (1, 2)
+        ]
+        assert (orders[0] == orders[1]) is shared
+
+
+def test_bfloat16_frames_are_close_and_noted(
+    stored: EngineResult, alone: Job, tmp_path: Path
+) -> None:
+    settings = alone.settings.model_copy(
+        update={"frames": "streamed", "streamed_dtype": "bfloat16"}
+    )
+    assert isinstance(alone.encoder, SpeechEncoder)
+    assert isinstance(alone.corpus, TranscribedCorpus)
+    exact, half = (
+        load_frames(
+            alone.encoder,
+            alone.corpus,
+            padding="independent",
+            cache=tmp_path,
+            how="streamed",
+            half=half,
+        )
+        for half in (False, True)
+    )
+    with exact.ready(), half.ready():
+        one, other = (torch.cat(frames.read(range(4)), 1).float() for frames in (exact, half))
+    error = (one - other).norm() / one.norm()
+    assert 1e-4 < error < 0.03
+    result = run(replace(alone, settings=settings, work=tmp_path / "cell"))
+    assert any("in bfloat16" in note for note in result.notes)
+    assert result.layer_weights == pytest.approx(stored.layer_weights, abs=0.05)
+    assert settings.identity() != alone.settings.identity()
+    with pytest.raises(ValidationError, match="needs frames: streamed"):
+        Settings(**SETTINGS.model_dump() | {"streamed_dtype": "bfloat16"})
+
+
+@pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs the extra onnx")
+def test_an_exported_upstream_keeps_its_number_format(alone: Job, tmp_path: Path) -> None:
+    assert isinstance(alone.corpus, TranscribedCorpus)
+    assert isinstance(alone.encoder, SpeechEncoder)
+    exported = exported_as("onnx", alone.encoder, tmp_path / "exported.onnx")
+    with pytest.raises(InputError, match="leave out streamed_dtype"):
+        load_frames(exported, alone.corpus, padding="independent", cache=tmp_path, half=True)
+
+
 def test_seeds_differ_and_repeat(job: Job, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"total_steps": 20, "learning_rates": (1e-2,)})
     assert isinstance(job.encoder, SpeechEncoder)
@@ -184,10 +281,10 @@ def test_seeds_differ_and_repeat(job: Job, tmp_path: Path) -> None:
     heads = []
     for number, seed in enumerate((0, 0, 1)):
         work = tmp_path / str(number)
-        training = Training(
-            replace(job, settings=settings, seed=seed, work=work), frames, RECOGNITION
-        )
-        heads.append(training.best_head(0, training.sweep()[0]).state_dict())
+        own = replace(job, settings=settings, seed=seed, work=work)
+        training = Training([own], frames, RECOGNITION)
+        ((best,),) = training.sweep()
+        heads.append(training.best_head(own, 0, best).state_dict())
     for name, weights in heads[0].items():
         assert torch.equal(heads[1][name], weights)
         assert not torch.equal(heads[2][name], weights)
@@ -198,8 +295,8 @@ def test_accumulated_batches_are_the_next_ones(job: Job, tmp_path: Path) -> None
     assert isinstance(job.corpus, TranscribedCorpus)
     frames = load_frames(job.encoder, job.corpus, padding="independent", cache=tmp_path)
     settings = SETTINGS.model_copy(update={"accumulation": 2})
-    double = Training(replace(job, settings=settings), frames, RECOGNITION)
-    single = Training(job, frames, RECOGNITION)
+    double = Training([replace(job, settings=settings)], frames, RECOGNITION)
+    single = Training([job], frames, RECOGNITION)
     for step in (1, 4):
         given = double._read(step)
         expected = [*single._read(2 * step - 1), *single._read(2 * step)]
