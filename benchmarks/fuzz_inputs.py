@@ -14,10 +14,12 @@ from pathlib import Path
 from random import Random
 from shutil import copytree
 
+import torch
 from fuzz_child import SECONDS, Outcome
 from fuzz_mutations import (
     PICKLE_RAN,
     mutate_audio,
+    mutate_bytes,
     mutate_json,
     mutate_pickle,
     mutate_safetensors,
@@ -27,14 +29,17 @@ from fuzz_mutations import (
 )
 
 from s3prl_compress.audio import open_audio, open_transcribed, read_audio, read_header
+from s3prl_compress.audio.clips import SAMPLING_RATE
 from s3prl_compress.cli.compression_recipes import read_recipe
 from s3prl_compress.common.errors import InputError
-from s3prl_compress.encoder import load
+from s3prl_compress.encoder import load, load_unless_loaded
 from s3prl_compress.methods import check_settings
 from s3prl_compress.pretraining.recipe import load_recipe
+from s3prl_compress.report import report
 from s3prl_compress.suite.run import run_suite
 from s3prl_compress.tasks.base.transcripts import open_transcripts
 from s3prl_compress.tasks.registry import find_task, prepare_corpus
+from s3prl_compress.whisper import load as load_whisper
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,16 @@ def _read_pretraining(folder: Path) -> object:
     return load_recipe(folder / "recipe.yaml")
 
 
+def _read_exported(folder: Path) -> object:
+    exported = load_unless_loaded(folder / "model.onnx")
+    with torch.no_grad():
+        return exported([torch.zeros(SAMPLING_RATE)])
+
+
+def _read_records(folder: Path) -> object:
+    return report(folder, folder / "out")
+
+
 def _read_table(folder: Path) -> object:
     task = (folder / "task").read_text()
     return prepare_corpus(task, folder / "metadata.csv", folder / "corpus")
@@ -111,6 +126,12 @@ TARGETS: dict[str, Target] = {
     "audio table": Target(("asr",), ("metadata.csv",), mutate_table, _read_audio_table),
     "transcripts": Target(("librispeech",), ("*.txt",), mutate_text, _read_transcripts),
     "audio": Target(("wav", "float", "flac", "ogg"), ("*",), mutate_audio, _read_audio),
+    "whisper": Target(("whisper1", "whisper2"), ("*.json",), mutate_json, load_whisper),
+    "whisper weights": Target(
+        ("whisper1", "whisper2"), ("model.safetensors",), mutate_safetensors, load_whisper
+    ),
+    "onnx": Target(("onnx",), ("model.onnx",), mutate_bytes, _read_exported),
+    "record": Target(("record",), ("*.json",), mutate_json, _read_records),
     "pt": Target(("s3prl", "s3prl wavlm", "torchaudio"), ("model.pt",), mutate_pickle, _read_pt),
 }
 

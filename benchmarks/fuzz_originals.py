@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, rmtree
 from typing import Any, Literal
 
 import numpy as np
@@ -14,9 +15,13 @@ import torch
 import yaml
 from baselines import s3prl_file
 
+from s3prl_compress import whisper
 from s3prl_compress.encoder import EncoderShape, SpeechEncoder, dense_shape, random_encoder, save
+from s3prl_compress.encoder.exporters import ExportOptions, Speech, find_export_target
 from s3prl_compress.encoder.exporters.transformers import export_transformers
+from s3prl_compress.evaluation import score
 from s3prl_compress.s3prl_bridge.compat import apply_patches
+from s3prl_compress.tasks.registry import prepare_corpus
 from s3prl_compress.training.ctc import add_head
 
 RATE = 16_000
@@ -73,6 +78,38 @@ def write_originals(folder: Path) -> None:
         (folder / name / file).write_text(content)
     _write_audio(folder)
     _write_tables(folder)
+    _write_whisper(folder)
+    options = ExportOptions(speech=Speech([torch.randn(RATE)], "noise"))
+    (folder / "onnx").mkdir()
+    find_export_target("onnx").write(encoder, folder / "onnx" / "model.onnx", options)
+    corpus = prepare_corpus("sid", folder / "sid" / "metadata.csv", folder / "corpus")
+    score(encoder, "sid", data=corpus, output=folder / "record", device="cpu")
+    rmtree(folder / "record" / ".work")
+
+
+def _write_whisper(folder: Path) -> None:
+    """Write a small Whisper model in the formats of transformers and of this package."""
+    transformers = importlib.import_module("transformers")
+    tokens = {"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0, "decoder_start_token_id": 1}
+    config = transformers.WhisperConfig(
+        vocab_size=20,
+        num_mel_bins=8,
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        max_source_positions=20,
+        max_target_positions=16,
+        begin_suppress_tokens=None,
+        **tokens,
+    )
+    model = transformers.WhisperForConditionalGeneration(config)
+    model.generation_config = transformers.GenerationConfig(**tokens, alignment_heads=[[0, 1]])
+    model.save_pretrained(folder / "whisper1")
+    whisper.save(whisper.load(folder / "whisper1"), folder / "whisper2")
 
 
 def _shape(family: Literal["hubert", "wavlm"]) -> EncoderShape:

@@ -13,6 +13,7 @@ import torch
 from ..common.command_result import table
 from ..common.errors import InputError
 from ..common.files import write_atomically
+from ..common.json_text import parse_json
 from ..common.method_config import MethodConfig
 from ..encoder import SpeechEncoder, cost, load_unless_loaded, normalization_note, save
 from ..encoder.exported import refuse_exported
@@ -189,7 +190,7 @@ def parse_setting(text: str) -> Any:
         return None
     if text[:1] in ("[", "{"):
         try:
-            return json.loads(text)
+            return parse_json(text)
         except ValueError as error:
             raise InputError(f"{text}: not valid JSON ({error})") from error
     return text

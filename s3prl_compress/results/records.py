@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ..common.errors import InputError
 from ..common.files import write_atomically
+from ..common.json_text import parse_json
 from ..common.model_errors import first_mistake
 from ..statistics import EditCounts
 
@@ -313,10 +314,8 @@ def write_record(record: Record, folder: Path, stem: str) -> Path:
 
 def read_record(path: Path) -> Record:
     """Read one record; an unreadable one is an `InputError` that names the file."""
-    import json
-
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(path.read_text(encoding="utf-8"))
         kinds: dict[str, type[ScoreRecord] | type[TimeRecord]] = {
             "score": ScoreRecord,
             "time": TimeRecord,
@@ -335,13 +334,11 @@ def read_records(folder: Path) -> Iterator[tuple[Path, Record]]:
     Raises:
         InputError: There is no such folder, or a record cannot be read.
     """
-    import json
-
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the one that `score --output` wrote to")
     for path in sorted(folder.rglob("*.json")):
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = parse_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             data = {"kind": "score"}  # broken: let read_record name it
         if isinstance(data, dict) and data.get("kind") in ("score", "time"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from pathlib import Path
 
 import torch
@@ -44,7 +45,7 @@ def load(
         InputError: the source cannot be loaded; the message says what is wrong with which file.
     """
     name, path, commit = str(source), Path(source), None
-    if not path.exists():
+    if not os.path.exists(path):
         if name in BUNDLED:
             raise InputError(f"{name}: not a Whisper model; accepted are {ACCEPTED}")
         if not is_hub_id(name):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
+from pydantic import Field, StrictInt, TypeAdapter, ValidationError
 from torch import Tensor, nn
 from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
 
@@ -53,6 +54,9 @@ SETTINGS = (
     "mask_feature_min_masks",
 )
 """Fields of transformers' `WhisperConfig` that say nothing about sizes, and are kept."""
+
+_PAIR = Annotated[list[StrictInt], Field(min_length=2, max_length=2)]
+_ALIGNMENT_HEADS: TypeAdapter[Any] = TypeAdapter(list[_PAIR] | None)
 
 
 class Whisper:
@@ -238,9 +242,16 @@ def _resize(
 
 def _generation_config(content: bytes, where: str) -> GenerationConfig:
     try:
-        return GenerationConfig.from_dict(json.loads(content))
+        config = GenerationConfig.from_dict(json.loads(content))
     except Exception as error:
         raise InputError(f"{where}: {GENERATION_FILE}: {first_line(error)}") from error
+    try:
+        _ALIGNMENT_HEADS.validate_python(getattr(config, "alignment_heads", None))
+    except ValidationError as error:
+        raise InputError(
+            f"{where}: {GENERATION_FILE}: alignment_heads: must be a list of [layer, head]"
+        ) from error
+    return config
 
 
 def _renumber_alignment_heads(config: GenerationConfig, shape: WhisperShape) -> None:

@@ -161,9 +161,18 @@ def test_a_config_of_transformers_that_does_not_fit_is_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_damaged_generation_config_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        '{"alignment_heads": 0.5}',
+        '{"alignment_heads": [[0, 1, 2]]}',
+        '{"alignment_heads": [0]}',
+    ],
+)
+def test_a_damaged_generation_config_is_one_line(content: str, tmp_path: Path) -> None:
     source = small_folder(tmp_path / "hf")
-    (source / "generation_config.json").write_text("{")
+    (source / "generation_config.json").write_text(content)
     with pytest.raises(InputError, match=r"generation_config\.json: ") as caught:
         load(source)
     assert "\n" not in str(caught.value)

@@ -6,12 +6,12 @@ They are one JSON text under the key `s3prl_compress`: in `metadata_props` of an
 
 from __future__ import annotations
 
-import json
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...common.errors import InputError
+from ...common.json_text import parse_json
 from ...common.model_errors import first_mistake
 from ..checkpoint import HeadConfig
 from ..provenance import Provenance
@@ -100,7 +100,7 @@ def read_metadata(text: str | None, where: str) -> ExportedConfig:
             "other programs cannot be scored, so write one with: s3prl-compress export MODEL"
         )
     try:
-        data = json.loads(text)
+        data = parse_json(text)
         if data["format_version"] != 1:
             raise InputError(
                 f"{where}: format version {data['format_version']!r}, but this version of "
