@@ -77,9 +77,26 @@ def parse(text: str, where: str | Path) -> Any:
         ) from error
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping, of which PyYAML takes the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """See `yaml.composer.Composer`. Keys that `<<` will merge are not there yet."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        seen: set[tuple[str, str]] = set()
+        for key in keys:
+            if (key.tag, key.value) in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"key {key.value!r} is there twice", problem_mark=key.start_mark
+                )
+            seen.add((key.tag, key.value))
+        return node
+
+
 @lru_cache(maxsize=64)  # PyYAML takes 30 ms for a recipe, which every cell of a suite reads
 def _parsed(text: str) -> Any:
-    content = yaml.safe_load(text)
+    content = yaml.load(text, _Loader)  # noqa: S506  # constructs no objects
     _check_bounds(content)
     return content
 

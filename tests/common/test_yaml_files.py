@@ -60,3 +60,13 @@ def test_names_that_cannot_be_those_of_files_are_one_line() -> None:
     for name in ("x" * 5_000, "a\0b"):
         with pytest.raises(InputError, match="cannot be read"):
             read_text(Path(name))
+
+
+def test_a_key_that_is_there_twice_is_refused() -> None:
+    with pytest.raises(InputError, match=r"my\.yaml: .*key 'steps' is there twice.* line 3"):
+        parse("method: ctc\nsteps: 1\nsteps: 2\n", "my.yaml")
+
+
+def test_merged_keys_may_be_given_again() -> None:
+    text = "base: &b {y: 1}\na: {s: &x {<<: *b, y: 2}}\nb: {<<: *x, y: 5}\n"
+    assert parse(text, "f") == {"base": {"y": 1}, "a": {"s": {"y": 2}}, "b": {"y": 5}}

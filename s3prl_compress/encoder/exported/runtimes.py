@@ -50,6 +50,7 @@ class OnnxSession(Session):
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors
+        self._path = path
         # Threads that wait for the next call by spinning would slow down whatever runs in between.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
@@ -57,17 +58,23 @@ class OnnxSession(Session):
                 str(path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its exceptions share no base class
-            raise _cannot_load(path, "onnxruntime", error) from error
+            raise _cannot(path, "load", "onnxruntime", error) from error
 
     def metadata(self) -> str | None:
         """See `Session.metadata`."""
-        text: str | None = self._session.get_modelmeta().custom_metadata_map.get(KEY)
+        try:
+            text: str | None = self._session.get_modelmeta().custom_metadata_map.get(KEY)
+        except UnicodeDecodeError as error:
+            raise _cannot(self._path, "load", "onnxruntime", error) from error
         return text
 
     def run(self, waveforms: NDArray[np.float32], lengths: NDArray[np.int64]) -> Outputs:
         """See `Session.run`."""
         names = [output.name for output in self._session.get_outputs()]
-        values = self._session.run(names, {"waveforms": waveforms, "lengths": lengths})
+        try:
+            values = self._session.run(names, {"waveforms": waveforms, "lengths": lengths})
+        except Exception as error:  # as above
+            raise _cannot(self._path, "run", "onnxruntime", error) from error
         return dict(zip(names, values, strict=True))
 
 
@@ -102,7 +109,7 @@ class OpenVINOSession(Session):
         try:
             self._model = self._core.read_model(folder / OPENVINO_MODEL)
         except Exception as error:  # a bare RuntimeError, or an exception of its own
-            raise _cannot_load(folder, "openvino", error) from error
+            raise _cannot(folder, "load", "openvino", error) from error
 
     def metadata(self) -> str | None:
         """See `Session.metadata`."""
@@ -157,6 +164,6 @@ def runtime_version(runtime: Runtime) -> str:
     return metadata.version(runtime)
 
 
-def _cannot_load(path: Path, runtime: Runtime, error: Exception) -> InputError:
+def _cannot(path: Path, act: str, runtime: Runtime, error: Exception) -> InputError:
     reason = " ".join(str(error).split())[:200]
-    return InputError(f"{path}: {TITLES[runtime]} cannot load it ({reason})")
+    return InputError(f"{path}: {TITLES[runtime]} cannot {act} it ({reason})")

@@ -251,6 +251,17 @@ def test_other_programs_files_are_refused(tmp_path: Path) -> None:
         load_unless_loaded(path)
 
 
+def test_damaged_metadata_and_a_graph_that_fails_are_one_line(tuned: Pair, tmp_path: Path) -> None:
+    content, path = tuned[1].path.read_bytes(), tmp_path / "damaged.onnx"
+    assert content.count(b'{"format_version"') == 1
+    path.write_bytes(content.replace(b'{"format_version"', b'{"\xfformat_version"'))
+    with pytest.raises(InputError, match=r"damaged.onnx: ONNX Runtime cannot load it .*utf-8"):
+        load_unless_loaded(path)
+    session = OnnxSession(tuned[1].path, 1)
+    with pytest.raises(InputError, match=r"\.onnx: ONNX Runtime cannot run it"):
+        session.run(np.zeros((1, 9000, 2), np.float32), np.array([9000]))
+
+
 def test_outputs_and_types_that_a_format_does_not_have(tuned: Pair, tmp_path: Path) -> None:
     target = find_export_target("onnx")
     target.check_output(tuned[1].path)  # an earlier export
