@@ -96,7 +96,7 @@ class _Loader(yaml.SafeLoader):
 
 @lru_cache(maxsize=64)  # PyYAML takes 30 ms for a recipe, which every cell of a suite reads
 def _parsed(text: str) -> Any:
-    content = yaml.load(text, _Loader)  # noqa: S506  # constructs no objects
+    content = yaml.load(text, _Loader)  # constructs no objects
     _check_bounds(content)
     return content
 
