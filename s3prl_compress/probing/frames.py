@@ -64,9 +64,9 @@ class FramePlan:
 
     def part(self, rows: Sequence[int]) -> FramePlan:
         """Return the plan of some utterances only, as rows in the given order."""
-        items, samples, counts = (
-            [values[row] for row in rows] for values in (self.items, self.samples, self.counts)
-        )
+        items = [self.items[row] for row in rows]
+        samples = [self.samples[row] for row in rows]
+        counts = [self.counts[row] for row in rows]
         return FramePlan(items, {}, samples, counts)
 
 
@@ -416,13 +416,14 @@ def _merge(extraction: _Extraction, sharding: Sharding, writer: FrameWriter) -> 
         own = extraction.plan.part(rows)
         identity = sharding.identity(shard, extraction.shape(own))
         file = open_frames(sharding.path(shard), identity, own.starts)
-        for place, row in enumerate(rows) if file is not None else ():
-            frames = file.read(place)
-            if frames is None:
-                print(_damaged(own.items[place]), file=sys.stderr)
-            else:
-                writer.put(row, torch.from_numpy(frames.copy()))
-        writer.mark(now=True)
+        if file is not None:
+            for place, row in enumerate(rows):
+                frames = file.read(place)
+                if frames is None:
+                    print(_damaged(own.items[place]), file=sys.stderr)
+                else:
+                    writer.put(row, torch.from_numpy(frames.copy()))
+            writer.mark(now=True)
         sharding.remove(shard)
     return bool(shards)
 
