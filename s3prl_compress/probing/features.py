@@ -167,11 +167,7 @@ class _Extraction:
         return [clips, self.encoder.shape.states, self.encoder.shape.hidden]
 
     def sharding(self, cache: Path) -> Sharding:
-        """Return how the features are computed.
-
-        Raises:
-            InputError: clips are too short for the encoder.
-        """
+        """Return how the features are computed."""
         key = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:24]
         shape = self.encoder.shape
         return Sharding(

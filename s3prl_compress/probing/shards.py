@@ -47,9 +47,6 @@ class Shard:
     """From 1."""
     count: int
 
-    def __str__(self) -> str:
-        return f"{self.number} of {self.count}"
-
 
 @dataclass(frozen=True)
 class ShardPart:
