@@ -8,15 +8,18 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from ..common.linear_kernels import note_linear_kernels
 from .linear import SparseLinear, dense_weight, new_dense_linear
 from .model import SpeechEncoder
-from .packed import pack, packing_pays
+from .packed import Linears, pack, packing_pays
 from .shape import DENSE, LINEARS, EncoderShape
 
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def inference_copy(encoder: Module, device: str | torch.device = "cpu") -> Module:
+def inference_copy(
+    encoder: Module, device: str | torch.device = "cpu", linears: Linears | None = None
+) -> Module:
     """Return a copy of `encoder` that computes the same, faster, and without gradients.
 
     Sparse linears become dense ones. On a CPU, the Transformer's float32 linears are packed for
@@ -27,11 +30,16 @@ def inference_copy(encoder: Module, device: str | torch.device = "cpu") -> Modul
     Args:
         encoder: the encoder, in the data type that it is to compute in.
         device: where the copy will compute.
+        linears: the library for float32 linears on a CPU, instead of the faster one; see
+            `choose_linears`.
     """
     if not isinstance(encoder, SpeechEncoder):
         return encoder
-    on_cpu = torch.device(device).type == encoder.device.type == "cpu"
-    packed = on_cpu and encoder.dtype == torch.float32 and packing_pays()
+    if linears is None:
+        linears = choose_linears(encoder, device)
+    else:
+        note_linear_kernels(linears)
+    packed = linears == "onednn"
     if not (packed or _sparse(encoder)):
         return encoder
     shared = {id(tensor): tensor for tensor in (*encoder.parameters(), *encoder.buffers())}
@@ -42,6 +50,18 @@ def inference_copy(encoder: Module, device: str | torch.device = "cpu") -> Modul
                 if (own := pack(child)) is not None:
                     setattr(parent, name, own)
     return result  # type: ignore[return-value]  # Module is SpeechEncoder here
+
+
+def choose_linears(encoder: nn.Module, device: str | torch.device) -> Linears | None:
+    """Return the library that `inference_copy` takes for linears; None where there is no choice.
+
+    It is measured in each process (`packed.packing_pays`), so two processes may choose differently.
+    """
+    if not isinstance(encoder, SpeechEncoder) or encoder.dtype != torch.float32:
+        return None
+    if not torch.device(device).type == encoder.device.type == "cpu":
+        return None
+    return "onednn" if packing_pays() else "torch"
 
 
 def dense_copy(encoder: SpeechEncoder) -> SpeechEncoder:

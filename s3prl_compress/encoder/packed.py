@@ -10,6 +10,7 @@ import os
 import time
 import warnings
 from functools import cache
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from ..common.errors import InputError
 from ..common.linear_kernels import note_linear_kernels
 from .linear import LowRankLinear, SharedLinear
 
+Linears = Literal["torch", "onednn"]
+"""The library that multiplies matrices."""
 VARIABLE = "S3PRL_COMPRESS_LINEARS"
 """Environment variable that replaces the measurement: `torch` or `onednn`."""
 GAIN = 1.15

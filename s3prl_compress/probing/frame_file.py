@@ -14,7 +14,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +77,14 @@ def open_frames(path: Path, identity: dict[str, Any], starts: Sequence[int]) -> 
 
 
 def check_space(path: Path, needed: int, utterances: int) -> None:
-    """Raise `InputError` where `needed` bytes do not fit beside `path`."""
-    partial = path.with_suffix(".partial")
-    there = partial.stat().st_blocks * 512 if partial.is_file() else 0
+    """Raise `InputError` where `needed` bytes do not fit beside `path`.
+
+    What is there of the file already, shards of it among them, is part of these bytes.
+    """
+    there = 0
+    for file in path.parent.glob(f"{path.stem}.*"):
+        with suppress(FileNotFoundError):  # another process is renaming it
+            there += file.stat().st_blocks * 512
     free = shutil.disk_usage(path.parent).free
     if needed - there > free:
         raise InputError(
@@ -99,12 +104,17 @@ class FrameWriter:
         self._identity = identity
         path.with_suffix(".json").unlink(missing_ok=True)
         path.unlink(missing_ok=True)
-        self.done, self._checksums = self._read_mark()
-        """Utterances that were put there before, in the order of writing; checksums by row."""
+        self._checksums = self._read_mark()
+        """By row; None for utterances that are not there yet."""
         self._file = open(self._partial, "r+b" if self.done else "w+b")  # noqa: SIM115
         self._marked_at = time.monotonic()
         layers, _, width = identity["shape"]
         self._frame_bytes = layers * width * 2
+
+    @property
+    def done(self) -> set[int]:
+        """The rows that are there already, also from before a kill."""
+        return {row for row, checksum in enumerate(self._checksums) if checksum is not None}
 
     def put(self, row: int, frames: Tensor) -> None:
         """Write one utterance, [layers + 1, frames, width]."""
@@ -113,14 +123,13 @@ class FrameWriter:
         with _one_line(self._path):
             self._file.seek(self._starts[row] * self._frame_bytes)
             self._file.write(data)
-        self.done += 1
 
-    def mark(self) -> None:
-        """Record, every 30 seconds, that everything so far is on disk."""
-        if time.monotonic() - self._marked_at < _SECONDS_BETWEEN_MARKS:
+    def mark(self, *, now: bool = False) -> None:
+        """Record that everything so far is on disk: every 30 seconds, or now."""
+        if not now and time.monotonic() - self._marked_at < _SECONDS_BETWEEN_MARKS:
             return
         self._sync()
-        mark = {"identity": self._identity, "done": self.done, "crc32": self._checksums}
+        mark = {"identity": self._identity, "checksums": self._checksums}
         write_atomically(self._mark, json.dumps(mark))
         self._marked_at = time.monotonic()
 
@@ -143,14 +152,14 @@ class FrameWriter:
             self._file.flush()
             os.fsync(self._file.fileno())
 
-    def _read_mark(self) -> tuple[int, list[int]]:
+    def _read_mark(self) -> list[int | None]:
         try:
             mark = json.loads(self._mark.read_text("utf-8"))
             if mark["identity"] == self._identity and self._partial.is_file():
-                return int(mark["done"]), list(mark["crc32"])
+                return list(mark["checksums"])
         except (OSError, ValueError, KeyError, TypeError):
             pass
-        return 0, [0] * len(self._starts)
+        return [None] * len(self._starts)
 
 
 def _write_index(path: Path, index: dict[str, Any]) -> None:

@@ -19,13 +19,12 @@ from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..audio.clips import SAMPLING_RATE
 from ..common.errors import InputError
 from ..common.files import locked
 from ..encoder.frames import superb_frame_counts, superb_frames
@@ -35,11 +34,14 @@ from ..tasks.base.corpus import SPLITS, Item, Split
 from ..tasks.base.task import FrameSource
 from ..tasks.base.transcripts import TranscribedCorpus
 from .frame_file import FrameFile, FrameWriter, check_space, open_frames
-from .pooling import batches_by_length, ready
+from .pooling import batch_limit, batches_by_length, ready
+from .shards import Shard, Sharding
 
 if TYPE_CHECKING:
     from ..encoder import EncoderShape, SpeechEncoder
     from ..encoder.exported import ExportedEncoder
+    from ..encoder.packed import Linears
+    from ..tasks.base.engine import Job
 
 FRAMES_VERSION = 3
 """Part of the key: raised whenever the same key would give other frames."""
@@ -59,6 +61,13 @@ class FramePlan:
     def starts(self) -> list[int]:
         """Frames of all utterances before each one."""
         return [0, *accumulate(self.counts)][:-1]
+
+    def part(self, rows: Sequence[int]) -> FramePlan:
+        """Return the plan of some utterances only, as rows in the given order."""
+        items = [self.items[row] for row in rows]
+        samples = [self.samples[row] for row in rows]
+        counts = [self.counts[row] for row in rows]
+        return FramePlan(items, {}, samples, counts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,11 +122,7 @@ class StoredFrames(Frames):
         return torch.from_numpy(stored[self.first_state :].copy())
 
     def _computed_again(self, row: int) -> Tensor:
-        name = self.plan.items[row].relative
-        print(
-            f"the stored frames of {name} are damaged (wrong checksum) and are computed again",
-            file=sys.stderr,
-        )
+        print(_damaged(self.plan.items[row]), file=sys.stderr)
         source = self.compute()
         with source.ready():
             (frames,) = source.read([row])
@@ -229,25 +234,16 @@ def load_frames(
         InputError: too little space, hidden states that are of no use, or bfloat16 for an exported
             model.
     """
-    from ..encoder import SpeechEncoder, fingerprint
+    from ..encoder import SpeechEncoder
 
     if half and not isinstance(encoder, SpeechEncoder):
         raise InputError(
             "streamed_dtype bfloat16: this upstream is an exported model, which computes in the "
             "number format of its file; leave out streamed_dtype"
         )
-    plan = plan_frames(corpus, encoder.shape, padding)
-    states, width = encoder.shape.states, encoder.shape.hidden
-    identity = {
-        "version": FRAMES_VERSION,
-        "encoder": fingerprint(encoder),
-        "padding": padding,
-        "corpus": corpus.fingerprint(),
-        "shape": [states, sum(plan.counts), width],
-        "dtype": "float16",
-    }
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
-    path = cache / f"{key}.frames"
+    extraction = _Extraction(encoder, corpus, padding, device, seconds_per_batch)
+    plan, identity, sharding = extraction.plan, extraction.identity, extraction.sharding(cache)
+    path = sharding.whole
     cache.mkdir(parents=True, exist_ok=True)
 
     def streamed() -> StreamedFrames:
@@ -259,40 +255,107 @@ def load_frames(
             frozen = inference_copy(encoder, device)
         return StreamedFrames(
             plan=plan,
-            layers=states,
-            width=width,
+            layers=encoder.shape.states,
+            width=encoder.shape.hidden,
             encoder=frozen,
             corpus=corpus,
             padding=padding,
             device=device,
             half=half,
-            samples_per_batch=_limit(seconds_per_batch, padding),
+            samples_per_batch=batch_limit(seconds_per_batch, padding),
         )
 
     if how == "streamed":
         return streamed()
-    with locked(path.with_suffix(".lock"), f"computing the same frames ({path})"):
+    with locked(*_lock(path)):
         file = open_frames(path, identity, plan.starts)
         reused = file is not None
         if file is None:
             try:
-                check_space(path, bytes_of_frames(plan, encoder.shape), len(plan.items))
+                extraction.check_space(sharding, sharding.stored())
             except InputError as error:
                 if how == "stored":
                     raise
                 print(f"{error}. They are now computed in every step instead", file=sys.stderr)
                 return streamed()
+            sharding.agree()
             writer = FrameWriter(
                 path, identity | {"seconds_per_batch": seconds_per_batch}, plan.starts
             )
-            _encode(encoder, corpus, plan, writer, padding, device, seconds_per_batch)
+            reused = _merge(extraction, sharding, writer)
+            _encode(extraction, plan, sharding.missing(writer.done), writer, sharding.linears)
             writer.finish(identity)
             file = open_frames(path, identity, plan.starts)
+            sharding.remove_all()
     if file is None:
         raise InputError(f"{path}: cannot be read back; is the file in use?")
     return StoredFrames(
-        plan=plan, layers=states, width=width, file=file, compute=streamed, reused=reused
+        plan=plan,
+        layers=encoder.shape.states,
+        width=encoder.shape.hidden,
+        file=file,
+        compute=streamed,
+        reused=reused,
     )
+
+
+def store_shard(job: Job, shard: Shard) -> bool:
+    """Compute a shard of the frames of a job, for `load_frames` to merge; a kill is resumed.
+
+    Returns False if there is nothing to do: the shard or the whole is there already, there are
+    fewer batches than shards, or frames are streamed.
+
+    Raises:
+        InputError: as `load_frames`.
+    """
+    from ..encoder import SpeechEncoder
+    from ..encoder.exported import ExportedEncoder
+
+    corpus, encoder, settings = job.corpus, job.encoder, job.settings
+    assert isinstance(corpus, TranscribedCorpus)
+    assert isinstance(encoder, SpeechEncoder | ExportedEncoder)
+    if settings.frames == "streamed":
+        return False
+    extraction = _Extraction(encoder, corpus, job.padding, job.device, settings.seconds_per_batch)
+    sharding = extraction.sharding(job.features_folder)
+    part = sharding.part(shard)
+    own = extraction.plan.part(part.rows)
+    with locked(*_lock(sharding.whole)):
+        stored = open_frames(sharding.whole, extraction.identity, extraction.plan.starts)
+        if not part.rows or stored is not None:
+            return False
+        sharding.agree()
+    path, identity = sharding.path(shard), sharding.identity(shard, extraction.shape(own))
+    with sharding.writing(shard):
+        if open_frames(path, identity, own.starts) is not None:
+            return False
+        try:
+            extraction.check_space(sharding, [shard])
+        except InputError as error:
+            if settings.frames == "stored":
+                raise
+            print(f"{error}. They are computed in every step instead", file=sys.stderr)
+            return False
+        writer = FrameWriter(path, identity, own.starts)
+        missing = [batch for batch in part.batches if not writer.done.issuperset(batch)]
+        _encode(extraction, own, missing, writer, sharding.linears)
+        writer.finish(identity)
+        if sharding.whole.with_suffix(".json").exists():  # completed without it
+            sharding.remove(shard)
+    return True
+
+
+def identity_without_shape(
+    encoder: str, corpus: TranscribedCorpus, padding: Padding
+) -> dict[str, Any]:
+    """Return what the values of frames depend on; `encoder` is a fingerprint."""
+    return {
+        "version": FRAMES_VERSION,
+        "encoder": encoder,
+        "padding": padding,
+        "corpus": corpus.fingerprint(),
+        "dtype": "float16",
+    }
 
 
 def layer_frames(
@@ -317,30 +380,103 @@ def layer_frames(
     ]
 
 
-def _encode(
-    encoder: SpeechEncoder | ExportedEncoder,
-    corpus: TranscribedCorpus,
-    plan: FramePlan,
-    writer: FrameWriter,
-    padding: Padding,
-    device: str,
-    seconds_per_batch: float,
-) -> None:
-    """Send every utterance through the upstream that `writer` does not have yet."""
-    limit = _limit(seconds_per_batch, padding)
-    bar = tqdm(
-        total=len(plan.items), desc="upstream", unit="utterance", initial=writer.done, leave=False
+@dataclass(frozen=True)
+class _Extraction:
+    """Frames to be computed; see `load_frames`."""
+
+    encoder: SpeechEncoder | ExportedEncoder
+    corpus: TranscribedCorpus
+    padding: Padding
+    device: str
+    seconds_per_batch: float
+
+    @cached_property
+    def plan(self) -> FramePlan:
+        return plan_frames(self.corpus, self.encoder.shape, self.padding)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        from ..encoder import fingerprint
+
+        values = identity_without_shape(fingerprint(self.encoder), self.corpus, self.padding)
+        return values | {"shape": self.shape(self.plan)}
+
+    def shape(self, plan: FramePlan) -> list[int]:
+        return [self.encoder.shape.states, sum(plan.counts), self.encoder.shape.hidden]
+
+    def sharding(self, cache: Path) -> Sharding:
+        """Return how the frames are computed."""
+        key = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:24]
+        return Sharding(
+            cache / f"{key}.frames",
+            self.identity,
+            [self.encoder.shape.samples_computed(samples) for samples in self.plan.samples],
+            self.encoder,
+            self.padding,
+            self.device,
+            self.seconds_per_batch,
+        )
+
+    def check_space(self, sharding: Sharding, shards: Sequence[Shard]) -> None:
+        """Raise `InputError` where there is too little space to merge all shards.
+
+        Each is removed once it has been merged, so that this takes one more than the whole; the
+        largest one of `shards`.
+        """
+        sizes = [
+            bytes_of_frames(self.plan.part(sharding.part(shard).rows), self.encoder.shape)
+            for shard in shards
+        ]
+        needed = bytes_of_frames(self.plan, self.encoder.shape) + max(sizes, default=0)
+        check_space(sharding.whole, needed, len(self.plan.items))
+
+
+def _merge(extraction: _Extraction, sharding: Sharding, writer: FrameWriter) -> bool:
+    """Move the frames of all shards to the whole; return whether there were any."""
+    shards = sharding.stored()
+    for shard in shards:
+        rows = sharding.part(shard).rows
+        own = extraction.plan.part(rows)
+        identity = sharding.identity(shard, extraction.shape(own))
+        file = open_frames(sharding.path(shard), identity, own.starts)
+        if file is not None:
+            for place, row in enumerate(rows):
+                frames = file.read(place)
+                if frames is None:
+                    print(_damaged(own.items[place]), file=sys.stderr)
+                else:
+                    writer.put(row, torch.from_numpy(frames.copy()))
+            writer.mark(now=True)
+        sharding.remove(shard)
+    return bool(shards)
+
+
+def _lock(path: Path) -> tuple[Path, str]:
+    return path.with_suffix(".lock"), f"computing the same frames ({path})"
+
+
+def _damaged(item: Item) -> str:
+    return (
+        f"the stored frames of {item.relative} are damaged (wrong checksum) and are computed again"
     )
-    seen, skipped = 0, writer.done
-    encoder = inference_copy(encoder, device)
-    with ready(encoder, padding, device), bar, torch.no_grad():
-        lengths = [encoder.shape.samples_computed(samples) for samples in plan.samples]
-        for rows in batches_by_length(lengths, limit):
-            seen += len(rows)
-            if seen <= skipped:
-                continue
+
+
+def _encode(
+    extraction: _Extraction,
+    plan: FramePlan,
+    batches: Sequence[list[int]],
+    writer: FrameWriter,
+    linears: Linears | None,
+) -> None:
+    """Send batches of a plan's utterances through the upstream."""
+    total = sum(map(len, batches))
+    bar = tqdm(total=total, desc="upstream", unit="utterance", leave=False)
+    device = extraction.device
+    encoder = inference_copy(extraction.encoder, device, linears)
+    with ready(encoder, extraction.padding, device), bar, torch.no_grad():
+        for rows in batches:
             try:
-                encoded = _encoded(encoder, corpus, plan, rows, device)
+                encoded = _encoded(encoder, extraction.corpus, plan, rows, device)
             except InputError:
                 writer.discard()
                 raise
@@ -373,8 +509,3 @@ def _encoded(
                 "beyond float16; score this encoder with the engine s3prl"
             )
     return encoded
-
-
-def _limit(seconds_per_batch: float, padding: Padding) -> int:
-    """Return the samples of a batch; with fairseq's padding each utterance goes alone."""
-    return int(seconds_per_batch * SAMPLING_RATE) if padding == "independent" else 0

@@ -29,6 +29,7 @@ from ..results.records import Padding
 if TYPE_CHECKING:
     from ..encoder import SpeechEncoder
     from ..encoder.adapter import UpstreamAdapter
+    from ..encoder.packed import Linears
 
 
 @dataclass(frozen=True)
@@ -93,26 +94,36 @@ def pool(encoder: SpeechEncoder | UpstreamAdapter, waveforms: Sequence[Tensor]) 
 def pool_clips(
     encoder: SpeechEncoder | UpstreamAdapter,
     clips: Sequence[Clip],
+    batches: Sequence[list[int]],
     write: Callable[[list[int], np.ndarray], None],
     *,
     read: Callable[[Path], Tensor],
     padding: Padding,
     device: str,
-    seconds_per_batch: float,
+    linears: Linears | None = None,
 ) -> None:
-    """Pool all clips and hand them to `write(rows, [batch, layers + 1, width])`, in any order.
+    """Pool the clips of all batches and hand them to `write(rows, [batch, layers + 1, width])`.
 
-    Batches hold clips of similar lengths and at most `seconds_per_batch` of audio, padding
-    included, also that of the encoder; with fairseq's padding each clip goes alone.
+    Args:
+        encoder: the frozen upstream.
+        clips: one per row.
+        batches: rows that go through the encoder together; see `batches_by_length`. With fairseq's
+            padding each clip goes alone.
+        write: takes the means of a batch.
+        read: returns the samples of a file.
+        padding: of shorter clips in a batch.
+        device: where the encoder computes.
+        linears: see `inference_copy`.
+
+    Raises:
+        InputError: a recording cannot be read, or its hidden states are of no use.
     """
-    _check_lengths(clips, encoder.shape.minimum_samples)
-    limit = int(seconds_per_batch * SAMPLING_RATE) if padding == "independent" else 0
     read_once = lru_cache(maxsize=8)(read)  # many clips are cut from each background file
-    bar = tqdm(total=len(clips), desc="upstream", unit="utterance", delay=1, leave=False)
-    encoder = inference_copy(encoder, device)
+    total = sum(map(len, batches))
+    bar = tqdm(total=total, desc="upstream", unit="utterance", delay=1, leave=False)
+    encoder = inference_copy(encoder, device, linears)
     with ready(encoder, padding, device), bar, torch.no_grad():
-        lengths = [encoder.shape.samples_computed(clip.samples) for clip in clips]
-        for rows in batches_by_length(lengths, limit):
+        for rows in batches:
             waves = [clips[row].cut(read_once(clips[row].path)).to(device) for row in rows]
             means = pool(encoder, waves).cpu().numpy()
             good = np.isfinite(means).all(axis=(1, 2))
@@ -141,7 +152,13 @@ def batches_by_length(lengths: Sequence[int], limit: int) -> Iterator[list[int]]
         yield batch
 
 
-def _check_lengths(clips: Sequence[Clip], minimum: int) -> None:
+def batch_limit(seconds_per_batch: float, padding: Padding) -> int:
+    """Return the samples of a batch; with fairseq's padding each utterance goes alone."""
+    return int(seconds_per_batch * SAMPLING_RATE) if padding == "independent" else 0
+
+
+def check_lengths(clips: Sequence[Clip], minimum: int) -> None:
+    """Raise `InputError` for clips of fewer than `minimum` samples."""
     short = [clip for clip in clips if clip.samples < minimum]
     if short:
         raise InputError(

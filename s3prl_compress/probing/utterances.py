@@ -29,6 +29,7 @@ from ..results.records import FoldResult, RateResult
 from ..statistics import metrics
 from ..tasks.base.corpus import SPLITS, Corpus, Item
 from ..tasks.base.engine import EngineResult, Job
+from ..tasks.base.task import Settings, Task
 from .features import features_of
 from .heads import Heads
 from .hidden_states import layer_weights
@@ -54,7 +55,7 @@ def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
     started = time.perf_counter()
     job = jobs[0]
     corpus = job.corpus
-    plan = plan_clips(corpus, *_cropping(job))
+    plan = plan_clips(corpus, *_cropping(job.task, job.settings))
     features = features_of(job, plan.clips)
     extracted = time.perf_counter()
     by_fold = [_train(jobs, plan, features.values, fold) for fold in corpus.folds]
@@ -87,6 +88,11 @@ def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
             seconds=seconds,
             folds=folds if len(folds) > 1 else (),
         )
+
+
+def list_clips(task: Task, corpus: Corpus, settings: Settings) -> list[Clip]:
+    """Return the clips of which the one-pass engine takes features; see `Task.clips`."""
+    return plan_clips(corpus, *_cropping(task, settings)).clips
 
 
 def plan_clips(corpus: Corpus, longest: int | None, crops: int) -> UtteranceClips:
@@ -148,11 +154,10 @@ def class_numbers(corpus: Corpus, items: Sequence[Item]) -> Tensor:
     return labels.squeeze(1) if len(numbers) == 1 else labels
 
 
-def _cropping(job: Job) -> tuple[int | None, int]:
+def _cropping(task: Task, settings: Settings) -> tuple[int | None, int]:
     """Return the samples of a training crop, None if the task does not crop, and their number."""
-    settings = job.settings
     samples = round(settings.longest_seconds * SAMPLING_RATE)
-    return (samples if job.task.crops_training else None), settings.crops_per_clip
+    return (samples if task.crops_training else None), settings.crops_per_clip
 
 
 def _add(plan: UtteranceClips, item: Item, *, train: bool, crops: int) -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -16,13 +17,15 @@ from ..common.validation import pick_device, use_threads
 from ..encoder import SpeechEncoder, fingerprint, load_unless_loaded
 from ..encoder.adapter import UpstreamAdapter
 from ..evaluation import record_path, score, score_seeds
+from ..evaluation.shards import store_shard
 from ..latency import time_upstreams, write_time_record
+from ..probing.shards import Shard
 from ..tasks.registry import locate_corpus
 from .baselines import load_baseline
 from .cells import SuiteCell
 from .models import Model, kind_of_model
 from .plan import CellResult, SuitePlan
-from .suite_file import UpstreamEntry
+from .suite_file import TaskEntry, UpstreamEntry
 from .times import find_time_record
 from .upstreams import load_upstream, make_upstream, upstream_source
 
@@ -96,11 +99,8 @@ def _score(plan: SuitePlan, cells: Sequence[SuiteCell]) -> list[_Outcome]:
     task = plan.suite.tasks[cell.task]
     entry = _entry(plan, cell.upstream)
     started = time.time()
-    # Cluster jobs start at the same time; the first one may have to prepare the corpus.
-    with FileLock(plan.output / ".corpora.lock"):
-        data = locate_corpus(task.task, task.data, plan.corpora)
     options: dict[str, Any] = {
-        "data": data,
+        "data": _corpus(plan, task),
         "output": plan.records,
         "device": _device(plan),
         "name": entry.name,
@@ -121,6 +121,27 @@ def _score(plan: SuitePlan, cells: Sequence[SuiteCell]) -> list[_Outcome]:
         message = f"{record.score:.1f} \N{PLUS-MINUS SIGN} {record.standard_error:.1f}"
         outcomes.append(_outcome(skipped, message, record.upstream.random_weights))
     return outcomes
+
+
+def _store_shard(plan: SuitePlan, cell: SuiteCell) -> _Outcome:
+    """Compute a shard of the features that the scores of an upstream on a task share."""
+    assert cell.task is not None
+    assert cell.shard is not None
+    assert cell.shards is not None
+    task, entry = plan.suite.tasks[cell.task], _entry(plan, cell.upstream)
+    stored = store_shard(
+        _source(plan, entry),
+        task.task,
+        Shard(cell.shard, cell.shards),
+        data=_corpus(plan, task),
+        output=plan.records,
+        recipe=task.recipe,
+        device=_device(plan),
+        padding=task.padding,
+        name=entry.name,
+        normalize=entry.normalize,
+    )
+    return ("done", "computed", False) if stored else ("skipped", "nothing to compute", False)
 
 
 def _time(plan: SuitePlan, cell: SuiteCell) -> _Outcome:
@@ -162,6 +183,7 @@ def _time(plan: SuitePlan, cell: SuiteCell) -> _Outcome:
 
 _RUNNERS: dict[str, Callable[[SuitePlan, Sequence[SuiteCell]], Sequence[_Outcome]]] = {
     "upstream": lambda plan, cells: [_make(plan, cells[0])],
+    "features": lambda plan, cells: [_store_shard(plan, cells[0])],
     "score": _score,
     "time": lambda plan, cells: [_time(plan, cells[0])],
 }
@@ -175,6 +197,13 @@ def _outcome(skipped: bool, message: str, random_weights: bool) -> _Outcome:
 
 def _entry(plan: SuitePlan, name: str) -> UpstreamEntry:
     return next(entry for entry in plan.suite.upstreams if entry.name == name)
+
+
+def _corpus(plan: SuitePlan, task: TaskEntry) -> Path:
+    """Return the folder of a task's corpus, which is prepared if need be."""
+    # Cluster jobs start at the same time; the first one may have to prepare the corpus.
+    with FileLock(plan.output / ".corpora.lock"):
+        return locate_corpus(task.task, task.data, plan.corpora)
 
 
 def _model(plan: SuitePlan, name: str) -> Model:

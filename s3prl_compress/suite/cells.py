@@ -18,23 +18,30 @@ from .suite_file import Suite, TaskEntry, UpstreamEntry
 class SuiteCell(BaseModel):
     """One step of a suite: make an upstream, score it, or time it.
 
+    On a cluster there are also cells that compute a shard of the features of scores; see `shards`.
     Plain data, so that it can be sent to the process or machine that runs it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["upstream", "score", "time"]
+    kind: Literal["upstream", "features", "score", "time"]
     upstream: str
     """Name of an entry in the suite's `upstreams`."""
     task: int | None = None
-    """Index into the suite's `tasks`; None unless the cell is a score."""
+    """Index into the suite's `tasks`; None unless the cell is a score or a shard."""
     task_name: str | None = None
     engine: Engine | None = None
     seed: int | None = None
+    shard: int | None = None
+    """Number of a shard of features, from 1; None for all other cells."""
+    shards: int | None = None
+    """How many shards there are."""
 
     @property
     def title(self) -> str:
         """Name in listings and in `--only`."""
+        if self.kind == "features":
+            return f"{self.task_name} {self.upstream} features {self.shard} of {self.shards}"
         if self.kind != "score":
             return f"{self.kind} {self.upstream}"
         seed = "" if self.seed is None else f" seed {self.seed}"

@@ -17,6 +17,7 @@ from .cells import SuiteCell
 from .corpora import corpus_fingerprint
 from .groups import CellGroup, groups_of
 from .plan import CellResult, SuitePlan
+from .shards import with_shards, without_late_shards
 from .slurm_job import GroupJob, cells_text, read_result, result_path
 from .slurm_queue import SlurmQueue
 from .status import SuiteStatus
@@ -34,6 +35,8 @@ def run_on_cluster(
 ) -> list[tuple[SuiteCell, CellResult]]:
     """Run the cells as jobs, wait for all of them, and return their results.
 
+    The results of jobs that computed a shard of features (see `shards`) come last.
+
     Args:
         plan: the suite and where its output goes.
         cells: the cells to run.
@@ -44,12 +47,18 @@ def run_on_cluster(
     """
     folder = plan.output / "cluster"
     queue = SlurmQueue(folder, plan.suite.cluster)
-    complete = _complete(plan, cells)
+    entries = plan.suite.tasks
+    status = SuiteStatus(plan, lambda index: corpus_fingerprint(entries[index], plan.corpora))
+    complete = _complete(status, cells)
     # A failure that an earlier run recorded for a cell that is complete by now would make every
     # job that depends on the cell give up.
     _remove_results(folder / "results", complete)
     groups = groups_of(plan.suite, [cell for cell in cells if cell not in complete])
+    groups, unsplit = with_shards(plan, groups, status)
+    for line in unsplit:
+        _log(line)
     job_ids = _still_queued(folder, queue, groups)
+    groups = without_late_shards(groups, job_ids)
     try:
         _submit_and_wait(plan, groups, queue, job_ids, folder, seconds_between)
     except BaseException:
@@ -64,7 +73,8 @@ def run_on_cluster(
         for group in groups
         for cell in group.cells
     }
-    return [(cell, results[cell]) for cell in cells]
+    shards = [group.cells[0] for group in groups if group.is_shard]
+    return [(cell, results[cell]) for cell in (*cells, *shards)]
 
 
 def _submit_and_wait(
@@ -83,7 +93,9 @@ def _submit_and_wait(
     pending = [group for group in groups if group.name not in job_ids]
     for group in pending:
         _remove_results(results, group.cells)
-    _log(f"{len(groups)} jobs, {len(job_ids)} of them queued already")
+    shards = sum(group.is_shard for group in groups)
+    what = f" ({shards} of them compute shards of features)" if shards else ""
+    _log(f"{len(groups)} jobs{what}, {len(job_ids)} of them queued already")
     for group in pending:
         after = [job_ids[name] for name in group.depends_on]
         job = GroupJob(plan.model_dump_json(by_alias=True), cells_text(group.cells), str(results))
@@ -99,10 +111,8 @@ def _submit_and_wait(
                 _log(f"[{len(ended)}/{len(groups)}] {group.name}: {_summary(results, group)}")
 
 
-def _complete(plan: SuitePlan, cells: Sequence[SuiteCell]) -> dict[SuiteCell, CellResult]:
+def _complete(status: SuiteStatus, cells: Sequence[SuiteCell]) -> dict[SuiteCell, CellResult]:
     """Return the cells that need no job because they are complete."""
-    entries = plan.suite.tasks
-    status = SuiteStatus(plan, lambda index: corpus_fingerprint(entries[index], plan.corpora))
     return {
         cell: CellResult(title=cell.title, state="skipped", message="skipped: already complete")
         for cell in cells

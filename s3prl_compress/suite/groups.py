@@ -32,6 +32,11 @@ class CellGroup:
         """Whether the group contains a timing."""
         return any(cell.kind == "time" for cell in self.cells)
 
+    @property
+    def is_shard(self) -> bool:
+        """Whether the group computes a shard of features; see `shards`."""
+        return self.cells[0].kind == "features"
+
 
 def groups_of(suite: Suite, cells: Sequence[SuiteCell]) -> list[CellGroup]:
     """Return the jobs for some of a suite's cells, in an order that respects their dependencies."""

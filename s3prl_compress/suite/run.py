@@ -146,9 +146,14 @@ def _run_here(plan: SuitePlan, cells: Sequence[SuiteCell]) -> list[tuple[SuiteCe
 def _finish(
     plan: SuitePlan, path: Path, results: Sequence[tuple[SuiteCell, CellResult]]
 ) -> CommandResult:
-    """Write the report and the list of failures, and summarize the run."""
+    """Write the report and the list of failures, and summarize the run.
+
+    A failed shard of features is no failure of the run: cells compute what is missing.
+    """
     from ..report import report
 
+    shards = [result for cell, result in results if cell.kind == "features"]
+    results = [(cell, result) for cell, result in results if cell.kind != "features"]
     files: list[Path] = []
     failures_file = plan.output / FAILURES_FILE
     failures_file.unlink(missing_ok=True)
@@ -160,6 +165,11 @@ def _finish(
         f"{len(results) - len(failed)} of {len(results)} cells complete, "
         f"{skipped} of them from earlier runs"
     ]
+    if shards:
+        lost = sum(result.state == "failed" for result in shards)
+        lines.append(f"features: {len(shards) - lost} of {len(shards)} jobs for shards succeeded")
+        if lost:
+            lines[-1] += "; cells compute what the others lack"
     next_steps = [f"open: {file}" for file in files]
     if failed:
         write_atomically(failures_file, "\n".join(_paragraph(plan, *one) for one in failed))

@@ -15,6 +15,7 @@ from ..common.yaml_files import Location, find_packaged, parse, read_text, valid
 from ..results.records import Engine, Padding
 from ..tasks.base.own_head import LanguageModelOptions
 
+_MAX_SHARDS = 256
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -155,6 +156,9 @@ class ClusterEntry(_Section):
     """signal: seconds before the time limit at which a job is warned."""
     exclusive_timing: bool = True
     """Whether a timing job gets a node to itself, because other jobs would disturb it."""
+    shards: int = Field(default=1, ge=1, le=_MAX_SHARDS)
+    """Number of jobs that compute the features of an upstream on a task, for the one-pass engine.
+    The results equal those of one job."""
     more: dict[str, Any] = {}
     """Further sbatch options, by their long names."""
 

@@ -22,6 +22,7 @@ import yaml
 from s3prl_compress.encoder import fingerprint, load
 from s3prl_compress.results.records import ScoreRecord, read_records
 
+from ..support.small_corpora import write_transcripts
 from . import slurm_node
 
 PROGRAM = [
@@ -66,6 +67,28 @@ def write_suite(folder: Path, corpus: Path) -> Path:
         "cluster": {"partition": "low", "cpus": 1, "hours": 0.5},
     }
     (folder / "quick.yaml").write_text(yaml.safe_dump(quick))
+    path = folder / "suite.yaml"
+    path.write_text(yaml.safe_dump(suite, sort_keys=False))
+    return path
+
+
+def write_sharded_suite(folder: Path, task: str, corpus: Path) -> Path:
+    """One upstream on one task, whose features are computed in four shards."""
+    head = {"project_dim": 8, "rnn_dim": 8, "rnn_layers": 1}
+    recipe = {
+        "extends": "smoke", "total_steps": 4, "eval_step": 2, "batch_size": 4,
+        "learning_rates": [1e-2], "seconds_per_batch": 2.0,
+        **({"crops_per_file": 20} if task == "ks" else {"recognition": head}),
+    }  # fmt: skip
+    (folder / "small.yaml").write_text(yaml.safe_dump(recipe))
+    suite: dict[str, Any] = {
+        "output": "unused",
+        "upstreams": [{"name": "tiny", "random": {"shape": "hubert_tiny"}}],
+        "tasks": [{"task": task, "data": str(corpus), "recipe": "small.yaml", "seeds": [0, 1]}],
+        "device": "cpu",
+        "threads": 1,
+        "cluster": {"partition": "low", "cpus": 1, "hours": 0.5, "shards": 4},
+    }
     path = folder / "suite.yaml"
     path.write_text(yaml.safe_dump(suite, sort_keys=False))
     return path
@@ -198,3 +221,47 @@ def test_a_run_takes_up_the_jobs_of_one_that_ended(
     assert second.wait() == 0, printed
     assert " 1 of them queued already" in printed
     assert len(scores(output)) == 2
+
+
+@pytest.mark.parametrize("task", ["ks", "asr"])
+def test_features_in_shards_are_those_of_one_piece(
+    slurm: None,
+    run: Run,
+    task: str,
+    tiny_corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One shard is killed and one requeued: the job of the cell computes the missing one."""
+    # Otherwise each process measures which library multiplies faster.
+    monkeypatch.setenv("S3PRL_COMPRESS_LINEARS", "torch")
+    texts = write_transcripts(tmp_path / "asr", ("ONE", "TWO"), train=12)
+    path = write_sharded_suite(tmp_path, task, tiny_corpus if task == "ks" else texts)
+    plain, output = tmp_path / "plain", tmp_path / "sharded"
+    undisturbed, first = run(path, plain), run(path, output, "--cluster", "slurm")
+    killed, requeued = (f"1.{task}-tiny-features-{number}-of-4" for number in (1, 4))
+    # The node's memory is full: everything of the job is killed at once.
+    job = until(lambda: job_process(killed))
+    for process in [job, *job.children(recursive=True)]:
+        process.kill()
+    until(lambda: job_process(requeued))
+    number, _ = slurm_node.jobs()[requeued]
+    slurm_node.ask("scontrol", "requeue", number)
+    until(lambda: slurm_node.restarts(number) == 1)
+    printed = first.communicate(timeout=240)[0]
+    assert first.returncode == 0, printed
+    assert "6 jobs (4 of them compute shards of features), 0 of them queued already" in printed
+    assert f"{killed}: no result" in printed
+    assert f"{requeued}: computed" in printed
+    assert "features: 3 of 4 jobs for shards succeeded; cells compute what" in printed
+    printed = undisturbed.communicate()[0]
+    assert undisturbed.returncode == 0, printed
+
+    found, expected = (
+        {path.name: path.read_bytes() for path in folder.glob("records/.work/features/*")}
+        for folder in (output, plain)
+    )
+    assert found == expected  # bit for bit
+    assert len(found) == 3
+    for record in plain.glob("records/*.csv"):
+        assert (output / "records" / record.name).read_bytes() == record.read_bytes()

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,37 +14,10 @@ import yaml
 from s3prl_compress.common.errors import InputError
 from s3prl_compress.common.files import write_atomically
 from s3prl_compress.suite import run_suite
-from s3prl_compress.suite.groups import CellGroup
 from s3prl_compress.suite.plan import CellResult
-from s3prl_compress.suite.slurm_job import GroupJob, _TerminationWarning
-from s3prl_compress.suite.suite_file import ClusterEntry
+from s3prl_compress.suite.slurm_job import _TerminationWarning
 
 QUICK = Path(__file__).parent.parent / "quick.yaml"
-
-
-class ImmediateQueue:
-    """In the place of Slurm's queue: a job runs in this process when it is submitted."""
-
-    def __init__(self, folder: Path, entry: ClusterEntry) -> None:
-        self.folder = folder
-        self.ended: list[str] = []
-
-    def submit(self, group: CellGroup, job: GroupJob, after: Sequence[str]) -> str:
-        assert set(after) <= set(self.ended)
-        job()
-        self.ended.append(group.name)
-        return group.name
-
-    def unfinished(self, job_ids: Sequence[str]) -> set[str]:
-        return set(job_ids) - set(self.ended)
-
-    def log(self, job_id: str) -> Path:
-        return self.folder / f"{job_id}.err"
-
-
-@pytest.fixture
-def immediate_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("s3prl_compress.suite.cluster.SlurmQueue", ImmediateQueue)
 
 
 @pytest.fixture

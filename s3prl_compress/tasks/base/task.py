@@ -73,6 +73,10 @@ class Task:
     """Unpack the packaged corpus of generated speech; None if there is none."""
     onepass: str = ""
     """The one-pass engine's `RunSeeds`, as "module:attribute"; empty only with `own_head`."""
+    clips: str = ""
+    """With `features="means"`: the function of a task, a corpus and `Settings` that lists the clips
+    of which `onepass` takes features, as "module:attribute". If empty, no cluster can split their
+    extraction (`shards` of a suite)."""
     own_head: str = ""
     """The `OwnHead` that scores models as they were fine-tuned, as "module:attribute"; empty for a
     task that trains a head."""

@@ -24,6 +24,7 @@ TASK = Task(
     prepare=prepare_emotions,
     demo=demo_emotions,
     onepass="s3prl_compress.probing.utterances:run_seeds",
+    clips="s3prl_compress.probing.utterances:list_clips",
     downstream=f"{__name__}.downstream:EmotionRecognition",
     official=CorpusFacts(
         train=3_548,

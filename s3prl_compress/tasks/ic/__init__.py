@@ -23,6 +23,7 @@ TASK = Task(
     open_corpus=open_intents,
     prepare=prepare_intents,
     onepass="s3prl_compress.probing.utterances:run_seeds",
+    clips="s3prl_compress.probing.utterances:list_clips",
     downstream=f"{__name__}.downstream:IntentClassification",
     official=CorpusFacts(
         train=23_132,

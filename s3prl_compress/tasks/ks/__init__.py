@@ -23,6 +23,7 @@ TASK = Task(
     prepare=prepare_keywords,
     demo=demo_keywords,
     onepass=f"{__name__}.onepass:run_seeds",
+    clips=f"{__name__}.onepass:list_clips",
     downstream=f"{__name__}.downstream:KeywordSpotting",
     official=CorpusFacts(
         train=51_094,

@@ -32,8 +32,9 @@ from ...probing.hidden_states import layer_weights
 from ...probing.pooling import Clip, evenly_spaced, whole
 from ...probing.training import Batches, padding_notes, predict, shared_seconds, train_heads
 from ...results.records import RateResult
-from ..base.corpus import SPLITS, Item
+from ..base.corpus import SPLITS, Corpus, Item
 from ..base.engine import EngineResult, Job
+from ..base.task import Settings, Task
 from .corpus import SILENCE, KeywordCorpus
 
 
@@ -91,6 +92,12 @@ def run_seeds(jobs: Sequence[Job]) -> Iterator[EngineResult]:
             notes=_notes(job, plan),
             seconds=seconds,
         )
+
+
+def list_clips(task: Task, corpus: Corpus, settings: Settings) -> list[Clip]:
+    """Return the clips of which the one-pass engine takes features; see `Task.clips`."""
+    assert isinstance(corpus, KeywordCorpus)
+    return plan_clips(corpus, settings.crops_per_file).clips
 
 
 def plan_clips(corpus: KeywordCorpus, crops_per_file: int) -> KeywordClips:

@@ -23,6 +23,7 @@ TASK = Task(
     prepare=prepare_speakers,
     demo=demo_speakers,
     onepass="s3prl_compress.probing.utterances:run_seeds",
+    clips="s3prl_compress.probing.utterances:list_clips",
     downstream=f"{__name__}.downstream:SpeakerIdentification",
     crops_training=True,
     official=CorpusFacts(
