@@ -181,7 +181,7 @@ def compare(
 ) -> dict[str, dict[str, list[Run]]]:
     """Run a suite with each package in turns, in a new folder and then again in the same one.
 
-    Returns the runs by package, and by "new" and "again".
+    Prints every run. Returns them by package, and by "new" and "again".
     """
     runs: dict[str, dict[str, list[Run]]] = {side: {"new": [], "again": []} for side in packages}
     for number in range(pairs):
@@ -189,7 +189,7 @@ def compare(
             with tempfile.TemporaryDirectory() as folder:
                 for kind, done in runs[side].items():
                     done.append(measure(name, only, Path(folder), packages[side]))
-                    print(f"{side}, {kind}: {done[-1].seconds:.1f} s", flush=True)
+                    print(f"{side}, {kind}:\n{table(done[-1])}\n", flush=True)
     return runs
 
 
@@ -217,12 +217,6 @@ def main() -> None:
     if arguments.against is not None:
         packages["against"] = arguments.against
     runs = compare(arguments.suite, arguments.only, packages, arguments.pairs)
-    for side, kinds in runs.items():
-        for kind, done in kinds.items():
-            middle = sorted(done, key=lambda run: run.seconds)[len(done) // 2]
-            print(
-                f"\n{side}, {kind}, the run with the median time of {len(done)}:\n{table(middle)}"
-            )
     if arguments.against is not None:
         for kind in ("new", "again"):
             for clock in ("seconds", "cpu_seconds", "outside"):
