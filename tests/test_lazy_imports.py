@@ -38,3 +38,22 @@ def test_importing_the_package_and_asking_for_help_do_without_torch() -> None:
     command = [sys.executable, "-c", _FRESH_PROCESS]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+_LOADED = """
+import sys
+
+from s3prl_compress.encoder import load
+from s3prl_compress.suite import cell_runner
+
+load("hubert_demo")
+found = {"transformers", "accelerate", "s3prl", "torch._dynamo", "matplotlib"} & sys.modules.keys()
+assert not found, f"a worker with an encoder has imported {found}"
+"""
+
+
+def test_a_worker_loads_an_encoder_without_transformers_and_without_torchs_compiler() -> None:
+    """Both take longer to import than torch, in every worker process of a suite."""
+    command = [sys.executable, "-c", _LOADED]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

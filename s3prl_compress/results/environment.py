@@ -7,6 +7,7 @@ import os
 import platform
 import shlex
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -21,14 +22,13 @@ def environment(device: str) -> Environment:
     from ..common.linear_kernels import linear_kernels
     from ..common.precision import uses_tf32
 
-    names = ("torch", "torchaudio", "s3prl", "transformers", "numpy", "s3prl_compress")
-    commit, dirty = git_state()
+    packages, (commit, dirty) = _software()
     return Environment(
         machine=(torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()),
         device=device,
         threads=torch.get_num_threads(),
         python=platform.python_version(),
-        packages={name: _version(name) for name in names},
+        packages=dict(packages),
         git_commit=commit,
         git_dirty=dirty,
         date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -36,6 +36,13 @@ def environment(device: str) -> Environment:
         linears=linear_kernels() if device == "cpu" else None,
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv[0] else "",
     )
+
+
+@cache  # a suite asks for it with every record, and git takes longer than writing one
+def _software() -> tuple[dict[str, str], tuple[str | None, bool | None]]:
+    """Return the versions of packages and the commit that this process runs."""
+    names = ("torch", "torchaudio", "s3prl", "transformers", "numpy", "s3prl_compress")
+    return {name: _version(name) for name in names}, git_state()
 
 
 def _version(name: str) -> str:

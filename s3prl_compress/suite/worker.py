@@ -2,7 +2,7 @@
 
 A crash, or the kernel's out-of-memory killer, costs the cell that was running and nothing else. The
 process is reused, because starting it takes seconds. It is replaced after a crash, and after a long
-cell, so that memory that libraries do not release cannot accumulate.
+cell if it holds much memory, so that memory that libraries do not release cannot accumulate.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+import psutil
+
 from .cells import CELLS, SuiteCell
 from .groups import group_name
 from .plan import RESULTS, CellResult, SuitePlan
 
 _LONG = 60.0
 """Seconds after which a cell is long: the time to restart the worker is negligible then."""
+_MUCH_MEMORY = 2 * 2**30
+"""Bytes that a process may keep after a long cell."""
 _GRACE = 10.0
 """Seconds that the process has to clean up after Ctrl-C."""
 LAST_LINES = 15
@@ -87,7 +91,8 @@ class Worker:
                 for cell in cells
             ]
         results = RESULTS.validate_json(line)
-        if results[0].restart_worker or time.perf_counter() - started > _LONG:
+        long = time.perf_counter() - started > _LONG
+        if results[0].restart_worker or (long and self._memory() > _MUCH_MEMORY):
             self._end()
         return list(results)
 
@@ -134,6 +139,14 @@ class Worker:
                 return self._results.readline()
             if ended:
                 return b""
+
+    def _memory(self) -> int:
+        """Return the bytes of memory that the process holds; 0 if it has ended."""
+        assert self._process is not None
+        try:
+            return int(psutil.Process(self._process.pid).memory_info().rss)
+        except psutil.NoSuchProcess:
+            return 0
 
     def _end(self, *, grace: float = 0.0) -> int:
         """End the process and everything that it has started; return its exit status.

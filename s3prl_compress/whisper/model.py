@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import torch
 from pydantic import Field, StrictInt, TypeAdapter, ValidationError
 from torch import Tensor, nn
-from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
 
 from ..common.errors import InputError
 from ..encoder.checkpoint import check_tensors, fill
@@ -20,6 +19,9 @@ from ..encoder.shape import LINEARS, LayerShape
 from ..surgery.layered import LayerEdit
 from .heads import PaddedHeads
 from .shape import WhisperShape
+
+if TYPE_CHECKING:  # transformers takes seconds to import: only where a model is built
+    from transformers import GenerationConfig, WhisperForConditionalGeneration
 
 GENERATION_FILE = "generation_config.json"
 
@@ -157,6 +159,8 @@ def empty_model(
     Raises:
         InputError: transformers refuses a setting.
     """
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
     try:
         config = WhisperConfig(
             **settings,
@@ -241,6 +245,8 @@ def _resize(
 
 
 def _generation_config(content: bytes, where: str) -> GenerationConfig:
+    from transformers import GenerationConfig
+
     try:
         config = GenerationConfig.from_dict(json.loads(content))
     except Exception as error:

@@ -8,12 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from transformers import WhisperFeatureExtractor
-from transformers.models.whisper.configuration_whisper import (
-    NON_SPEECH_TOKENS,
-    NON_SPEECH_TOKENS_MULTI,
-)
-from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from ..common.errors import InputError
 from ..common.model_errors import first_mistake
@@ -51,6 +45,8 @@ def read_openai(
     Raises:
         InputError: dimensions are missing or impossible, or the vocabulary is none of openai's.
     """
+    from transformers import WhisperFeatureExtractor
+
     dims = content["dims"]
     missing = [name for name in _DIMENSIONS if not isinstance(dims, dict) or name not in dims]
     if missing:
@@ -105,6 +101,12 @@ def generation_settings(vocabulary: int, text_positions: int) -> dict[str, Any]:
     end, the languages and no-timestamps are suppressed, as by openai's decoder, together with its
     list of non-speech symbols.
     """
+    from transformers.models.whisper.configuration_whisper import (
+        NON_SPEECH_TOKENS,
+        NON_SPEECH_TOKENS_MULTI,
+    )
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
     multilingual = vocabulary >= VOCABULARIES[1]
     end = 50257 if multilingual else 50256
     languages = list(LANGUAGES)[: vocabulary - 51765 - int(multilingual)]

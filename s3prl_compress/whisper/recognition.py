@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from tqdm import tqdm
-from transformers import logging
-from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
 from ..audio import SAMPLING_RATE, AudioSet
 from ..common.errors import InputError
@@ -226,6 +224,8 @@ class Recogniser:
 @contextmanager
 def without_warnings() -> Iterator[None]:
     """Silence transformers, whose `generate` warns of settings that it sets itself."""
+    from transformers import logging
+
     verbosity = logging.get_verbosity()
     try:
         logging.set_verbosity_error()
@@ -246,6 +246,8 @@ def language_code(language: str) -> str:
     Raises:
         ValueError: Whisper has no such language.
     """
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
+
     name = language.strip().lower()
     code = TO_LANGUAGE_CODE.get(name, name)
     if code not in LANGUAGES:

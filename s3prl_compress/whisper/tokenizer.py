@@ -5,16 +5,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
-
-import transformers
-from transformers import PreTrainedTokenizerBase, WhisperFeatureExtractor
+from typing import TYPE_CHECKING, Any, cast
 
 from ..common.errors import InputError
 from ..encoder.importers.hub import is_hub_id
 from ..encoder.importers.reading import first_line
 from .checkpoint import KEPT_FILES, kept_files
 from .model import Whisper
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, WhisperFeatureExtractor
 
 _EXTRACTOR_FILES = ("preprocessor_config.json", "processor_config.json")
 _TEXT_FILES = ("tokenizer.json", "merges.txt")
@@ -63,6 +63,8 @@ def feature_extractor(whisper: Whisper, name: str) -> WhisperFeatureExtractor:
         InputError: its file is damaged, or it makes another number of mel bins than the model
             takes.
     """
+    from transformers import WhisperFeatureExtractor
+
     files = {key: whisper.files[key] for key in _EXTRACTOR_FILES if key in whisper.files}
     bins = whisper.shape.mel_bins
     if not files:
@@ -97,9 +99,11 @@ def _of(source: str, where: str) -> PreTrainedTokenizerBase:
 
 
 def _read(files: Mapping[str, bytes], where: str) -> PreTrainedTokenizerBase:
+    import transformers
+
     # The fast one, under the name that transformers 4 and 5 have for it.
     kind = transformers.WhisperTokenizerFast  # type: ignore[attr-defined]
-    return cast(PreTrainedTokenizerBase, _from_files(kind, files, f"{where}: the tokenizer"))
+    return cast("PreTrainedTokenizerBase", _from_files(kind, files, f"{where}: the tokenizer"))
 
 
 def _from_files(kind: Any, files: Mapping[str, bytes], where: str) -> Any:

@@ -4,6 +4,7 @@ import shutil
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -138,12 +139,12 @@ def test_making_frames_goes_on_where_it_was_killed(
     monkeypatch.setattr(frame_file, "_SECONDS_BETWEEN_MARKS", 0.0)
     sizes: list[int] = []
 
-    def counting(encoder: SpeechEncoder, waveforms: list[Tensor]) -> list[Tensor]:
+    def counting(encoder: SpeechEncoder, waveforms: list[Tensor], **options: Any) -> list[Tensor]:
         if sum(sizes) >= 6 and len(sizes) < 50:
             sizes.extend([0] * 50)
             raise KeyboardInterrupt
         sizes.append(len(waveforms))
-        return layer_frames(encoder, waveforms)
+        return layer_frames(encoder, waveforms, **options)
 
     monkeypatch.setattr(module, "layer_frames", counting)
     with pytest.raises(KeyboardInterrupt):

@@ -110,9 +110,11 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
 
     def counting(original: Callable[..., object]) -> Callable[..., object]:
-        def call(encoder: SpeechEncoder, waveforms: list[torch.Tensor]) -> object:
+        def call(
+            encoder: SpeechEncoder, waveforms: list[torch.Tensor], **options: object
+        ) -> object:
             sizes.append(len(waveforms))
-            return original(encoder, waveforms)
+            return original(encoder, waveforms, **options)
 
         return call
 

@@ -66,6 +66,25 @@ def test_a_cell_ends_well_badly_or_by_a_kill_and_the_next_is_done(plan: SuitePla
     assert children() - before == set()
 
 
+def test_a_process_is_replaced_after_a_long_cell_that_leaves_much_memory(
+    plan: SuitePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = children()
+    with Worker(plan, quiet=True) as worker:
+        assert worker.run(TINY).state == "done"
+        (first,) = children() - before
+        monkeypatch.setattr("s3prl_compress.suite.worker._LONG", 0.0)
+        assert worker.run(TINY).state == "skipped"
+        assert children() - before == {first}
+        monkeypatch.setattr("s3prl_compress.suite.worker._MUCH_MEMORY", first.memory_info().rss / 2)
+        assert worker.run(TINY).state == "skipped"
+        assert children() - before == set()
+        monkeypatch.undo()
+        assert worker.run(TINY).state == "skipped"
+        assert len(children() - before) == 1
+    assert children() - before == set()
+
+
 def test_a_batch_that_dies_is_done_again_cell_by_cell(plan: SuitePlan) -> None:
     before = children()
     with Worker(plan, quiet=True) as worker:

@@ -315,7 +315,11 @@ class WeightFactors(nn.Module):
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
-        self.original0 = nn.Parameter(torch.norm_except_dim(weight, 2, 2))
+        if weight.is_meta:  # its norm imports torch's compiler, which takes more than a second
+            norms = weight.new_empty(1, 1, weight.shape[2])
+        else:
+            norms = torch.norm_except_dim(weight, 2, 2)
+        self.original0 = nn.Parameter(norms)
         self.original1 = nn.Parameter(weight.clone())
 
     def forward(self) -> Tensor:
