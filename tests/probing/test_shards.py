@@ -227,11 +227,13 @@ def test_a_killed_shard_of_frames_is_resumed(
     monkeypatch.setattr(frame_file, "_SECONDS_BETWEEN_MARKS", 0.0)
     original, calls = frames.layer_frames, []
 
-    def killed(encoder: SpeechEncoder, waveforms: list[torch.Tensor]) -> list[torch.Tensor]:
+    def killed(
+        encoder: SpeechEncoder, waveforms: list[torch.Tensor], **options: bool
+    ) -> list[torch.Tensor]:
         calls.append(len(waveforms))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return original(encoder, waveforms)
+        return original(encoder, waveforms, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(frames, "layer_frames", killed)
