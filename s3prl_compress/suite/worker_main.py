@@ -37,8 +37,13 @@ def main(results: int) -> int:
 
 
 def _listen(lines: queue.Queue[str]) -> NoReturn:
-    for line in sys.stdin:
-        lines.put(line)
+    # Not through `sys.stdin`, whose buffer is locked while a thread waits for a line: a process
+    # that is forked meanwhile, as those that decode audio are, closes it and would wait forever.
+    line = b""
+    while block := os.read(0, 1 << 16):
+        *whole, line = (line + block).split(b"\n")
+        for text in whole:
+            lines.put(text.decode())
     _kill_all()
 
 
