@@ -14,9 +14,12 @@ import sys
 import threading
 from typing import NoReturn
 
+from ..common.termination import stop_once
+
 
 def main(results: int) -> int:
     """Run batches until the input ends; never returns normally."""
+    stop_once()
     lines: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(lines,), daemon=True).start()
     # Imported only now, because this takes seconds: the thread above must notice the end of the
