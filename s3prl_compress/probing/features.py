@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ import numpy as np
 from torch import Tensor, from_numpy
 
 from ..common.errors import InputError
-from ..common.files import file_atomically, locked, sha256, write_atomically
+from ..common.files import file_atomically, locked, reserve, sha256, write_atomically
 from ..results.records import Padding
 from ..tasks.base.corpus import Corpus
 from ..tasks.base.engine import Job
@@ -95,7 +95,7 @@ def load_features(
         values = _open(path, identity)
         if values is not None:
             return Features(values, reused=True)
-        _write(path, identity, encoder, clips, corpus.read, padding, device, seconds_per_batch)
+        _write(path, identity, encoder, corpus, clips, padding, device, seconds_per_batch)
         values = _open(path, identity)
         if values is None:
             raise InputError(f"{path}: cannot be read back; is the disk full or the file in use?")
@@ -125,8 +125,8 @@ def _write(
     path: Path,
     identity: dict[str, Any],
     encoder: SpeechEncoder | UpstreamAdapter,
+    corpus: Corpus,
     clips: Sequence[Clip],
-    read: Callable[[Path], Tensor],
     padding: Padding,
     device: str,
     seconds_per_batch: float,
@@ -136,6 +136,7 @@ def _write(
     with file_atomically(path) as temporary:
         shape = tuple(identity["shape"])
         values = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+        reserve(temporary)
 
         def write(rows: list[int], means: np.ndarray) -> None:
             values[rows] = means
@@ -144,11 +145,12 @@ def _write(
             encoder,
             clips,
             write,
-            read=read,
+            read=corpus.read,
             padding=padding,
             device=device,
             seconds_per_batch=seconds_per_batch,
         )
         values.flush()
+        corpus.check_unchanged()
     index = json.dumps(_index(path, identity), indent=2)
     write_atomically(path.with_suffix(".json"), index + "\n")

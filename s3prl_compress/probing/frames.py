@@ -327,6 +327,11 @@ def _encode(
                 writer.put(row, frames)
             bar.update(len(rows))
             writer.mark()
+    try:
+        corpus.check_unchanged()
+    except InputError:
+        writer.discard()
+        raise
 
 
 def _encoded(
