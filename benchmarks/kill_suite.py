@@ -1,133 +1,371 @@
-"""Kill a suite at random moments by SIGKILL, again and again, and check that nothing is lost.
+"""Kill a suite at random moments, again and again, and check that nothing is lost.
 
-    python benchmarks/kill_suite.py --kills 20 --output out/kill_suite.json
+    python benchmarks/kill_suite.py --kills 300 --output out/kill_suite
+    python benchmarks/kill_suite.py --kills 1000 --shard 2/4 --output out/kill_suite
+    python benchmarks/kill_suite.py --summary --output out/kill_suite
 
-A small suite (random weights, the packaged demo speech, both engines) runs once undisturbed. Then
-it is started, killed after a random part of that time, checked and started again. If it ends before
-its kill, it is compared with the undisturbed run and started again from nothing. Every other kill
-hits the whole process tree at once, like a node failure; the others hit only the process group of
-the command, and everything that it started must end by itself.
+A small suite (see `kill_inputs`) runs once undisturbed. Then it is started, ended after a random
+time by SIGKILL or SIGTERM, checked and started again. If it ends before its signal, it is compared
+with the undisturbed run and started again from nothing. Half of the signals hit all of its
+processes at once, like the failure of a node; the others hit only the process group of the command,
+and everything that it started must end by itself.
 
-After every kill, each record is complete, each checkpoint loads, and no process is left. After
-every end, the records equal those of the undisturbed run exactly, except those of s3prl's cells
-that were resumed in the middle of training, which must be marked so.
+After every signal, each record and checkpoint that is there is whole, none that was complete is
+gone, and no process is left; after SIGTERM the command has also ended by itself, without a
+temporary file. After every end, the scores and predictions equal those of the undisturbed run,
+except those of s3prl's cells that were resumed in the middle of training, which must be marked so.
+
+The kills are divided into shards, for several machines or evenings. A shard writes its state after
+every kill; the same command resumes it. `figures.json` in the output folder has all shards that are
+there. Moments depend only on the seed, the shard and the number of the kill.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import psutil
 import torch
-import yaml
 from common import write_result
+from filelock import FileLock
+from kill_inputs import write_inputs
+from pydantic import BaseModel
 
+from s3prl_compress.common.files import write_atomically
 from s3prl_compress.encoder import fingerprint, load
+from s3prl_compress.encoder.exported import exported_runtime
 from s3prl_compress.evaluation.cell import finished_record
-from s3prl_compress.results.records import ScoreRecord, read_records
+from s3prl_compress.results.records import ScoreRecord, TimeRecord, read_record, read_records
+from s3prl_compress.suite.cells import cells_of
+from s3prl_compress.suite.suite_file import Suite, read_suite
 
-QUICK: dict[str, Any] = {
-    "extends": "smoke",
-    "total_steps": 60,
-    "eval_step": 20,
-    "batch_size": 8,
-    "crops_per_file": 4,
-    "learning_rates": [1e-2, 1e-3],
-    # One learning rate, because s3prl takes most of its time to start; enough steps that some kills
-    # hit the training.
-    "engines": {"s3prl": {"learning_rates": [1e-2], "total_steps": 200}},
-}
-SUITE: dict[str, Any] = {
-    "output": "unused",
-    "upstreams": [
-        {"name": "tiny", "random": {"shape": "hubert_tiny"}},
-        {"name": "half", "from": "tiny", "method": "magnitude", "settings": {"sparsity": 0.5}},
-    ],
-    "tasks": [
-        {"task": "ks", "data": "demo", "recipe": "quick.yaml", "engines": ["onepass", "s3prl"]}
-    ],
-    "device": "cpu",
-    "threads": 1,
-}
+SIGNALS = ("SIGKILL", "SIGTERM")
+SCOPES = ("command", "all processes")
 PATIENCE = 30.0
 """Seconds within which the processes that were not killed must end by themselves."""
+IMPORTS = (0.1, 0.2, 6.0)
+"""Share of the moments while the command starts, and the seconds after the start between which they
+lie. All others are counted from the end of its first cell on, when all imports are done."""
+CELLS = (0.8, 0.0, 6.0)
+"""Enough for a cell or two; what is complete is not done again, so that the suite comes to its end
+after some 30 kills."""
+LONG = (0.1, 10.0, 45.0)
+"""For s3prl's slow cells."""
+_MARK = "S3PRL_COMPRESS_KILL_SUITE"
+"""Environment variable by which all processes of a run are known, whoever their parent is."""
+_TEMPORARY = ".*.????????"
 
 
-@dataclass
-class Findings:
-    """The observations of all kills and ends."""
+class Kill(BaseModel):
+    """A run that was ended by a signal."""
 
-    kills: list[dict[str, Any]] = field(default_factory=list)
-    ends: list[dict[str, int]] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-    """Violations; empty if the suite behaves as documented."""
-
-
-def start(suite: Path, output: Path, log: Path) -> subprocess.Popen[bytes]:
-    command = "from s3prl_compress.cli import main; raise SystemExit(main())"
-    arguments = [sys.executable, "-c", command, "run", str(suite), "--output", str(output)]
-    with log.open("wb") as file:
-        return subprocess.Popen(arguments, stdout=file, stderr=file, start_new_session=True)
-
-
-def run_whole(suite: Path, output: Path, log: Path) -> float:
-    """Run a suite to its end and return its duration in seconds."""
-    started = time.perf_counter()
-    if start(suite, output, log).wait() != 0:
-        raise SystemExit(f"the suite failed:\n{log.read_text(errors='replace')[-3000:]}")
-    return time.perf_counter() - started
+    signal: str
+    scope: str
+    second: float
+    """After the start, or after the end of the first cell; see `IMPORTS`."""
+    hit: str
+    """What was running: the kind of cell, or `start` or `report`."""
+    cell: str
+    ended: float
+    """Seconds from the signal until all processes were gone."""
+    checked: dict[str, int]
+    """Numbers of whole records, checkpoints and so on."""
 
 
-def kill(run: subprocess.Popen[bytes], *, everything: bool) -> list[psutil.Process]:
-    """Kill the suite and return the processes that remain after `PATIENCE` seconds."""
+class End(BaseModel):
+    """A run that came to its end."""
+
+    after: int
+    """Number of the shard's kills before it."""
+    equal: int
+    """Scores equal to those of the undisturbed run, with their predictions."""
+    resumed: int
+    """Cells of s3prl's engine that are marked as resumed."""
+    upstreams: int
+    """Upstreams whose weights, or files, are those of the undisturbed run."""
+    times: int
+
+
+class Fault(BaseModel):
+    """A violation of what is documented."""
+
+    after: int
+    kind: str
+    """corrupt, lost, differing, process, temporary or status."""
+    text: str
+
+
+class Shard(BaseModel):
+    """The state of a shard: everything observed so far."""
+
+    number: int
+    of: int
+    seed: int
+    wanted: int
+    """Number of kills."""
+    undisturbed: float = 0.0
+    """Seconds of the undisturbed run; 0 before it."""
+    complete: list[str] = []
+    """Records in the folder that is being killed that were whole after the last kill."""
+    kills: list[Kill] = []
+    ends: list[End] = []
+    faults: list[Fault] = []
+    done: bool = False
+
+
+class Killer:
+    """Runs the suite in a shard's folder, and ends it.
+
+    Args:
+        folder: of the shard; it holds the suite's inputs, `plain` and `killed`.
+        shard: its state, which is updated.
+        state: file of the state.
+    """
+
+    def __init__(self, folder: Path, shard: Shard, state: Path) -> None:
+        self.shard, self._state = shard, state
+        self._suite, self._log = folder / "suite.yaml", folder / "log"
+        self._plain, self._output = folder / "plain", folder / "killed"
+        if not shard.undisturbed:  # it may have been interrupted before: all is written again
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            write_inputs(folder)
+        self._titles = kinds_of_titles(read_suite(self._suite))
+
+    def run(self) -> None:
+        """Kill the suite until there are as many kills as wanted, and compare its last end."""
+        shard = self.shard
+        if not shard.undisturbed:
+            started = time.perf_counter()
+            if (status := self._start(self._plain).wait()) != 0:
+                raise SystemExit(f"the suite failed with {status}: see {self._log}")
+            shard.undisturbed = time.perf_counter() - started
+            self._save()
+            print(f"undisturbed: {shard.undisturbed:.0f} s", flush=True)
+        while len(shard.kills) < shard.wanted:
+            self._kill_once()
+            self._save()
+        status = self._start(self._output).wait()
+        self._ended(status)
+        shard.done = True
+        self._save()
+
+    def _kill_once(self) -> None:
+        shard, number = self.shard, len(self.shard.kills)
+        # Ends count too: a run that ended before its moment is not repeated with the same one.
+        draw = random.Random(f"{shard.seed}/{shard.number}/{number}/{len(shard.ends)}")
+        ranges = (IMPORTS, CELLS, LONG)
+        (drawn,) = draw.choices(ranges, [share for share, _, _ in ranges])
+        _, earliest, latest = drawn
+        if drawn is CELLS:  # on a busy machine a cell takes longer
+            latest = max(latest, shard.undisturbed / 12)
+        moment = draw.uniform(earliest, latest)
+        name, scope = draw.choice(SIGNALS), draw.choice(SCOPES)
+        before = temporary_files(self._output)
+        run = self._start(self._output)
+        if drawn is not IMPORTS:
+            self._wait_for_a_cell(run)
+        try:
+            self._ended(run.wait(timeout=moment))
+            return
+        except subprocess.TimeoutExpired:
+            pass
+        left, seconds = end(run, getattr(signal, name), everything=scope == "all processes")
+        cell, hit = self._at()
+        faults = [("process", f"still there: {process}") for process in left]
+        if name == "SIGTERM":
+            # Before its imports are done, the command has no handler and dies of the signal.
+            if run.returncode not in (143, -signal.SIGTERM):
+                faults.append(("status", f"ended with {run.returncode} after SIGTERM"))
+            new = temporary_files(self._output) - before
+            faults += [("temporary", str(path)) for path in sorted(new)]
+        checked, corrupt, complete = look(self._output)
+        faults += [("corrupt", text) for text in corrupt]
+        faults += [("lost", text) for text in sorted(set(shard.complete) - complete)]
+        shard.complete = sorted(complete)
+        shard.kills.append(
+            Kill(
+                signal=name, scope=scope, second=moment, hit=hit, cell=cell, ended=seconds,
+                checked=checked,
+            )
+        )  # fmt: skip
+        self._note(faults)
+        title = f"kill {number + 1}, {name} to {scope} after {moment:.1f} s"
+        print(f"{title}, {cell}, ended in {seconds:.1f} s: {checked} {faults}", flush=True)
+
+    def _ended(self, status: int) -> None:
+        faults = []
+        if status != 0:
+            text = self._log.read_text(errors="replace")[-2000:]
+            faults.append(("status", f"the suite ended with {status}: {text}"))
+        end, differences = compare(self._output, self._plain)
+        end = end.model_copy(update={"after": len(self.shard.kills)})
+        self.shard.ends.append(end)
+        self._note(faults + [("differing", text) for text in differences])
+        print(f"the suite ended: {end} {faults} {differences}", flush=True)
+        if faults or differences:  # kept to be looked at
+            kept = self._output.with_name(f"fault{len(self.shard.faults)}")
+            shutil.move(self._output, kept)
+            shutil.copy(self._log, kept)
+        shutil.rmtree(self._output, ignore_errors=True)
+        self.shard.complete = []
+
+    def _start(self, output: Path) -> subprocess.Popen[bytes]:
+        command = "from s3prl_compress.cli import main; raise SystemExit(main())"
+        arguments = ["run", str(self._suite), "--output", str(output)]
+        with self._log.open("wb") as file:
+            return subprocess.Popen(
+                [sys.executable, "-c", command, *arguments],
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+                env=os.environ | {_MARK: str(self._state.resolve()), "TQDM_DISABLE": "1"},
+            )
+
+    def _wait_for_a_cell(self, run: subprocess.Popen[bytes]) -> None:
+        while run.poll() is None and "\n    " not in self._log.read_text(errors="replace"):
+            time.sleep(0.05)
+
+    def _at(self) -> tuple[str, str]:
+        """Return the cell that the last run was working on, and its kind."""
+        lines = self._log.read_text(errors="replace").splitlines()
+        titles = [line for line in lines if line.startswith("[")]
+        if not titles:
+            return "before the first cell", "start"
+        number, _, title = titles[-1].partition("] ")
+        last = number[1:].split("/")
+        if last[0] == last[1] and lines[-1].startswith("    "):
+            return "after the last cell", "report"
+        return title, self._titles[title]
+
+    def _note(self, faults: Sequence[tuple[str, str]]) -> None:
+        after = len(self.shard.kills)
+        self.shard.faults += [Fault(after=after, kind=kind, text=text) for kind, text in faults]
+
+    def _save(self) -> None:
+        write_atomically(self._state, self.shard.model_dump_json(indent=1) + "\n")
+
+
+def kinds_of_titles(suite: Suite) -> dict[str, str]:
+    """Return the kind of each cell by its title: how an upstream is made, or task and engine."""
+    origins = {
+        entry.name: entry.method or ("export" if entry.export else "random or source")
+        for entry in suite.upstreams
+    }
+    kinds = {}
+    for cell in cells_of(suite):
+        if cell.kind == "upstream":
+            kinds[cell.title] = f"upstream, {origins[cell.upstream]}"
+        elif cell.kind == "score":
+            kinds[cell.title] = f"{cell.task_name}, {cell.engine}"
+        else:
+            kinds[cell.title] = cell.kind
+    return kinds
+
+
+def end(
+    run: subprocess.Popen[bytes], number: int, *, everything: bool
+) -> tuple[list[psutil.Process], float]:
+    """Send a signal to a run; return what is left after `PATIENCE`, and the seconds it took."""
+    mark = psutil.Process(run.pid).environ().get(_MARK)
     family = psutil.Process(run.pid).children(recursive=True)
-    os.killpg(run.pid, signal.SIGKILL)
-    if everything:
-        for process in family:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+    started = time.perf_counter()
+    os.killpg(run.pid, number)
+    for process in family if everything else ():
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+    left = marked(mark)
+    while left and time.perf_counter() - started < PATIENCE:
+        run.poll()
+        time.sleep(0.05)
+        left = [process for process in left if alive(process)]
+        left = left or marked(mark)  # one may have been started in between
+    seconds = time.perf_counter() - started
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     run.wait()
-    _, alive = psutil.wait_procs(family, timeout=PATIENCE)
-    return [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+    return left, seconds
 
 
-def look(output: Path) -> tuple[dict[str, int], list[str]]:
-    """Count the complete records and checkpoints in an output folder, and name the others."""
-    counts = {"records": 0, "checkpoints": 0, "states": 0, "features": 0}
+def marked(mark: str | None) -> list[psutil.Process]:
+    """Return the processes of a run, whoever their parent is now."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(_MARK) == mark is not None and alive(process):
+                found.append(process)
+    return found
+
+
+def alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def temporary_files(output: Path) -> set[Path]:
+    """Return the half-written files and folders below an output folder."""
+    return set(output.rglob(_TEMPORARY))
+
+
+def look(output: Path) -> tuple[dict[str, int], list[str], set[str]]:
+    """Count what is whole in an output folder; name what is not, and the whole records."""
+    counts: dict[str, int] = {}
     faults = []
+    complete = set()
     for kind, pattern, check in (
         ("records", "records/*.json", _check_record),
         ("checkpoints", "upstreams/*/config.json", lambda path: load(path.parent)),
-        ("states", "records/.work/**/*.ckpt", _check_state),
+        ("exports", "upstreams/*.onnx", lambda path: exported_runtime(path)),
+        ("cards", "upstreams/*.json", lambda path: json.loads(path.read_text("utf-8"))),
+        ("states", "upstreams/*.work/*/state/state.json", _check_training),
+        ("s3prl's states", "records/.work/**/*.ckpt", _check_state),
         ("features", "records/.work/**/*.npy", _check_features),
+        ("corpora", "corpora/*/corpus.json", lambda path: json.loads(path.read_text("utf-8"))),
     ):
+        counts[kind] = 0
         for path in sorted(output.glob(pattern)):
             if path.name.startswith("."):
                 continue
             try:
                 check(path)
                 counts[kind] += 1
+                if kind == "records":
+                    complete.add(path.name)
             except Exception as error:  # whatever it is, it goes into the list
                 faults.append(f"{path.relative_to(output)}: {type(error).__name__}: {error}")
-    return counts, faults
+    return counts, faults, complete
 
 
 def _check_record(path: Path) -> None:
+    if isinstance(read_record(path), TimeRecord):
+        return
     if finished_record(path.parent, path.stem) is None:
         raise ValueError("not a whole record with all of its predictions")
+
+
+def _check_training(path: Path) -> None:
+    from safetensors.torch import load_file
+
+    json.loads(path.read_text("utf-8"))
+    load_file(path.with_name("state.safetensors"))
 
 
 def _check_state(path: Path) -> None:
@@ -140,109 +378,169 @@ def _check_features(path: Path) -> None:
         np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-def scores(output: Path) -> dict[str, ScoreRecord]:
+def records_of(output: Path) -> tuple[dict[str, ScoreRecord], int]:
+    """Return the scores in an output folder by their cells, and count the timings.
+
+    A cell is known by the file name of its record without the hash: an exported model is identified
+    by its file, which has the date at which its base was made.
+    """
     found = [record for _, record in read_records(output / "records")]
-    return {record.predictions: record for record in found if isinstance(record, ScoreRecord)}
+    scores = {
+        record.predictions.removesuffix(".csv").rpartition(".")[0]: record
+        for record in found
+        if isinstance(record, ScoreRecord)
+    }
+    return scores, sum(isinstance(record, TimeRecord) for record in found)
 
 
-def compare(output: Path, plain: Path) -> tuple[dict[str, int], list[str]]:
+def compare(output: Path, plain: Path) -> tuple[End, list[str]]:
     """Compare a suite that was killed with the undisturbed one."""
-    ours, theirs = scores(output), scores(plain)
-    counts = {"equal": 0, "resumed": 0, "upstreams": 0}
+    (ours, our_times), (theirs, their_times) = records_of(output), records_of(plain)
     faults = []
+    equal = resumed = upstreams = 0
     if set(ours) != set(theirs):
         faults.append(f"other cells: {sorted(set(ours) ^ set(theirs))}")
+    if our_times != their_times:
+        faults.append(f"{our_times} timings in place of {their_times}")
     for name in sorted(set(ours) & set(theirs)):
         one, other = ours[name], theirs[name]
-        predictions = [(folder / "records" / name).read_bytes() for folder in (output, plain)]
-        equal = (one.score, one.rates, one.dev_score) == (other.score, other.rates, other.dev_score)
+        predictions = [
+            (folder / "records" / record.predictions).read_bytes()
+            for folder, record in ((output, one), (plain, other))
+        ]
+        same = (one.score, one.rates, one.dev_score) == (other.score, other.rates, other.dev_score)
         if one.resumed and one.engine == "s3prl":
-            counts["resumed"] += 1
-        elif equal and predictions[0] == predictions[1]:
-            counts["equal"] += 1
+            resumed += 1
+        elif same and predictions[0] == predictions[1]:
+            equal += 1
         else:
             faults.append(f"{name}: {one.score} in place of {other.score}, and not marked resumed")
-    for folder in sorted(path.parent for path in plain.glob("upstreams/*/config.json")):
-        if fingerprint(load(folder)) == fingerprint(load(output / "upstreams" / folder.name)):
-            counts["upstreams"] += 1
-        else:
-            faults.append(f"upstream {folder.name}: other weights")
-    return counts, faults
-
-
-def disturb(folder: Path, kills: int, seed: int) -> tuple[Findings, float]:
-    """Run the suite undisturbed, then kill it `kills` times; return the observations."""
-    (folder / "quick.yaml").write_text(yaml.safe_dump(QUICK))
-    suite, log = folder / "suite.yaml", folder / "log"
-    suite.write_text(yaml.safe_dump(SUITE, sort_keys=False))
-    plain, output = folder / "plain", folder / "killed"
-    whole = run_whole(suite, plain, log)
-    print(f"undisturbed: {whole:.0f} s, {len(scores(plain))} scores", flush=True)
-    findings, moments = Findings(), random.Random(seed)
-    while len(findings.kills) < kills:
-        moment, run = moments.uniform(0, whole), start(suite, output, log)
-        try:
-            status = run.wait(timeout=moment)
-        except subprocess.TimeoutExpired:
-            number = len(findings.kills)
-            left = kill(run, everything=number % 2 == 0)
-            counts, faults = look(output)
-            faults += [f"still there: {process}" for process in left]
-            at = _title(log)
-            findings.kills.append({"second": round(moment, 1), "in": at, **counts})
-            findings.faults += faults
-            print(f"kill {number + 1} after {moment:.1f} s, {at}: {counts} {faults}", flush=True)
+    for path in sorted((plain / "upstreams").iterdir()):
+        other_path = output / "upstreams" / path.name
+        if path.name.endswith((".json", ".work")) or path.name.startswith("."):
             continue
-        if status != 0:
-            findings.faults.append(f"the suite ended with status {status}: see {log}")
-            break
-        _ended(findings, output, plain)
-    if not findings.faults:
-        run_whole(suite, output, log)
-        _ended(findings, output, plain)
-    return findings, whole
+        # As loaded: files hold dates.
+        if other_path.exists() and _weights(path) == _weights(other_path):
+            upstreams += 1
+        else:
+            faults.append(f"upstream {path.name}: other weights")
+    found = End(after=0, equal=equal, resumed=resumed, upstreams=upstreams, times=our_times)
+    return found, faults
 
 
-def _ended(findings: Findings, output: Path, plain: Path) -> None:
-    counts, faults = compare(output, plain)
-    findings.ends.append(counts)
-    findings.faults += faults
-    print(f"the suite ended: {counts} {faults}", flush=True)
-    shutil.rmtree(output)
+def _weights(path: Path) -> str | bytes:
+    """Return what an upstream computes, without dates."""
+    if path.suffix != ".onnx":
+        return fingerprint(load(path))
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
 
 
-def _title(log: Path) -> str:
-    """Return the cell that the last run was working on."""
-    lines = log.read_text(errors="replace").splitlines()
-    titles = [line for line in lines if line.startswith("[")]
-    return titles[-1] if titles else "before the first cell"
+def summary(shards: Sequence[Shard]) -> tuple[list[str], dict[str, Any]]:
+    """Return the lines of the table and the figures of some shards."""
+    kills = [kill for shard in shards for kill in shard.kills]
+    ends = [end for shard in shards for end in shard.ends]
+    faults = Counter(fault.kind for shard in shards for fault in shard.faults)
+    checked: Counter[str] = Counter()
+    for kill in kills:
+        checked.update(kill.checked)
+    table = Counter((kill.hit, kill.signal) for kill in kills)
+    lines = [f"{'hit':28}" + "".join(f"{name:>9}" for name in SIGNALS)]
+    hits = sorted({kill.hit for kill in kills})
+    lines += [f"{hit:28}" + "".join(f"{table[hit, name]:9}" for name in SIGNALS) for hit in hits]
+    ended = {
+        name: [kill.ended for kill in kills if kill.signal == name] or [0.0] for name in SIGNALS
+    }
+    lines += [
+        f"{len(kills)} kills of {sum(shard.wanted for shard in shards)} wanted in these shards; "
+        + ", ".join(f"{name} {sum(kill.signal == name for kill in kills)}" for name in SIGNALS),
+        "all processes gone after at most "
+        + ", ".join(f"{max(ended[name]):.1f} s ({name})" for name in SIGNALS),
+        "checked after kills: " + ", ".join(f"{count} {kind}" for kind, count in checked.items()),
+        f"{len(ends)} suites ended: {sum(end.equal for end in ends)} scores equal to the "
+        f"undisturbed run's, {sum(end.resumed for end in ends)} of s3prl's resumed in the middle "
+        f"and marked so, {sum(end.upstreams for end in ends)} equal upstreams",
+        f"faults: {sum(faults.values())} "
+        + " ".join(
+            f"{kind} {faults[kind]}"
+            for kind in ("corrupt", "lost", "differing", "process", "temporary", "status")
+        ),
+    ]
+    figures = {
+        "kills": len(kills),
+        "wanted": sum(shard.wanted for shard in shards),
+        "by_hit_and_signal": {hit: {name: table[hit, name] for name in SIGNALS} for hit in hits},
+        "by_scope": dict(Counter(kill.scope for kill in kills)),
+        "most_seconds_to_end": {name: round(max(ended[name]), 2) for name in SIGNALS},
+        "checked_after_kills": dict(checked),
+        "suites_ended": len(ends),
+        "equal_scores": sum(end.equal for end in ends),
+        "resumed_and_marked": sum(end.resumed for end in ends),
+        "equal_upstreams": sum(end.upstreams for end in ends),
+        "faults": [fault.model_dump() for shard in shards for fault in shard.faults],
+        "shards": [
+            {
+                "number": shard.number,
+                "of": shard.of,
+                "seed": shard.seed,
+                "kills": len(shard.kills),
+                "wanted": shard.wanted,
+                "seconds_undisturbed": round(shard.undisturbed, 1),
+            }
+            for shard in shards
+        ],
+    }
+    return lines, figures
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """Read "2/4": the second of four shards."""
+    number, _, of = text.partition("/")
+    if not (number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
+        raise argparse.ArgumentTypeError("must be I/N with I from 1 to N")
+    return int(number), int(of)
+
+
+def open_shard(state: Path, number: int, of: int, kills: int, seed: int) -> Shard:
+    """Return the state of a shard, from its file if it was begun before."""
+    wanted = kills // of + (number <= kills % of)
+    if not state.is_file():
+        return Shard(number=number, of=of, seed=seed, wanted=wanted)
+    shard = Shard.model_validate_json(state.read_bytes())
+    if shard.seed != seed:
+        raise SystemExit(f"{state}: begun with --seed {shard.seed}; give that, or another --output")
+    done = shard.done and wanted <= len(shard.kills)
+    return shard.model_copy(update={"wanted": wanted, "done": done})
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=20, help="of all shards together")
+    parser.add_argument("--shard", type=shard_of, default=(1, 1), help="which of how many: 2/4")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--output", type=Path, help="JSON file for the figures")
+    parser.add_argument("--output", type=Path, required=True, help="folder for states and figures")
+    parser.add_argument("--summary", action="store_true", help="only print what is there")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        findings, whole = disturb(Path(folder), options.kills, options.seed)
-    equal = sum(end["equal"] for end in findings.ends)
-    resumed = sum(end["resumed"] for end in findings.ends)
-    print(
-        f"{len(findings.kills)} kills, {len(findings.ends)} suites ended; {equal} scores equal to "
-        f"the undisturbed run's, {resumed} of s3prl's resumed in the middle and marked so; "
-        f"{len(findings.faults)} faults"
-    )
-    for fault in findings.faults:
+    number, of = options.shard
+    name = f"shard-{number}-of-{of}"
+    state, folder = options.output / f"{name}.json", (options.output / name).absolute()
+    if not options.summary:
+        options.output.mkdir(parents=True, exist_ok=True)
+        with FileLock(options.output / f"{name}.lock"):
+            shard = open_shard(state, number, of, options.kills, options.seed)
+            if not shard.done:
+                Killer(folder, shard, state).run()
+            if not shard.faults:
+                shutil.rmtree(folder, ignore_errors=True)
+    states = sorted(options.output.glob("shard-*-of-*.json"))
+    lines, figures = summary([Shard.model_validate_json(path.read_bytes()) for path in states])
+    print(*lines, sep="\n")
+    for fault in figures["faults"]:
         print(f"fault: {fault}")
-    figures = {
-        "seconds_undisturbed": whole,
-        "kills": findings.kills,
-        "ends": findings.ends,
-        "faults": findings.faults,
-    }
-    write_result(options.output, figures)
-    return 1 if findings.faults else 0
+    write_result(options.output / "figures.json", figures)
+    return 1 if figures["faults"] else 0
 
 
 if __name__ == "__main__":

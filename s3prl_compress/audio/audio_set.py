@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..common.errors import InputError
 from ..common.faults import Faults
-from ..common.file_hashes import file_hashes
+from ..common.file_hashes import HashedFiles
 from .listing import list_audio, tell
 from .reading import FULL_SCALE, SAMPLING_RATE, read_audio, read_header, to_int16
 
@@ -139,11 +139,16 @@ class AudioSet:
         Raises:
             InputError: a file cannot be read.
         """
-        return tuple(file_hashes(self.root, self.files, "hashing audio"))
+        return tuple(self.hashed().hashes)
 
-    def fingerprint(self) -> str:
-        """Return the SHA-256 of names, lengths and contents; see `contents`."""
-        rows = zip(self.files, self.lengths, self.contents(), strict=True)
+    def hashed(self) -> HashedFiles:
+        """Return the files with their hashes, which can say later whether they have changed."""
+        return HashedFiles(self.root, self.files, "hashing audio")
+
+    def fingerprint(self, contents: Sequence[str] | None = None) -> str:
+        """Return the SHA-256 of names, lengths and contents (if None, those of `contents()`)."""
+        contents = self.contents() if contents is None else contents
+        rows = zip(self.files, self.lengths, contents, strict=True)
         lines = (f"{name}\t{length}\t{content}\n" for name, length, content in rows)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 

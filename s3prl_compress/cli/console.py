@@ -13,34 +13,48 @@ from typing import Any
 import click
 
 from ..common.errors import InputError, RenamedSettingWarning
+from ..common.files import refusal_to_write
+from ..common.termination import Terminated, terminable
 from .program import PROGRAM, Command, Program, wording
 
 TRACEBACK_VARIABLE = "S3PRL_COMPRESS_TRACEBACK"
 
 
 def run_command(commands: Mapping[str, Command], argv: Sequence[str]) -> int:
-    """Run a command and return its exit code; 2 for invalid input, 130 after Ctrl-C."""
+    """Run a command and return its exit code.
+
+    2 for invalid input, 130 after Ctrl-C, 143 after SIGTERM.
+    """
     show_traceback = "--traceback" in argv or bool(os.environ.get(TRACEBACK_VARIABLE))
     try:
-        with _renamings_on_stderr():
+        with _renamings_on_stderr(), terminable():
             return _run_one(commands, argv)
     except InputError as error:
-        if show_traceback:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
+        return _report(error, show_traceback)
+    except KeyboardInterrupt as stop:
         if show_traceback:
             traceback.print_exc()
         print(
             "\nstopped; run the same command again to resume from what is already written",
             file=sys.stderr,
         )
-        return 130
+        return 143 if isinstance(stop, Terminated) else 130
     except BrokenPipeError:
         # The reader (such as `head`) has closed the pipe; Python's flush at exit must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        refusal = refusal_to_write(error)
+        if refusal is None:
+            raise
+        return _report(refusal, show_traceback)
+
+
+def _report(error: InputError, show_traceback: bool) -> int:
+    if show_traceback:
+        traceback.print_exc()
+    print(f"error: {error}", file=sys.stderr)
+    return 2
 
 
 def _run_one(commands: Mapping[str, Command], argv: Sequence[str]) -> int:

@@ -2,5 +2,5 @@
 
 All modules are public and are imported by name: `after_import`, `command_result`, `errors`,
 `extras`, `faults`, `file_hashes`, `files`, `git`, `json_text`, `linear_kernels`, `method_config`,
-`model_errors`, `precision`, `validation` and `yaml_files`.
+`model_errors`, `precision`, `termination`, `validation` and `yaml_files`.
 """

@@ -43,6 +43,39 @@ def read_all_files() -> None:
     os.environ[VERIFY] = "1"
 
 
+class HashedFiles:
+    """The hashes of files, and whether the files still are what was hashed.
+
+    A run reads its files after it has hashed them, for hours: what is written or kept under the
+    hashes must have been made from these contents.
+
+    Args:
+        root: see `file_hashes`, as the other arguments and errors.
+        files: their paths below `root`.
+        description: of the progress bar.
+    """
+
+    def __init__(self, root: Path, files: Sequence[str], description: str) -> None:
+        self._root, self.files = root, tuple(files)
+        self._state = [_state(root / file) for file in files]  # before they are read
+        self.hashes = file_hashes(root, files, description)
+        """SHA-256 of the files, in their order."""
+
+    def check_unchanged(self) -> None:
+        """Compare the files with what was hashed; only those are read again that look changed.
+
+        Raises:
+            InputError: a file has another content, or is gone; the message names it.
+        """
+        for file, state, content in zip(self.files, self._state, self.hashes, strict=True):
+            path = self._root / file
+            if _state(path) != state and _hash(path) != content:
+                raise InputError(
+                    f"{path}: has changed while it was in use; run the same command again when it "
+                    "no longer changes"
+                )
+
+
 def file_hashes(root: Path, files: Sequence[str], description: str) -> list[str]:
     """Return the SHA-256 of files, in their order.
 
@@ -101,11 +134,16 @@ def _hash(path: Path) -> str:
 
 
 def _facts(path: Path) -> tuple[int, int, int]:
+    return _state(path)[:3]
+
+
+def _state(path: Path) -> tuple[int, int, int, int]:
+    """Return size, time of modification, inode, and time of change, which no program can set."""
     try:
         found = path.stat()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    return found.st_size, found.st_mtime_ns, found.st_ino
+    return found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns
 
 
 def _store(root: Path) -> Path:

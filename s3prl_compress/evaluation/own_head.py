@@ -155,6 +155,7 @@ def _score(
         started = time.monotonic()
         result = head.recognise(model, corpus, device, output / WORK_FOLDER)
         seconds = time.monotonic() - started
+        corpus.check_unchanged()
         record = _record(upstream, task, head, corpus, result, stem, device, seconds)
         names = [corpus.utterance_name(item) for item in corpus.test_items()]
         rows = list(zip(names, result.truth, result.predicted, strict=True))

@@ -331,7 +331,17 @@ def write_result(
     seconds: float,
     seeds_together: int = 1,
 ) -> ScoreRecord:
-    """Write the record of a job's result, and remove the engine's copy of the encoder."""
+    """Write the record of a job's result, and remove the engine's copy of the encoder.
+
+    Raises:
+        InputError: the corpus has changed since its fingerprint was taken. No record is written,
+            and what the engine has kept is removed.
+    """
+    try:
+        order.corpus.check_unchanged()
+    except InputError:
+        shutil.rmtree(job.work, ignore_errors=True)
+        raise
     _, recipe_name = order.task.load_settings(order.recipe, engine)
     record = make_record(
         job,

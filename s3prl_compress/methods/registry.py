@@ -132,11 +132,15 @@ def compress(encoder: SpeechEncoder, method: str = "clustering", **settings: Any
 
     Raises:
         InputError: the method or a setting does not exist, a value is not allowed, or the target
-            cannot be reached on this encoder.
+            cannot be reached on this encoder, or audio has changed while it was in use.
     """
     info = _find(method)
     config = check_settings(method, settings)
-    with torch.inference_mode(False), torch.set_grad_enabled(info.learns):
+    with (
+        torch.inference_mode(False),
+        torch.set_grad_enabled(info.learns),
+        config.unchanged_inputs(),
+    ):
         result = info.function(encoder, config)
     if result is encoder:  # nothing to do; the copy gets a history of its own
         result = copy.deepcopy(encoder)

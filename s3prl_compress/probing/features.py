@@ -18,7 +18,7 @@ import numpy as np
 from torch import Tensor, from_numpy
 
 from ..common.errors import InputError
-from ..common.files import file_atomically, locked, sha256, write_atomically
+from ..common.files import file_atomically, locked, reserve, sha256, write_atomically
 from ..results.records import Padding
 from ..tasks.base.corpus import Corpus
 from ..tasks.base.engine import Job
@@ -207,6 +207,7 @@ def _write(
     with file_atomically(path) as temporary:
         shape = tuple(identity["shape"])
         values = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+        reserve(temporary)
         for rows, means in stored:
             values[rows] = means.numpy()
 
@@ -224,6 +225,7 @@ def _write(
             linears=linears,
         )
         values.flush()
+        extraction.corpus.check_unchanged()
     index = json.dumps(_index(path, identity), indent=2)
     write_atomically(path.with_suffix(".json"), index + "\n")
 

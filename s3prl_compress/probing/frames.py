@@ -484,6 +484,11 @@ def _encode(
                 writer.put(row, frames)
             bar.update(len(rows))
             writer.mark()
+    try:
+        extraction.corpus.check_unchanged()
+    except InputError:
+        writer.discard()
+        raise
 
 
 def _encoded(

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..common.errors import InputError
 from ..common.files import write_atomically
 from ..common.precision import full_precision
+from ..common.termination import stop_once
 from ..results.records import Padding
 from .parent_watchdog import end_with_parent
 from .workers import fork_workers, last_line
@@ -223,4 +224,8 @@ def _remove_states(experiment: Path, downstream: Downstream) -> None:
 
 if __name__ == "__main__":
     end_with_parent(int(sys.argv[2]))
-    raise SystemExit(main(Path(sys.argv[1])))
+    stop_once()
+    try:
+        raise SystemExit(main(Path(sys.argv[1])))
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

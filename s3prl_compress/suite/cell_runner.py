@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from filelock import FileLock
 
 from ..common.errors import InputError
+from ..common.files import locked, writing
 from ..common.validation import pick_device, use_threads
 from ..encoder import SpeechEncoder, fingerprint, load_unless_loaded
 from ..encoder.adapter import UpstreamAdapter
@@ -41,7 +41,8 @@ def run_cells(plan: SuitePlan, cells: Sequence[SuiteCell]) -> tuple[CellResult, 
     details, restart_worker = "", False
     outcomes: Sequence[_Outcome]
     try:
-        outcomes = _RUNNERS[cells[0].kind](plan, cells)
+        with writing(plan.output):
+            outcomes = _RUNNERS[cells[0].kind](plan, cells)
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         # Only invalid input is known to leave the process clean; after anything else it may hold
@@ -98,7 +99,8 @@ def _score(plan: SuitePlan, cells: Sequence[SuiteCell]) -> list[_Outcome]:
     assert cell.engine is not None
     task = plan.suite.tasks[cell.task]
     entry = _entry(plan, cell.upstream)
-    started = time.time()
+    # By name and inode, not by age: clocks jump, and those of a cluster differ.
+    before = {(path.name, path.stat().st_ino) for path in plan.records.glob("*.json")}
     options: dict[str, Any] = {
         "data": _corpus(plan, task),
         "output": plan.records,
@@ -116,8 +118,9 @@ def _score(plan: SuitePlan, cells: Sequence[SuiteCell]) -> list[_Outcome]:
         records = [score(_source(plan, entry), task.task, **options)]
     outcomes = []
     for record in records:
-        # `score_seeds` returns existing records as they are: only the file's age tells them apart.
-        skipped = record_path(record, plan.records).stat().st_mtime < started
+        # `score_seeds` returns existing records as they are: only their files tell them apart.
+        path = record_path(record, plan.records)
+        skipped = (path.name, path.stat().st_ino) in before
         message = f"{record.score:.1f} \N{PLUS-MINUS SIGN} {record.standard_error:.1f}"
         outcomes.append(_outcome(skipped, message, record.upstream.random_weights))
     return outcomes
@@ -202,7 +205,7 @@ def _entry(plan: SuitePlan, name: str) -> UpstreamEntry:
 def _corpus(plan: SuitePlan, task: TaskEntry) -> Path:
     """Return the folder of a task's corpus, which is prepared if need be."""
     # Cluster jobs start at the same time; the first one may have to prepare the corpus.
-    with FileLock(plan.output / ".corpora.lock"):
+    with locked(plan.output / ".corpora.lock", "preparing corpora"):
         return locate_corpus(task.task, task.data, plan.corpora)
 
 

@@ -12,12 +12,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from ..common.command_result import CommandResult
 from ..common.errors import InputError
 from ..common.extras import require_extra
-from ..common.files import write_atomically
+from ..common.files import locked, write_atomically
 from ..common.validation import check_folder_output, check_threads, pick_device
 from .cells import SuiteCell, cells_of, select_cells
 from .cleanup import remove_temporary_files
@@ -45,7 +43,8 @@ def run_suite(
 ) -> CommandResult:
     """Run a suite and write its leaderboard; see `suite.suite_file` for the keys of the file.
 
-    A failing cell does not stop the others; the result lists it and has exit code 1.
+    A failing cell does not stop the others; the result lists it and has exit code 1. If another
+    run uses the output folder, this one waits for it, and then finds its cells complete.
 
     Args:
         name: path of the YAML file, or the name of a packaged suite.
@@ -57,8 +56,8 @@ def run_suite(
         cluster: "slurm" to run the cells as jobs; None for this machine, one after the other.
 
     Raises:
-        InputError: the file is invalid, the output folder cannot be used, or another run is using
-            it. Nothing has been run or written then.
+        InputError: the file is invalid, or the output folder cannot be used. Nothing has been run
+            or written then.
     """
     if cluster == "local":
         raise InputError(
@@ -82,15 +81,7 @@ def run_suite(
         return estimate(plan, cells)
     if cluster is None and (device or suite.device) is not None:
         pick_device(device or suite.device)
-    plan.output.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(plan.output / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(
-            f"{plan.output}: another run is using this folder; wait until it ends, or stop it"
-        ) from None
-    with lock:
+    with locked(plan.output / ".lock", f"running a suite in {plan.output}"):
         remove_temporary_files(plan.output)
         results = _run_here(plan, cells) if cluster is None else run_on_cluster(plan, cells)
         return _finish(plan, path, results)

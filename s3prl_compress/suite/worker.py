@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 import psutil
 
+from ..common.files import writing
 from .cells import CELLS, SuiteCell
 from .groups import group_name
 from .plan import RESULTS, CellResult, SuitePlan
@@ -30,7 +31,7 @@ _LONG = 60.0
 _MUCH_MEMORY = 2 * 2**30
 """Bytes that a process may keep after a long cell."""
 _GRACE = 10.0
-"""Seconds that the process has to clean up after Ctrl-C."""
+"""Seconds that the process has to clean up after Ctrl-C or SIGTERM."""
 LAST_LINES = 15
 """Number of log lines that describe a failure."""
 
@@ -66,7 +67,8 @@ class Worker:
     def run_together(self, cells: Sequence[SuiteCell]) -> list[CellResult]:
         """Run a batch of cells (see `groups`); if one fails, all of them have failed."""
         log = self._plan.logs / f"{cells[0].stem if len(cells) == 1 else group_name(cells[0])}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
+        with writing(log):
+            log.parent.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
         if self._process is None or self._process.poll() is not None:
             self._start()
@@ -171,9 +173,12 @@ class Worker:
 
     def _log_to(self, path: Path | None) -> None:
         with self._lock:
-            if self._log is not None:
-                self._log.close()
-            self._log = None if path is None else path.open("wb")
+            log, self._log = self._log, None
+            with suppress(OSError):  # of a full disk: what is lost is a log
+                if log is not None:
+                    log.close()
+            with suppress(OSError):
+                self._log = None if path is None else path.open("wb")
 
     def _copy(self, output: BinaryIO) -> None:
         """Copy the output of the process: to the screen at once, to the log in whole lines."""
@@ -186,9 +191,11 @@ class Worker:
             line = line.rpartition(b"\r")[2]  # keep only the last state of a progress bar
             with self._lock:
                 if self._log is not None:
-                    for text in whole:
-                        self._log.write(text.rstrip(b"\r").rpartition(b"\r")[2] + b"\n")
-                    self._log.flush()
+                    # On a full disk, too, the pipe must be read, or the process waits forever.
+                    with suppress(OSError):
+                        for text in whole:
+                            self._log.write(text.rstrip(b"\r").rpartition(b"\r")[2] + b"\n")
+                        self._log.flush()
         output.close()
 
 

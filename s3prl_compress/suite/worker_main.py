@@ -14,9 +14,12 @@ import sys
 import threading
 from typing import NoReturn
 
+from ..common.termination import stop_once
+
 
 def main(results: int) -> int:
     """Run batches until the input ends; never returns normally."""
+    stop_once()
     lines: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(lines,), daemon=True).start()
     # Imported only now, because this takes seconds: the thread above must notice the end of the
@@ -37,8 +40,13 @@ def main(results: int) -> int:
 
 
 def _listen(lines: queue.Queue[str]) -> NoReturn:
-    for line in sys.stdin:
-        lines.put(line)
+    # Not through `sys.stdin`, whose buffer is locked while a thread waits for a line: a process
+    # that is forked meanwhile, as those that decode audio are, closes it and would wait forever.
+    line = b""
+    while block := os.read(0, 1 << 16):
+        *whole, line = (line + block).split(b"\n")
+        for text in whole:
+            lines.put(text.decode())
     _kill_all()
 
 

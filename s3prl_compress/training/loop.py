@@ -27,13 +27,13 @@ from tqdm import tqdm
 
 from ..common.errors import InputError
 from ..common.extras import require_extra
+from .event_log import EventLog
 from .settings import LoopSettings, ParamGroup, build_optimizer
 from .state import load_state, read_facts, save_state
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from accelerate.optimizer import AcceleratedOptimizer
-    from tensorboardX import SummaryWriter
 
 Scalars = dict[str, float]
 
@@ -103,10 +103,11 @@ def train(
     recent = _Means()
     started = time.monotonic() - progress.seconds
     main = accelerator.is_main_process
+    log = closing(EventLog(folder / "tensorboard", progress.step)) if main else nullcontext()
     bar = tqdm(
         total=settings.steps, initial=progress.step, desc=name, unit="step", disable=not main
     )
-    with _writer(folder, progress.step) if main else nullcontext() as writer, bar:
+    with log as writer, bar:
         while progress.step < settings.steps:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * settings.factor(progress.step)
@@ -132,12 +133,6 @@ def train(
                     save_state(folder / STATE, model, raw_optimizer, facts)
     accelerator.wait_for_everyone()  # the next stage of any process may read the saved state
     return progress
-
-
-def _writer(folder: Path, step: int) -> closing[SummaryWriter]:
-    from tensorboardX import SummaryWriter
-
-    return closing(SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1))
 
 
 def _learn(
@@ -232,7 +227,7 @@ def _log(
     entry: Scalars,
     step: int,
     history: list[dict[str, float]],
-    writer: SummaryWriter | None,
+    writer: EventLog | None,
     group: str,
 ) -> None:
     history.append({"step": step} | entry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..audio import AudioSet, open_audio
+from ..common.errors import InputError
 from ..common.extras import Extra
 from ..common.method_config import MethodConfig
 from .loop import Batches, Progress, train
@@ -111,6 +113,18 @@ class LearnedConfig(MethodConfig):
         if self._listed is None:
             self._listed = open_audio(self.audio, minimum_samples=1)
         return self._listed
+
+    @contextmanager
+    def unchanged_inputs(self) -> Iterator[None]:
+        """See `MethodConfig.unchanged_inputs`; a saved state of changed audio is removed."""
+        hashed = self.listed().hashed()
+        yield
+        try:
+            hashed.check_unchanged()
+        except InputError:
+            if self.work is not None:
+                shutil.rmtree(self.work, ignore_errors=True)
+            raise
 
     def open(self, minimum_samples: int) -> AudioSet:
         """Return the audio to train on: all files of at least `minimum_samples` samples.

@@ -101,6 +101,22 @@ def test_a_batch_that_dies_is_done_again_cell_by_cell(plan: SuitePlan) -> None:
         assert list(retry_alone(worker, [BROKEN], together[1:])) == together[1:]
 
 
+def test_a_method_that_trains_may_decode_audio_in_processes_of_its_own(
+    plan: SuitePlan, tones: Path
+) -> None:
+    settings = {
+        "audio": str(tones), "sparsity": 0.3, "steps": 1, "final_steps": 1, "batch_seconds": 1,
+        "accumulation": 1, "workers": 1,
+    }  # fmt: skip
+    gates = {"name": "gates", "from": "tiny", "method": "structured", "settings": settings}
+    upstreams = [{"name": "tiny", "random": {"shape": "hubert_tiny"}}, gates]
+    suite = Suite.model_validate({"output": "unused", "upstreams": upstreams})
+    with Worker(plan.model_copy(update={"suite": suite}), quiet=True) as worker:
+        for name in ("tiny", "gates"):
+            result = worker.run(SuiteCell(kind="upstream", upstream=name))
+            assert result.state == "done", result.details
+
+
 def test_a_kill_of_the_run_ends_its_process_and_the_next_run_goes_on(
     tiny_corpus: Path, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ...common.errors import InputError
 from ...common.files import file_atomically
+from ...common.validation import check_folder_output
 from ..exported.config import KEY, ExportedConfig
 from ..exported.graph import INPUTS, EncoderGraph, fewest_samples
 from ..model import SpeechEncoder
@@ -169,6 +170,7 @@ class OnnxTarget(RuntimeTarget):
         """See `ExportTarget.check_output`."""
         if output.suffix != SUFFIX or output.is_dir():
             raise InputError(f"{output}: the format onnx is one file; give a name in {SUFFIX}")
+        check_folder_output(output.parent)
         if output.exists() and not _is_earlier_export(output):
             raise InputError(f"{output}: exists and is not an earlier export; choose another name")
 

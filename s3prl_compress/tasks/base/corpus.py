@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ...audio.clips import read_samples
 from ...audio.table import Split
 from ...common.faults import Faults
-from ...common.file_hashes import file_hashes
+from ...common.file_hashes import HashedFiles
 from ...results import records
 
 CARD_FILE = "corpus.json"
@@ -127,6 +127,14 @@ class Corpus(ABC):
         """
         return self._fingerprint
 
+    def check_unchanged(self) -> None:
+        """Check that all used files still are what `fingerprint` was computed from.
+
+        Raises:
+            InputError: a file has changed or is gone; the message names it.
+        """
+        self._hashed.check_unchanged()
+
     def record(self) -> records.CorpusRecord:
         """Describe the corpus for a result record; its sizes are those of all folds together."""
         return records.CorpusRecord(
@@ -154,11 +162,14 @@ class Corpus(ABC):
         return {split: sum(len(self.items(split, fold)) for fold in self.folds) for split in SPLITS}
 
     @cached_property
-    def _fingerprint(self) -> str:
+    def _hashed(self) -> HashedFiles:
         files = sorted({self.relative(path) for path in self.used_files()})
-        hashes = file_hashes(self.root, files, "fingerprint of the corpus")
+        return HashedFiles(self.root, files, "fingerprint of the corpus")
+
+    @cached_property
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256(json.dumps(self.classes).encode())
-        for relative, content in zip(files, hashes, strict=True):
+        for relative, content in zip(self._hashed.files, self._hashed.hashes, strict=True):
             digest.update(f"{relative}\0{content}\n".encode())
         return digest.hexdigest()
 

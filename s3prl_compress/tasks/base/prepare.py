@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from ...audio.clips import SAMPLING_RATE
 from ...audio.reading import read_audio, to_int16
 from ...common.errors import InputError
 from ...common.files import folder_atomically, write_atomically
+from ...common.validation import check_folder_output
 from .card import CorpusCard, read_card
 from .corpus import CARD_FILE
 
@@ -99,11 +101,13 @@ def check_output(output: Path) -> None:
     """Accept a new place, an empty folder or a prepared corpus.
 
     Raises:
-        InputError: something else is there.
+        InputError: something else is there, or the place cannot be written.
     """
     free = not output.exists() or (output.is_dir() and not any(output.iterdir()))
     if not free and not (output / CARD_FILE).is_file():
         raise InputError(f"{output}: exists and is no prepared corpus; {_REMEDY}")
+    if free:
+        check_folder_output(output)
 
 
 @contextmanager
@@ -126,4 +130,7 @@ def convert(source: Path, target: Path) -> None:
     """Write a recording of any format, rate and channels as 16-bit mono wav at 16 kHz."""
     integers = to_int16(read_audio(source))
     target.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(str(target), integers, SAMPLING_RATE, format="WAV", subtype="PCM_16")
+    # Not to the file: libsndfile does not say what is wrong, such as a full disk.
+    wav = io.BytesIO()
+    soundfile.write(wav, integers, SAMPLING_RATE, format="WAV", subtype="PCM_16")
+    target.write_bytes(wav.getvalue())

@@ -10,6 +10,7 @@ from pathlib import Path
 from ...audio import TranscribedAudio, open_transcribed
 from ...audio.table import find_table
 from ...common.errors import InputError
+from ...common.file_hashes import HashedFiles
 from ...encoder.ctc_text import plain_text
 from ...results.records import CorpusRecord
 from .card import read_card
@@ -53,10 +54,14 @@ class TranscribedTestSet(Corpus):
         )
 
     @cached_property
+    def _hashed(self) -> HashedFiles:
+        return self.speech.audio.hashed()
+
+    @cached_property
     def _digest(self) -> str:
         digest = hashlib.sha256()
         audio = self.speech.audio
-        for row in zip(audio.files, audio.contents(), self.speech.texts, strict=True):
+        for row in zip(audio.files, self._hashed.hashes, self.speech.texts, strict=True):
             file, content, text = row
             digest.update(f"{file}\0{content}\0{text}\n".encode())
         return digest.hexdigest()

@@ -83,12 +83,13 @@ def cached_emissions(encoder: CTCModel, audio: AudioSet, device: str, folder: Pa
     Raises:
         InputError: as for `compute_emissions`.
     """
+    hashed = audio.hashed()
     identity = json.dumps(
         {
             "version": ENGINE_VERSIONS["greedy"],
             "file_version": EMISSIONS_VERSION,
             "encoder": fingerprint(encoder),
-            "audio": audio.fingerprint(),
+            "audio": audio.fingerprint(hashed.hashes),
         },
         sort_keys=True,
     )
@@ -97,6 +98,7 @@ def cached_emissions(encoder: CTCModel, audio: AudioSet, device: str, folder: Pa
     if found is not None:
         return found
     emissions = compute_emissions(encoder, audio, device)
+    hashed.check_unchanged()
     tensors = {"logits": emissions.logits, "frames": torch.tensor(emissions.frames)}
     with file_atomically(path) as temporary:
         save_file(tensors, temporary, metadata=_facts(identity, **tensors))
