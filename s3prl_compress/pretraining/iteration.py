@@ -66,8 +66,10 @@ class IterationRun:
             previous: the encoder of the previous iteration; None in the first one.
 
         Raises:
-            InputError: the folder holds a run with other settings or audio.
+            InputError: the folder holds a run with other settings or audio, or audio has changed
+                while it was in use.
         """
+        hashed = self.audio.hashed()
         identity = self._identity(previous)
         saved_progress(self.folder, identity)  # fails before it overwrites another run's targets
         targets = self._targets(previous, identity)
@@ -83,6 +85,7 @@ class IterationRun:
             identity=identity,
             name=f"iteration {self.number}",
         )
+        hashed.check_unchanged()
         trained = model.encoder.cpu().eval()
         trained.provenance = self._provenance()
         save(trained, self.folder / "encoder")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -131,6 +132,25 @@ def test_a_killed_pretraining_ends_with_the_same_weights(
     for part in ("iteration_1/encoder", "encoder"):
         expected = (finished / part / "model.safetensors").read_bytes()
         assert (tmp_path / "out" / part / "model.safetensors").read_bytes() == expected
+
+
+def test_audio_that_changes_meanwhile_is_one_line(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audio = copytree(tones, tmp_path / "audio")
+    path = sorted(audio.rglob("*.wav"))[0]
+
+    original = iteration.train
+
+    def changing(*arguments: Any, **options: Any) -> Any:
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(iteration, "train", changing)
+    assert run(write(tmp_path / "recipe.yaml", recipe()), audio, tmp_path / "out") == 2
+    assert f"{path}: has changed while it was in use" in capsys.readouterr().err
+    assert not list((tmp_path / "out").rglob("encoder"))
 
 
 def test_tones_are_learned(tones: Path, tmp_path: Path) -> None:
