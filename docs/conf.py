@@ -36,7 +36,8 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(annotated_types|collections|mteb|numpy|pathlib)\..*"),
     ("py:.*", r"(pydantic|torch|transformers|types)\..*"),
-    ("py:.*", r"Path|Literal|Annotated|SerializeAsAny|Tensor|WhisperForConditionalGeneration|tuple\[\w+"),
+    ("py:.*", r"Path|Literal|Annotated|SerializeAsAny|Tensor|tuple\[\w+"),
+    ("py:.*", "WhisperForConditionalGeneration"),
     # Names of types that stand for others, and internal classes in signatures.
     ("py:.*", r"DType|Engine|ExportedType|Extra|Family|Numbers|Padding|Sparsity"),
     (
