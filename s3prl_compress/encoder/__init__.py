@@ -4,8 +4,8 @@ Other packages use the names below, and these modules: `adapter` (third-party up
 (checkpoints that come with the package), `checkpoint`, `companions` (what a checkpoint holds for
 transformers), `cost`, `ctc_text`, `exported` (exported models as upstreams), `exporters` (to add an
 export target), `frames`, `front_ends` and `importers` (to add an encoder family), `inference`,
-`layers`, `linear`, `loading`, `model`, `provenance`, `serialization` and `shape`. The others are
-internal.
+`layers`, `linear`, `loading`, `model`, `packed` (which library multiplies matrices), `provenance`,
+`serialization` and `shape`. The others are internal.
 """
 
 from .checkpoint import fingerprint, is_checkpoint, read_config

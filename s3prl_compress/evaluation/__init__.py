@@ -1,7 +1,8 @@
 """Downstream evaluation: `score` one upstream on one task.
 
 Other packages use the names below, and these modules: `identity` (what makes two cells the same),
-`onepass` (the engine) and `rates` (learning rates chosen by one-pass).
+`onepass` (the engine), `rates` (learning rates chosen by one-pass) and `shards` (parts of what
+one-pass stores).
 """
 
 from ..tasks.base.corpus import Corpus

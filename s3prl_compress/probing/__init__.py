@@ -2,5 +2,5 @@
 
 All modules are public and are imported by name. For heads on means over frames: `features`,
 `pooling`, `heads`, `training` and `utterances`. For heads on all frames: `frames`, `buckets`,
-`recogniser`, `recogniser_training` and `recognition`. For both: `hidden_states`.
+`recogniser`, `recogniser_training` and `recognition`. For both: `hidden_states` and `shards`.
 """
