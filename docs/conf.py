@@ -42,9 +42,9 @@ nitpick_ignore_regex = [
     ("py:.*", r"DType|Engine|ExportedType|Extra|Family|Numbers|Padding|Sparsity"),
     (
         "py:.*",
-        r"(.*\.)?(CheckpointConfig|CommandResult|FrontEndSettings|HeadConfig|VarianceComponents)",
+        r"(.*\.)?(CheckpointConfig|CommandResult|FrontEndSettings|HashedFiles|HeadConfig)",
     ),
-    ("py:.*", r"(s3prl_compress\..*\.)?ModelT"),
+    ("py:.*", r"(s3prl_compress\..*\.)?(ModelT|VarianceComponents)"),
     ("py:.*", r"s3prl_compress\..*\.(Config|MethodFunction|WhisperMethod|Module|Value|_\w+)"),
 ]
 autodoc_typehints = "signature"
