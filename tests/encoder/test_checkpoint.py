@@ -107,7 +107,9 @@ def test_a_failed_write_leaves_the_old_checkpoint(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("s3prl_compress.encoder.checkpoint.save_file", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(
+        InputError, match=r"model: cannot be written \(No space left on device\); make room"
+    ):
         save(random_encoder(TINY, seed=1), tmp_path / "model")
     assert fingerprint(load(tmp_path / "model")) == fingerprint(random_encoder(TINY, seed=0))
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
