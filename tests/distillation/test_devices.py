@@ -16,7 +16,7 @@ from s3prl_compress.training import finetuning
 
 from ..methods.test_structured import SMOKE
 from ..support.small import reached
-from .virtual_devices import HOST, VirtualDevices
+from ..support.virtual_devices import HOST, VirtualDevices
 
 GIVEN, OWN = torch.device("cpu", 1), torch.device("cpu", 2)
 
