@@ -9,7 +9,7 @@ from typing import Any
 
 from ..common.precision import full_precision
 from ..encoder.adapter import UpstreamAdapter
-from ..probing import features, frames
+from ..probing import features, frame_extraction
 from ..probing.pooling import Clip
 from ..probing.shards import Shard
 from ..results.records import Padding
@@ -54,7 +54,7 @@ def store_shard(
     job = make_job(order, "onepass", None, order.output / WORK_FOLDER / "shards")
     with full_precision():
         if order.task.features == "frames":
-            return frames.store_shard(job, shard)
+            return frame_extraction.store_shard(job, shard)
         return features.store_shard(job, _clips(order.task, order.corpus, job.settings), shard)
 
 
@@ -85,7 +85,7 @@ def missing_shards(
     scored = find_task(task)
     if scored.features == "frames":
         assert isinstance(corpus, TranscribedCorpus)
-        wanted = frames.identity_without_shape(encoder, corpus, settings.padding)
+        wanted = frame_extraction.identity_without_shape(encoder, corpus, settings.padding)
     else:
         clips = _clips(scored, corpus, settings)
         wanted = features.identity_without_shape(encoder, corpus, clips, settings.padding)

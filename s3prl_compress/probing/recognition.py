@@ -10,7 +10,8 @@ from ..encoder import SpeechEncoder
 from ..encoder.exported import ExportedEncoder
 from ..tasks.base.engine import EngineResult, Job
 from ..tasks.base.transcripts import TranscribedCorpus
-from .frames import Frames, StreamedFrames, load_frames
+from .frame_extraction import load_frames
+from .frames import Frames, StreamedFrames
 from .hidden_states import layer_weights
 from .recogniser_training import RecognitionSpec, Training, recognise
 from .training import padding_notes

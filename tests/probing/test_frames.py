@@ -15,11 +15,11 @@ from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, random_encoder
 from s3prl_compress.encoder.frames import superb_frame_counts, superb_frames
 from s3prl_compress.probing import frame_file
 from s3prl_compress.probing import frames as module
+from s3prl_compress.probing.frame_extraction import load_frames
 from s3prl_compress.probing.frames import (
     Frames,
     bytes_of_frames,
     layer_frames,
-    load_frames,
     plan_frames,
 )
 from s3prl_compress.results.records import Padding

@@ -20,7 +20,7 @@ from s3prl_compress.evaluation.cell import cell_stem
 from s3prl_compress.evaluation.rates import rates_by_onepass
 from s3prl_compress.methods import compress
 from s3prl_compress.probing import features
-from s3prl_compress.probing.frames import load_frames
+from s3prl_compress.probing.frame_extraction import load_frames
 from s3prl_compress.probing.hidden_states import layer_weights
 from s3prl_compress.report.leaderboard import leaderboard
 from s3prl_compress.results.records import Engine, ScoreRecord, Upstream, read_record

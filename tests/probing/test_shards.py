@@ -11,9 +11,17 @@ import pytest
 import torch
 from filelock import FileLock
 
+from s3prl_compress.common.errors import InputError
 from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, random_encoder
 from s3prl_compress.evaluation.shards import missing_shards
-from s3prl_compress.probing import features, frame_file, frames, pooling, shards
+from s3prl_compress.probing import (
+    features,
+    frame_extraction,
+    frame_file,
+    frames,
+    pooling,
+    shards,
+)
 from s3prl_compress.probing.shards import Shard, Sharding, stored_identities
 from s3prl_compress.results.records import Padding
 from s3prl_compress.tasks.base.engine import Job
@@ -77,7 +85,7 @@ def job_of(encoder: SpeechEncoder, corpora: dict[str, Path], tmp_path: Path) -> 
 
 def store(job: Job, shard: Shard) -> bool:
     if job.task.features == "frames":
-        return frames.store_shard(job, shard)
+        return frame_extraction.store_shard(job, shard)
     return features.store_shard(job, clips_of(job), shard)
 
 
@@ -90,7 +98,7 @@ def load(job: Job) -> list[torch.Tensor]:
     """Return the features or frames of a job, row by row."""
     if job.task.features == "means":
         return list(features.features_of(job, clips_of(job)).values)
-    found = frames.load_frames(
+    found = frame_extraction.load_frames(
         job.encoder,  # type: ignore[arg-type]
         job.corpus,  # type: ignore[arg-type]
         padding=job.padding,
@@ -298,7 +306,7 @@ def test_all_shards_multiply_by_the_library_of_the_first(
         used.append(linears)
         return original(encoder, device, linears)  # type: ignore[arg-type]
 
-    for module in (pooling, frames):
+    for module in (pooling, frame_extraction):
         monkeypatch.setattr(module, "inference_copy", noting)
     monkeypatch.setattr(shards, "choose_linears", lambda *_: "onednn")
     whole = load(job_of(task, "whole"))
@@ -338,7 +346,7 @@ def test_too_little_space_ends_a_shard_as_it_ends_the_whole(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, size))  # type: ignore[attr-defined]
     assert not store(job, SHARDS[0])
     assert computed == []
-    with pytest.raises(frames.InputError, match=r"GB are free; give another folder"):
+    with pytest.raises(InputError, match=r"GB are free; give another folder"):
         store(job_of("asr", frames="stored"), SHARDS[0])
 
 

@@ -18,7 +18,8 @@ from s3prl_compress.encoder import NAMED_SHAPES, SpeechEncoder, random_encoder
 from s3prl_compress.evaluation.onepass import run, run_seeds
 from s3prl_compress.evaluation.score import score
 from s3prl_compress.probing import recogniser_training
-from s3prl_compress.probing.frames import StreamedFrames, load_frames
+from s3prl_compress.probing.frame_extraction import load_frames
+from s3prl_compress.probing.frames import StreamedFrames
 from s3prl_compress.probing.recogniser_training import Training
 from s3prl_compress.statistics import metrics
 from s3prl_compress.tasks.asr import TASK
