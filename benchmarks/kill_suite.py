@@ -23,7 +23,6 @@ there. Moments depend only on the seed, the shard and the number of the kill.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import shutil
@@ -37,20 +36,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import psutil
-import torch
 from common import write_result
 from filelock import FileLock
+from kill_checks import End, compare, look, temporary_files
 from kill_inputs import write_inputs
 from pydantic import BaseModel
 
 from s3prl_compress.common.files import write_atomically
-from s3prl_compress.encoder import fingerprint, load
-from s3prl_compress.encoder.exported import exported_runtime
-from s3prl_compress.evaluation.cell import finished_record
-from s3prl_compress.results.records import ScoreRecord, TimeRecord, read_record, read_records
 from s3prl_compress.suite.cells import cells_of
 from s3prl_compress.suite.suite_file import Suite, read_suite
 
@@ -61,14 +54,13 @@ PATIENCE = 30.0
 IMPORTS = (0.1, 0.2, 6.0)
 """Share of the moments while the command starts, and the seconds after the start between which they
 lie. All others are counted from the end of its first cell on, when all imports are done."""
-CELLS = (0.8, 0.0, 6.0)
+CELLS = (0.65, 0.0, 6.0)
 """Enough for a cell or two; what is complete is not done again, so that the suite comes to its end
-after some 30 kills."""
-LONG = (0.1, 10.0, 45.0)
-"""For s3prl's slow cells."""
+after some 20 kills."""
+LONG = (0.25, 8.0, 40.0)
+"""For an export and s3prl's cells, which start again from the beginning or nearly so."""
 _MARK = "S3PRL_COMPRESS_KILL_SUITE"
 """Environment variable by which all processes of a run are known, whoever their parent is."""
-_TEMPORARY = ".*.????????"
 
 
 class Kill(BaseModel):
@@ -85,20 +77,6 @@ class Kill(BaseModel):
     """Seconds from the signal until all processes were gone."""
     checked: dict[str, int]
     """Numbers of whole records, checkpoints and so on."""
-
-
-class End(BaseModel):
-    """A run that came to its end."""
-
-    after: int
-    """Number of the shard's kills before it."""
-    equal: int
-    """Scores equal to those of the undisturbed run, with their predictions."""
-    resumed: int
-    """Cells of s3prl's engine that are marked as resumed."""
-    upstreams: int
-    """Upstreams whose weights, or files, are those of the undisturbed run."""
-    times: int
 
 
 class Fault(BaseModel):
@@ -318,124 +296,6 @@ def alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def temporary_files(output: Path) -> set[Path]:
-    """Return the half-written files and folders below an output folder."""
-    return set(output.rglob(_TEMPORARY))
-
-
-def look(output: Path) -> tuple[dict[str, int], list[str], set[str]]:
-    """Count what is whole in an output folder; name what is not, and the whole records."""
-    counts: dict[str, int] = {}
-    faults = []
-    complete = set()
-    for kind, pattern, check in (
-        ("records", "records/*.json", _check_record),
-        ("checkpoints", "upstreams/*/config.json", lambda path: load(path.parent)),
-        ("exports", "upstreams/*.onnx", lambda path: exported_runtime(path)),
-        ("cards", "upstreams/*.json", lambda path: json.loads(path.read_text("utf-8"))),
-        ("states", "upstreams/*.work/*/state/state.json", _check_training),
-        ("s3prl's states", "records/.work/**/*.ckpt", _check_state),
-        ("features", "records/.work/**/*.npy", _check_features),
-        ("corpora", "corpora/*/corpus.json", lambda path: json.loads(path.read_text("utf-8"))),
-    ):
-        counts[kind] = 0
-        for path in sorted(output.glob(pattern)):
-            if path.name.startswith("."):
-                continue
-            try:
-                check(path)
-                counts[kind] += 1
-                if kind == "records":
-                    complete.add(path.name)
-            except Exception as error:  # whatever it is, it goes into the list
-                faults.append(f"{path.relative_to(output)}: {type(error).__name__}: {error}")
-    return counts, faults, complete
-
-
-def _check_record(path: Path) -> None:
-    if isinstance(read_record(path), TimeRecord):
-        return
-    if finished_record(path.parent, path.stem) is None:
-        raise ValueError("not a whole record with all of its predictions")
-
-
-def _check_training(path: Path) -> None:
-    from safetensors.torch import load_file
-
-    json.loads(path.read_text("utf-8"))
-    load_file(path.with_name("state.safetensors"))
-
-
-def _check_state(path: Path) -> None:
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _check_features(path: Path) -> None:
-    if path.with_suffix(".json").is_file():  # without its index it counts for nothing
-        np.load(path, mmap_mode="r", allow_pickle=False)
-
-
-def records_of(output: Path) -> tuple[dict[str, ScoreRecord], int]:
-    """Return the scores in an output folder by their cells, and count the timings.
-
-    A cell is known by the file name of its record without the hash: an exported model is identified
-    by its file, which has the date at which its base was made.
-    """
-    found = [record for _, record in read_records(output / "records")]
-    scores = {
-        record.predictions.removesuffix(".csv").rpartition(".")[0]: record
-        for record in found
-        if isinstance(record, ScoreRecord)
-    }
-    return scores, sum(isinstance(record, TimeRecord) for record in found)
-
-
-def compare(output: Path, plain: Path) -> tuple[End, list[str]]:
-    """Compare a suite that was killed with the undisturbed one."""
-    (ours, our_times), (theirs, their_times) = records_of(output), records_of(plain)
-    faults = []
-    equal = resumed = upstreams = 0
-    if set(ours) != set(theirs):
-        faults.append(f"other cells: {sorted(set(ours) ^ set(theirs))}")
-    if our_times != their_times:
-        faults.append(f"{our_times} timings in place of {their_times}")
-    for name in sorted(set(ours) & set(theirs)):
-        one, other = ours[name], theirs[name]
-        predictions = [
-            (folder / "records" / record.predictions).read_bytes()
-            for folder, record in ((output, one), (plain, other))
-        ]
-        same = (one.score, one.rates, one.dev_score) == (other.score, other.rates, other.dev_score)
-        if one.resumed and one.engine == "s3prl":
-            resumed += 1
-        elif same and predictions[0] == predictions[1]:
-            equal += 1
-        else:
-            faults.append(f"{name}: {one.score} in place of {other.score}, and not marked resumed")
-    for path in sorted((plain / "upstreams").iterdir()):
-        other_path = output / "upstreams" / path.name
-        if path.name.endswith((".json", ".work")) or path.name.startswith("."):
-            continue
-        # As loaded: files hold dates.
-        if other_path.exists() and _weights(path) == _weights(other_path):
-            upstreams += 1
-        else:
-            faults.append(f"upstream {path.name}: other weights")
-    found = End(after=0, equal=equal, resumed=resumed, upstreams=upstreams, times=our_times)
-    return found, faults
-
-
-def _weights(path: Path) -> str | bytes:
-    """Return what an upstream computes, without dates."""
-    if path.suffix != ".onnx":
-        return fingerprint(load(path))
-    model = onnx.load(path)
-    del model.metadata_props[:]
-    content: bytes = model.SerializeToString(deterministic=True)
-    return content
 
 
 def summary(shards: Sequence[Shard]) -> tuple[list[str], dict[str, Any]]:

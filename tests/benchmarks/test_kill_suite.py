@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -94,11 +96,27 @@ def test_what_is_damaged_is_seen(kill_suite: Any, tmp_path: Path) -> None:
     records.mkdir()
     (records / "a.json").write_text("{")
     (records / ".a.json.12345678").touch()
+    (upstreams / "cut.onnx").write_bytes(b"cut")
+    features = records / ".work" / "features"
+    features.mkdir(parents=True)
+    for name, suffix, index in (
+        ("means", ".npy", {"sha256": hashlib.sha256(b"whole").hexdigest()}),
+        ("states", ".frames", {"identity": {"shape": [3, 2, 4]}}),
+    ):
+        (features / f"{name}.json").write_text(json.dumps(index))
+        (features / f"{name}{suffix}").write_bytes(b"cut")
     _, faults, _ = kill_suite.look(tmp_path)
     assert [fault.partition(":")[0] for fault in faults] == [
         "records/a.json",
         "upstreams/tiny/config.json",
+        "upstreams/cut.onnx",
+        "records/.work/features/means.json",
+        "records/.work/features/states.json",
     ]
+    (features / "means.npy").write_bytes(b"whole")
+    (features / "states.frames").write_bytes(bytes(48))
+    counts, faults, _ = kill_suite.look(tmp_path)
+    assert (counts["features"], len(faults)) == (2, 3)
     assert kill_suite.temporary_files(tmp_path) == {records / ".a.json.12345678"}
 
 
