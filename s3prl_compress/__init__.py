@@ -11,9 +11,9 @@ The main functions, which are imported on first use:
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .common.lazy import imported_on_first_use
 from .s3prl_bridge.torchaudio_stand_in import ensure_torchaudio_on_import
 from .transformers_bridge.registration import register_on_import
 from .version import __version__
@@ -32,23 +32,14 @@ ensure_torchaudio_on_import()
 # transformers' AutoModel then loads checkpoint folders; nothing is imported here either.
 register_on_import()
 
-_HOMES = {
-    "load": "encoder",
-    "save": "encoder",
-    "compress": "methods",
-    "score": "evaluation",
-    "score_seeds": "evaluation",
-    "register": "s3prl_bridge",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-    globals()[name] = value  # cached, and not shadowed by the module evaluation.score
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = imported_on_first_use(
+    __name__,
+    {
+        "load": "encoder",
+        "save": "encoder",
+        "compress": "methods",
+        "score": "evaluation",
+        "score_seeds": "evaluation",
+        "register": "s3prl_bridge",
+    },
+)

@@ -7,8 +7,9 @@ the folder's modeling file (`trust_remote_code=True`), which imports the classes
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..common.lazy import imported_on_first_use
 
 if TYPE_CHECKING:
     from .configuration import CompressedSpeechConfig
@@ -16,14 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["CompressedSpeechConfig", "CompressedSpeechForCTC", "CompressedSpeechModel"]
 
-_HOMES = {
-    "CompressedSpeechConfig": "configuration",
-    "CompressedSpeechForCTC": "modeling",
-    "CompressedSpeechModel": "modeling",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+__getattr__, __dir__ = imported_on_first_use(
+    __name__,
+    {
+        "CompressedSpeechConfig": "configuration",
+        "CompressedSpeechForCTC": "modeling",
+        "CompressedSpeechModel": "modeling",
+    },
+)
