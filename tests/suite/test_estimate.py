@@ -300,6 +300,25 @@ def test_heads_are_measured_at_their_size() -> None:
     assert twice == pytest.approx(2 * seconds[1], rel=0.01)
 
 
+def test_each_text_of_an_evaluation_takes_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = UpstreamSize(states=3, hidden=16, macs_32=1, bytes=1)
+    corpus = CorpusFacts(
+        train=20, dev=5, test=7, train_seconds=1.0, dev_seconds=1.0, test_seconds=1.0, classes=4
+    )
+    settings = Settings(
+        total_steps=30, eval_step=10, batch_size=4, projector_dim=8, learning_rates=(0.1, 0.2)
+    )
+
+    def seconds(*, ctc: bool) -> float:
+        return head_times.head_seconds(settings, size, corpus, onepass=True, device="cpu", ctc=ctc)
+
+    before = [seconds(ctc=True), seconds(ctc=False)]
+    monkeypatch.setattr(head_times, "_SECONDS_PER_TEXT", 1 + head_times._SECONDS_PER_TEXT)
+    # Two rates, three evaluations of the dev set each; the test set once.
+    assert seconds(ctc=True) - before[0] == pytest.approx(2 * 3 * 5 + 7)
+    assert seconds(ctc=False) == before[1]
+
+
 def test_a_cell_with_a_rate_by_one_pass_is_done_at_that_rate_only(
     tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
