@@ -33,6 +33,8 @@ from s3prl_compress.suite.run import run_suite
 
 UPDATES = 255
 """Updates of CTC fine-tuning of rows whose names give no other number."""
+LONGEST = 1530
+"""Updates of the longest fine-tuning, three passes."""
 SUITE = Path(__file__).parent.parent / "recipes" / "ctc_demo.yaml"
 DENSE = "hubert_demo_ctc"
 TITLES = {
@@ -202,14 +204,19 @@ def pairs(rows: Mapping[str, Predictions]) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame, path: Path) -> None:
     """Plot the character error rate by size, before and after training, and by updates."""
-    figure = Figure(figsize=(15.5, 5.0), layout="constrained")
+    figure = Figure(figsize=(14.0, 9.5), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, 3)
+    axes = figure.subplots(2, 2).flatten()
     dense = float(frame.loc[frame["upstream"] == DENSE, "cer"].iloc[0])
     plain = ~frame["tuned"] & frame["method"].isin(UNTRAINED)
     recognised = frame["tuned"] | frame["method"].str.startswith("pinch")
-    full = frame["updates"].isna()
-    for axis, here in zip(axes[:2], (frame[plain], frame[recognised & full]), strict=True):
+    shown = (
+        plain,
+        recognised & frame["updates"].isna(),
+        recognised & (frame["updates"] == LONGEST),
+    )
+    for axis, rows in zip(axes[:3], shown, strict=True):
+        here = frame[rows]
         for number, (method, title) in enumerate(TITLES.items()):
             own = here[here["method"] == method]
             if own.empty:
@@ -220,7 +227,7 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
             axis.plot(means.index, means, ls=style, lw=1.4, ms=5, label=title, **look)
             axis.scatter(own["size"], own["cer"], s=12, alpha=0.5, **look)
         axis.set_xlabel("parameters removed, percent")
-    counts = [0, 80, UPDATES, 1530]
+    counts = [0, 80, UPDATES, LONGEST]
     for number, (method, title) in enumerate(TITLES.items()):
         own = frame[(frame["method"] == method) & (frame["size"] == 50)]
         own = own.assign(count=own["updates"].fillna(UPDATES).where(own["tuned"], 0))
@@ -229,11 +236,14 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
         look = {"color": f"C{number % 10}", "marker": MARKERS[number]}
         means = own.groupby("count")["cer"].mean()
         places = [counts.index(int(count)) for count in means.index]
-        axes[2].plot(places, means, ls="-", lw=1.4, ms=5, label=f"{title}, 50 %", **look)
+        axes[3].plot(places, means, ls="-", lw=1.4, ms=5, label=f"{title}, 50 %", **look)
         places = [counts.index(int(count)) for count in own["count"]]
-        axes[2].scatter(places, own["cer"], s=12, alpha=0.5, **look)
-    axes[2].set_xticks(range(len(counts)), [str(count) for count in counts])
-    axes[2].set_xlabel("updates of fine-tuning")
+        axes[3].scatter(places, own["cer"], s=12, alpha=0.5, **look)
+    axes[3].set_xticks(range(len(counts)), [str(count) for count in counts])
+    axes[3].set_xlabel("updates of fine-tuning")
+    for axis, rows in zip(axes[1:3], shown[1:], strict=True):
+        level = frame.loc[rows & (frame["method"] == "dense"), "cer"].mean()
+        axis.axhline(level, color="#6e7781", lw=1, ls=":", label="dense, fine-tuned as long")
     for axis in axes:
         axis.axhline(dense, color="#6e7781", lw=1, ls="--", label="dense, as it is")
         axis.grid(alpha=0.3)
@@ -244,8 +254,10 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
     axes[1].set_title(
         f"after {UPDATES} updates of CTC; small marks: each training seed", fontsize=10
     )
-    axes[2].set_title("how the gap closes", fontsize=10)
-    axes[0].set_ylabel("character error rate, percent")
+    axes[2].set_title(f"after {LONGEST:,} updates of CTC", fontsize=10)
+    axes[3].set_title("how the gap closes", fontsize=10)
+    for axis in axes[::2]:
+        axis.set_ylabel("character error rate, percent")
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_atomically(path, buffer.getvalue())
