@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -12,10 +13,10 @@ from pydantic import BaseModel
 from safetensors.torch import load_file
 
 from s3prl_compress.common.files import sha256
-from s3prl_compress.encoder import fingerprint, load
 from s3prl_compress.encoder.exported import load_exported
 from s3prl_compress.evaluation.cell import finished_record
 from s3prl_compress.results.records import ScoreRecord, TimeRecord, read_record, read_records
+from s3prl_compress.suite.models import kind_of_source
 
 _TEMPORARY = ".*.????????"
 
@@ -46,7 +47,7 @@ def look(output: Path) -> tuple[dict[str, int], list[str], set[str]]:
     complete = set()
     for kind, pattern, check in (
         ("records", "records/*.json", _check_record),
-        ("checkpoints", "upstreams/*/config.json", lambda path: load(path.parent)),
+        ("checkpoints", "upstreams/*/config.json", lambda path: _loaded(path.parent)),
         ("exports", "upstreams/*.onnx", load_exported),
         ("cards", "upstreams/*.json", lambda path: json.loads(path.read_text("utf-8"))),
         ("states", "upstreams/*.work/*/state/state.json", _check_training),
@@ -66,6 +67,10 @@ def look(output: Path) -> tuple[dict[str, int], list[str], set[str]]:
             except Exception as error:  # whatever it is, it goes into the list
                 faults.append(f"{path.relative_to(output)}: {type(error).__name__}: {error}")
     return counts, faults, complete
+
+
+def _loaded(folder: Path) -> Any:
+    return kind_of_source(folder).load(str(folder), None)
 
 
 def _check_record(path: Path) -> None:
@@ -150,7 +155,7 @@ def compare(output: Path, plain: Path) -> tuple[End, list[str]]:
 def _weights(path: Path) -> str | bytes:
     """Return what an upstream computes, without dates."""
     if path.suffix != ".onnx":
-        return fingerprint(load(path))
+        return kind_of_source(path).fingerprint(_loaded(path))
     model = onnx.load(path)
     del model.metadata_props[:]
     content: bytes = model.SerializeToString(deterministic=True)

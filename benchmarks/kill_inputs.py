@@ -1,19 +1,22 @@
 """The suite that `kill_suite` kills: every kind of cell, on small models and a few tones.
 
-All of the six tasks from SUPERB and `ctc`, both engines, a method that trains, a chain of methods,
-an exported model and timing: about a minute on one thread.
+The six tasks from SUPERB, `ctc` and `whisper`, both engines, a method that trains, a chain of
+methods, an exported model and timing: about a minute on one thread.
 """
 
 from __future__ import annotations
 
 import csv
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from rehearsal_corpora import encode, noisy_tones, write_corpus
+from tokenizers.pre_tokenizers import ByteLevel
 
 from s3prl_compress.encoder import named_shape, random_encoder, save
 from s3prl_compress.training.ctc import add_head
@@ -50,6 +53,7 @@ def write_inputs(folder: Path) -> Path:
     reader = random_encoder(named_shape("hubert_tiny"), seed=1)
     add_head(reader, ["YES NO CAT DOG SUN TEN"], seed=0)
     save(reader, folder / "reader")
+    _write_whisper(folder / "whisper")
     for name, more in (
         ("quick", {"crops_per_file": 4}),
         ("asr", {"total_steps": 60, "recognition": _RECOGNISER}),
@@ -96,6 +100,13 @@ def _suite(folder: Path, speech: Path) -> dict[str, Any]:
             },
             {"name": "half.onnx", "from": "half", "export": {"format": "onnx", "dtype": "int8"}},
             {"name": "reader", "source": str(folder / "reader")},
+            {"name": "whisper", "source": str(folder / "whisper")},
+            {
+                "name": "whisper.half",
+                "from": "whisper",
+                "method": "magnitude",
+                "settings": {"sparsity": 0.5},
+            },
         ],
         "tasks": [
             {
@@ -128,11 +139,59 @@ def _suite(folder: Path, speech: Path) -> dict[str, Any]:
             },
             {"task": "asr", "data": str(speech), "recipe": "asr.yaml", "upstreams": ["half"]},
             {"task": "ctc", "data": str(speech / "test-clean"), "upstreams": ["reader"]},
+            {
+                "task": "whisper",
+                "data": str(speech / "test-clean"),
+                "options": {"max_new_tokens": 8},
+                "upstreams": ["whisper.half"],
+            },
         ],
         "time": {
             "against": "tiny", "threads": 1, "repeats": 3, "warmup": 0, "utterances_per_bucket": 1
         },
     }  # fmt: skip
+
+
+def _write_whisper(folder: Path) -> None:
+    """Write a small random Whisper model for English that takes a second and knows single bytes."""
+    transformers = importlib.import_module("transformers")
+    special = ["<|endoftext|>", "<|startoftranscript|>", "<|transcribe|>", "<|notimestamps|>"]
+    tokens = [*special, *sorted(ByteLevel.alphabet())]
+    ids: dict[str, Any] = {
+        "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0, "decoder_start_token_id": 1
+    }  # fmt: skip
+    torch.manual_seed(0)
+    config = transformers.WhisperConfig(
+        vocab_size=len(tokens),
+        num_mel_bins=8,
+        d_model=16,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        max_source_positions=50,
+        max_target_positions=16,
+        begin_suppress_tokens=None,
+        init_std=0.5,  # else all utterances get the same text
+        **ids,
+    )
+    model = transformers.WhisperForConditionalGeneration(config)
+    model.generation_config = transformers.GenerationConfig(
+        is_multilingual=False,
+        no_timestamps_token_id=tokens.index("<|notimestamps|>"),
+        suppress_tokens=list(range(1, len(special))),
+        max_length=16,
+        **ids,
+    )
+    model.save_pretrained(folder)
+    transformers.WhisperFeatureExtractor(feature_size=8, chunk_length=1).save_pretrained(folder)
+    transformers.WhisperTokenizerFast(
+        vocab={token: number for number, token in enumerate(tokens)},
+        merges=[],
+        additional_special_tokens=special[1:],
+    ).save_pretrained(folder)
 
 
 def _words() -> Iterator[tuple[tuple[str, ...], float]]:

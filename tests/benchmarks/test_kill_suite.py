@@ -39,6 +39,7 @@ def test_the_suite_has_every_kind_of_cell(kill_suite: Any, tmp_path: Path) -> No
         *(f"{task}, onepass" for task in ("ks", "sid", "er", "ic", "pr", "asr")),
         "ks, s3prl",
         "ctc, greedy",
+        "whisper, greedy",
         "time",
     }
 
