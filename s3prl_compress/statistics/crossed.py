@@ -132,13 +132,16 @@ class Estimate:
 def estimate(outcomes: Outcomes, units: Units) -> Estimate:
     """Return a score with its error over seeds and units.
 
-    With one seed the error is over units only, conditional on this seed's head.
+    With one seed the error is over units only, conditional on this seed's head. It is at least that
+    of one error in one unit: that a sample shows no variance does not mean that there is none.
     """
     components = _components(outcomes.values, outcomes.weights, units)
     value = float(outcomes.values.sum(axis=1).mean())
-    rounding = outcomes.step**2 / 12.0 / outcomes.seeds
     if outcomes.seeds > 1:
+        rounding = outcomes.step**2 / 12.0 / outcomes.seeds
         components = replace(components, seed=max(components.seed, rounding))
+    else:
+        components = replace(components, unit=max(components.unit, outcomes.step**2))
     return _combined(value, components)
 
 

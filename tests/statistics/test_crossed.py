@@ -168,3 +168,12 @@ def test_the_detectable_difference_is_found_with_the_stated_power(level: float) 
     found = estimate(Outcomes(scores[:, np.newaxis] * weights, weights, 0.0), NO_NAMES)
     effect = TTestPower().solve_power(nobs=5, alpha=level, power=0.8, alternative="two-sided")
     assert found.detectable(level) == pytest.approx(effect * scores.std(ddof=1), rel=1e-3)
+
+
+def test_without_seeds_equal_outcomes_are_no_certainty() -> None:
+    """Two models with the same texts may differ on the next utterance."""
+    errors = error_outcomes(np.array([[1, 0, 2, 0]]), [10, 5, 20, 15])
+    found = difference(errors, errors, sampling_units([""] * 4), same_seeds=True)
+    assert found.value == 0
+    assert found.standard_error == pytest.approx(100 / 50)  # one error in the 50 tokens
+    assert found.detectable(0.05) > 2

@@ -35,6 +35,26 @@ def test_a_perfect_score_has_an_interval(seeds: int) -> None:
     assert high == 100
 
 
+@pytest.mark.parametrize("seeds", [1, 3, 10])
+@pytest.mark.parametrize("utterances", [3, 6, 7, 49, 50, 200])
+@pytest.mark.parametrize("percent", [0.0, 100.0])
+def test_seeds_that_agree_do_not_narrow_that_of_a_perfect_score(
+    seeds: int, utterances: int, percent: float
+) -> None:
+    """Also where the sum over utterances is off by rounding: 99.99999999999999."""
+    units = sampling_units([""] * utterances)
+    correct = np.full((seeds, utterances), percent == 100.0)
+    found = accuracy_interval(estimate(accuracy_outcomes(correct), units), correct.size)
+    one = accuracy_interval(estimate(accuracy_outcomes(correct[:1]), units), utterances)
+    assert found == pytest.approx(one)
+    assert percent in found
+    quantile = stats.t.ppf(0.975, utterances - 1)
+    expected = stats.binomtest(round(percent / 100 * utterances), utterances).proportion_ci(
+        1 - 2 * float(stats.norm.sf(quantile)), method="wilson"
+    )
+    assert found == pytest.approx((100 * expected.low, 100 * expected.high))
+
+
 def test_seeds_that_differ_widen_it() -> None:
     units = sampling_units([""] * 100)
     alike = np.tile(np.arange(100) < 75, (3, 1))
