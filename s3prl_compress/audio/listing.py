@@ -98,7 +98,7 @@ def _training_parts(folder: Path, files: Sequence[str]) -> Listing:
         )
     if not left:
         return Listing(folder, tuple(files))
-    tell(f"{folder}: {', '.join(taken)} used for training, {left} skipped")
+    tell(f"{folder}: {', '.join(taken)} used, {left} skipped")
     return Listing(
         folder, tuple(sorted(name for part in taken for name in parts[part])), ", ".join(taken)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from ..common.errors import InputError
 from ..common.faults import Faults
@@ -138,10 +138,15 @@ def _read_folder(root: Path) -> list[_Utterance]:
             file = beside[name].relative_to(root)
             if not text:
                 faults.add("empty text", file.as_posix())
-            split = SPLIT_NAMES.get(file.parts[0].split("-")[0])
-            utterances.append(_Utterance(file.as_posix(), text, split, speaker))
+            utterances.append(_Utterance(file.as_posix(), text, _split_of(file), speaker))
     faults.raise_if_any(str(root), "add what is missing, or remove these lines of *.trans.txt")
     return utterances
+
+
+def _split_of(file: PurePath) -> Split | None:
+    """Return the split that a folder names, at any level: the given folder may lie above."""
+    named = (SPLIT_NAMES.get(folder.split("-")[0]) for folder in file.parts[:-1])
+    return next((split for split in named if split), None)
 
 
 def _choose(utterances: list[_Utterance], split: Split | None, source: Path) -> list[_Utterance]:

@@ -43,6 +43,16 @@ def test_librispeech_s_layout(librispeech: Path) -> None:
     assert open_transcribed(librispeech / "dev-clean", "test").texts[0] == "TEXT 0 OF DEV-CLEAN"
 
 
+def test_splits_are_found_below_the_given_folder(librispeech: Path, tmp_path: Path) -> None:
+    """Otherwise fine-tuning would read the test speech, too."""
+    (tmp_path / "LibriSpeech").mkdir()
+    for part in ("train-clean-100", "dev-clean", "test-clean"):
+        (librispeech / part).rename(tmp_path / "LibriSpeech" / part)
+    train = open_transcribed(tmp_path, "train")
+    assert train.texts == ("TEXT 0 OF TRAIN-CLEAN-100", "TEXT 1 OF TRAIN-CLEAN-100")
+    assert open_transcribed(tmp_path, "test").texts[0] == "TEXT 0 OF TEST-CLEAN"
+
+
 def test_short_files_take_their_texts_with_them(librispeech: Path) -> None:
     long = open_transcribed(librispeech, "test", minimum_samples=2100)
     assert long.texts == ("TEXT 1 OF TEST-CLEAN",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from ...audio import TranscribedAudio, open_transcribed
 from ...audio.table import find_table
@@ -116,11 +116,12 @@ def _dev_beside(source: Path) -> Path:
 
 
 def _test_set(source: Path, speech: TranscribedAudio) -> TranscribedTestSet:
-    parts = {file.split("/")[0] for file in speech.audio.files}
-    sets = sorted(part for part in parts if part.startswith("test-"))
+    folders = {folder for file in speech.audio.files for folder in PurePath(file).parents}
+    sets = sorted(folder for folder in folders if folder.name.startswith("test-"))
     if len(sets) > 1:
+        names = " and ".join(folder.name for folder in sets)
         raise InputError(
-            f"{source}: holds {' and '.join(sets)}, which are scored apart; give {source}/{sets[0]}"
+            f"{source}: holds {names}, which are scored apart; give {source}/{sets[0].as_posix()}"
         )
     root = speech.audio.root
     card = next((place for place in (root, root.parent) if (place / CARD_FILE).is_file()), None)
