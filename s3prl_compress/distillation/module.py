@@ -90,4 +90,5 @@ class DistillationModule(nn.Module):
             states, counts = model(waveforms, masks)
         finally:
             hook.remove()
-        return (projected[0], *states[1:]), counts
+        # Without the padding to a fixed duration, which the states have lost.
+        return (projected[0][:, : states[-1].shape[1]], *states[1:]), counts

@@ -20,6 +20,7 @@ from .head import CTCHead
 from .layers import TransformerLayer, relative_position_bias
 from .memory import check_memory
 from .provenance import Provenance
+from .serialization import StoredType
 from .shape import EncoderShape
 
 PADDINGS: tuple[Padding, ...] = ("independent", "fairseq")
@@ -137,6 +138,8 @@ class SpeechEncoder(nn.Module):
         self.pad_short = False
         """Accept waveforms that are too short for one frame, and append zeros to them."""
         self.sampling_rate = SAMPLING_RATE
+        self.stored_as: StoredType = "float32"
+        """Type of the weights in the checkpoint that they were read from."""
         self.provenance = Provenance.unknown()
         # Used in masked pre-training only, but part of every published checkpoint.
         self.masked_spec_embed = nn.Parameter(torch.zeros(shape.hidden))
@@ -176,7 +179,8 @@ class SpeechEncoder(nn.Module):
             waveforms: 1-D tensors of samples at 16 kHz, each at least `shape.minimum_samples` long,
                 or at least one sample if `pad_short` is set; or what `features` made of them.
             masks: True where a frame is replaced by the embedding of masked pre-training before
-                it enters the Transformer, [batch, frames]; None: nowhere.
+                it enters the Transformer, [batch, frames]; None: nowhere. Where utterances are
+                padded to a fixed duration, the mask covers the frames of the longest one only.
 
         Returns:
             The hidden states, L + 1 tensors [batch, frames, hidden], of which state i is the input
@@ -197,6 +201,7 @@ class SpeechEncoder(nn.Module):
             longest = max(self.shape.frames(len(waveform)) for waveform in waveforms)
         x = self.feature_projection(features)
         if masks is not None:
+            masks = F.pad(masks, (0, x.shape[1] - masks.shape[1]))
             x = torch.where(masks.unsqueeze(-1), self.masked_spec_embed.to(x.dtype), x)
         states: tuple[Tensor, ...] = self.encoder(x, valid)
         if max(longest, 1) < states[0].shape[1]:  # utterances are padded to a fixed duration

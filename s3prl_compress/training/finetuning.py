@@ -198,23 +198,29 @@ class _FrontEnd:
 
     def __init__(self, encoder: SpeechEncoder, precision: str) -> None:
         self.encoder, self.half = encoder, precision == "bf16"
-        self.kept: dict[int, Tensor] = {}
+        self.kept: dict[int, Features] = {}
 
     def __call__(self, files: Sequence[int], waveforms: Sequence[Tensor]) -> Features:
         """Return the features of a batch; `files` are the numbers of its utterances."""
-        values = [self._of(*pair) for pair in zip(files, waveforms, strict=True)]
-        frames = torch.tensor([len(value) for value in values])
-        valid = None
-        if len(set(frames.tolist())) > 1:
-            valid = (torch.arange(int(frames.max())) < frames[:, None]).to(self.encoder.device)
-        return Features(pad_sequence(values, batch_first=True), valid, frames)
+        single = [self._of(*pair) for pair in zip(files, waveforms, strict=True)]
+        values = pad_sequence([one.values[0] for one in single], batch_first=True)
+        valid = torch.zeros(values.shape[:2], dtype=torch.bool, device=values.device)
+        span = self.encoder.shape.attention_span
+        for row, one in zip(valid, single, strict=True):
+            own = one.values.shape[1]
+            row[:own] = True if one.valid is None else one.valid[0]
+            if span is not None and len(row) > span:
+                # Blocks beyond the utterance are not masked, as in the front end: with nothing to
+                # look at, their frames would become NaN.
+                row[-(-own // span) * span :] = True
+        frames = torch.cat([one.frames for one in single])
+        return Features(values, None if valid.all() else valid, frames)
 
-    def _of(self, file: int, waveform: Tensor) -> Tensor:
+    def _of(self, file: int, waveform: Tensor) -> Features:
         if file not in self.kept:
             device = self.encoder.device.type
             with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=self.half):
-                values = self.encoder.features([waveform]).values[0]
-            self.kept[file] = values
+                self.kept[file] = self.encoder.features([waveform])
         return self.kept[file]
 
 

@@ -19,10 +19,14 @@ from s3prl_compress.distillation.config import DistillationConfig
 from s3prl_compress.distillation.losses import build_distillation_loss
 from s3prl_compress.distillation.stage import distill
 from s3prl_compress.encoder import SpeechEncoder, fingerprint, load
+from s3prl_compress.encoder.cost import nonzero_parameters
+from s3prl_compress.encoder.front_ends.whisper import Pad
+from s3prl_compress.methods import compress
 from s3prl_compress.training.stages import Stage
 from s3prl_compress.training.state import read_facts
 
 from ..support.small import small_encoder
+from ..support.small_whisper import small_whisper
 
 STAGE = Stage("small", steps=6, learning_rate=1e-3, warmup=0.3)
 SECOND = Stage("second", steps=2, learning_rate=1e-3, warmup=0.0)
@@ -228,3 +232,18 @@ def test_short_files_have_a_part_in_the_history_and_none_in_training(tones: Path
 def test_impossible_settings(tones: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"checkpoint_every|warmup|steps|precision"):
         config(tones, **wrong)
+
+
+@pytest.mark.parametrize("pad", ["full", "none"])
+@pytest.mark.parametrize(
+    ("method", "settings"), [("dphubert", {}), ("structured", {"loss": "codes", "codes": 4})]
+)
+def test_whisper_s_padding_does_not_enter_the_loss(
+    method: str, settings: dict[str, Any], pad: Pad, tones: Path
+) -> None:
+    """Its states end with the speech; masks and the projected input must, too."""
+    shared = {"steps": 10, "final_steps": 0, "batch_seconds": 4.0, "accumulation": 1}
+    shared |= {"log_every": 5, "checkpoint_every": 5, "workers": 0, "sparsity": 0.2}
+    smaller = compress(small_whisper(pad), method, audio=tones, **shared | settings)
+    assert smaller.shape.front_end == small_whisper(pad).shape.front_end
+    assert nonzero_parameters(smaller) < nonzero_parameters(small_whisper(pad))

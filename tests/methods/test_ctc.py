@@ -17,6 +17,7 @@ from s3prl_compress.encoder import (
     save,
 )
 from s3prl_compress.encoder.checkpoint import fingerprint
+from s3prl_compress.encoder.front_ends.whisper import Pad
 from s3prl_compress.encoder.linear import SparseLinear
 from s3prl_compress.methods import available, check_settings, compress
 from s3prl_compress.statistics.metrics import character_error_rate
@@ -26,6 +27,7 @@ from s3prl_compress.training.ctc import add_head
 
 from ..support.letters import write_letters
 from ..support.small import small_encoder
+from ..support.small_whisper import small_whisper
 
 QUICK: dict[str, Any] = {
     "steps": 3,
@@ -198,6 +200,17 @@ def test_cached_features_change_rounding_only(letters: Path) -> None:
     )
     untrained = small_encoder()([waveform])[0][-1]
     assert (plain - untrained).norm() > 1000 * (plain - cached).norm()
+
+
+@pytest.mark.parametrize("pad", ["full", "none"])
+def test_whisper_s_encoder_is_fine_tuned_with_masks(letters: Path, pad: Pad) -> None:
+    waveform = torch.randn(8000, generator=torch.Generator().manual_seed(0))
+    plain, cached = (
+        tuned(small_whisper(pad), letters, cache_features=kept, mask_time=0.1)([waveform])[0][-1]
+        for kept in (False, True)
+    )
+    untrained = small_whisper(pad)([waveform])[0][-1]
+    assert (plain - untrained).norm() > 100 * (plain - cached).norm()
 
 
 def test_only_frozen_features_are_cached(letters: Path) -> None:
