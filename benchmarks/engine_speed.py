@@ -163,7 +163,7 @@ def features_per_clip(repeats: int) -> float:
     def features() -> None:
         with torch.no_grad():
             states, counts = encoder(waveforms)
-            [state.mean(1) for state in superb_frames(states, counts, [RATE] * BATCH)]
+            [state.mean(1) for state in superb_frames(states, counts, [RATE] * BATCH, 320)]
 
     return timed(features, repeats, 1) / BATCH
 

@@ -1,6 +1,7 @@
 """The frames of an utterance that SUPERB's downstreams use.
 
-s3prl's `Featurizer` takes `round(samples / 320)` frames of every utterance in a batch. For three
+s3prl's `Featurizer` takes `round(samples / stride)` frames of every utterance in a batch; the
+stride is 320 samples (20 ms) for all published encoders. For three
 lengths in four, the convolutions make one frame fewer: in a padded batch the missing frame is
 computed from padding, and for a single utterance it does not exist. Here it always repeats the last
 valid frame (as `S3PRLUpstream` does), so that a mean over frames does not depend on the batch.
@@ -15,13 +16,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-SUPERB_STRIDE = 320
-"""Samples from one frame to the next in s3prl's frame counts (16 kHz, 20 ms)."""
 
-
-def superb_frame_counts(lengths: Sequence[int], stride: int = SUPERB_STRIDE) -> list[int]:
+def superb_frame_counts(lengths: Sequence[int], stride: int) -> list[int]:
     """Return the number of frames that s3prl uses of utterances of `lengths` samples.
 
+    `stride` is the number of samples from one frame to the next (`EncoderShape.frame_stride`).
     Halves are rounded to even, as in `s3prl.upstream.interfaces.Featurizer.tolist`.
     """
     return [round(length / stride) for length in lengths]
@@ -31,7 +30,7 @@ def superb_frames(
     hidden_states: Sequence[Tensor],
     frame_counts: Tensor,
     lengths: Sequence[int],
-    stride: int = SUPERB_STRIDE,
+    stride: int,
 ) -> list[Tensor]:
     """Cut or extend padded hidden states to the frames that SUPERB's downstreams use.
 

@@ -158,7 +158,7 @@ class StreamedFrames(Frames):
 def plan_frames(corpus: TranscribedCorpus, shape: EncoderShape, padding: Padding) -> FramePlan:
     """List the utterances of a corpus and the frames that s3prl takes of each.
 
-    `round(samples / 320)` of them; with fairseq's padding, where each utterance goes alone, not
+    `round(samples / stride)` of them; with fairseq's padding, where each utterance goes alone, not
     more than the convolutions make. Only headers are read.
     """
     items: list[Item] = []
@@ -175,7 +175,7 @@ def plan_frames(corpus: TranscribedCorpus, shape: EncoderShape, padding: Padding
             f"{short[0].path}: shorter than the {minimum} samples that this encoder needs; "
             f"{len(short)} utterances are too short: remove them"
         )
-    counts = superb_frame_counts(samples)
+    counts = superb_frame_counts(samples, shape.frame_stride)
     if padding != "independent":
         counts = [
             min(count, shape.frames(length)) for count, length in zip(counts, samples, strict=True)
@@ -196,17 +196,17 @@ def layer_frames(
     The frames are those that s3prl's Featurizer takes; see `plan_frames`. `half`: the encoder
     computes in bfloat16, except for what torch's autocast keeps in float32.
     """
-    lengths = [len(waveform) for waveform in waveforms]
+    lengths, stride = [len(waveform) for waveform in waveforms], encoder.shape.frame_stride
     with torch.autocast(waveforms[0].device.type, torch.bfloat16, enabled=half):
         states, frame_counts = encoder(list(waveforms))
     if encoder.padding == "independent":
-        states = tuple(superb_frames(states, frame_counts, lengths))
+        states = tuple(superb_frames(states, frame_counts, lengths, stride))
     elif len(waveforms) > 1:
         raise ValueError("fairseq's padding makes features depend on the batch: encode one by one")
     stacked = torch.stack([state.half() for state in states], dim=1)
     return [
         frames[:, :count].cpu()
-        for frames, count in zip(stacked, superb_frame_counts(lengths), strict=True)
+        for frames, count in zip(stacked, superb_frame_counts(lengths, stride), strict=True)
     ]
 
 

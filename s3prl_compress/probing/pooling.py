@@ -68,7 +68,7 @@ def evenly_spaced(path: Path, crops: int, samples: int = SAMPLING_RATE) -> list[
 def pool(encoder: SpeechEncoder | UpstreamAdapter, waveforms: Sequence[Tensor]) -> Tensor:
     """Return the mean over frames of every hidden state: [batch, layers + 1, width], float32.
 
-    The frames are those that s3prl's Featurizer takes: `round(samples / 320)` with independent
+    The frames are those that s3prl's Featurizer takes: `round(samples / stride)` with independent
     padding, the last valid one repeated where the encoder makes one fewer. With fairseq's padding
     an utterance must come alone, and gives the frames that there are, as in s3prl at batch 1.
     """

@@ -64,8 +64,8 @@ def test_frames_are_those_of_each_utterance_alone(
         with torch.no_grad():
             states, counts = encoder([wave])
         if padding == "independent":
-            states = tuple(superb_frames(states, counts, [len(wave)]))
-        expected = torch.stack(states)[:, 0, : superb_frame_counts([len(wave)])[0]]
+            states = tuple(superb_frames(states, counts, [len(wave)], 320))
+        expected = torch.stack(states)[:, 0, : superb_frame_counts([len(wave)], 320)[0]]
         given = frames.read([row])[0]
         assert given.dtype == torch.float16
         assert given.shape == expected.shape == (3, frames.plan.counts[row], 32)

@@ -13,7 +13,7 @@ from s3prl_compress.common.errors import InputError
 from s3prl_compress.common.yaml_files import parse, read_text, validated
 from s3prl_compress.encoder import PADDINGS, SpeechEncoder, load_unless_loaded
 from s3prl_compress.encoder.exported import ExportedEncoder
-from s3prl_compress.encoder.frames import SUPERB_STRIDE, superb_frames
+from s3prl_compress.encoder.frames import superb_frames
 from s3prl_compress.encoder.front_ends.whisper import Pad
 from s3prl_compress.results.records import Padding
 from s3prl_compress.s3prl_bridge.compat import apply_patches
@@ -32,8 +32,8 @@ class UpstreamExpert(UpstreamBase):
             (ONNX, OpenVINO), which runs on the CPU. s3prl's option `-k`.
         model_config: the padding itself ("fairseq"), or a YAML file with the keys `padding`,
             `normalize` and `pad`. s3prl's option `-g`; it overrides the three arguments below.
-        padding: "independent": an utterance has `round(samples / 320)` frames, which do not depend
-            on its batch. "fairseq": frames and masks are those of s3prl's own upstreams.
+        padding: "independent": an utterance has `round(samples / stride)` frames, which do not
+            depend on its batch. "fairseq": frames and masks are those of s3prl's own upstreams.
         normalize: whether waveforms are normalised to zero mean and unit variance; None: as the
             checkpoint says.
         refresh: passed by s3prl, and ignored.
@@ -75,7 +75,7 @@ class UpstreamExpert(UpstreamBase):
 
     def get_downsample_rates(self, key: str | None = None) -> int:
         """Return the number of samples per frame, which is the same for every hidden state."""
-        return SUPERB_STRIDE
+        return self.encoder.shape.frame_stride
 
     def forward(self, wavs: Sequence[Tensor]) -> dict[str, Any]:
         """Map 1-D waveforms at 16 kHz to hidden states.
@@ -88,7 +88,9 @@ class UpstreamExpert(UpstreamBase):
         """
         states, counts = self.encoder(wavs)
         if self.encoder.padding == "independent":
-            states = superb_frames(states, counts, [len(wav) for wav in wavs])
+            states = superb_frames(
+                states, counts, [len(wav) for wav in wavs], self.encoder.shape.frame_stride
+            )
         single = {f"hidden_state_{number}": state for number, state in enumerate(states)}
         return {"hidden_states": list(states), "last_hidden_state": states[-1], **single}
 
