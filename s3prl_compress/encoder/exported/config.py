@@ -85,7 +85,7 @@ class ExportedConfig(BaseModel):
         """
         if self.states == "all":
             return self.shape
-        return self.shape.model_copy(update={"layers": ()})
+        return self.shape.model_copy(update={"layers": (), "hidden_states": None})
 
 
 def read_metadata(text: str | None, where: str) -> ExportedConfig:

@@ -34,7 +34,7 @@ def state_name(number: int) -> str:
 
 def output_names(shape: EncoderShape, *, last_only: bool, head: bool) -> tuple[str, ...]:
     """Return the names of a graph's outputs, in their order."""
-    last = len(shape.layers)
+    last = shape.states - 1
     states = [state_name(number) for number in range(last if last_only else 0, last + 1)]
     return (*states, FRAMES, *([LOG_PROBS] if head else []))
 

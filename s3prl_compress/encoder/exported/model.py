@@ -23,7 +23,7 @@ from ..memory import check_memory
 from ..model import check_waveforms
 from ..shape import EncoderShape
 from .config import TITLES, Runtime, read_metadata
-from .graph import FRAMES, LOG_PROBS, fewest_samples, state_name
+from .graph import FRAMES, LOG_PROBS, fewest_samples, output_names
 from .runtimes import (
     OPENVINO_MODEL,
     OPENVINO_WEIGHTS,
@@ -97,9 +97,11 @@ class ExportedEncoder(UpstreamAdapter):
     def forward(self, waveforms: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         """Encode utterances as `SpeechEncoder.forward` does; see there for arguments and errors."""
         outputs, counts = self._run(waveforms)
-        first = 0 if self.config.states == "all" else len(self.config.shape.layers)
-        names = [state_name(number) for number in range(first, len(self.config.shape.layers) + 1)]
-        return tuple(self._tensor(outputs[name], counts) for name in names), counts
+        names = output_names(
+            self.config.shape, last_only=self.config.states == "last", head=self.head is not None
+        )
+        states = [name for name in names if name not in (FRAMES, LOG_PROBS)]
+        return tuple(self._tensor(outputs[name], counts) for name in states), counts
 
     def log_probs(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the logarithms of the symbols' probabilities, and the numbers of frames.

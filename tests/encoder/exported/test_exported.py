@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from s3prl_compress.encoder.exported import EncoderGraph, ExportedEncoder, load_
 from s3prl_compress.encoder.exported.runtimes import OnnxSession
 from s3prl_compress.encoder.exporters import ExportOptions, Speech, find_export_target
 from s3prl_compress.encoder.exporters.transformers import export_transformers
+from s3prl_compress.methods import compress
 
 from ...support.baselines import baselines, noise
 from .models import SYMBOLS, odd_encoder, tuned_encoder
@@ -273,3 +274,22 @@ def test_outputs_and_types_that_a_format_does_not_have(tuned: Pair, tmp_path: Pa
         find_export_target("openvino").check_dtype("float16")
     with pytest.raises(InputError, match="dtype int8: checkpoint is written as float32 or float16"):
         find_export_target("checkpoint").check_dtype("int8")
+
+
+@pytest.mark.parametrize("states", ["all", "last"])
+def test_states_of_removed_layers_are_exported(
+    tmp_path: Path, odd: Pair, states: Literal["all", "last"]
+) -> None:
+    encoder = compress(
+        odd[0], "layers", keep=len(odd[0].shape.layers) - 1, repeat_states=True
+    ).eval()
+    assert encoder.shape.states == odd[0].shape.states == len(encoder.shape.layers) + 2
+    exported = exported_as("onnx", encoder, tmp_path / "short.onnx", states=states)
+    waveforms = noise(9000, 3000)
+    theirs, counts = encoder(waveforms)
+    ours, _ = exported(waveforms)
+    wanted = theirs if states == "all" else theirs[-1:]
+    assert len(ours) == exported.shape.states == len(wanted)
+    for one, other in zip(ours, wanted, strict=True):
+        for row, count in enumerate(counts.tolist()):
+            assert_close(one[row, :count], other[row, :count])
