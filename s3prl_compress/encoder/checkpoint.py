@@ -227,7 +227,7 @@ def load_folder(folder: str | Path) -> SpeechEncoder:
     path = folder / WEIGHTS_FILE
     encoder = _empty(config.shape, config.head)
     encoder.normalize, encoder.normalize_eps = config.normalize, config.normalize_eps
-    encoder.provenance = config.provenance
+    encoder.provenance, encoder.stored_as = config.provenance, config.stored_as
     state = read_tensors(path, encoder.state_dict(), config.stored_as)
     fill(encoder, state, str(path))
     return encoder

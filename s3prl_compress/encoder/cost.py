@@ -17,6 +17,7 @@ from .adapter import UpstreamAdapter
 from .checkpoint import fingerprint
 from .linear import SparseLinear
 from .model import SpeechEncoder
+from .serialization import STORED_SIZES
 from .shape import EncoderShape
 
 # Lengths in samples of the SUPERB leaderboard's 32 utterances (LibriSpeech test-clean), from short
@@ -64,12 +65,18 @@ def nonzero_parameters(encoder: SpeechEncoder) -> int:
 
 
 def stored_bytes(encoder: SpeechEncoder) -> int:
-    """Return the bytes of weights, indices and bit masks on disk, without header and CTC head."""
+    """Return the bytes of weights, indices and bit masks on disk, without header and CTC head.
+
+    Weights count in the type in which the encoder's checkpoint has them, or as float32 if the
+    encoder was read from no checkpoint of this package.
+    """
     total = 0
     for name, tensor in encoder.state_dict().items():
         if name.startswith("head."):
             continue
         size = tensor.element_size()
+        if tensor.is_floating_point():
+            size = STORED_SIZES[encoder.stored_as]
         if tensor.dtype == torch.long:  # assignments: see serialization.stored_tensors
             size = 1 if len(tensor) <= 256 else 4
         total += tensor.numel() * size

@@ -96,7 +96,7 @@ def with_pad(encoder: SpeechEncoder, pad: Pad) -> SpeechEncoder:
             normalize_eps=encoder.normalize_eps,
             padding=encoder.padding,
         )
-    result.head = encoder.head
+    result.head, result.stored_as = encoder.head, encoder.stored_as
     result.load_state_dict(encoder.state_dict(), assign=True)
     rebuild_buffers(result)
     base = encoder.provenance.base.removesuffix(_UNPADDED)

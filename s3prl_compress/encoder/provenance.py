@@ -44,6 +44,11 @@ class Provenance(BaseModel):
     packages: dict[str, str] = {}
     """Versions of torch and of the reading libraries when the base was imported."""
 
+    @property
+    def hub_id(self) -> str | None:
+        """The base model's id on the hub; None if it was not read from there."""
+        return self.base.split(" ")[0] if self.base_revision is not None else None
+
     @classmethod
     def unknown(cls) -> Provenance:
         """Return the provenance of an encoder built directly from the class."""

@@ -15,6 +15,9 @@ StoredType = Literal["float32", "float16"]
 STORED_TYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
 """torch's types by the names of those in which weights can be stored."""
 
+STORED_SIZES: dict[StoredType, int] = {"float32": 4, "float16": 2}
+"""Bytes of a weight that is stored in a type."""
+
 _SAFETENSORS_NAMES: dict[StoredType, str] = {"float32": "F32", "float16": "F16"}
 
 

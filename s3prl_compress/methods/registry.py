@@ -145,6 +145,7 @@ def compress(encoder: SpeechEncoder, method: str = "clustering", **settings: Any
     if result is encoder:  # nothing to do; the copy gets a history of its own
         result = copy.deepcopy(encoder)
     result.provenance = encoder.provenance.after(method_step(method, info.version, config))
+    result.stored_as = "float32"  # until it is saved otherwise
     return result
 
 

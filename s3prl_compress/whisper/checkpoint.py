@@ -105,9 +105,11 @@ def load_folder(folder: str | Path) -> Whisper:
     expected = empty_model(config.shape, config.settings, str(folder)).state_dict()
     del expected[TIED]
     tensors = read_tensors(folder / WEIGHTS_FILE, expected, config.stored_as)
-    return build_whisper(
+    whisper = build_whisper(
         config.shape, config.settings, tensors, kept_files(folder), config.provenance, str(folder)
     )
+    whisper.stored_as = config.stored_as
+    return whisper
 
 
 def kept_files(folder: Path) -> dict[str, bytes]:

@@ -9,6 +9,7 @@ import torch
 
 from ..encoder import EncoderShape, macs
 from ..encoder.named_shapes import whisper_shape
+from ..encoder.serialization import STORED_SIZES
 from ..results.records import Cost, Upstream
 from .counting import count
 from .model import Whisper
@@ -54,7 +55,9 @@ def cost(whisper: Whisper) -> Cost:
         parameters=total,
         nonzero_parameters=total,
         macs_32=macs(encoder_shape(whisper.shape)),
-        bytes=sum(own.numel() * own.element_size() for own in whisper.stored_state().values()),
+        # All tensors of a Whisper model are weights.
+        bytes=sum(own.numel() for own in whisper.stored_state().values())
+        * STORED_SIZES[whisper.stored_as],
     )
 
 

@@ -15,6 +15,7 @@ from ..encoder.checkpoint import check_tensors, fill
 from ..encoder.importers.reading import first_line
 from ..encoder.linear import build_linear, linear_shape
 from ..encoder.provenance import Provenance
+from ..encoder.serialization import StoredType
 from ..encoder.shape import LINEARS, LayerShape
 from ..surgery.layered import LayerEdit
 from .heads import PaddedHeads
@@ -72,6 +73,7 @@ class Whisper:
             config, feature extractor and tokenizer. `save` writes them as they were read, so
             changes of `model.generation_config` last only as long as this object.
         provenance: the base model and the methods that were applied to it.
+        stored_as: type of the weights in the checkpoint that they were read from.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Whisper:
         self.shape = shape
         self.files = dict(files)
         self.provenance = provenance
+        self.stored_as: StoredType = "float32"
 
     @property
     def device(self) -> torch.device:

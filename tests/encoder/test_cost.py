@@ -14,6 +14,7 @@ from s3prl_compress.encoder import (
     SpeechEncoder,
     cost,
     describe,
+    load,
     macs,
     random_encoder,
     save,
@@ -22,6 +23,7 @@ from s3prl_compress.encoder.cost import _macs, count_macs, parameters
 from s3prl_compress.encoder.linear import SparseLinear
 from s3prl_compress.encoder.model import TransformerStack
 from s3prl_compress.encoder.shape import EncoderShape
+from s3prl_compress.methods import compress
 
 from .test_checkpoint import mixed
 
@@ -115,16 +117,24 @@ def one_by_one(shape: EncoderShape) -> int:
     return count_macs(lambda waveform: encoder([waveform]), LENGTHS, device="meta")
 
 
-def test_every_kind_of_linear_counts_as_it_is_stored(tmp_path: Path) -> None:
-    encoder = mixed()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_every_kind_of_linear_counts_as_it_is_stored(tmp_path: Path, dtype: torch.dtype) -> None:
+    encoder = load(save(mixed(), tmp_path / "model", dtype=dtype))
     counted = cost(encoder)
     sparse = encoder.encoder.layers[0].feed_forward.intermediate_dense
     assert isinstance(sparse, SparseLinear)
     assert counted.parameters - counted.nonzero_parameters == 20 * 32 - len(sparse.values)
-    stored = save(encoder, tmp_path / "model") / "model.safetensors"
-    head = sum(tensor.numel() * 4 for tensor in encoder.head.parameters())  # type: ignore[union-attr]
+    stored = tmp_path / "model" / "model.safetensors"
+    head = sum(tensor.numel() * dtype.itemsize for tensor in encoder.head.parameters())  # type: ignore[union-attr]
     overhead = 8 + int.from_bytes(stored.read_bytes()[:8], "little")
     assert counted.bytes == stored.stat().st_size - overhead - head
+
+
+def test_what_is_compressed_counts_as_float32_until_it_is_saved(tmp_path: Path) -> None:
+    dense = load(save(random_encoder(NAMED_SHAPES["hubert_tiny"]), tmp_path, dtype=torch.float16))
+    assert cost(dense).bytes == 2 * cost(dense).parameters
+    smaller = compress(dense, "magnitude", sparsity=0.2)
+    assert cost(smaller).bytes == 4 * cost(smaller).parameters
 
 
 def test_a_description_says_what_was_measured() -> None:

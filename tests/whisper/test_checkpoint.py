@@ -13,6 +13,7 @@ from s3prl_compress.encoder import load as load_encoder
 from s3prl_compress.encoder import named_shape, random_encoder
 from s3prl_compress.encoder import save as save_encoder
 from s3prl_compress.whisper import Whisper, compress, is_whisper, load, save
+from s3prl_compress.whisper.cost import cost
 
 from .small import MODES, logits, small_folder, tokens
 
@@ -64,6 +65,7 @@ def test_half_precision_rounds_the_weights(dense: Whisper, tmp_path: Path) -> No
     again = load(own).model
     for name, tensor in dense.model.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor.half().float())
+    assert cost(load(own)).bytes == 2 * cost(dense).parameters == cost(dense).bytes // 2
 
 
 def test_a_model_without_the_output_projection_is_read(folder: Path, tmp_path: Path) -> None:

@@ -22,8 +22,9 @@ _SAFETENSORS = ["model.safetensors", "model-*.safetensors", "model.safetensors.i
 _LEGACY = ["pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json"]
 
 
-_SUFFIX = re.compile(r"\.[A-Za-z]\w*$")
-"""Suffix of a file, or of a folder such as `out/hubert_base.fold10`; "v1.5" has none."""
+_SUFFIX = re.compile(r"\.(?!en$)[A-Za-z]\w*$")
+"""Suffix of a file, or of a folder such as `out/hubert_base.fold10`. "v1.5" has none, and neither
+has an English-only Whisper model such as `openai/whisper-tiny.en`."""
 
 
 def is_hub_id(source: str) -> bool:

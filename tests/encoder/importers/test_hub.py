@@ -67,3 +67,8 @@ def test_no_way_to_the_hub_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
     refused("someone/some-model", "someone/some-model", "hub", "no route")
+
+
+def test_english_only_whisper_models_have_hub_ids() -> None:
+    assert is_hub_id("openai/whisper-tiny.en")
+    assert is_hub_id("distil-whisper/distil-medium.en")
