@@ -121,7 +121,6 @@ def mteb_model(
     encoder = source if isinstance(source, SpeechEncoder) else load(source)
     counted = cost(encoder)
     own = "encoder" if isinstance(source, SpeechEncoder) else Path(source).name
-    base = encoder.provenance.base.split(" ")[0]
 
     # Made here, so that mistakes are found before a task's data are fetched.
     model: Any = MeanEmbedding(encoder, layer=layer, device=device)
@@ -144,6 +143,6 @@ def mteb_model(
         similarity_fn_name=ScoringFunction.COSINE,
         use_instructions=False,
         training_datasets=None,
-        adapted_from=base if "/" in base else None,
+        adapted_from=encoder.provenance.hub_id,
         modalities=["audio"],
     )

@@ -10,9 +10,11 @@ from ..common.files import write_atomically
 from ..encoder import SpeechEncoder, cost, fingerprint, is_checkpoint, load
 from ..encoder.provenance import MethodStep
 from ..methods import available
+from ..report.four_task import OFFICIAL_VARIANTS
 from ..report.leaderboard import leaderboard
 from ..report.rows import Row
 from ..results.records import Record, TimeRecord, read_records
+from ..results.versions import newest_versions
 from .licenses import License, license_of
 from .names import check_name
 
@@ -23,6 +25,8 @@ _RECOGNITION = "automatic-speech-recognition"
 
 _METRICS = {"WER": "wer", "CER": "cer", "PER": "per", "accuracy": "accuracy"}
 """The hub's names of metrics."""
+
+_OFFICIAL_VARIANTS = {**OFFICIAL_VARIANTS, "pr": "librispeech", "ic": "fluent"}
 
 
 def write_card(folder: Path, records: Path, *, repository: str, license: str | None = None) -> Path:
@@ -76,7 +80,7 @@ def model_card(
     Raises:
         InputError: its licence is not known.
     """
-    records = [*records]
+    records, left_out = newest_versions([*records])
     own = fingerprint(encoder)
     terms = license_of(encoder.provenance.base, license)
     rows = [row for row in leaderboard(records) if not row.generated_speech]
@@ -93,6 +97,7 @@ def model_card(
         _summary(encoder, terms),
         _size(encoder, mine, dense),
         _scores(mine),
+        f"{left_out}\n" if left_out else "",
         _speed(times),
         _history(encoder.provenance.steps),
         _use(encoder, repository),
@@ -105,13 +110,13 @@ def model_card(
 def _metadata(encoder: SpeechEncoder, rows: Sequence[Row], repository: str, terms: License) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    base = encoder.provenance.base.split(" ")[0]
     results = [
         EvalResult(
             task_type="audio-classification" if row.higher_is_better else _RECOGNITION,
             task_name=f"SUPERB {row.task}",
             dataset_type="superb",
             dataset_name=row.conditions.corpus,
+            dataset_config=row.task,  # without it, the hub's library merges the tasks into one
             dataset_split="test",
             metric_type=_METRICS.get(row.metric.split(" ")[0], row.metric),
             metric_name=row.metric,
@@ -125,10 +130,11 @@ def _metadata(encoder: SpeechEncoder, rows: Sequence[Row], repository: str, term
             },
         )
         for row in rows
-        if row.conditions.recipe == "official" and row.conditions.variant == "official"
+        if row.conditions.recipe == "official"
+        and row.conditions.variant == _OFFICIAL_VARIANTS.get(row.task)
     ]
     data = ModelCardData(
-        base_model=base if "/" in base else None,
+        base_model=encoder.provenance.hub_id,
         eval_results=results or None,
         library_name="s3prl_compress",
         license=terms.identifier,

@@ -1,8 +1,8 @@
 """Reports: typed rows from records, tables of them, and the leaderboard in four formats.
 
 Other packages use `report`, and these modules: `comparison` (two upstreams on one task),
-`leaderboard` (rows from records), `notes`, `publish` (the files of a report), `rows`, `summary`
-(what `score` prints) and `uncertainty_notes`.
+`four_task` (published scores), `leaderboard` (rows from records), `notes`, `publish` (the files of
+a report), `rows`, `summary` (what `score` prints) and `uncertainty_notes`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def _folder(encoder: SpeechEncoder, tmp_path: Path) -> Path:
         *(score(own, 95.0 + seed, seed=seed) for seed in (0, 1)),
         *(score(dense, 96.0 + seed, seed=seed) for seed in (0, 1)),
         score(own, 60.0, task="sid", recipe="smoke"),
+        score(own, 70.0, task="sid", variant="voxceleb1"),
         score(own, 12.5, task="er", corpus=score(own, 1).corpus.model_copy(
             update={"name": "made by espeak", "generated": True})),
         timing(own, dense, 1.25),
@@ -66,8 +68,9 @@ def test_the_card_is_what_the_records_say(folder: Path, capsys: pytest.CaptureFi
     assert data.pipeline_tag == "feature-extraction"
     assert {"clustering", "hubert", "s3prl"} <= set(data.tags)
     # Official settings only.
-    (result,) = data.eval_results
+    result, other = sorted(data.eval_results, key=lambda result: result.task_name)
     assert (result.task_name, result.metric_value) == ("SUPERB ks", 95.5)
+    assert (other.task_name, other.metric_value) == ("SUPERB sid", 70.0)
     assert result.metric_args["seeds"] == 2
     assert "| ks | speech_commands | accuracy: 95.50" in card.text
     assert "| sid | speech_commands | accuracy: 60.00" in card.text
@@ -129,3 +132,24 @@ def test_mistakes_are_one_line(
     assert message in error
     assert error.count("\n") == 1
     assert not (folder / "README.md").exists()
+
+
+def test_a_base_that_was_a_file_is_not_linked_to(encoder: SpeechEncoder) -> None:
+    encoder = copy.deepcopy(encoder)
+    encoder.provenance = encoder.provenance.model_copy(
+        update={"base": "/data/converted/hubert_base.pt", "base_revision": None}
+    )
+    card = ModelCard(model_card(encoder, [], repository=NAME, license="mit"))
+    assert card.data.base_model is None
+
+
+def test_scores_of_another_engine_version_are_not_compared_with(encoder: SpeechEncoder) -> None:
+    own = upstream("fold20", methods=("clustering",), checkpoint_sha256=fingerprint(encoder))
+    records = [
+        *(score(own, 90.0 + seed, seed=seed, engine_version=2) for seed in (0, 1)),
+        *(score(upstream("dense"), 96.0 + seed, seed=seed, engine_version=1) for seed in (0, 1)),
+    ]
+    text = model_card(encoder, records, repository=NAME)
+    assert "accuracy: 90.50" in text
+    assert "-6.00" not in text
+    assert "Scores of older engine versions are left out" in text
