@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation import record_path
-from ..report.comparison import Comparison, Condition, larger_test_set
+from ..report.comparison import CompanionComparison, Comparison, Condition, larger_test_set
 from ..report.notes import RANDOM_WEIGHTS
 from ..report.rows import Row
 from ..report.uncertainty_notes import units_text
@@ -34,7 +34,7 @@ def check_data(
         "model": row.upstream,
         "against": dense.upstream,
         "task": first.task,
-        "metric": first.metric,
+        "metric": row.metric,
         "higher_is_better": first.higher_is_better,
         "engine": first.engine,
         "recipe": first.recipe,
@@ -51,6 +51,7 @@ def check_data(
             "high": dense.score_high,
         },
         "loss": _condition_figures(comparison, comparison.loss),
+        "companion": _companion_figures(comparison.companion),
         "one_sided_level": ONE_SIDED,
         "power": POWER,
         "records": [str(record_path(one, folder)) for one in (*records, *dense_records)],
@@ -61,11 +62,9 @@ def check_data(
 def check_lines(comparison: Comparison) -> str:
     """Return scores, loss, sources of error and verdict, one line each."""
     row, dense, loss = comparison.row, comparison.dense_row, comparison.loss
-    metric = row.metric.replace(" (", " in ", 1).removesuffix(")")
     seeds = f"{len(comparison.seeds)} seeds and " if comparison.seeds else ""
     lines = [
-        f"{row.task} {metric}: {row.upstream} {_measured(row)}, "
-        f"{dense.upstream} {_measured(dense)}",
+        _scores(row, dense),
         f"loss: {loss.value:.2f} \N{PLUS-MINUS SIGN} {loss.standard_error:.2f} points, "
         f"{_bounds(loss)}; margin {loss.limit:g}: {loss.verdict}",
     ]
@@ -73,6 +72,8 @@ def check_lines(comparison: Comparison) -> str:
         lines.append(
             f"score: {_bounds(comparison.score)}; {_limit(comparison)}: {comparison.score.verdict}"
         )
+    if comparison.companion is not None:
+        lines.append(_companion_line(comparison.companion, row))
     lines.append(f"errors are over {seeds}{units_text(row)}")
     lines.append(f"{comparison.verdict}{_reason(comparison)}")
     return "\n".join(lines)
@@ -100,6 +101,45 @@ def _condition_figures(comparison: Comparison, condition: Condition) -> dict[str
     if condition.verdict == "not resolved":
         figures["needs"] = {"seeds": seeds, "utterances": utterances, "speakers": speakers}
     return figures
+
+
+def _scores(row: Row, dense: Row) -> str:
+    metric = row.metric.replace(" (", " in ", 1).removesuffix(")")
+    return (
+        f"{row.task} {metric}: {row.upstream} {_measured(row)}, {dense.upstream} {_measured(dense)}"
+    )
+
+
+def _companion_line(companion: CompanionComparison, first: Row) -> str:
+    """Return the scores by the second metric, and why it is the second one if that is unusual."""
+    loss = companion.loss
+    text = (
+        f"{_scores(companion.row, companion.dense_row)}; "
+        f"loss {loss.value:.2f} \N{PLUS-MINUS SIGN} {loss.standard_error:.2f} points"
+    )
+    metric = companion.row.metric_object
+    if metric is not None and metric.companion_leads(companion.dense_row.score):
+        text += (
+            f" (not judged: where dense is this poor, {first.metric.split(' ')[0]} is the better "
+            "guide)"
+        )
+    return text
+
+
+def _companion_figures(companion: CompanionComparison | None) -> dict[str, Any] | None:
+    if companion is None:
+        return None
+    return {
+        "metric": companion.row.metric,
+        "score": companion.row.score,
+        "dense_score": companion.dense_row.score,
+        "loss": companion.loss.value,
+        "loss_standard_error": companion.loss.standard_error,
+    }
+
+
+def _points(limit: float | None) -> str:
+    return f"{limit:g} point{'' if limit == 1 else 's'}"
 
 
 def _measured(row: Row) -> str:
@@ -155,10 +195,10 @@ def _shown(comparison: Comparison) -> str:
     loss, score = comparison.loss, comparison.score
     if comparison.verdict == "passed":
         also = "" if score.limit is None else f", and the score is {_limit(comparison)}"
-        return f": the loss is below {loss.limit:g} points{also}"
+        return f": the loss is below {_points(loss.limit)}{also}"
     reasons = []
     if loss.verdict == "failed":
-        reasons.append(f"the loss is above {loss.limit:g} points")
+        reasons.append(f"the loss is above {_points(loss.limit)}")
     if score.verdict == "failed":
         side = "below" if comparison.row.higher_is_better else "above"
         reasons.append(f"the score is {side} {score.limit:g} %")

@@ -28,9 +28,7 @@ def with_companions(rows: Sequence[Row], predictions: Sequence[Predictions | Non
         return list(rows)
     counted = [None if one is None else one.under(companion) for one in predictions]
     known = [place for place, own in enumerate(counted) if own is not None]
-    others = [
-        _counted_row(rows[place], own) for place, own in enumerate(counted) if own is not None
-    ]
+    others = [counted_row(rows[place], own) for place, own in enumerate(counted) if own is not None]
     tested = tested_rows(
         others,
         [counted[place] for place in known],
@@ -70,8 +68,8 @@ def leads_as_companion(row: Row) -> bool:
     return first is not None and first.companion == row.metric_object
 
 
-def _counted_row(row: Row, own: Predictions) -> Row:
-    """Return a row with the score of its predictions, not yet tested."""
+def counted_row(row: Row, own: Predictions) -> Row:
+    """Return a row with the score of its predictions by their metric, not yet tested."""
     score = float(own.outcomes.values.sum(axis=1).mean())
     return replace(row, metric=own.metric.label, score=score, notes=(), significance=Significance())
 

@@ -15,11 +15,13 @@ from ..statistics import (
     Estimate,
     Verdict,
     difference,
+    estimate,
     judge,
     overall,
     seeds_needed,
     units_needed,
 )
+from .companions import counted_row
 from .merge import merge
 from .rows import Row
 from .uncertainty import with_score_error
@@ -44,6 +46,16 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class CompanionComparison:
+    """Two upstreams by a second metric."""
+
+    row: Row
+    dense_row: Row
+    loss: Estimate
+    """In points; positive where the model is worse."""
+
+
+@dataclass(frozen=True)
 class Comparison:
     """A model against its dense upstream, on the same utterances and with the same seeds."""
 
@@ -56,6 +68,9 @@ class Comparison:
     """In points; positive where the model is worse."""
     seeds: tuple[int, ...]
     """Empty where nothing was trained."""
+    companion: CompanionComparison | None = None
+    """The same by the second metric of the predictions, without a verdict; see
+    `statistics.Metric.companion`."""
 
     @property
     def verdict(self) -> Verdict:
@@ -72,6 +87,9 @@ def compare(
     minimum: float | None = None,
 ) -> Comparison:
     """Test whether a model loses less than a margin against another one.
+
+    Where nothing was trained and the other model is so poor that a second metric is the better
+    guide (`statistics.Metric.companion_leads`), the limits are those of the second metric.
 
     Args:
         records: the model's: one for each seed, at least two; or one, where nothing was trained.
@@ -92,18 +110,31 @@ def compare(
             f"{dense_row.upstream} are not of the same utterances; delete these records and "
             "score again"
         )
+    companion = None
+    metric = row.metric_object
+    if metric is not None and metric.companion is not None and None in own.predicted:
+        other, other_dense = own.under(metric.companion), dense.under(metric.companion)
+        other_row, other_dense_row = counted_row(row, other), counted_row(dense_row, other_dense)
+        if metric.companion_leads(estimate(dense.outcomes, dense.units).value):
+            row, other_row = other_row, row
+            dense_row, other_dense_row = other_dense_row, dense_row
+            own, other, dense, other_dense = other, own, other_dense, dense
+        companion = CompanionComparison(
+            row=with_score_error(other_row, other, TWO_SIDED)[0],
+            dense_row=with_score_error(other_dense_row, other_dense, TWO_SIDED)[0],
+            loss=_loss(other, other_dense, row, dense_row),
+        )
     row, score = with_score_error(row, own, TWO_SIDED)
     dense_row, _ = with_score_error(dense_row, dense, TWO_SIDED)
     higher = row.higher_is_better
-    loss = _loss(own, dense, higher=higher)
-    if row.checkpoint_sha256 == dense_row.checkpoint_sha256:
-        loss = replace(loss, value=0.0, standard_error=0.0)  # the same weights lose nothing
+    loss = _loss(own, dense, row, dense_row)
     return Comparison(
         row=row,
         dense_row=dense_row,
         score=_condition(score, (row.score_low, row.score_high), minimum, above=higher),
         loss=_condition(loss, loss.interval(TWO_SIDED), margin, above=False),
         seeds=tuple(seed for seed in own.seeds if seed is not None),
+        companion=companion,
     )
 
 
@@ -125,13 +156,16 @@ def _located(records: Sequence[ScoreRecord], folder: Path) -> list[ScoreRecord]:
     ]
 
 
-def _loss(own: Predictions, dense: Predictions, *, higher: bool) -> Estimate:
-    better, worse = (dense, own) if higher else (own, dense)
-    return difference(better.outcomes, worse.outcomes, own.units, same_seeds=True)
+def _loss(own: Predictions, dense: Predictions, row: Row, dense_row: Row) -> Estimate:
+    better, worse = (dense, own) if row.higher_is_better else (own, dense)
+    loss = difference(better.outcomes, worse.outcomes, own.units, same_seeds=True)
+    if row.checkpoint_sha256 == dense_row.checkpoint_sha256:
+        return replace(loss, value=0.0, standard_error=0.0)  # the same weights lose nothing
+    return loss
 
 
 def _condition(
-    estimate: Estimate, bounds: tuple[float, float], limit: float | None, *, above: bool
+    value: Estimate, bounds: tuple[float, float], limit: float | None, *, above: bool
 ) -> Condition:
     """Judge a value that must stay below (or above) a limit; without a limit it passes."""
     low, high = bounds
@@ -140,12 +174,12 @@ def _condition(
         verdict = judge(-high, -low, -limit) if above else judge(low, high, limit)
     open_limit = limit if verdict == "not resolved" else None
     return Condition(
-        estimate.value,
-        estimate.standard_error,
+        value.value,
+        value.standard_error,
         low,
         high,
         limit,
         verdict,
-        seeds=None if open_limit is None else seeds_needed(estimate, open_limit),
-        units=None if open_limit is None else units_needed(estimate, open_limit),
+        seeds=None if open_limit is None else seeds_needed(value, open_limit),
+        units=None if open_limit is None else units_needed(value, open_limit),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def _check(models: tuple[Path, Path], corpus: Path, results: Path, *flags: str) 
     ("flags", "code", "last"),
     [
         (("--margin", "40"), 0, "passed: the loss is below 40 points"),
-        (("--margin", "1"), 1, "failed: the loss is above 1 points"),
+        (("--margin", "1"), 1, "failed: the loss is above 1 point"),
         (("--margin", "16"), 3, "not resolved: "),
         (("--margin", "40", "--min-score", "50"), 0, "and the score is at least 50 %"),
         (("--margin", "40", "--min-score", "95"), 1, "failed: the score is below 95 %"),
@@ -183,7 +184,12 @@ def test_a_ctc_head_is_tested_without_seeds(
     found = json.loads(capsys.readouterr().out)
     assert (found["seeds"], found["engine"], found["test_size"]) == ([], "greedy", 4)
     assert not found["higher_is_better"]
+    # Random heads get nearly every word wrong.
+    assert (found["metric"], found["companion"]["metric"]) == ("CER (percent)", "WER (percent)")
+    assert found["companion"]["dense_score"] > 60
     lost = found["score"]["value"] - found["dense_score"]["value"]
     assert found["loss"]["value"] == pytest.approx(lost)
     assert cli.main([*command, *data]) == 0
-    assert "errors are over 4 utterances, conditional on this one" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "errors are over 4 utterances, conditional on this one" in printed
+    assert re.search("^ctc WER in percent: .* CER is the better guide", printed, re.MULTILINE)

@@ -78,6 +78,28 @@ def test_one_pair_suffices_where_nothing_is_trained(tmp_path: Path) -> None:
     assert nearer.loss.units is not None
 
 
+@pytest.mark.parametrize(("wrong", "metric"), [(20, "WER"), (150, "CER")])
+def test_characters_are_judged_where_most_words_are_wrong(
+    tmp_path: Path, wrong: int, metric: str
+) -> None:
+    """A model that writes less makes fewer insertions, and so may have the better WER."""
+    same: dict[str, Any] = {
+        "truth": WORDS,
+        "task": "ctc",
+        "seed": None,
+        "higher_is_better": False,
+        "metric": "WER (percent)",
+    }
+    found = _compared(tmp_path, [wrong + 6], [wrong], margin=6.0, **same)
+    assert found.companion is not None
+    names = [found.row.metric, found.companion.row.metric]
+    assert names[0] == found.dense_row.metric == f"{metric} (percent)"
+    assert sorted(names) == ["CER (percent)", "WER (percent)"]
+    # A wrong text has no word and no character right, and so both lose as much.
+    assert found.loss.value == pytest.approx(3)
+    assert found.companion.loss.value == pytest.approx(3)
+
+
 @pytest.mark.parametrize(
     ("minimum", "verdict"), [(60.0, "passed"), (80.0, "not resolved"), (95.0, "failed")]
 )
