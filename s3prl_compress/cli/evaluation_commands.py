@@ -250,8 +250,8 @@ def run(
             cuda if it is available, otherwise cpu
         threads: number of CPU threads; overrides the suite
         only: run only the cells that match one of these shell patterns (separated by commas), and
-            the upstreams that they need; a pattern matches a cell's title, upstream, task, engine
-            or kind (upstream, score, time)
+            the upstreams that they need; a pattern matches a cell's title, upstream, task,
+            corpus (where a task has several), engine or kind (upstream, score, time)
         dry_run: list the cells with an estimate of time and disk space, and run nothing
         cluster: slurm, to run the cells as jobs with the resources in the suite's section cluster
         verify: read all files of large corpora, even those that look unchanged

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import product
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -30,6 +31,8 @@ class SuiteCell(BaseModel):
     task: int | None = None
     """Index into the suite's `tasks`; None unless the cell is a score or a shard."""
     task_name: str | None = None
+    data: str | None = None
+    """Name of the corpus where the suite has the task on several; otherwise None."""
     engine: Engine | None = None
     seed: int | None = None
     shard: int | None = None
@@ -41,17 +44,22 @@ class SuiteCell(BaseModel):
     def title(self) -> str:
         """Name in listings and in `--only`."""
         if self.kind == "features":
-            return f"{self.task_name} {self.upstream} features {self.shard} of {self.shards}"
+            return f"{self._scored_on} {self.upstream} features {self.shard} of {self.shards}"
         if self.kind != "score":
             return f"{self.kind} {self.upstream}"
         seed = "" if self.seed is None else f" seed {self.seed}"
-        return f"{self.task_name} {self.upstream} {self.engine}{seed}"
+        return f"{self._scored_on} {self.upstream} {self.engine}{seed}"
+
+    @property
+    def _scored_on(self) -> str:
+        return " ".join(filter(None, (self.task_name, self.data)))
 
     @property
     def stem(self) -> str:
         """File stem of the cell's log.
 
-        It starts with the index of the task, because two entries of one task share their titles.
+        It starts with the index of the task, because two entries of one task on one corpus share
+        their titles.
         """
         prefix = "" if self.task is None else f"{self.task + 1}."
         return prefix + re.sub(r"[^\w.+-]+", "-", self.title)
@@ -79,6 +87,7 @@ def cells_of(suite: Suite) -> list[SuiteCell]:
             upstream=entry.name,
             task=place,
             task_name=task.task,
+            data=_corpus_label(suite, task),
             engine=engine,
             seed=seed,
         )
@@ -93,6 +102,17 @@ def cells_of(suite: Suite) -> list[SuiteCell]:
     return cells
 
 
+def _corpus_label(suite: Suite, task: TaskEntry) -> str | None:
+    """Return the name of a task's corpus if the suite has the same task on others, too."""
+    names = {_corpus_name(other.data) for other in suite.tasks if other.task == task.task}
+    return _corpus_name(task.data) if len(names) > 1 else None
+
+
+def _corpus_name(data: str) -> str:
+    path = Path(data)
+    return path.parent.name if path.name == "metadata.csv" else path.name
+
+
 def select_cells(suite: Suite, cells: Sequence[SuiteCell], only: str | None) -> list[SuiteCell]:
     """Return the cells that match `only`, and the upstreams that these require.
 
@@ -100,7 +120,7 @@ def select_cells(suite: Suite, cells: Sequence[SuiteCell], only: str | None) -> 
         suite: the suite that the cells belong to.
         cells: all of its cells.
         only: shell patterns separated by commas. A pattern matches a cell if it matches its title,
-            upstream, task, engine or kind. None selects everything.
+            upstream, task, corpus, engine or kind. None selects everything.
 
     Raises:
         InputError: a pattern matches no cell.
@@ -204,5 +224,5 @@ def _ancestry(entries: dict[str, UpstreamEntry], name: str) -> Iterator[Upstream
 
 
 def _names(cell: SuiteCell) -> list[str]:
-    parts = (cell.title, cell.upstream, cell.task_name, cell.engine, cell.kind)
+    parts = (cell.title, cell.upstream, cell.task_name, cell.data, cell.engine, cell.kind)
     return [part for part in parts if part is not None]

@@ -102,6 +102,7 @@ def _missing(
             upstream=cell.upstream,
             task=cell.task,
             task_name=cell.task_name,
+            data=cell.data,
             shard=shard.number,
             shards=shard.count,
         )

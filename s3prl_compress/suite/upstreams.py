@@ -118,15 +118,15 @@ def upstream_spec(
     Raises:
         InputError: the method or a setting cannot be used.
     """
+    spec: dict[str, Any] = {}
+    if entry.stored_as != "float32":
+        spec["stored_as"] = entry.stored_as
     if entry.random is not None:
-        return {"random": entry.random.model_dump()}
+        return spec | {"random": entry.random.model_dump()}
     if entry.export is not None:
         # Converters have no versions of their own, and converting takes seconds.
         return {"version": __version__, "base": base, "export": entry.export.model_dump()}
     assert entry.method is not None  # `UpstreamEntry` allows no other case
-    spec: dict[str, Any] = {}
-    if entry.stored_as != "float32":
-        spec["stored_as"] = entry.stored_as
     settings = kind.check_settings(entry.method, entry.settings).recorded()
     version = kind.method_version(entry.method)
     if version > 1:  # omitted at 1, so that upstreams made before methods had versions stay valid

@@ -74,6 +74,25 @@ def test_a_pattern_that_fits_nothing_is_named(suite: Suite) -> None:
         select_cells(suite, cells_of(suite), "ks,asr")
 
 
+def test_the_corpora_of_a_task_can_be_told_apart() -> None:
+    places = [
+        "corpora/LibriSpeech/test-clean",
+        "corpora/LibriSpeech/test-other",
+        "own/metadata.csv",
+    ]
+    tasks = [{"task": "asr", "data": data, "engines": ["onepass"]} for data in places]
+    suite = Suite.model_validate(SUITE | {"tasks": tasks, "seeds": [0]})
+    cells = cells_of(suite)
+    titles = [cell.title for cell in select_cells(suite, cells, "test-other, asr own half *")]
+    assert [title for title in titles if title.startswith("asr")] == [
+        "asr test-other dense onepass seed 0",
+        "asr test-other half onepass seed 0",
+        "asr test-other quarter onepass seed 0",
+        "asr test-other other onepass seed 0",
+        "asr own half onepass seed 0",
+    ]
+
+
 def test_cells_that_take_their_rate_from_one_pass_come_after_it() -> None:
     tasks = [
         {"task": "asr", "data": "there", "recipe": "official", "engines": ["s3prl"]},
@@ -86,25 +105,25 @@ def test_cells_that_take_their_rate_from_one_pass_come_after_it() -> None:
     suite = Suite.model_validate(SUITE | {"tasks": tasks, "upstreams": upstreams})
     cells = cells_of(suite)
     by_title = {(cell.task, cell.title): cell for cell in cells}
-    cell = by_title[0, "asr dense s3prl seed 1"]
-    assert rate_cells(suite, cell, cells) == [by_title[1, "asr dense onepass seed 1"]]
-    assert cells.index(cell) > cells.index(by_title[1, "asr dense onepass seed 1"])
+    cell = by_title[0, "asr there dense s3prl seed 1"]
+    assert rate_cells(suite, cell, cells) == [by_title[1, "asr there dense onepass seed 1"]]
+    assert cells.index(cell) > cells.index(by_title[1, "asr there dense onepass seed 1"])
     # Other upstreams, other data, upstreams that one-pass cannot score, rates of the recipe's own.
     for place, title in (
-        (0, "asr half s3prl seed 1"),
-        (0, "asr fbank s3prl seed 1"),
+        (0, "asr there half s3prl seed 1"),
+        (0, "asr there fbank s3prl seed 1"),
         (3, "ks dense s3prl seed 1"),
     ):
         assert rate_cells(suite, by_title[place, title], cells) == []
     without = [c for c in cells if (c.engine, c.seed) != ("onepass", 1)]
-    assert rate_cells(suite, cell, without) == [by_title[1, "asr dense onepass seed 0"]]
+    assert rate_cells(suite, cell, without) == [by_title[1, "asr there dense onepass seed 0"]]
     groups = {group.name: group for group in groups_of(suite, cells)}
     jobs = list(groups)
-    assert groups["1.asr-dense-s3prl-seed-1"].depends_on == (
+    assert groups["1.asr-there-dense-s3prl-seed-1"].depends_on == (
         "upstream-dense",
         "2.asr-dense-onepass",
     )
-    assert jobs.index("2.asr-dense-onepass") < jobs.index("1.asr-dense-s3prl-seed-1")
+    assert jobs.index("2.asr-dense-onepass") < jobs.index("1.asr-there-dense-s3prl-seed-1")
     assert groups["4.ks-dense-s3prl-seed-1"].depends_on == ("upstream-dense",)
 
 

@@ -47,7 +47,7 @@ def suite(tiny_corpus: Path, tmp_path: Path) -> Path:
 
 
 def by_title(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The cells of the first task come first, and titles do not tell tasks of one name apart."""
+    """The cells of the first task come first: titles do not tell apart tasks on one corpus."""
     found: dict[str, dict[str, Any]] = {}
     for cell in figures["cells"]:
         found.setdefault(cell["cell"], cell)
@@ -60,14 +60,17 @@ def test_it_agrees_with_what_a_run_writes(
     monkeypatch.setattr(estimate, "_speed", lambda device: 1e9)
     cells = by_title(run_suite(suite, dry_run=True).data)
     assert not (tmp_path / "out").exists()
-    first, second = cells["ks tiny onepass seed 0"], cells["ks tiny onepass seed 1"]
+    first, second = (
+        cells["ks tiny_corpus0 tiny onepass seed 0"],
+        cells["ks tiny_corpus0 tiny onepass seed 1"],
+    )
     assert (first["basis"], first["done"]) == ("rule of thumb", False)
     # Seeds share features: only the first makes them.
     assert first["bytes"] > second["bytes"] == 0
     assert first["seconds"] > second["seconds"] > 0  # each trains heads of its own
     assert cells["time half"]["seconds"] > 0
 
-    only = "ks tiny onepass seed 0"
+    only = "ks tiny_corpus0 tiny onepass seed 0"
     assert run_suite(suite, only=only).exit_code == 0
     sizes = sorted(path.stat().st_size for path in (tmp_path / "out").rglob("*.npy"))
     header = 128
@@ -75,10 +78,10 @@ def test_it_agrees_with_what_a_run_writes(
 
     cells = by_title(run_suite(suite, dry_run=True).data)
     assert cells["upstream tiny"]["done"]
-    assert cells["ks tiny onepass seed 0"]["done"]
-    assert not cells["ks tiny onepass seed 1"]["done"]
+    assert cells["ks tiny_corpus0 tiny onepass seed 0"]["done"]
+    assert not cells["ks tiny_corpus0 tiny onepass seed 1"]["done"]
     # The other upstream is taken to need what this one's record says.
-    assert cells["ks half onepass seed 0"]["basis"] == "past records"
+    assert cells["ks tiny_corpus0 half onepass seed 0"]["basis"] == "past records"
 
     # A record of seeds that were trained together has its share of the features' time.
     for path in (tmp_path / "out" / "records").glob("*.json"):
@@ -86,7 +89,8 @@ def test_it_agrees_with_what_a_run_writes(
         path.write_text(json.dumps(record | {"seeds_together": 5}))
     again = by_title(run_suite(suite, dry_run=True).data)
     features = [
-        found["ks half onepass seed 0"]["seconds"] - found["ks half onepass seed 1"]["seconds"]
+        found["ks tiny_corpus0 half onepass seed 0"]["seconds"]
+        - found["ks tiny_corpus0 half onepass seed 1"]["seconds"]
         for found in (cells, again)
     ]
     assert features[1] == pytest.approx(5 * features[0])

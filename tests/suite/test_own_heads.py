@@ -68,11 +68,11 @@ def test_it_runs_beside_a_task_that_trains_heads(
     path = write(content, tmp_path)
     assert cli.main(["run", path, "--dry-run"]) == 0
     planned = capsys.readouterr().out
-    assert "ctc pruned greedy" in planned
+    assert "ctc test-clean pruned greedy" in planned
     assert "seed None" not in planned
     assert cli.main(["run", path]) == 0
     printed = capsys.readouterr()
-    assert "ctc pruned greedy\n" in printed.err
+    assert "ctc dev-clean pruned greedy\n" in printed.err
     assert "7 of 7 cells complete, 0 of them from earlier runs" in printed.out
     records = [record for _, record in read_records(tmp_path / "out/records")]
     scores = [record for record in records if isinstance(record, ScoreRecord)]
@@ -161,7 +161,7 @@ def test_a_model_that_the_suite_fine_tunes_has_a_head(
         task["upstreams"] = ["tuned", "pruned"]
     path = write(content, tmp_path)
     assert cli.main(["run", path, "--dry-run"]) == 0
-    assert "ctc tuned greedy" in capsys.readouterr().out
+    assert "ctc test-clean tuned greedy" in capsys.readouterr().out
     content["tasks"][0]["upstreams"] = ["plain"]
     assert cli.main(["run", write(content, tmp_path), "--dry-run"]) == 2
     assert "no CTC head in plain: fine-tune a model first (method: ctc)\n" in (

@@ -108,3 +108,13 @@ def test_names_that_are_too_long_for_folders_are_refused() -> None:
     assert entry(name="x" * 100).name == "x" * 100
     with pytest.raises(ValueError, match="at most 100 characters"):
         entry(name="x" * 101)
+
+
+def test_a_random_upstream_is_made_again_in_another_type(tmp_path: Path) -> None:
+    values = {"name": "small", "random": {"shape": "hubert_tiny"}}
+    for stored_as in ("float32", "float16"):
+        asked = UpstreamEntry.model_validate(values | {"stored_as": stored_as})
+        made, before = make_upstream(asked, None, tmp_path, "cpu")
+        assert not before
+        assert load(tmp_path / "small").stored_as == stored_as
+        assert fingerprint(made) == fingerprint(load(tmp_path / "small"))
