@@ -37,19 +37,26 @@ def with_language_models(rows: Sequence[Row]) -> list[Row]:
 
 def language_model_columns(rows: Sequence[Row]) -> list[Column[Row]]:
     """Return a column for each language model with which a greedy table's upstreams were scored."""
-    models = {key: row.language_model for own in rows for key, row in own.with_lm.items()}
+    models = {key: row for own in rows for key, row in own.with_lm.items()}
     return [
         Column(
             f"with_lm_{number}",
-            "with LM",
-            f"not ranked here; with {name}; below it, the difference from dense, also with LM (* "
-            "significant, corrected)",
+            f"with LM {number}" if len(models) > 1 else "with LM",
+            f"not ranked here; with {_described(row)}; below it, the difference from dense, also "
+            "with LM (* significant, corrected)",
             below="difference",
             value=_score_with(key),
             cell=_cell_with(key),
         )
-        for number, (key, name) in enumerate(models.items(), start=1)
+        for number, (key, row) in enumerate(models.items(), start=1)
     ]
+
+
+def _described(row: Row) -> str:
+    """Return the name of a row's language model, and how its weights were chosen."""
+    if row.lm_dev_score is not None:
+        return f"{row.language_model}, weights tuned on dev"
+    return f"{row.language_model}, LM weight {row.lm_weight:g}, word score {row.word_score:g}"
 
 
 def _measured(row: Row) -> tuple[str, ...]:

@@ -27,6 +27,8 @@ from .tooltip import tooltip_text
 WIDTH, HEIGHT = 400, 300
 LOG_RATIO = 10.0
 """Costs that differ by more than this are drawn on a logarithmic axis."""
+_LEAST_RANGE = 1e-6
+"""Percent: a vertical axis never covers less."""
 SIGNIFICANCE_STYLES = {True: "differs", False: "open", None: "untested"}
 """Classes of a compressed row's marker, by the result of the test against dense."""
 _LEFT, _BOTTOM, _RIGHT, _TOP = 46, 44, 390, 288
@@ -158,6 +160,10 @@ def _marker(x: float, y: float, look: Look, gid: str) -> Line2D:
 def _scale(axes: Axes, rows: list[Entry], axis: CostAxis) -> None:
     """Fix the axes' ranges, and give them grid lines, tick labels and titles."""
     axes.margins(x=0.14, y=0.12)
+    bottom, top = axes.get_ylim()
+    if top - bottom < _LEAST_RANGE:  # else the ticks would fall between two floating-point numbers
+        middle = (bottom + top) / 2.0
+        axes.set_ylim(middle - _LEAST_RANGE / 2.0, middle + _LEAST_RANGE / 2.0)
     low, high = axes.dataLim.intervalx
     for one in (axes.xaxis, axes.yaxis):
         one.set_major_locator(MaxNLocator(5, steps=(1, 2, 2.5, 5, 10)))
