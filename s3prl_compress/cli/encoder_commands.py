@@ -128,9 +128,16 @@ def compress(
             *(f"note: {note}" for note in data["notes"]),
             f"checkpoint: {output}",
             f"next: s3prl-compress time {output} --against {model}",
-            f"      s3prl-compress score {output} --task ks --data DIR",
+            f"      s3prl-compress score {output} --task {_next_task(output)} --data DIR",
         ),
     )
+
+
+def _next_task(folder: str) -> str:
+    """Return the task that a new checkpoint is most likely meant for."""
+    from ..encoder.checkpoint import read_config
+
+    return "ks" if read_config(Path(folder)).head is None else "ctc"
 
 
 def method_settings(

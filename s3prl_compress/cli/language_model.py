@@ -68,6 +68,13 @@ def ngram(
         lines.append(
             f"dev: perplexity {perplexity:.1f}, {100 * unknown:.1f} % of the {unit} unknown"
         )
+    everything = open_transcribed(data, minimum_samples=0).texts == speech.texts
+    if everything:
+        lines.append(
+            f"note: all transcripts of {data} are used; scores on speech that is among them would "
+            "be too good"
+        )
+    scored = "TEST_SPEECH" if everything else data
     model.write(path)
     lexicon = "" if unit == "words" else " --lexicon none"
     return CommandResult(
@@ -75,7 +82,7 @@ def ngram(
         "\n".join(lines),
         (
             f"language model: {output}",
-            f"next: s3prl-compress score MODEL --task ctc --data {data} --lm {output}{lexicon}",
+            f"next: s3prl-compress score MODEL --task ctc --data {scored} --lm {output}{lexicon}",
         ),
     )
 

@@ -19,7 +19,7 @@ TASK = Task(
     ),
     metric="WER",
     s3prl="",
-    head="the checkpoint's own, as it was fine-tuned; greedy decoding, no language model",
+    head="the checkpoint's own, as it was fine-tuned; greedy decoding, or beam search with --lm",
     variants=("transcripts",),
     open_corpus=open_test_set,
     test_sets=test_sets,

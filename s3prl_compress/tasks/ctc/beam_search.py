@@ -11,10 +11,7 @@ Reference:
 from __future__ import annotations
 
 import math
-import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,7 +19,7 @@ from torch import Tensor
 
 from ...common.errors import InputError
 from ...encoder.ctc_text import SPACE, decode, plain_text
-from .language_model import LanguageModel
+from .language_model import LanguageModel, quiet
 from .lexicon import Spelling, separator, special_symbols
 
 THRESHOLD = 50.0
@@ -217,22 +214,8 @@ def _load(model: LanguageModel, dictionary: Any) -> Any:
     from flashlight.lib.text.decoder.kenlm import KenLM
 
     try:
-        with _quiet():
+        with quiet():
             return KenLM(str(model.path), dictionary)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{model.path}: KenLM cannot load it ({reason})") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep KenLM, which is C++, from drawing a progress bar on standard error."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nothing:
-            os.dup2(nothing.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

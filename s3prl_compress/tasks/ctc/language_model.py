@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -119,7 +122,22 @@ def _load_binary(path: Path) -> Any:
     import kenlm
 
     try:
-        return kenlm.Model(str(path))
+        with quiet():
+            return kenlm.Model(str(path))
     except OSError as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: a KenLM binary that cannot be loaded ({reason})") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep KenLM, which is C++, from writing to standard error: progress bars and warnings."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

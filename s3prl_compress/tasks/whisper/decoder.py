@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 
 from ...common.errors import InputError
 from ...common.extras import require_extra
+from ...encoder import is_checkpoint, read_config
 from ...results.records import Upstream
 from ...whisper import Recogniser, Whisper, describe, is_whisper, language_code, load
 from ...whisper.normalization import normalizer_name, text_normalizer
@@ -138,11 +139,16 @@ class WhisperDecoder(OwnHead[Whisper]):
 
 def _refuse_encoder(source: str | Path) -> None:
     """Refuse what exists and is something else; what is missing or broken is left to `load`."""
-    if not is_whisper(source) and Path(source).is_dir():
+    if is_whisper(source) or not Path(source).is_dir():
+        return
+    if is_checkpoint(source) and read_config(Path(source)).shape.family == "whisper":
         raise UnsuitableModelError(
-            f"{source}: is not a Whisper model; recognition by other models is the task ctc (with "
-            "a CTC head) or asr"
+            f"{source}: holds the encoder of a Whisper model alone; give the whole model"
         )
+    raise UnsuitableModelError(
+        f"{source}: is not a Whisper model (exported ones are not scored); recognition by other "
+        "models is the task ctc (with a CTC head) or asr"
+    )
 
 
 def _notes(truth: list[str], capped: list[bool], repetitive: list[bool]) -> list[str]:

@@ -219,7 +219,13 @@ def test_what_cannot_be_scored_is_one_line_with_exit_code_2(
         assert error.count("\n") == 1
         assert not (tmp_path / "out").exists()
 
-    refused(hubert, "is not a Whisper model; recognition by other models is the task ctc")
+    refused(
+        hubert,
+        "is not a Whisper model (exported ones are not scored); recognition by other models is "
+        "the task ctc",
+    )
+    assert main(["random", "whisper_tiny", "--output", str(tmp_path / "encoder")]) == 0
+    refused(tmp_path / "encoder", "holds the encoder of a Whisper model alone")
     refused(tmp_path / "nowhere", "no such file or folder")
     refused(model, "is a Whisper model, which has no CTC head", task="ctc")
     refused(model, "task whisper: language: 'klingon' is none of", "--language", "klingon")
