@@ -5,7 +5,7 @@
 Runs the suite `recipes/ctc_demo.yaml` (complete cells in the output folder are not run again;
 `--only` limits it as that of `run` does) and writes `ctc_demo.csv`, `ctc_demo_pairs.csv` and
 `ctc_demo.png` to `--results`. The first has a line per row: character and word error rates with
-their standard errors over speakers, errors by kind, and the matched-pairs test against dense on
+their standard errors over utterances, errors by kind, and the matched-pairs test against dense on
 character errors, corrected for all rows. The second compares rows in pairs, one line for each
 training seed.
 """
