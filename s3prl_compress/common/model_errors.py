@@ -36,7 +36,9 @@ def first_mistake(
     """
     if not isinstance(error, ValidationError):
         return " ".join(str(error).split())
-    first = error.errors()[0]
+    errors = error.errors()
+    # An unknown name first: it is often what a missing one was meant to be.
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         names = ", ".join(known(first["loc"])) if known else ""

@@ -33,6 +33,7 @@ class Whole(BaseModel):
     ("data", "message"),
     [
         ({}, "rate: must be given"),
+        ({"rat": 0.5}, "rat: no such entry; there are x"),
         ({"rate": 2}, "rate: must be less than 1; got 2"),
         ({"rate": 1 / 3}, "rate: a third is not allowed"),
         ({"rate": 0, "kind": "c"}, "kind: must be 'a' or 'b'; got 'c'"),
