@@ -24,6 +24,11 @@ def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     packing_pays.cache_clear()
 
 
+@pytest.fixture(autouse=True)
+def _pack_small_matrices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("s3prl_compress.encoder.packed.LEAST", 1)
+
+
 @pytest.mark.parametrize("kernels", ["torch", "onednn"], indirect=True)
 @pytest.mark.parametrize("family", ["hubert", "wavlm"])
 def test_the_copy_computes_the_same_without_sparse_linears(family: str, kernels: str) -> None:
@@ -72,6 +77,14 @@ def test_packed_linears_are_torchs(bias: bool) -> None:
         x = torch.randn(3, 40, 11, 24).transpose(1, 2)
         with torch.inference_mode():
             torch.testing.assert_close(packed(x), linear(x), atol=1e-4, rtol=1e-4)
+
+
+def test_small_matrices_are_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("s3prl_compress.encoder.packed.LEAST", 24 * 5)
+    assert pack(nn.Linear(24, 4)) is None
+    assert pack(nn.Linear(24, 5)) is not None
+    assert pack(LowRankLinear(24, 4, 5)) is None  # its second factor is 4 x 5
+    assert pack(LowRankLinear(24, 24, 5)) is not None
 
 
 def test_empty_linears_are_not_packed() -> None:
