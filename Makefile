@@ -1,4 +1,4 @@
-# These need a clone and Python 3.10 or later, and nothing else.
+# These need a clone and Python 3.11 or later (3.10 with CONSTRAINTS=constraints-oldest.txt).
 PYTHON ?= python3
 # The versions to install; constraints-oldest.txt has the oldest supported ones.
 CONSTRAINTS ?= constraints.txt

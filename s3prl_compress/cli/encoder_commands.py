@@ -110,6 +110,8 @@ def compress(
     from ..encoder.checkpoint import check_checkpoint_output
 
     chosen_device, folder = pick_device(device), check_checkpoint_output(output)
+    if Path(model).exists() and Path(model).resolve() == folder.resolve():
+        raise InputError(f"--output {output}: is the model itself; give another folder")
     from ..encoder.importers import is_whisper
     from . import compression, compression_recipes
 
@@ -176,7 +178,7 @@ def export(
     `score` and `time` take such a model in place of a checkpoint, except one for
     sherpa-onnx.
 
-    Of a Whisper model, checkpoint writes the encoder, which all commands take; onnx, openvino and
+    For a Whisper model, checkpoint writes the encoder, which all commands take; onnx, openvino and
     ctranslate2 write encoder and decoder into a folder, with the error of the encoder's output and
     of the first token's logits.
 
@@ -186,7 +188,7 @@ def export(
         format: name of a format, see `ls formats`: onnx, openvino or sherpa-onnx, for these
             runtimes; ctranslate2, for Whisper models; transformers, which transformers reads
             without this package; or checkpoint, this package's own, which can hold any encoder
-        output: folder to write, or with onnx a file ending in .onnx, except of a Whisper model; an
+        output: folder to write, or with onnx a file ending in .onnx, except for a Whisper model; an
             earlier export of the same format is replaced
         dense: with transformers, write low-rank, shared and sparse linear layers as dense ones, and
             fill pruned heads and FFN units with zeros; with ctranslate2, write low-rank ones as

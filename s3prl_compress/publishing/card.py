@@ -278,11 +278,10 @@ from transformers import {auto}
 model = {auto}.from_pretrained("{repository}")
 ```
 
-SUPERB's recipes, from the command line:
+SUPERB's recipes, from the command line; DIR holds the folders of both downloads of Speech Commands:
 
 ```text
-python -m s3prl_compress.run_downstream -m train -u {repository} -d speech_commands -n ks
-s3prl-compress score {repository} --task ks --data speech_commands_v0.01
+s3prl-compress score {repository} --task ks --data DIR
 ```
 """
 

@@ -48,7 +48,7 @@ def _smallest(compressed: Sequence[Entry], rows: Sequence[Entry]) -> Highlight |
     whole = reference.parameters if reference else None
     share = f", {formats.percent(parameters / whole)} of dense" if whole else ""
     return Highlight(
-        "Smallest without a significant loss",
+        "Smallest row not resolved from dense",
         row.upstream,
         f"{formats.count(parameters)} parameters{share}",
         f"{_score(row)}{_limit(row)}",

@@ -152,3 +152,12 @@ def test_a_setting_of_both_goes_to_both(
     answer = figures(capsys, checkpoint, *chain, "--audio", tones, *SMOKE, "--output", tmp_path)
     assert answer["settings"]["seed"] == 5
     assert answer["then"][0]["settings"]["seed"] == 5
+
+
+def test_a_model_is_not_replaced_by_its_own_compression(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = fingerprint(load(checkpoint))
+    assert run(checkpoint, "--method", "magnitude", "--output", checkpoint) == 2
+    assert "is the model itself; give another folder" in capsys.readouterr().err
+    assert fingerprint(load(checkpoint)) == before

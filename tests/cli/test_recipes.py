@@ -244,7 +244,7 @@ def test_help_with_a_recipe_shows_the_settings(capsys: pytest.CaptureFixture[str
         ("- method", "must hold `key: value` lines"),
         ("settings: {}", "method: must be given"),
         ("method: clustering\nsparsity: 0.3", "sparsity: no such key; there are .*then"),
-        ("method: clustering\nthen: [{methd: ctc}]", r"then\.0\.method"),
+        ("method: clustering\nthen: [{methd: ctc}]", r"then\.0\.methd: no such"),
         ("method: clusterin", "no method 'clusterin'"),
         ("method: clustering\nsettings: {sparsty: 1}", "sparsty: no such setting"),
         ("method: clustering\nsettings: {sparsity: 2}", "sparsity: must be less than 1; got 2"),

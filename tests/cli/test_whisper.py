@@ -32,13 +32,16 @@ def test_compress_writes_a_folder_and_prints_three_sparsities(
     assert encoder == 0
     expected = compress(load(folder), "clustering", sparsity=0.1, part="decoder")
     assert torch.equal(logits(load(output).model), logits(expected.model))
-    # The result can be compressed again, and replaced.
+    # The result can be compressed again, but not replaced by that.
     arguments = ["compress", str(output), "--method", "layers", "--keep", "1", "--json"]
-    assert main([*arguments, "--output", str(output)]) == 0
+    assert main([*arguments, "--output", str(output)]) == 2
+    capsys.readouterr()
+    again = output.parent / "again"
+    assert main([*arguments, "--output", str(again)]) == 0
     data = json.loads(capsys.readouterr().out)
     assert data["before"]["parameters"] == count(expected).total
     assert set(data["sparsity"]) == {"all_parameters", "linears", "encoder"}
-    assert len(load(output).provenance.steps) == 2
+    assert len(load(again).provenance.steps) == 2
 
 
 def test_inspect_shows_counts_shape_and_history(

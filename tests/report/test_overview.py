@@ -137,7 +137,7 @@ def test_of_two_blocks_of_a_task_the_official_or_the_larger_stands_in_the_overvi
 def test_highlights_never_call_a_significant_loss_none(official: list[Record]) -> None:
     (group,) = _groups(official)
     found = {one.label: one for one in highlights(group)}
-    smallest = found["Smallest without a significant loss"]
+    smallest = found["Smallest row not resolved from dense"]
     assert smallest.upstream == "fold"
     assert "smallest detectable difference: KS " in smallest.detail
     assert found["Fastest"].figure.startswith("2.00")

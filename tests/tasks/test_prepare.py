@@ -135,7 +135,7 @@ def test_a_second_call_leaves_the_corpus_alone(tmp_path: Path, rows: list[dict[s
 def test_other_content_in_the_way_is_refused(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     table, output = write_table(tmp_path, rows), tmp_path / "out"
     (output / "thesis").mkdir(parents=True)
-    with pytest.raises(InputError, match="exists and is no prepared corpus"):
+    with pytest.raises(InputError, match="exists and is not a prepared corpus"):
         prepare_keywords(table, output)
     assert [path.name for path in output.iterdir()] == ["thesis"]
     (output / "thesis").rmdir()

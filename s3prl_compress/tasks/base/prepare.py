@@ -105,7 +105,7 @@ def check_output(output: Path) -> None:
     """
     free = not output.exists() or (output.is_dir() and not any(output.iterdir()))
     if not free and not (output / CARD_FILE).is_file():
-        raise InputError(f"{output}: exists and is no prepared corpus; {_REMEDY}")
+        raise InputError(f"{output}: exists and is not a prepared corpus; {_REMEDY}")
     if free:
         check_folder_output(output)
 
