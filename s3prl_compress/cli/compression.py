@@ -96,7 +96,9 @@ def compress_to(
         "then": [{"method": step.method, "settings": step.settings} for step in others],
         "output": str(folder),
         "normalize": smaller.normalize,
-        "notes": [note for note in (normalization_note(smaller),) if note],
+        "notes": [
+            note for note in (normalization_note(smaller), _type_note(encoder, folder)) if note
+        ],
     }
 
 
@@ -154,6 +156,17 @@ def _work_setting(name: str, own: Mapping[str, Any], folder: Path) -> dict[str, 
     """Return the setting `work` if the method has it and the user did not set it."""
     wanted = "work" in find_method(name).config.model_fields and "work" not in own
     return {"work": folder} if wanted else {}
+
+
+def _type_note(before: SpeechEncoder, folder: Path) -> str | None:
+    """Say why the file may have grown."""
+    if before.stored_as == "float32":
+        return None
+    return (
+        f"the given model's file is in {before.stored_as}, the new one in float32; to convert it: "
+        f"s3prl-compress export {folder} --format checkpoint --dtype {before.stored_as} "
+        "--output DIR"
+    )
 
 
 def _keep_histories(work: Path, folder: Path) -> None:

@@ -161,3 +161,18 @@ def test_a_model_is_not_replaced_by_its_own_compression(
     assert run(checkpoint, "--method", "magnitude", "--output", checkpoint) == 2
     assert "is the model itself; give another folder" in capsys.readouterr().err
     assert fingerprint(load(checkpoint)) == before
+
+
+def test_a_file_that_grows_because_of_its_type_is_explained(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    half, output = tmp_path / "half", tmp_path / "smaller"
+    write = ["export", str(checkpoint), "--format", "checkpoint", "--dtype", "float16"]
+    assert cli.main([*write, "--output", str(half)]) == 0
+    made = figures(capsys, half, "--method", "magnitude", "--sparsity", "0.1", "--output", output)
+    assert made["bytes"] > made["before"]["bytes"]
+    (note,) = made["notes"]
+    assert "in float16, the new one in float32" in note
+    command = [*note.split("s3prl-compress ")[1].split()[:-1], str(tmp_path / "again")]
+    assert cli.main(command) == 0
+    assert load(tmp_path / "again").stored_as == "float16"
