@@ -36,9 +36,11 @@ def first_mistake(
     """
     if not isinstance(error, ValidationError):
         return " ".join(str(error).split())
-    errors = error.errors()
-    # An unknown name first: it is often what a missing one was meant to be.
-    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+    first, *others = error.errors()
+    if first["type"] == "missing":
+        # An unknown name beside it is often what the missing one was meant to be.
+        unknown = (one for one in others if one["type"] == "extra_forbidden")
+        first = next((one for one in unknown if one["loc"][:-1] == first["loc"][:-1]), first)
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         names = ", ".join(known(first["loc"])) if known else ""

@@ -33,7 +33,7 @@ def test_librispeech_s_evaluation_parts_are_left_out(
     assert found.files == tuple(above + name for name in LIBRISPEECH[:2])
     assert found.selection == "train-clean-100, train-other-500"
     note = (
-        f"note: {tmp_path}: train-clean-100, train-other-500 used for training, dev-clean, "
+        f"note: {tmp_path}: train-clean-100, train-other-500 used, dev-clean, "
         "other files, test-other skipped\n"
     )
     assert capsys.readouterr().err == note

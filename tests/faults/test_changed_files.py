@@ -129,7 +129,7 @@ def test_a_suite_goes_on_without_a_corpus_that_loses_a_file(
     path.write_text(yaml.safe_dump(suite))
     assert cli.main(["run", str(path)]) == 1
     printed = capsys.readouterr().out
-    assert f"failed: ks tiny onepass seed 0: {gone}: cannot be read" in printed
+    assert f"failed: ks corpus tiny onepass seed 0: {gone}: cannot be read" in printed
     assert len(list((tmp_path / "out" / "records").glob("*.json"))) == 1
 
 
