@@ -137,9 +137,11 @@ def compress(
 
 def _next_task(folder: str) -> str:
     """Return the task that a new checkpoint is most likely meant for."""
-    from ..encoder.checkpoint import read_config
+    from ..encoder.checkpoint import is_checkpoint, read_config
 
-    return "ks" if read_config(Path(folder)).head is None else "ctc"
+    # Of several processes only one writes it, and the others may be here before.
+    has_head = is_checkpoint(folder) and read_config(Path(folder)).head is not None
+    return "ctc" if has_head else "ks"
 
 
 def method_settings(
